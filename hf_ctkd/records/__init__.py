@@ -1,0 +1,30 @@
+"""What is written to disk and read back: candidates, rankings, distillation records. Needs no torch."""
+
+from hf_ctkd.records.candidate import TeacherCandidate
+from hf_ctkd.records.distillation import (
+    Confidence,
+    DistillationRecord,
+    LossRecord,
+    StudentRecord,
+    TaskRecord,
+    TeacherRecord,
+    TransportMap,
+)
+from hf_ctkd.records.files import read_json, write_json, write_text
+from hf_ctkd.records.ranking import RankedTeacher, TeacherRanking
+
+__all__ = [
+    "Confidence",
+    "DistillationRecord",
+    "LossRecord",
+    "RankedTeacher",
+    "StudentRecord",
+    "TaskRecord",
+    "TeacherCandidate",
+    "TeacherRanking",
+    "TeacherRecord",
+    "TransportMap",
+    "read_json",
+    "write_json",
+    "write_text",
+]

@@ -1,0 +1,57 @@
+"""One teacher that might be used, known from its metadata alone."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class TeacherCandidate:
+    """A teacher that might be used, pinned to one revision; nothing of it is loaded.
+
+    Args:
+        model_id: repository on the Hub (`"org/name"`), or a folder.
+        revision: commit sha on the Hub; for a folder, a digest of its files.
+        source: where `model_id` is to be looked up.
+        task: the Hub's task tag, such as `"image-classification"`, if known.
+        label_names: names of its classes by id; None for a model without a head, or when not known.
+        parameters: number of parameters, if known.
+        license: licence identifier as on its card, if any.
+        downloads: of the last 30 days, from the Hub.
+        languages: language tags of its card.
+        problem: why it cannot be used, when that is known already (gated, missing, broken): the ranking lists it as skipped.
+        role: part in a committee, such as `"foundation"` or `"complementary"`.
+    """
+
+    model_id: str
+    revision: str
+    source: Literal["hub", "folder"] = "hub"
+    task: str | None = None
+    label_names: tuple[str, ...] | None = None
+    parameters: int | None = None
+    license: str | None = None
+    downloads: int | None = None
+    languages: tuple[str, ...] = ()
+    problem: str | None = None
+    role: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Short name for tables: the repository id, or the folder's own name."""
+        return self.model_id if self.source == "hub" else self.model_id.rstrip("/").rsplit("/", 1)[-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TeacherCandidate":
+        """From JSON values."""
+        names = values.get("label_names")
+        return cls(
+            **{
+                **values,
+                "label_names": None if names is None else tuple(names),
+                "languages": tuple(values.get("languages", ())),
+            }
+        )

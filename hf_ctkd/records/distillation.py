@@ -1,0 +1,192 @@
+"""How a student was made and what came out: all that its card is rendered from."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hf_ctkd.records.candidate import TeacherCandidate
+from hf_ctkd.records.files import read_json, write_json
+
+KIND = "distillation"
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """A measured value with its bootstrap confidence interval.
+
+    Args:
+        value: the point estimate.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        level: coverage, 0.95 unless stated.
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float = 0.95
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """The user's own task.
+
+    Args:
+        dataset: its name on the Hub, its folder, or a description.
+        fingerprint: digest of the rows that were trained on.
+        task: Hub task tag, such as `"image-classification"`.
+        input_column: column of images or texts.
+        label_column: column of labels.
+        label_names: classes by id.
+        train_rows: rows trained on, labelled and unlabelled.
+        labelled_rows: those with a label.
+        eval_rows: rows of the evaluation; 0 if there was none.
+        eval_split: what the evaluation rows are called.
+    """
+
+    dataset: str
+    fingerprint: str
+    task: str
+    input_column: str
+    label_column: str
+    label_names: tuple[str, ...]
+    train_rows: int
+    labelled_rows: int
+    eval_rows: int = 0
+    eval_split: str = "test"
+
+
+@dataclass(frozen=True)
+class StudentRecord:
+    """The student: where it came from, how large and how fast it is.
+
+    Args:
+        architecture: class of the model, such as `"ResNetForImageClassification"`.
+        base_model: checkpoint that it started from; None when it was trained from its configuration.
+        parameters: number of parameters.
+        rows_per_second: speed of a forward pass at `batch_size` on `device`, preprocessing left out.
+        device: where the speed was measured.
+        batch_size: rows a pass of the speed measurement.
+        license: licence of the base model, if any.
+    """
+
+    architecture: str
+    parameters: int
+    base_model: str | None = None
+    rows_per_second: float | None = None
+    device: str | None = None
+    batch_size: int | None = None
+    license: str | None = None
+
+
+@dataclass(frozen=True)
+class TeacherRecord:
+    """A teacher that was used.
+
+    Args:
+        candidate: which one, pinned to its revision.
+        weight: its share in the loss, if the loss gives one (a relatedness in [0, 1], or a committee's weight).
+        rows_per_second: its speed, measured as the student's.
+    """
+
+    candidate: TeacherCandidate
+    weight: float | None = None
+    rows_per_second: float | None = None
+
+
+@dataclass(frozen=True)
+class LossRecord:
+    """The distillation loss: class name, settings as given, source, and where it departs from the source."""
+
+    name: str
+    settings: Mapping[str, Any]
+    citation: str
+
+
+@dataclass(frozen=True)
+class TransportMap:
+    """How a teacher's classes are transported onto the target's: `mass[u][v]`, summing to one.
+
+    Args:
+        teacher: name of the teacher.
+        teacher_labels: names of its classes (rows of `mass`).
+        target_labels: names of the target's classes (columns of `mass`).
+        mass: share of the rows whose teacher class `u` is transported onto target class `v`.
+    """
+
+    teacher: str
+    teacher_labels: tuple[str, ...]
+    target_labels: tuple[str, ...]
+    mass: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class DistillationRecord:
+    """Everything that a card says of one trained student.
+
+    Args:
+        task: the user's task.
+        student: the student.
+        teachers: the teachers used; empty for a teacher-free loss.
+        loss: the distillation loss.
+        results: metric name -> value with interval, on the evaluation rows.
+        baseline: the same for the student trained without distillation, when there was one.
+        training: seed, steps, learning rate, batch size, seconds and other arguments that shape the outcome.
+        command: what to run to make it again.
+        versions: package -> version.
+        transport_map: label-space transport of the first teacher, when it has classes.
+    """
+
+    task: TaskRecord
+    student: StudentRecord
+    teachers: tuple[TeacherRecord, ...]
+    loss: LossRecord
+    results: Mapping[str, Confidence] = field(default_factory=dict)
+    baseline: Mapping[str, Confidence] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    transport_map: TransportMap | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"kind": KIND, **asdict(self)}
+
+    def save(self, path: Path | str) -> Path:
+        """Write `distillation.json`, whole or not at all."""
+        return write_json(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: Path | str) -> "DistillationRecord":
+        """Read a record that `save` wrote.
+
+        Raises:
+            InvalidArgumentError: if the file is missing or holds something else.
+        """
+        values = read_json(path, KIND)
+        transport = values["transport_map"]
+        return cls(
+            task=TaskRecord(**{**values["task"], "label_names": tuple(values["task"]["label_names"])}),
+            student=StudentRecord(**values["student"]),
+            teachers=tuple(
+                TeacherRecord(**{**teacher, "candidate": TeacherCandidate.from_dict(teacher["candidate"])})
+                for teacher in values["teachers"]
+            ),
+            loss=LossRecord(**values["loss"]),
+            results={name: Confidence(**value) for name, value in values["results"].items()},
+            baseline={name: Confidence(**value) for name, value in values["baseline"].items()},
+            training=values["training"],
+            command=values["command"],
+            versions=values["versions"],
+            transport_map=None if transport is None else _transport_map(transport),
+        )
+
+
+def _transport_map(values: Mapping[str, Any]) -> TransportMap:
+    return TransportMap(
+        teacher=values["teacher"],
+        teacher_labels=tuple(values["teacher_labels"]),
+        target_labels=tuple(values["target_labels"]),
+        mass=tuple(tuple(row) for row in values["mass"]),
+    )

@@ -1,0 +1,60 @@
+"""Reading and writing records so that a crash or a full disk never costs the file that was there before."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hf_ctkd.errors import InvalidArgumentError
+
+
+def write_text(path: Path | str, text: str) -> Path:
+    """Write a text file by writing a neighbour and renaming it: the old file stays whole until the new one is.
+
+    Raises:
+        InvalidArgumentError: if the folder cannot be written or the disk is full; the old file is intact.
+    """
+    path = Path(path)
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise InvalidArgumentError(
+            f"Cannot write {path}: {error.strerror}. Choose a folder that can be written and has room."
+        ) from error
+    return path
+
+
+def write_json(path: Path | str, record: Mapping[str, Any]) -> Path:
+    """Write a record as JSON, whole or not at all; numbers that are not finite are refused."""
+    return write_text(path, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str, kind: str) -> dict[str, Any]:
+    """Read a record back and check its kind.
+
+    Raises:
+        InvalidArgumentError: if the file is missing, is not JSON, or holds another kind of record.
+    """
+    path = Path(path)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidArgumentError(f"Cannot read {path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise InvalidArgumentError(f"{path} is not valid JSON: {error}.") from error
+    found = record.get("kind") if isinstance(record, dict) else None
+    if found != kind:
+        raise InvalidArgumentError(f"{path} must hold a record of kind {kind!r}, got {found!r}.")
+    return record

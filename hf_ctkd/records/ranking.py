@@ -1,0 +1,213 @@
+"""The outcome of a selection: every candidate with its scores, its cost, or the reason why it was skipped."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_ctkd.errors import InvalidArgumentError, MissingExtraError, NoTeacherLeftError
+from hf_ctkd.records.candidate import TeacherCandidate
+from hf_ctkd.records.files import read_json, write_json
+from hf_ctkd.records.table import text_table
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+KIND = "teacher-ranking"
+
+
+@dataclass(frozen=True)
+class RankedTeacher:
+    """One row of a ranking.
+
+    Args:
+        candidate: the teacher.
+        scores: metric name -> value, higher is better; empty when skipped.
+        rows: rows of the target data set that it was scored on.
+        seconds: time taken to load it, run it and score it.
+        skipped: why it was not scored; None when it was.
+    """
+
+    candidate: TeacherCandidate
+    scores: Mapping[str, float] = field(default_factory=dict)
+    rows: int = 0
+    seconds: float = 0.0
+    skipped: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**asdict(self), "scores": dict(self.scores), "candidate": self.candidate.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RankedTeacher":
+        """From JSON values."""
+        return cls(**{**values, "candidate": TeacherCandidate.from_dict(values["candidate"])})
+
+
+@dataclass(frozen=True)
+class TeacherRanking:
+    """Teachers in the order in which they are advised, best first, then the skipped ones.
+
+    Args:
+        teachers: one entry a candidate; `TeacherRanking.of` puts them in order.
+        metric: name of the score that orders them.
+        controls: names of the scores that say nothing about the target (size, downloads, random): a metric that does
+            not beat them is no evidence.
+        dataset: facts about the target rows: name, fingerprint, columns, label names, number of rows.
+        settings: seed, metric settings and versions, enough to run it again.
+    """
+
+    teachers: tuple[RankedTeacher, ...]
+    metric: str
+    controls: tuple[str, ...] = ()
+    dataset: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        teachers: "list[RankedTeacher]",
+        metric: str,
+        *,
+        controls: tuple[str, ...] = (),
+        dataset: Mapping[str, Any],
+        settings: Mapping[str, Any],
+    ) -> "TeacherRanking":
+        """A ranking in order: scored teachers by `metric` from high to low (ties by name), then the skipped."""
+        ordered = sorted(teachers, key=lambda t: (t.skipped is not None, -t.scores.get(metric, 0.0), t.candidate.name))
+        return cls(tuple(ordered), metric, controls, dict(dataset), dict(settings))
+
+    @property
+    def scored(self) -> tuple[RankedTeacher, ...]:
+        """The teachers that were scored, best first."""
+        return tuple(teacher for teacher in self.teachers if teacher.skipped is None)
+
+    def top(self, k: int = 1) -> list[TeacherCandidate]:
+        """The `k` best teachers.
+
+        Raises:
+            InvalidArgumentError: if `k` is below one.
+            NoTeacherLeftError: if none was scored; the message says why each fell.
+        """
+        if k < 1:
+            raise InvalidArgumentError(f"`k` must be at least 1, got {k}.")
+        if not self.scored:
+            reasons = "; ".join(f"{teacher.candidate.name}: {teacher.skipped}" for teacher in self.teachers[:20])
+            raise NoTeacherLeftError(f"No teacher could be used out of {len(self.teachers)}. {reasons}")
+        return [teacher.candidate for teacher in self.scored[:k]]
+
+    def __str__(self) -> str:
+        """As a table for the terminal."""
+        if not self.teachers:
+            return "No candidates."
+        metrics = self.score_names
+        header = ["rank", "teacher", *metrics, "parameters", "licence", "seconds", "rows"]
+        body = [
+            [
+                str(rank),
+                teacher.candidate.name,
+                *(_number(teacher.scores.get(metric)) for metric in metrics),
+                _size(teacher.candidate.parameters),
+                teacher.candidate.license or "not stated",
+                f"{teacher.seconds:.1f}",
+                str(teacher.rows),
+            ]
+            for rank, teacher in enumerate(self.scored, 1)
+        ]
+        lines = [text_table(header, body)] if body else ["No teacher was scored."]
+        skipped = [teacher for teacher in self.teachers if teacher.skipped is not None]
+        lines += [f"skipped  {teacher.candidate.name}: {teacher.skipped}" for teacher in skipped]
+        return "\n".join(lines)
+
+    @property
+    def score_names(self) -> list[str]:
+        """Names of all scores: the one that orders first, the controls last."""
+        found = {name for teacher in self.scored for name in teacher.scores} - {self.metric}
+        others = sorted(found - set(self.controls))
+        return [self.metric, *others, *(name for name in self.controls if name in found)]
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row a teacher: scores, cost, licence, sha, skip reason."""
+        import pandas
+
+        return pandas.DataFrame(
+            [
+                {
+                    "teacher": teacher.candidate.model_id,
+                    "revision": teacher.candidate.revision,
+                    **teacher.scores,
+                    "parameters": teacher.candidate.parameters,
+                    "license": teacher.candidate.license,
+                    "seconds": teacher.seconds,
+                    "rows": teacher.rows,
+                    "skipped": teacher.skipped,
+                }
+                for teacher in self.teachers
+            ]
+        )
+
+    def plot(self) -> "Figure":
+        """The leaderboard as a matplotlib figure: one bar a teacher, best on top.
+
+        Raises:
+            MissingExtraError: if matplotlib is not installed.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise MissingExtraError("`plot` needs matplotlib. Install it with `pip install hf_ctkd[plots]`.") from error
+        shown = self.scored[:30]
+        figure = Figure(figsize=(7.0, 1.2 + 0.3 * len(shown)), layout="constrained")
+        axes = figure.add_subplot()
+        names = [teacher.candidate.name for teacher in shown]
+        axes.barh(range(len(shown)), [teacher.scores[self.metric] for teacher in shown], color="#3d6b99")
+        axes.set_yticks(range(len(shown)), names)
+        axes.invert_yaxis()
+        axes.set_xlabel(f"{self.metric} (higher is better)")
+        axes.spines[["top", "right"]].set_visible(False)
+        return figure
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "kind": KIND,
+            "metric": self.metric,
+            "controls": list(self.controls),
+            "dataset": dict(self.dataset),
+            "settings": dict(self.settings),
+            "teachers": [teacher.to_dict() for teacher in self.teachers],
+        }
+
+    def save(self, path: Path | str) -> Path:
+        """Write `ranking.json`, whole or not at all."""
+        return write_json(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: Path | str) -> "TeacherRanking":
+        """Read a ranking that `save` wrote.
+
+        Raises:
+            InvalidArgumentError: if the file is missing or holds something else.
+        """
+        values = read_json(path, KIND)
+        return cls(
+            teachers=tuple(RankedTeacher.from_dict(teacher) for teacher in values["teachers"]),
+            metric=values["metric"],
+            controls=tuple(values["controls"]),
+            dataset=values["dataset"],
+            settings=values["settings"],
+        )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if abs(value) < 1e4 else f"{value:.3g}"
+
+
+def _size(parameters: int | None) -> str:
+    if parameters is None:
+        return "unknown"
+    for unit, factor in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if parameters >= factor:
+            return f"{parameters / factor:.3g}{unit}"
+    return str(parameters)

@@ -1,0 +1,138 @@
+"""What the folders hand each other: a model's outputs, a label space, and what a method may ask for."""
+
+import enum
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hf_ctkd.errors import InvalidArgumentError
+
+UNLABELLED = -100
+"""The label of a row without one, as everywhere in PyTorch: no task loss, but still distilled."""
+
+
+class Needs(enum.Flag):
+    """What a metric, a cost or a loss asks to be handed."""
+
+    NOTHING = 0
+    LOGITS = enum.auto()
+    """The teacher's logits: a headless encoder cannot serve."""
+    FEATURES = enum.auto()
+    """What the teacher's head reads, `[rows, width]`."""
+    HIDDEN = enum.auto()
+    """Chosen intermediate layers, `[rows, positions, width]`."""
+    LABEL_NAMES = enum.auto()
+    """Names of the teacher's and the target's classes that say something."""
+    FIT = enum.auto()
+    """The teacher's outputs over all training rows, once, before training starts."""
+    TEACHER = enum.auto()
+    """At least one teacher; a loss without it trains with `teachers=None`."""
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """One intermediate layer of a model over a batch.
+
+    Args:
+        values: `[batch, positions, width]`.
+        grid: height and width of the positions of an image model, their product being `positions`; `(positions,)` for text.
+        mask: `[batch, positions]`, false at padding; None where every position counts.
+    """
+
+    values: Float[Tensor, "batch positions width"]
+    grid: tuple[int, ...]
+    mask: Bool[Tensor, "batch positions"] | None = None
+
+
+@dataclass(frozen=True)
+class ModelOutputs:
+    """What a student or a teacher says about a batch of rows.
+
+    Args:
+        features: `[batch, width]`, what the head reads, or the pooled output of a model without a head.
+        logits: `[batch, classes]`, or None for a model without a head.
+        hidden: chosen intermediate layers, in the order in which they were asked for.
+    """
+
+    features: Float[Tensor, "batch width"]
+    logits: Float[Tensor, "batch classes"] | None = None
+    hidden: tuple[Hidden, ...] = ()
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.features)
+
+    def select(self, rows: Tensor) -> "ModelOutputs":
+        """The outputs of some rows, by index or mask."""
+        return ModelOutputs(
+            features=self.features[rows],
+            logits=None if self.logits is None else self.logits[rows],
+            hidden=tuple(
+                Hidden(layer.values[rows], layer.grid, None if layer.mask is None else layer.mask[rows])
+                for layer in self.hidden
+            ),
+        )
+
+    def to(self, device: torch.device | str) -> "ModelOutputs":
+        """The same outputs on another device."""
+        return ModelOutputs(
+            features=self.features.to(device),
+            logits=None if self.logits is None else self.logits.to(device),
+            hidden=tuple(
+                Hidden(layer.values.to(device), layer.grid, None if layer.mask is None else layer.mask.to(device))
+                for layer in self.hidden
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The classes of a task, in the order of their integer ids.
+
+    Args:
+        names: one name a class.
+
+    Raises:
+        InvalidArgumentError: if there is no name, or a name stands twice.
+    """
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise InvalidArgumentError("`names` of a label space must hold at least one class, got none.")
+        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        if repeated:
+            raise InvalidArgumentError(
+                f"Label names must differ from each other, but {repeated[0]!r} stands {self.names.count(repeated[0])} "
+                "times. Rename or merge these classes."
+            )
+
+    def __len__(self) -> int:
+        """Number of classes."""
+        return len(self.names)
+
+    @property
+    def informative(self) -> bool:
+        """Whether the names say something: `LABEL_0`, `class_3` and bare numbers do not."""
+        return not all(re.fullmatch(r"(label|class)?[\s_-]*\d+", name.strip().lower()) for name in self.names)
+
+    @classmethod
+    def from_id2label(cls, id2label: Mapping[int, str] | Mapping[str, str]) -> "LabelSpace":
+        """From a model configuration's `id2label`; names that stand twice are told apart by their id."""
+        ordered = [str(id2label[key]) for key in sorted(id2label, key=int)]
+        return cls.of(ordered)
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "LabelSpace":
+        """From names of which some may stand twice (a fault of many published models): the later ones get their id."""
+        seen: set[str] = set()
+        unique = []
+        for index, name in enumerate(names):
+            unique.append(name if name not in seen else f"{name} ({index})")
+            seen.add(unique[-1])
+        return cls(tuple(unique))
