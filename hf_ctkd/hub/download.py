@@ -1,0 +1,126 @@
+"""Bring one teacher here, at the commit that it is pinned to, and nothing of it that could run code."""
+
+import glob
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.hf_api import RepoFile
+
+from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
+from hf_ctkd.hub.files import PREPROCESSING, loadable_files
+from hf_ctkd.hub.folders import folder_digest
+from hf_ctkd.hub.problems import HubFailure, explain
+from hf_ctkd.records import TeacherCandidate
+
+
+def fetch_teacher(
+    candidate: TeacherCandidate,
+    *,
+    allow_pickle: bool = False,
+    max_bytes: int | None = None,
+    cache_dir: Path | str | None = None,
+    token: str | None = None,
+) -> Path:
+    """Bring one teacher into a local folder, ready for `from_pretrained`.
+
+    From the Hub it takes the configuration, the safetensors weights and the processor or tokenizer of the pinned
+    commit, never code and never a pickle; the size is checked before the first byte of it. Where the Hub cannot be
+    reached, a copy that is whole in the cache serves. A folder is returned as it is, if it has not changed since it was
+    listed. Load the result with `use_safetensors=True` all the same: a cache is shared with other programs.
+
+    Args:
+        candidate: which one; its `problem` is not looked at, so that a caller may insist, say with `allow_pickle=True`.
+        allow_pickle: take pickle weights where there are no others; they run code when loaded.
+        max_bytes: refuse what is larger; None for no bound.
+        cache_dir: where downloads are kept; by default the cache of huggingface_hub.
+        token: access token; by default the one of `hf auth login` or `HF_TOKEN`.
+
+    Raises:
+        TeacherUnavailableError: if it is gated, private, missing, broken, changed, too large or has only pickles.
+        InvalidArgumentError: if `max_bytes` is below one.
+
+    Example:
+        >>> candidate = next(hub_teachers("microsoft/resnet-18"))  # doctest: +SKIP
+        >>> AutoModel.from_pretrained(fetch_teacher(candidate), use_safetensors=True)  # doctest: +SKIP
+    """
+    if max_bytes is not None and max_bytes < 1:
+        raise InvalidArgumentError(f"`max_bytes` must be at least 1, got {max_bytes}.")
+    try:
+        if not candidate.revision:
+            raise TeacherUnavailableError(candidate.problem or "it is not pinned to a revision. List it again.")
+        if candidate.source == "folder":
+            return _check_folder(candidate, allow_pickle, max_bytes)
+        return _download(candidate, allow_pickle, max_bytes, cache_dir, token)
+    except TeacherUnavailableError as error:
+        raise TeacherUnavailableError(f"Teacher {candidate.model_id!r} cannot be used: {error}") from error
+
+
+def _check_folder(candidate: TeacherCandidate, allow_pickle: bool, max_bytes: int | None) -> Path:
+    folder = Path(candidate.model_id)
+    if not folder.is_dir():
+        raise TeacherUnavailableError("its folder is gone. Put it back, or list the folder again.")
+    names = [child.name for child in folder.iterdir() if child.is_file()]
+    chosen = loadable_files(names, allow_pickle=allow_pickle, weights=not candidate.random_weights)
+    _check_size(sum((folder / name).stat().st_size for name in chosen), max_bytes)
+    if folder_digest(folder) != candidate.revision:
+        raise TeacherUnavailableError("its files have changed since it was listed. List the folder again.")
+    return folder
+
+
+def _download(
+    candidate: TeacherCandidate,
+    allow_pickle: bool,
+    max_bytes: int | None,
+    cache_dir: Path | str | None,
+    token: str | None,
+) -> Path:
+    model_id, revision = candidate.model_id, candidate.revision
+    weights = not candidate.random_weights
+    try:
+        entries = HfApi(token=token).list_repo_tree(model_id, revision=revision)
+        sizes = {entry.path: entry.size for entry in entries if isinstance(entry, RepoFile)}
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise TeacherUnavailableError(explain(error, model_id)) from error
+    except HubFailure as error:
+        return _cached(candidate, allow_pickle, cache_dir, error)
+    chosen = loadable_files(sizes, allow_pickle=allow_pickle, weights=weights)
+    _check_size(sum(sizes[name] for name in chosen), max_bytes)
+    try:
+        folder = snapshot_download(
+            model_id,
+            revision=revision,
+            allow_patterns=[glob.escape(name) for name in chosen],
+            cache_dir=cache_dir,
+            token=token,
+        )
+    except HubFailure as error:
+        raise TeacherUnavailableError(explain(error, model_id)) from error
+    return Path(folder)
+
+
+def _cached(
+    candidate: TeacherCandidate, allow_pickle: bool, cache_dir: Path | str | None, unreachable: BaseException
+) -> Path:
+    """Take the copy in the cache, if it is whole: the commit is pinned, so it cannot be out of date."""
+    weights = ["model.safetensors*", "model-*.safetensors", *(["pytorch_model*.bin*"] if allow_pickle else [])]
+    try:
+        folder = snapshot_download(
+            candidate.model_id,
+            revision=candidate.revision,
+            allow_patterns=["config.json", *PREPROCESSING, *([] if candidate.random_weights else weights)],
+            cache_dir=cache_dir,
+            local_files_only=True,
+        )
+    except LocalEntryNotFoundError:
+        raise TeacherUnavailableError(explain(unreachable, candidate.model_id)) from unreachable
+    names = [child.name for child in Path(folder).iterdir() if child.is_file()]
+    loadable_files(names, allow_pickle=allow_pickle, weights=not candidate.random_weights)
+    return Path(folder)
+
+
+def _check_size(size: int, max_bytes: int | None) -> None:
+    if max_bytes is not None and size > max_bytes:
+        raise TeacherUnavailableError(
+            f"it weighs {size:,} bytes, more than `max_bytes` {max_bytes:,}. Choose a smaller one or raise the bound."
+        )

@@ -1,0 +1,75 @@
+"""Send files of a folder to a repository on the Hub: those that are named, and no others."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi, get_token
+
+from hf_ctkd.errors import PublishingError
+from hf_ctkd.hub.files import push_refusal
+from hf_ctkd.hub.problems import HubFailure, explain
+
+
+def push_folder(
+    folder: Path | str,
+    repo_id: str,
+    *,
+    files: Iterable[str],
+    private: bool = True,
+    token: str | None = None,
+    commit_message: str = "Upload model",
+) -> str:
+    """Upload the named files of a folder as one commit, and make the repository if there is none.
+
+    Nothing shows on the Hub until all of it is there: an upload that breaks off leaves the repository as it was. What
+    the repository held before and is not named stays. To publish a student with its card, use `publish`.
+
+    Args:
+        folder: where the files lie.
+        repo_id: `"org/name"`, or `"name"` for your own.
+        files: paths relative to `folder`; pickles, training state, checkpoints and caches are refused, not dropped.
+        private: whether only you see the repository. If it is there already and public, a private push is refused.
+        token: access token; by default the one of `hf auth login` or `HF_TOKEN`.
+        commit_message: first line of the commit.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        PublishingError: if a file is missing or must not be published (then nothing was sent), or the Hub refuses.
+
+    Example:
+        >>> push_folder("student", "me/flowers", files=["README.md", "config.json"], private=True)  # doctest: +SKIP
+    """
+    operations = _operations(Path(folder), files)
+    if token is None and get_token() is None:
+        raise PublishingError(
+            f"Cannot publish to {repo_id!r} without a token. "
+            "Log in with `hf auth login`, set `HF_TOKEN` or pass `token`."
+        )
+    api = HfApi(token=token)
+    try:
+        created = api.create_repo(repo_id, private=private, exist_ok=True)
+        if private and api.model_info(created.repo_id, expand=["private"]).private is False:
+            raise PublishingError(
+                f"{created.repo_id!r} is there already and public, but `private` asks for a private one. "
+                "Choose another name, or pass `private=False`."
+            )
+        commit = api.create_commit(created.repo_id, operations, commit_message=commit_message)
+    # An upload that fails reaches us as a RuntimeError, with the Hub's answer as its cause.
+    except (*HubFailure, RuntimeError) as error:
+        raise PublishingError(f"Cannot publish to {repo_id!r}: {explain(error, repo_id)}") from error
+    return commit.commit_url
+
+
+def _operations(folder: Path, files: Iterable[str]) -> list[CommitOperationAdd]:
+    names = sorted(set(files))
+    if not names:
+        raise PublishingError("`files` must name what to publish, got nothing.")
+    for name in names:
+        refusal = push_refusal(name)
+        if refusal is not None:
+            raise PublishingError(f"{name!r} must not be published: {refusal}. Leave it out of `files`.")
+        if not (folder / name).is_file():
+            raise PublishingError(f"{name!r} is not in {folder}. Save the model first, or leave it out of `files`.")
+    return [CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names]

@@ -1,0 +1,210 @@
+"""Teachers on the Hub, from their metadata alone."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from huggingface_hub import HfApi, ModelInfo
+from huggingface_hub.errors import HfHubHTTPError
+
+from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
+from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_of
+from hf_ctkd.hub.problems import HubFailure, explain, seconds_to_wait
+from hf_ctkd.records import TeacherCandidate
+
+_ATTEMPTS = 3
+_TIMEOUT = 30.0
+_CARD = ("license", "license_name", "language")
+_METADATA: list[Any] = [
+    "cardData",
+    "config",
+    "disabled",
+    "downloads",
+    "gated",
+    "pipeline_tag",
+    "private",
+    "safetensors",
+    "sha",
+    "tags",
+]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    task: str | None
+    limit: int
+    max_parameters: float | None
+    license: str | None
+    search: str | None
+    author: str | None
+    language: str | None
+    token: str | None
+
+    def check(self, ids: tuple[str, ...]) -> None:
+        if not ids and not self.searches:
+            raise InvalidArgumentError(
+                "`hub_teachers` must know what to look for. Give model ids, or `task`, `search` or `author`."
+            )
+        if self.limit < 1:
+            raise InvalidArgumentError(f"`limit` must be at least 1, got {self.limit}.")
+        if self.max_parameters is not None and not self.max_parameters > 0:
+            raise InvalidArgumentError(f"`max_parameters` must be positive, got {self.max_parameters}.")
+        for name in ids:
+            if not name.partition("@")[0].strip() or name.endswith("@"):
+                raise InvalidArgumentError(
+                    f'A model id must look like "org/name" or "org/name@revision", got {name!r}.'
+                )
+
+    @property
+    def searches(self) -> bool:
+        return any(value is not None for value in (self.task, self.search, self.author))
+
+
+def hub_teachers(
+    *ids: str,
+    task: str | None = None,
+    limit: int = 50,
+    max_parameters: float | None = None,
+    license: str | None = None,
+    search: str | None = None,
+    author: str | None = None,
+    language: str | None = None,
+    token: str | None = None,
+) -> Iterator[TeacherCandidate]:
+    """Find teachers on the Hub, each pinned to a commit, with nothing downloaded.
+
+    Use it to gather candidates for `TeacherSelector`, by name, by search, or both: named ones come first. For models on
+    this machine use `folder_teachers`. One that cannot be used (gated without access, private or missing, without
+    safetensors weights) is listed with its `problem`, so that a ranking can say why it was skipped.
+
+    Args:
+        ids: models to take in any case, `"org/name"` or `"org/name@revision"` with a branch, tag or commit.
+        task: the Hub's task tag, such as `"image-classification"`.
+        limit: at most so many from the search, most downloaded first; ids are not counted.
+        max_parameters: largest number of parameters, such as `300e6`; a larger id is listed with that problem.
+        license: licence identifier, such as `"apache-2.0"`; an id with another is listed with that problem.
+        search: words that the model's name must hold.
+        author: user or organisation.
+        language: language tag, such as `"en"`.
+        token: access token; by default the one of `hf auth login` or `HF_TOKEN`.
+
+    Raises:
+        InvalidArgumentError: at once, if nothing says what to look for, or a value is out of range.
+        TeacherUnavailableError: while iterating, if the search itself fails; huggingface_hub has tried again by then.
+
+    Example:
+        >>> teachers = hub_teachers(task="image-classification", limit=20, max_parameters=100e6)
+        >>> pinned = hub_teachers("microsoft/resnet-18@main", "facebook/deit-tiny-patch16-224")
+    """
+    wanted = _Wanted(task, limit, max_parameters, license, search, author, language, token)
+    wanted.check(ids)
+    return _candidates(ids, wanted)
+
+
+def _candidates(ids: tuple[str, ...], wanted: _Wanted) -> Iterator[TeacherCandidate]:
+    api = HfApi(token=wanted.token)
+    named = set()
+    for name in ids:
+        model_id, _, revision = name.partition("@")
+        named.add(model_id)
+        yield _by_name(api, model_id, revision or None, wanted)
+    if wanted.searches:
+        yield from (candidate for candidate in _by_search(api, wanted) if candidate.model_id not in named)
+
+
+def _by_name(api: HfApi, model_id: str, revision: str | None, wanted: _Wanted) -> TeacherCandidate:
+    try:
+        info = _model_info(api, model_id, revision)
+    except HubFailure as error:
+        return TeacherCandidate(model_id, revision or "", problem=explain(error, model_id))
+    candidate = _candidate(api, info)
+    return candidate if candidate.problem else replace(candidate, problem=_unwanted(candidate, wanted))
+
+
+def _by_search(api: HfApi, wanted: _Wanted) -> Iterator[TeacherCandidate]:
+    tags = ["transformers", "safetensors"]
+    tags += [] if wanted.license is None else [f"license:{wanted.license}"]
+    tags += [] if wanted.language is None else [wanted.language]
+    found = api.list_models(
+        filter=tags,
+        author=wanted.author,
+        search=wanted.search,
+        pipeline_tag=wanted.task,
+        # In whole millions, rounded up: the exact bound is checked below, where the size is known.
+        num_parameters=None if wanted.max_parameters is None else f"max:{math.ceil(wanted.max_parameters / 1e6)}M",
+        sort="downloads",
+        limit=wanted.limit,
+        expand=_METADATA,
+    )
+    try:
+        for info in found:
+            candidate = _candidate(api, info)
+            if _too_large(candidate, wanted.max_parameters) is None:
+                yield candidate
+    except HubFailure as error:
+        raise TeacherUnavailableError(f"The Hub cannot be searched: {explain(error)}") from error
+
+
+def _model_info(api: HfApi, model_id: str, revision: str | None) -> ModelInfo:
+    """Ask for one model's metadata; huggingface_hub tries again where it lists models, but not here."""
+    for attempt in range(_ATTEMPTS - 1):
+        try:
+            return api.model_info(model_id, revision=revision, expand=_METADATA, timeout=_TIMEOUT)
+        except HfHubHTTPError as error:
+            wait = seconds_to_wait(error, attempt)
+            if wait is None:
+                raise
+            time.sleep(wait)
+    return api.model_info(model_id, revision=revision, expand=_METADATA, timeout=_TIMEOUT)
+
+
+def _candidate(api: HfApi, info: ModelInfo) -> TeacherCandidate:
+    config = info.config if isinstance(info.config, dict) else {}
+    card = {} if info.card_data is None else {key: info.card_data.get(key) for key in _CARD}
+    tags = tuple(info.tags or ())
+    problem = _problem(api, info)
+    names = None
+    try:
+        names = label_names_of(config)
+    except InvalidArgumentError as error:
+        problem = problem or str(error)
+    return TeacherCandidate(
+        model_id=info.id,
+        revision=info.sha or "",
+        task=info.pipeline_tag or task_of(config),
+        label_names=names,
+        parameters=None if info.safetensors is None else info.safetensors.total,
+        license=license_of(card, tags),
+        downloads=info.downloads,
+        languages=languages_of(card),
+        problem=problem,
+    )
+
+
+def _problem(api: HfApi, info: ModelInfo) -> str | None:
+    if info.disabled:
+        return "its access is disabled on the Hub. Choose another."
+    if not info.sha:
+        return "the Hub gives no commit to pin it to. Choose another."
+    if info.gated:
+        try:
+            api.auth_check(info.id)
+        except HubFailure as error:
+            return explain(error, info.id)
+    if info.safetensors is None:
+        return "it has no safetensors weights. Choose another, or fetch it with `allow_pickle=True` if you trust it."
+    return None
+
+
+def _unwanted(candidate: TeacherCandidate, wanted: _Wanted) -> str | None:
+    if wanted.license is not None and candidate.license != wanted.license:
+        return f"its licence is {candidate.license or 'not stated'}, not {wanted.license} as `license` asks."
+    return _too_large(candidate, wanted.max_parameters)
+
+
+def _too_large(candidate: TeacherCandidate, max_parameters: float | None) -> str | None:
+    if max_parameters is None or candidate.parameters is None or candidate.parameters <= max_parameters:
+        return None
+    return f"it has {candidate.parameters:,} parameters, more than `max_parameters` {max_parameters:,.0f}."
