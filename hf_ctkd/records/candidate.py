@@ -19,7 +19,9 @@ class TeacherCandidate:
         license: licence identifier as on its card, if any.
         downloads: of the last 30 days, from the Hub.
         languages: language tags of its card.
-        problem: why it cannot be used, when that is known already (gated, missing, broken): the ranking lists it as skipped.
+        problem: why it cannot be used, when that is known already (gated, missing, broken): it will be
+            listed as skipped.
+        random_weights: take its configuration and preprocessing but fresh random weights (seeded): a control.
         role: part in a committee, such as `"foundation"` or `"complementary"`.
     """
 
@@ -33,12 +35,14 @@ class TeacherCandidate:
     downloads: int | None = None
     languages: tuple[str, ...] = ()
     problem: str | None = None
+    random_weights: bool = False
     role: str | None = None
 
     @property
     def name(self) -> str:
         """Short name for tables: the repository id, or the folder's own name."""
-        return self.model_id if self.source == "hub" else self.model_id.rstrip("/").rsplit("/", 1)[-1]
+        name = self.model_id if self.source == "hub" else self.model_id.rstrip("/").rsplit("/", 1)[-1]
+        return f"random weights like {name}" if self.random_weights else name
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

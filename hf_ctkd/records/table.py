@@ -16,7 +16,10 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(cell) for cell in column) for column in columns]
     numeric = [all(_is_number(cell) for cell in column[1:]) for column in columns]
     lines = [
-        "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, numeric, strict=True))
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
         for row in (header, *rows)
     ]
     return "\n".join(line.rstrip() for line in lines)

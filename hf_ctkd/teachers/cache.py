@@ -1,0 +1,80 @@
+"""Teacher outputs on disk, keyed by the identity of each row, so that no row is ever computed twice."""
+
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hf_ctkd.errors import StaleCacheError
+from hf_ctkd.records import write_json
+from hf_ctkd.types import ModelOutputs
+
+_META = "teacher.json"
+
+
+class OutputCache:
+    """The outputs of one teacher, as shards of rows that only ever get added.
+
+    A row is known by the digest of its raw input, never by its place in a batch or a data set, so shuffles, subsets and
+    other splits find their rows again. A folder belongs to one `key` (teacher sha, processor, dtype): a folder that
+    says otherwise is refused. Shards are written under another name first, so an interruption leaves whole shards.
+
+    Args:
+        folder: of this teacher alone; made if absent.
+        key: all that shapes the outputs besides the row, as JSON values.
+
+    Raises:
+        StaleCacheError: if the folder was written under another key.
+    """
+
+    def __init__(self, folder: Path | str, key: Mapping[str, str]) -> None:
+        self.folder = Path(folder)
+        self.key = dict(key)
+        meta = self.folder / _META
+        if meta.exists():
+            found = json.loads(meta.read_text())["key"]
+            if found != self.key:
+                changed = sorted(name for name in {*found, *self.key} if found.get(name) != self.key.get(name))
+                raise StaleCacheError(
+                    f"The cache {self.folder} was made with another {', '.join(changed)}. Delete it, or use another `cache_dir`."
+                )
+        else:
+            write_json(meta, {"kind": "teacher-outputs", "key": self.key})
+
+    def load(self) -> tuple[dict[str, int], dict[str, Tensor]]:
+        """All rows so far: digest -> index, and the tensors that they index (empty when there are none).
+
+        A shard that cannot be read (a disk that filled up, a copy that broke off) is deleted and computed again.
+        """
+        shards: list[dict[str, Tensor]] = []
+        for path in sorted(self.folder.glob("*.safetensors")):
+            try:
+                shards.append(load_file(path))
+            except (SafetensorError, OSError):
+                path.unlink()
+        if not shards:
+            return {}, {}
+        digests = torch.cat([shard.pop("digests") for shard in shards]).numpy()
+        index = {row.tobytes().hex(): number for number, row in enumerate(digests)}
+        return index, {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
+
+    def add(self, digests: Sequence[str], outputs: ModelOutputs) -> None:
+        """Write one shard: `outputs` of the rows with these digests, in the same order."""
+        raw = np.frombuffer(bytes.fromhex("".join(digests)), dtype=np.uint8).reshape(len(digests), -1)
+        tensors = {"digests": torch.from_numpy(raw.copy()), "features": outputs.features.contiguous()}
+        if outputs.logits is not None:
+            tensors["logits"] = outputs.logits.contiguous()
+        name = uuid.uuid4().hex
+        temporary = self.folder / f"{name}.partial"
+        try:
+            save_file(tensors, temporary)
+            os.replace(temporary, self.folder / f"{name}.safetensors")
+        finally:
+            temporary.unlink(missing_ok=True)

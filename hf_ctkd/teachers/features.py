@@ -1,0 +1,162 @@
+"""Reading what a model's head reads, and chosen layers, from any `transformers` model without knowing its family."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+from transformers.utils import ModelOutput
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.types import Hidden, ModelOutputs
+
+
+@dataclass
+class _Call:
+    """What one candidate for the head saw in one forward pass."""
+
+    entered: Tensor
+    left: Tensor
+
+
+class FeatureReader:
+    """Runs a model and returns its logits with the features that its head read.
+
+    The head is found on the first batch: the linear layer whose output *is* the logits. That covers heads of one layer
+    and of several (the last one counts), and decoders that score every position and keep one. A model whose logits come
+    from no single linear layer, or that has no head, is read at its pooled output: the pooler of an image model (unless
+    told not to trust it), or the mean over its positions.
+
+    Args:
+        model: a `transformers` model for classification, or a headless encoder.
+        trust_pooler: whether the pooler's weights came with the checkpoint.
+
+    Example:
+        >>> from transformers import ResNetConfig, ResNetForImageClassification
+        >>> config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=3)
+        >>> reader = FeatureReader(ResNetForImageClassification(config).eval())
+        >>> outputs = reader.read({"pixel_values": torch.zeros(2, 3, 16, 16)})
+        >>> outputs.logits.shape, outputs.features.shape
+        (torch.Size([2, 3]), torch.Size([2, 16]))
+    """
+
+    def __init__(self, model: PreTrainedModel, *, trust_pooler: bool = True) -> None:
+        self.model = model
+        self.trust_pooler = trust_pooler and model.main_input_name == "pixel_values"
+        self._head: nn.Module | None = None
+        self._searched = False
+
+    @property
+    def head(self) -> nn.Module | None:
+        """The layer whose input is read; None before the first batch, or when the pooled output is read."""
+        return self._head
+
+    def read(self, batch: Mapping[str, Tensor], hidden: Sequence[int] = ()) -> ModelOutputs:
+        """Run the model on a preprocessed batch.
+
+        Args:
+            batch: the model's own inputs, without labels.
+            hidden: indices into the model's `hidden_states` (negative ones count from the end).
+
+        Raises:
+            InvalidArgumentError: if the model returns neither logits nor hidden states, or has no such layer.
+        """
+        watched = self._watched()
+        calls: dict[nn.Module, _Call] = {}
+        handles = [
+            module.register_forward_hook(lambda module, entered, left: calls.update({module: _Call(entered[0], left)}))
+            for module in watched
+        ]
+        try:
+            output = self.model(**batch, return_dict=True, **({"output_hidden_states": True} if hidden else {}))
+        finally:
+            for handle in handles:
+                handle.remove()
+        logits = _logits(output)
+        features = self._features(output, logits, calls, batch.get("attention_mask"))
+        layers = _layers(output, hidden, batch.get("attention_mask"))
+        return ModelOutputs(features=features, logits=logits, hidden=layers)
+
+    def _watched(self) -> list[nn.Module]:
+        if self._searched:
+            return [] if self._head is None else [self._head]
+        return [module for module in self.model.modules() if isinstance(module, nn.Linear | Conv1D)]
+
+    def _features(
+        self, output: ModelOutput, logits: Tensor | None, calls: dict[nn.Module, _Call], mask: Tensor | None
+    ) -> Tensor:
+        found = None
+        for module, call in calls.items() if logits is not None else ():
+            read = _read_by_head(call, logits)
+            if read is not None:
+                found, self._head = read, module
+        self._searched = True
+        return self._pooled(output, mask) if found is None else found
+
+    def _pooled(self, output: ModelOutput, mask: Tensor | None) -> Tensor:
+        pooled = output.get("pooler_output")
+        if pooled is not None and self.trust_pooler:
+            return pooled.flatten(1)
+        last = output.get("last_hidden_state")
+        if last is None:
+            states = output.get("hidden_states")
+            if states is None:
+                raise InvalidArgumentError(
+                    f"`model` {type(self.model).__name__} returns no hidden state to read features from. "
+                    "Use a model with a linear head, or load its encoder with AutoModel."
+                )
+            last = states[-1]
+        if last.ndim == 4:
+            return last.mean((2, 3))
+        if mask is None or mask.shape != last.shape[:2]:
+            return last.mean(1)
+        kept = mask.unsqueeze(-1).to(last.dtype)
+        return (last * kept).sum(1) / kept.sum(1).clamp_min(1.0)
+
+
+def _logits(output: ModelOutput) -> Tensor | None:
+    logits = output.get("logits")
+    return logits if isinstance(logits, Tensor) and logits.ndim == 2 else None
+
+
+def _read_by_head(call: _Call, logits: Tensor) -> Tensor | None:
+    """The input of a layer whose output is the logits, directly or at one position of a sequence."""
+    left, entered = call.left, call.entered
+    if left.shape[-1] != logits.shape[-1] or left.shape[0] != logits.shape[0]:
+        return None
+    if left.ndim == 2:
+        return entered if torch.equal(left, logits) else None
+    if left.ndim != 3:
+        return None
+    same = (left == logits.unsqueeze(1)).all(-1)
+    if not same.any(1).all():
+        return None
+    # Scored positions may repeat (padding): the last equal one is as good as any, being equal.
+    position = same.int().argmax(1)
+    return entered[torch.arange(len(entered), device=entered.device), position]
+
+
+def _layers(output: ModelOutput, hidden: Sequence[int], mask: Tensor | None) -> tuple[Hidden, ...]:
+    if not hidden:
+        return ()
+    states = output.get("hidden_states")
+    if states is None or not all(-len(states) <= index < len(states) for index in hidden):
+        raise InvalidArgumentError(
+            f"`hidden` asks for layers {list(hidden)}, but the model returns {0 if states is None else len(states)} hidden states."
+        )
+    return tuple(_as_hidden(states[index], mask) for index in hidden)
+
+
+def _as_hidden(state: Tensor, mask: Tensor | None) -> Hidden:
+    if state.ndim == 4:
+        return Hidden(state.flatten(2).transpose(1, 2), (state.shape[2], state.shape[3]))
+    positions = state.shape[1]
+    if mask is not None and mask.shape == state.shape[:2]:
+        return Hidden(state, (positions,), mask.bool())
+    # A vision transformer puts its class token and registers before the patches of a square grid.
+    extra = next((extra for extra in range(positions) if math.isqrt(positions - extra) ** 2 == positions - extra), 0)
+    side = math.isqrt(positions - extra)
+    return Hidden(state[:, extra:], (side, side))

@@ -1,0 +1,259 @@
+"""The user's data set as raw rows: columns found, labels checked, every row with an identity of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import torch
+import xxhash
+from datasets import ClassLabel, Dataset, Features, Image, Value
+from jaxtyping import Int
+from PIL import Image as PILImage
+from torch import Tensor
+
+from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.types import UNLABELLED, LabelSpace
+
+Modality = Literal["image", "text"]
+_TEXT_NAMES = ("text", "sentence", "content", "review", "document", "utterance", "question")
+_LABEL_NAMES = ("label", "labels", "fine_label", "target", "class", "category", "intent")
+_NO_LABEL = {-1, UNLABELLED}
+
+
+@dataclass(frozen=True, eq=False)
+class TargetRows:
+    """Raw rows of a classification data set, checked once, that every model preprocesses in its own way.
+
+    Build it with `TargetRows.of`. Labels that are None, -1 or -100 mean "unlabelled".
+
+    Args:
+        dataset: the rows.
+        modality: `"image"` or `"text"`.
+        input_column: column of images or texts.
+        label_column: column of labels.
+        label_space: the classes.
+        labels: `[rows]`, -100 where there is none.
+    """
+
+    dataset: Dataset
+    modality: Modality
+    input_column: str
+    label_column: str
+    label_space: LabelSpace
+    labels: Int[Tensor, "rows"]
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Dataset,
+        *,
+        input_column: str | None = None,
+        label_column: str | None = None,
+        skip_bad_rows: bool = False,
+    ) -> "TargetRows":
+        """Find the columns, check labels and texts, and drop bad rows if asked to.
+
+        Args:
+            dataset: one split of a data set, with raw images or texts and integer labels.
+            input_column: column of images or texts; found by its feature type when None.
+            label_column: column of labels; found by its feature type or usual name when None.
+            skip_bad_rows: leave out empty texts, images that cannot be decoded, and the rows of classes with a single
+                row, instead of stopping at the first one. Images are then all decoded once beforehand.
+
+        Raises:
+            DatasetError: no usable column, labels that are no integers, one class only, or a bad row (which is named).
+        """
+        if not isinstance(dataset, Dataset):
+            raise DatasetError(
+                f"`dataset` must be one split as a datasets.Dataset, got {type(dataset).__name__}. "
+                "Pass a split, such as dataset['train'], and take rows from a stream first."
+            )
+        if len(dataset) == 0:
+            raise DatasetError("`dataset` must have rows, got none.")
+        dataset = dataset.with_format(None)
+        input_column = _find_input(dataset.features, input_column)
+        label_column = _find_label(dataset.features, label_column)
+        label_space, labels = _labels(dataset, label_column)
+        modality: Modality = "image" if isinstance(dataset.features[input_column], Image) else "text"
+        rows = cls(dataset, modality, input_column, label_column, label_space, labels)
+        return rows._checked(skip_bad_rows)
+
+    def _checked(self, skip_bad_rows: bool) -> "TargetRows":
+        bad = self._bad_texts() if self.modality == "text" else []
+        if skip_bad_rows and self.modality == "image":
+            bad = [row for row in range(len(self)) if self._decode(row) is None]
+        if bad and not skip_bad_rows:
+            raise DatasetError(
+                f"Row {bad[0]} of `{self.input_column}` is empty ({len(bad)} such rows). "
+                "Mend it, or pass `skip_bad_rows=True` to leave such rows out."
+            )
+        kept = self
+        if bad:
+            wrong = set(bad)
+            kept = self.select([row for row in range(len(self)) if row not in wrong])
+        counts = torch.bincount(kept.labels[kept.labels != UNLABELLED], minlength=len(self.label_space))
+        if skip_bad_rows and (counts == 1).any():
+            single = {int(label) for label in (counts == 1).nonzero()}
+            kept = kept.select([row for row, label in enumerate(kept.labels.tolist()) if label not in single])
+            counts[list(single)] = 0
+        if int((counts > 0).sum()) < 2:
+            raise DatasetError(
+                f"`{self.label_column}` must hold at least two classes with labelled rows, got {int((counts > 0).sum())}."
+            )
+        return kept
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.dataset)
+
+    def select(self, rows: Sequence[int]) -> "TargetRows":
+        """Some of the rows, in the order given."""
+        rows = [int(row) for row in rows]
+        return replace(self, dataset=self.dataset.select(rows), labels=self.labels[rows])
+
+    @property
+    def labelled(self) -> Int[Tensor, "labelled"]:
+        """Indices of the rows with a label."""
+        return (self.labels != UNLABELLED).nonzero().flatten()
+
+    def require_two_rows_a_class(self) -> None:
+        """Refuse a class with one labelled row, which cannot be both learnt from and checked on.
+
+        Raises:
+            DatasetError: naming the class.
+        """
+        counts = torch.bincount(self.labels[self.labelled], minlength=len(self.label_space))
+        single = (counts == 1).nonzero().flatten().tolist()
+        if single:
+            raise DatasetError(
+                f"Class {self.label_space.names[single[0]]!r} has a single labelled row, and estimates are cross-fitted over "
+                "at least two. Add rows of it, or pass `skip_bad_rows=True` to leave such classes out."
+            )
+
+    def inputs(self, rows: Sequence[int]) -> list[PILImage.Image] | list[str]:
+        """Raw images (as stored) or texts of some rows.
+
+        Raises:
+            DatasetError: if an image cannot be decoded; the row is named.
+        """
+        if self.modality == "text":
+            return list(self.dataset.select_columns(self.input_column)[list(rows)][self.input_column])
+        images = []
+        for row in rows:
+            image = self._decode(int(row))
+            if image is None:
+                raise DatasetError(
+                    f"Row {row} of `{self.input_column}` holds no image that can be decoded. "
+                    "Mend it, or pass `skip_bad_rows=True` to leave such rows out."
+                )
+            images.append(image)
+        return images
+
+    def _decode(self, row: int) -> PILImage.Image | None:
+        try:
+            image = self.dataset[row][self.input_column]
+            if image is not None:
+                image.load()
+        except (OSError, ValueError, SyntaxError):  # what Pillow raises for files that are cut short or malformed
+            return None
+        return image
+
+    def _bad_texts(self) -> list[int]:
+        return [
+            row
+            for row, text in enumerate(self.dataset.select_columns(self.input_column)[:][self.input_column])
+            if text is None or not text.strip()
+        ]
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """One digest a row, of its raw input alone: its identity in caches, whatever the order or the subset."""
+        column = self.dataset.select_columns(self.input_column)
+        if self.modality == "text":
+            return [xxhash.xxh3_128_hexdigest(text.encode()) for text in column[:][self.input_column]]
+        raw = column.cast_column(self.input_column, Image(decode=False))
+        return [_image_digest(row[self.input_column]) for row in raw]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the rows in order, inputs and labels."""
+        hasher = xxhash.xxh3_128()
+        for digest, label in zip(self.digests, self.labels.tolist(), strict=True):
+            hasher.update(f"{digest}:{label};")
+        return hasher.hexdigest()
+
+
+def _image_digest(stored: dict[str, bytes | str | None] | None) -> str:
+    if stored is None:
+        return "missing"
+    content = stored["bytes"]
+    if content is None:
+        with open(str(stored["path"]), "rb") as file:
+            content = file.read()
+    return xxhash.xxh3_128_hexdigest(content)
+
+
+def _find_input(features: Features, named: str | None) -> str:
+    if named is not None:
+        _require(features, "input_column", named)
+        if not (isinstance(features[named], Image) or _is_text(features[named])):
+            raise DatasetError(f"`input_column` {named!r} must hold images or texts, got {features[named]}.")
+        return named
+    images = [name for name, feature in features.items() if isinstance(feature, Image)]
+    texts = [name for name, feature in features.items() if _is_text(feature)]
+    usual = [name for name in _TEXT_NAMES if name in texts]
+    found = images if images else (usual[:1] or texts)
+    if len(found) != 1:
+        raise DatasetError(
+            f"Found {len(found)} columns that may hold the input among {sorted(features)}. Name it with `input_column`."
+        )
+    return found[0]
+
+
+def _find_label(features: Features, named: str | None) -> str:
+    if named is not None:
+        _require(features, "label_column", named)
+        return named
+    classes = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+    usual = [name for name in _LABEL_NAMES if name in (classes or features)]
+    found = classes if len(classes) == 1 else usual[:1]
+    if not found:
+        raise DatasetError(
+            f"Found no label column among {sorted(features)}. Name it with `label_column`; it must hold integer class ids."
+        )
+    return found[0]
+
+
+def _require(features: Features, argument: str, name: str) -> None:
+    if name not in features:
+        raise DatasetError(f"`{argument}` {name!r} is not a column; the data set has {sorted(features)}.")
+
+
+def _is_text(feature: object) -> bool:
+    return isinstance(feature, Value) and feature.dtype in {"string", "large_string"}
+
+
+def _labels(dataset: Dataset, column: str) -> tuple[LabelSpace, Tensor]:
+    feature = dataset.features[column]
+    if not isinstance(feature, ClassLabel) and not (isinstance(feature, Value) and "int" in feature.dtype):
+        raise DatasetError(
+            f"`label_column` {column!r} must hold integer class ids, got {feature}. "
+            f"Call `dataset.class_encode_column({column!r})` first."
+        )
+    values = dataset.select_columns(column)[:][column]
+    ids = [UNLABELLED if value is None or value in _NO_LABEL else value for value in values]
+    labels = torch.tensor(ids, dtype=torch.long)
+    known = labels[labels != UNLABELLED]
+    if known.numel() == 0:
+        raise DatasetError(f"`label_column` {column!r} must have labelled rows, but every label is missing.")
+    classes = feature.num_classes if isinstance(feature, ClassLabel) else int(known.max()) + 1
+    wrong = ((labels < 0) & (labels != UNLABELLED)) | (labels >= classes)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise DatasetError(f"Row {row} of `{column}` must be in [0, {classes}) or -100, got {ids[row]}.")
+    names = feature.names if isinstance(feature, ClassLabel) else [str(label) for label in range(classes)]
+    try:
+        return LabelSpace(tuple(names)), labels
+    except InvalidArgumentError as error:
+        raise DatasetError(f"`{column}`: {error}") from error
