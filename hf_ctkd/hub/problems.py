@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 HTTPFailure = HfHubHTTPError.__bases__[0]
 
 HubFailure = (HTTPFailure, OSError, ValueError, KeyError)
-"""What a call to huggingface_hub may raise: the Hub's answer, the transport, the disk, an answer that makes no sense."""
+"""What a call to huggingface_hub may raise: a refusal, a failed transport or disk, an answer that makes no sense."""
 
 _LONGEST_WAIT = 60.0
 

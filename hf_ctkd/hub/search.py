@@ -35,7 +35,7 @@ _METADATA: list[Any] = [
 class _Wanted:
     task: str | None
     limit: int
-    max_parameters: float | None
+    max_parameters: float | int | None
     license: str | None
     search: str | None
     author: str | None
@@ -66,7 +66,7 @@ def hub_teachers(
     *ids: str,
     task: str | None = None,
     limit: int = 50,
-    max_parameters: float | None = None,
+    max_parameters: float | int | None = None,
     license: str | None = None,
     search: str | None = None,
     author: str | None = None,
@@ -204,7 +204,7 @@ def _unwanted(candidate: TeacherCandidate, wanted: _Wanted) -> str | None:
     return _too_large(candidate, wanted.max_parameters)
 
 
-def _too_large(candidate: TeacherCandidate, max_parameters: float | None) -> str | None:
+def _too_large(candidate: TeacherCandidate, max_parameters: float | int | None) -> str | None:
     if max_parameters is None or candidate.parameters is None or candidate.parameters <= max_parameters:
         return None
     return f"it has {candidate.parameters:,} parameters, more than `max_parameters` {max_parameters:,.0f}."
