@@ -1,0 +1,214 @@
+"""The entropic solver: matrix scaling, in the range and precision that each problem needs."""
+
+import math
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hf_ctkd.errors import InvalidArgumentError, NotConvergedError
+from hf_ctkd.ot.dual import Work, centred, dual_value
+from hf_ctkd.ot.envelope import EnvelopeValue, Sensitivity
+from hf_ctkd.ot.iteration import Kernel, Limits, iterate
+from hf_ctkd.ot.plan import SAFE_EXPONENT, Plan
+from hf_ctkd.ot.problem import OTProblem
+from hf_ctkd.ot.solution import OTSolution, Status
+from hf_ctkd.ot.stabilised import Potentials, solve_stabilised
+
+_CACHE_BYTES = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Sinkhorn:
+    """Entropic optimal transport for batches of problems, by alternate scaling.
+
+    Use it wherever a transport cost has to be cheap or differentiable. For a handful of small problems that need the
+    unregularised optimum use `exact`; for two clouds of points use `CloudSinkhorn`. A cost shared by the batch
+    takes two matrix products a step and no `[batch, n, m]` tensor, forward or backward.
+
+    Args:
+        epsilon: strength of the entropy, relative to the largest cost of a problem (of its entries with mass, where
+            each problem has its own cost); one number, or one per problem `[batch]`. Positive; 1e-3 to 1 is usual.
+        max_steps: most steps for a problem, at least 1.
+        tolerance: L1 error of the marginals at which a problem is done, positive. Below about 1e-6 use float64.
+        on_failure: "raise" `NotConvergedError` when a problem is not done after `max_steps`, or "report" it in
+            `OTSolution.status`.
+        tau_a: how strongly the first marginal is asked for, relative to the largest cost: the price of
+            `KL(plan 1 | a)`. Infinite by default: it must be met.
+        tau_b: the same for the second marginal.
+        max_bytes: limit on the memory for kernels and plans of several problems; larger batches go in blocks.
+        check_every: steps between two looks at the error (each is a synchronisation on an accelerator).
+
+    Raises:
+        InvalidArgumentError: an argument out of its range.
+
+    Reference:
+        Cuturi, "Sinkhorn distances: lightspeed computation of optimal transport", 2013; unbalanced: Chizat et al.,
+        "Scaling algorithms for unbalanced optimal transport problems", 2018.
+
+    Example:
+        >>> import torch
+        >>> from hf_ctkd.ot import OTProblem, Sinkhorn
+        >>> b = torch.tensor([[0.25, 0.75]], requires_grad=True)
+        >>> cost = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+        >>> solution = Sinkhorn(epsilon=0.1).solve(OTProblem(cost, torch.tensor([[0.5, 0.5]]), b))
+        >>> solution.value.sum().backward()
+        >>> bool(b.grad[0, 0] < 0 < b.grad[0, 1])  # moving mass to the first target would make it cheaper
+        True
+    """
+
+    epsilon: float | Float[Tensor, "batch"] = 0.05
+    max_steps: int = 10_000
+    _: KW_ONLY
+    tolerance: float = 1e-5
+    on_failure: Literal["raise", "report"] = "raise"
+    tau_a: float = math.inf
+    tau_b: float = math.inf
+    max_bytes: int = 2**28
+    check_every: int = 10
+
+    def __post_init__(self) -> None:
+        if not bool((torch.as_tensor(self.epsilon) > 0).all()):
+            raise InvalidArgumentError(f"`epsilon` must be positive, got {self.epsilon}.")
+        for name, value in (("tolerance", self.tolerance), ("tau_a", self.tau_a), ("tau_b", self.tau_b)):
+            if not value > 0:
+                raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
+        for name, count in (
+            ("max_steps", self.max_steps),
+            ("max_bytes", self.max_bytes),
+            ("check_every", self.check_every),
+        ):
+            if count < 1:
+                raise InvalidArgumentError(f"`{name}` must be at least 1, got {count}.")
+        if self.on_failure not in ("raise", "report"):
+            raise InvalidArgumentError(f"`on_failure` must be 'raise' or 'report', got {self.on_failure!r}.")
+
+    def solve(
+        self, problem: OTProblem, *, warm_start: tuple[Float[Tensor, "batch n"], Float[Tensor, "batch m"]] | None = None
+    ) -> OTSolution:
+        """Solve every problem of the batch.
+
+        Args:
+            problem: costs and marginals.
+            warm_start: `potentials` of an earlier solution of similar problems, such as the last step of training.
+
+        Raises:
+            NotConvergedError: a problem missed the tolerance and `on_failure` is "raise".
+            InvalidArgumentError: `warm_start` or `epsilon` does not fit the problem.
+        """
+        self._check_fit(problem, warm_start)
+        with torch.no_grad():
+            work = Work.of(problem, epsilon=self._epsilon(problem), tau_a=self.tau_a, tau_b=self.tau_b)
+            start = torch.zeros_like(work.b) if warm_start is None else warm_start[1].detach().to(work.b.dtype)
+            found = self._solve_shared(work, start) if problem.shared else self._solve_each(work, start)
+            f, g = centred(work, found.f, found.g)
+            value, for_a, for_b = dual_value(work, f, g)
+            status = torch.where(found.error <= self.tolerance, Status.CONVERGED.value, Status.OUT_OF_STEPS.value)
+        self._check_converged(found, status)
+        plan = Plan(work.cost, work.a, work.b, f, g, work.epsilon, self.max_bytes)
+        sensitivity = Sensitivity(plan, for_a, for_b, work.scale)
+        value = EnvelopeValue.apply(problem.a, problem.b, problem.cost, value, sensitivity)
+        return OTSolution(value, (f, g), found.error, found.steps, status, plan)
+
+    def _limits(self) -> Limits:
+        return Limits(self.max_steps, self.tolerance, self.check_every)
+
+    def _epsilon(self, problem: OTProblem) -> float | Tensor:
+        if isinstance(self.epsilon, Tensor):
+            return self.epsilon.detach().to(problem.cost.device, problem.dtype)
+        return self.epsilon
+
+    def _solve_shared(self, work: Work, start: Tensor) -> Potentials:
+        out = _Gathered.empty(work)
+        values = torch.unique(work.epsilon)
+        for value in values:
+            rows = (work.epsilon == value).nonzero()[:, 0] if len(values) > 1 else torch.arange(len(start))
+            part = work.select(rows) if len(values) > 1 else work
+            safe = float(part.sharpness[0]) <= SAFE_EXPONENT * (1 if start.dtype == torch.float32 else 8)
+            if safe:
+                sound = self._scale_shared(part, start[rows], rows.to(start.device), out)
+                rows = rows.to(start.device)[~sound]
+            if len(rows):
+                out.write(rows, self._solve_each(work.select(rows), start[rows]))
+        return out.done()
+
+    def _scale_shared(self, work: Work, start: Tensor, index: Tensor, out: "_Gathered") -> Tensor:
+        kernel = Kernel.of(torch.exp(-work.cost / work.epsilon[0]))
+        one = 4 * (work.a.shape[1] + work.b.shape[1]) * start.element_size()
+        sound = []
+        for rows in work.blocks(self._block(start.device, one)):
+            part = work.select(rows)
+            epsilon = part.epsilon[:, None]
+            power_a, power_b = part.powers(part.epsilon)
+            v = part.b * torch.exp(start[rows] / epsilon)
+            limits = Limits(self.max_steps, self.tolerance, self.check_every, power_a, power_b)
+            found = iterate(kernel, part.a, part.b, v, limits)
+            f, g = -power_a * epsilon * found.rows.log(), -power_b * epsilon * found.columns.log()
+            out.write(index[rows], Potentials(f, g, found.error, found.steps))
+            sound.append(found.sound)
+        return torch.cat(sound)
+
+    def _solve_each(self, work: Work, start: Tensor) -> Potentials:
+        out = _Gathered.empty(work)
+        hard = work.sharpness.expand(len(start)) > SAFE_EXPONENT
+        for rows, double in ((~hard).nonzero()[:, 0], False), (hard.nonzero()[:, 0], True):
+            part = work.select(rows)
+            part = part.double() if double else part
+            one = 4 * work.a.shape[1] * work.b.shape[1] * part.a.element_size()
+            for block in part.blocks(self._block(start.device, one)):
+                piece = part.select(block)
+                out.write(rows[block], solve_stabilised(piece, start[rows[block]].to(piece.b.dtype), self._limits()))
+        return out.done()
+
+    def _block(self, device: torch.device, bytes_each: int) -> int:
+        """Problems in a block: on a processor as many as stay in its cache, which is faster than all at once."""
+        limit = min(self.max_bytes, _CACHE_BYTES) if device.type == "cpu" else self.max_bytes
+        return max(1, limit // bytes_each)
+
+    def _check_fit(self, problem: OTProblem, warm_start: tuple[Tensor, Tensor] | None) -> None:
+        batch, n, m = problem.shape
+        if isinstance(self.epsilon, Tensor) and tuple(self.epsilon.shape) not in ((), (batch,)):
+            raise InvalidArgumentError(
+                f"`epsilon` must be one number or one per problem [{batch}], got shape {list(self.epsilon.shape)}."
+            )
+        if warm_start is None:
+            return
+        shapes = [list(potential.shape) for potential in warm_start]
+        if shapes != [[batch, n], [batch, m]]:
+            raise InvalidArgumentError(
+                f"`warm_start` must have shapes [{batch}, {n}] and [{batch}, {m}], got {shapes}."
+            )
+        if not all(bool(torch.isfinite(potential).all()) for potential in warm_start):
+            raise InvalidArgumentError("`warm_start` has a NaN or infinite entry. Leave it out after a failed solve.")
+
+    def _check_converged(self, found: Potentials, status: Tensor) -> None:
+        if self.on_failure == "raise" and bool((status != Status.CONVERGED).any()):
+            worst = float(found.error.nan_to_num(nan=math.inf).max())
+            raise NotConvergedError(
+                f"Sinkhorn stopped after {int(found.steps.max())} steps with marginal error {worst:.2g}. "
+                "Increase `max_steps` or `epsilon`, or pass on_failure='report'."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Gathered:
+    """Where the blocks write their results, in the type and order of the whole batch."""
+
+    f: Tensor
+    g: Tensor
+    error: Tensor
+    steps: Tensor
+
+    @classmethod
+    def empty(cls, work: Work) -> "_Gathered":
+        steps = torch.zeros(len(work.a), dtype=torch.int64, device=work.a.device)
+        return cls(torch.empty_like(work.a), torch.empty_like(work.b), torch.empty_like(work.epsilon), steps)
+
+    def write(self, rows: Tensor, found: Potentials) -> None:
+        self.f[rows], self.g[rows] = found.f.to(self.f.dtype), found.g.to(self.g.dtype)
+        self.error[rows], self.steps[rows] = found.error.to(self.error.dtype), found.steps
+
+    def done(self) -> Potentials:
+        return Potentials(self.f, self.g, self.error, self.steps)

@@ -1,0 +1,87 @@
+"""Sinkhorn for one kernel each: steps in the log domain, and cheap scaling steps between them."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hf_ctkd.ot.dual import Work
+from hf_ctkd.ot.iteration import Kernel, Limits, iterate
+
+
+@dataclass(frozen=True, eq=False)
+class Potentials:
+    """Where a solver ended.
+
+    Args:
+        f: potential at the sources.
+        g: potential at the targets, the best answer to `f`.
+        error: L1 error of the marginals.
+        steps: steps taken.
+    """
+
+    f: Float[Tensor, "batch n"]
+    g: Float[Tensor, "batch m"]
+    error: Float[Tensor, "batch"]
+    steps: Int[Tensor, "batch"]
+
+
+def solve_stabilised(work: Work, g: Float[Tensor, "batch m"], limits: Limits) -> Potentials:
+    """Solve by scaling the current plan's kernel, which a step in the log domain makes anew where it has drifted.
+
+    The kernel `exp((f + g - cost) / epsilon)` never overflows, and what underflows in it carries no mass, as long as
+    the scalings stay near one; where they do not, the scaling steps are thrown away and the log steps alone go on.
+
+    Args:
+        work: the problems, with one cost each or a shared one.
+        g: potential to start from.
+        limits: when to stop.
+
+    Reference:
+        Schmitzer, "Stabilized sparse scaling algorithms for entropy regularized transport problems", 2019.
+    """
+    f = torch.empty_like(work.a)
+    g = g.clone()
+    error = torch.full_like(work.epsilon, torch.inf)
+    steps = torch.zeros_like(work.epsilon, dtype=torch.int64)
+    active = torch.arange(len(g), device=g.device)
+    while len(active):
+        part = work.select(active)
+        budget = limits.steps - int(steps[active].max())
+        result = _round(part, g[active], Limits(min(budget, 20 * limits.every), limits.tolerance, limits.every))
+        f[active], g[active], error[active] = result.f, result.g, result.error
+        steps[active] += result.steps
+        active = active[~(result.error <= limits.tolerance) & (steps[active] < limits.steps)]
+    return Potentials(f, g, error, steps)
+
+
+def _round(work: Work, g: Tensor, limits: Limits) -> Potentials:
+    """One step in the log domain, then scaling steps."""
+    epsilon = work.epsilon[:, None]
+    power_a, power_b = work.powers(work.epsilon)
+    cost = work.cost if work.cost.dim() == 3 else work.cost.expand(len(g), -1, -1)
+    f = -power_a * epsilon * _log_sum(g[:, None, :] - cost, work.b.log()[:, None, :], epsilon, 2)
+    g = -power_b * epsilon * _log_sum(f[:, :, None] - cost, work.a.log()[:, :, None], epsilon, 1)
+    limit = 85.0 if g.dtype == torch.float32 else 700.0
+    exponent = (f[:, :, None] + g[:, None, :] - cost).div_(epsilon[:, :, None])
+    kernel = Kernel.of(exponent.clamp_(max=limit).exp_())
+    a = work.a * torch.exp((power_a - 1) * f / epsilon)
+    b = work.b * torch.exp((power_b - 1) * g / epsilon)
+    found = iterate(kernel, a, b, b, Limits(limits.steps, limits.tolerance, limits.every, power_a, power_b))
+    log_u = power_a * found.rows.log() + (1 - power_a) * f / epsilon
+    log_v = power_b * found.columns.log() + (1 - power_b) * g / epsilon
+    drift = torch.maximum(_reach(log_u, work.a), _reach(log_v, work.b))
+    kept = found.sound & (drift < limit / 4)
+    f = torch.where(kept[:, None], f - epsilon * log_u, f)
+    g = torch.where(kept[:, None], g - epsilon * log_v, g)
+    error = torch.where(kept, found.error, torch.inf)
+    return Potentials(f, g, error, torch.where(kept, found.steps + 1, 1))
+
+
+def _log_sum(numerator: Tensor, log_mass: Tensor, epsilon: Tensor, dim: int) -> Tensor:
+    return torch.logsumexp(numerator / epsilon[:, :, None] + log_mass, dim)
+
+
+def _reach(log_scaling: Tensor, mass: Tensor) -> Tensor:
+    return torch.where(mass > 0, log_scaling.abs(), 0.0).amax(-1)
