@@ -1,0 +1,215 @@
+"""Tiny `transformers` architectures of the teachers: what a teacher is made of, before it learns anything."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    BertConfig,
+    ConvNextConfig,
+    ConvNextV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    ResNetConfig,
+    RobertaConfig,
+    ViTConfig,
+    ViTImageProcessorPil,
+)
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+@dataclass(frozen=True)
+class ImageArchitecture:
+    """A tiny image classifier and the way in which it wants to see an image.
+
+    Args:
+        config: configuration of the model; the number of classes is set by whoever builds it.
+        size: height and width to which images are resized, in pixels.
+        mean: subtracted from each channel, of values in [0, 1].
+        std: by which each channel is divided.
+        learning_rate: peak learning rate that trains it from nothing.
+    """
+
+    config: Callable[[], PreTrainedConfig]
+    size: int
+    mean: float
+    std: float
+    learning_rate: float
+
+    def processor(self) -> ViTImageProcessorPil:
+        """The image processor, on its PIL backend: torchvision is not needed."""
+        return ViTImageProcessorPil(
+            size={"height": self.size, "width": self.size}, image_mean=[self.mean] * 3, image_std=[self.std] * 3
+        )
+
+
+@dataclass(frozen=True)
+class TextArchitecture:
+    """A tiny text classifier and the tokenizer that it reads with.
+
+    Args:
+        config: configuration of the model for a tokenizer.
+        tokenizer: makes the tokenizer from the texts at hand.
+        learning_rate: peak learning rate that trains it from nothing.
+    """
+
+    config: Callable[[PreTrainedTokenizerFast], PreTrainedConfig]
+    tokenizer: Callable[[Sequence[str]], PreTrainedTokenizerFast]
+    learning_rate: float
+
+
+def wordpiece_tokenizer(texts: Sequence[str], *, vocabulary: int = 2000, length: int = 40) -> PreTrainedTokenizerFast:
+    """A lower-casing WordPiece tokenizer trained on the texts, in the manner of BERT.
+
+    Args:
+        texts: to learn the vocabulary from.
+        vocabulary: largest number of tokens.
+        length: tokens after which a text is cut.
+    """
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary, special_tokens=list(SPECIAL_TOKENS), show_progress=False, min_frequency=2
+    )
+    return _trained(tokenizer, trainer, texts, length)
+
+
+def bpe_tokenizer(texts: Sequence[str], *, vocabulary: int = 1500, length: int = 48) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer that keeps case, trained on the texts, in the manner of RoBERTa.
+
+    Args:
+        texts: to learn the vocabulary from.
+        vocabulary: largest number of tokens.
+        length: tokens after which a text is cut.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    return _trained(tokenizer, trainer, texts, length)
+
+
+def _trained(tokenizer: Tokenizer, trainer, texts: Sequence[str], length: int) -> PreTrainedTokenizerFast:
+    tokenizer.train_from_iterator(texts, trainer)
+    first, last = SPECIAL_TOKENS.index("[CLS]"), SPECIAL_TOKENS.index("[SEP]")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", first), ("[SEP]", last)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=length,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+
+
+def _resnet(*widths: int, depth: int = 1) -> Callable[[], PreTrainedConfig]:
+    return lambda: ResNetConfig(
+        embedding_size=widths[0], hidden_sizes=list(widths), depths=[depth] * len(widths), layer_type="basic"
+    )
+
+
+def _convnext(kind: type[PreTrainedConfig], *widths: int, depth: int = 1) -> Callable[[], PreTrainedConfig]:
+    return lambda: kind(
+        patch_size=2,
+        num_stages=len(widths),
+        hidden_sizes=list(widths),
+        depths=[depth] * len(widths),
+        drop_path_rate=0.0,
+        layer_scale_init_value=0.1,
+    )
+
+
+def _vit(width: int, depth: int, size: int, patch: int) -> Callable[[], PreTrainedConfig]:
+    return lambda: ViTConfig(
+        image_size=size,
+        patch_size=patch,
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=4,
+        intermediate_size=2 * width,
+    )
+
+
+def _bert(width: int, depth: int) -> Callable[[PreTrainedTokenizerFast], PreTrainedConfig]:
+    return lambda tokenizer: BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=4,
+        intermediate_size=2 * width,
+        max_position_embeddings=64,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _distilbert(width: int, depth: int) -> Callable[[PreTrainedTokenizerFast], PreTrainedConfig]:
+    return lambda tokenizer: DistilBertConfig(
+        vocab_size=len(tokenizer),
+        dim=width,
+        n_layers=depth,
+        n_heads=4,
+        hidden_dim=2 * width,
+        max_position_embeddings=64,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _roberta(width: int, depth: int) -> Callable[[PreTrainedTokenizerFast], PreTrainedConfig]:
+    return lambda tokenizer: RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=4,
+        intermediate_size=2 * width,
+        max_position_embeddings=64,
+        type_vocab_size=1,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+    )
+
+
+def _electra(width: int, depth: int) -> Callable[[PreTrainedTokenizerFast], PreTrainedConfig]:
+    return lambda tokenizer: ElectraConfig(
+        vocab_size=len(tokenizer),
+        embedding_size=width // 2,
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=4,
+        intermediate_size=2 * width,
+        max_position_embeddings=64,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+IMAGE_ARCHITECTURES = {
+    "resnet": ImageArchitecture(_resnet(16, 32, 64), 32, 0.3, 0.35, 4e-3),
+    "resnet-wide": ImageArchitecture(_resnet(24, 48, 96), 32, 0.5, 0.5, 4e-3),
+    "convnext": ImageArchitecture(_convnext(ConvNextConfig, 32, 64), 16, 0.5, 0.5, 4e-3),
+    "convnext-wide": ImageArchitecture(_convnext(ConvNextConfig, 48, 96), 16, 0.45, 0.25, 4e-3),
+    "convnextv2": ImageArchitecture(_convnext(ConvNextV2Config, 32, 64), 16, 0.3, 0.3, 4e-3),
+    "vit": ImageArchitecture(_vit(48, 2, 16, 4), 16, 0.5, 0.5, 3e-3),
+    "vit-wide": ImageArchitecture(_vit(64, 2, 24, 6), 24, 0.3, 0.35, 2e-3),
+}
+"""Architectures of image teachers by name."""
+
+TEXT_ARCHITECTURES = {
+    "bert": TextArchitecture(_bert(64, 2), wordpiece_tokenizer, 2e-3),
+    "bert-wide": TextArchitecture(_bert(96, 1), bpe_tokenizer, 2e-3),
+    "distilbert": TextArchitecture(_distilbert(64, 1), bpe_tokenizer, 2e-3),
+    "roberta": TextArchitecture(_roberta(64, 1), bpe_tokenizer, 2e-3),
+    "electra": TextArchitecture(_electra(64, 1), wordpiece_tokenizer, 2e-3),
+}
+"""Architectures of text teachers by name."""

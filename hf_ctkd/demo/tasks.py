@@ -1,0 +1,252 @@
+"""The built-in target tasks: few labelled rows, many without a label, and rows for choosing and for testing.
+
+Rows fall into fixed pools that no seed moves: those of the teachers, and the student's training, validation and test
+rows. A seed only chooses which training rows keep their label.
+"""
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from datasets import ClassLabel, Dataset, DatasetInfo, Features, concatenate_datasets
+
+from hf_ctkd.demo.images import CHARSETS, STUDENT_FONTS, digits_dataset, glyphs_dataset
+from hf_ctkd.demo.text import docstrings_dataset, text_key
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.types import UNLABELLED, LabelSpace
+
+Modality = Literal["image", "text"]
+
+FAMILIES = {
+    "closed loop": ("zero", "six", "eight", "nine"),
+    "straight strokes": ("one", "four", "seven"),
+    "open curves": ("two", "three", "five"),
+}
+"""Digits by the shape of their strokes: other labels over the same images."""
+
+RARE_DIGITS = ("one", "four", "six", "seven", "nine")
+"""Classes of which `digits-imbalanced` keeps every fifth row, in every split."""
+
+_DIGIT_POOLS = (700, 600, 150, 347)
+_GLYPHS_PER_CLASS = 60
+_TEXT_POOLS = (0.40, 0.76, 0.84)
+
+
+@dataclass(frozen=True)
+class Pools:
+    """A task's rows before a seed chooses labels; no row is in two of them.
+
+    Args:
+        train: rows of which some keep their label.
+        validation: rows for any choice or early stop.
+        test: rows for the final figure only.
+    """
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+
+
+@dataclass(frozen=True)
+class DemoTask:
+    """A target task as a user meets it: raw rows, few of them labelled.
+
+    Args:
+        name: as given to `build_task`.
+        modality: "image" or "text".
+        labelled: rows with their label.
+        unlabelled: rows whose label reads -100.
+        validation: rows for any choice or early stop, labelled.
+        test: rows for the final figure only, labelled.
+        label_names: one name a class.
+        hidden_labels: true labels of `unlabelled`, for oracles and diagnostics; a method that reads them cheats.
+
+    Example:
+        >>> task = build_task("digits", labels=50, seed=0)
+        >>> len(task.labelled), len(task.unlabelled), len(task.train())
+        (50, 550, 600)
+    """
+
+    name: str
+    modality: Modality
+    labelled: Dataset
+    unlabelled: Dataset
+    validation: Dataset
+    test: Dataset
+    label_names: tuple[str, ...]
+    hidden_labels: tuple[int, ...]
+
+    def train(self) -> Dataset:
+        """Labelled rows, then unlabelled ones: what a distillation trainer is given."""
+        return concatenate_datasets([self.labelled, self.unlabelled])
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """The task's classes."""
+        return LabelSpace(self.label_names)
+
+
+def build_task(name: str, *, labels: int, seed: int) -> DemoTask:
+    """A target task by name: one of `TASKS`, or anybody's function as `package.module:function`.
+
+    Args:
+        name: a built-in name, or a path to a function that takes `labels=` and `seed=` and returns a `DemoTask`.
+        labels: rows that keep their label, at least two a class; drawn in the proportions of the classes.
+        seed: chooses these rows and nothing else.
+
+    Raises:
+        InvalidArgumentError: if the name is unknown or `labels` does not fit the task.
+    """
+    if name in TASKS:
+        modality, pools = TASKS[name]
+        return assemble_task(name, modality, pools(), labels=labels, seed=seed)
+    module, _, function = name.partition(":")
+    if not function:
+        known = ", ".join(TASKS)
+        raise InvalidArgumentError(
+            f"`name` {name!r} is no built-in task: {known}. Choose one of these, or name a function of your own as "
+            "`package.module:function`."
+        )
+    try:
+        build = vars(importlib.import_module(module))[function]
+    except (ImportError, KeyError) as error:
+        raise InvalidArgumentError(
+            f"`name` {name!r} cannot be imported: {error}. Put its module on the Python path."
+        ) from error
+    return build(labels=labels, seed=seed)
+
+
+def assemble_task(name: str, modality: Modality, pools: Pools, *, labels: int, seed: int) -> DemoTask:
+    """Make a task of pools by drawing the rows that keep their label; for built-in tasks and for your own.
+
+    Args:
+        name: of the task.
+        modality: "image" or "text".
+        pools: rows with a `label` column of type `ClassLabel`.
+        labels: rows that keep their label.
+        seed: chooses these rows.
+
+    Raises:
+        InvalidArgumentError: if `labels` is under two a class, or not under the number of training rows.
+    """
+    feature = pools.train.features["label"]
+    truth = np.asarray(pools.train["label"][:])
+    chosen = stratified_rows(truth, labels, seed=seed)
+    rest = np.setdiff1d(np.arange(len(truth)), chosen)
+    return DemoTask(
+        name=name,
+        modality=modality,
+        labelled=pools.train.select(chosen),
+        unlabelled=relabel(pools.train.select(rest), [UNLABELLED] * len(rest), feature),
+        validation=pools.validation,
+        test=pools.test,
+        label_names=tuple(feature.names),
+        hidden_labels=tuple(truth[rest].tolist()),
+    )
+
+
+def stratified_rows(labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:
+    """Indices of `count` rows in the proportions of the classes, at least two a class, in random order.
+
+    Raises:
+        InvalidArgumentError: if `count` is under two a class, or not under the number of rows.
+    """
+    sizes = np.bincount(labels)
+    least, most = 2 * len(sizes), len(labels) - 1
+    if not least <= count <= most:
+        raise InvalidArgumentError(
+            f"`labels` must lie between {least} (two of each of {len(sizes)} classes) and {most}, got {count}."
+        )
+    quota = sizes * (count / len(labels))
+    take = np.minimum(np.maximum(np.floor(quota).astype(int), 2), sizes)
+    while take.sum() != count:
+        step = 1 if take.sum() < count else -1
+        open_to_it = take < sizes if step > 0 else take > 2
+        take[np.argmax(np.where(open_to_it, step * (quota - take), -np.inf))] += step
+    generator = np.random.default_rng(seed)
+    rows = [generator.choice(np.flatnonzero(labels == label), n, replace=False) for label, n in enumerate(take)]
+    return generator.permutation(np.concatenate(rows))
+
+
+def digit_pools() -> tuple[Dataset, Pools]:
+    """The handwriting of the teachers (700 rows), and that of the students (600, 150 and 347)."""
+    dataset = digits_dataset()
+    order = np.random.default_rng(1797).permutation(len(dataset))
+    teachers, *student = (dataset.select(rows) for rows in np.split(order, np.cumsum(_DIGIT_POOLS)[:-1]))
+    return teachers, Pools(*student)
+
+
+def docstring_pools(library: str, *, min_rows: int = 40, label: str = "package") -> tuple[Dataset, Pools]:
+    """A library's docstrings for teachers, and those for students; the hash of a text decides, whatever its library.
+
+    A text that two libraries share is therefore on one side in both.
+    """
+    dataset = docstrings_dataset(library, min_rows=min_rows, label=label)
+    shares = np.array([int(text_key(text)[:8], 16) / 2**32 for text in dataset["text"][:]])
+    pool = np.searchsorted(_TEXT_POOLS, shares, side="right")
+    teachers, *student = (dataset.select(np.flatnonzero(pool == number)) for number in range(4))
+    return teachers, Pools(*student)
+
+
+def regroup(dataset: Dataset, groups: dict[str, tuple[str, ...]]) -> Dataset:
+    """The same rows under other labels: new name -> old names; rows of a class in no group are left out."""
+    old = dataset.features["label"].names
+    names = list(groups)
+    index = {old.index(member): number for number, name in enumerate(names) for member in groups[name]}
+    labels = np.asarray(dataset["label"][:])
+    kept = np.flatnonzero(np.isin(labels, list(index)))
+    return relabel(dataset.select(kept), [index[label] for label in labels[kept].tolist()], ClassLabel(names=names))
+
+
+def relabel(dataset: Dataset, labels: Sequence[int], feature: ClassLabel) -> Dataset:
+    """The same rows with other labels, -100 among them where a row has none."""
+    table = dataset.remove_columns("label").with_format("arrow")[:].append_column("label", pa.array(labels, pa.int64()))
+    features = Features({name: kind for name, kind in dataset.features.items() if name != "label"} | {"label": feature})
+    return Dataset(table, info=DatasetInfo(features=features))
+
+
+def _digits() -> Pools:
+    return digit_pools()[1]
+
+
+def _digit_families() -> Pools:
+    pools = digit_pools()[1]
+    return Pools(regroup(pools.train, FAMILIES), regroup(pools.validation, FAMILIES), regroup(pools.test, FAMILIES))
+
+
+def _thinned(dataset: Dataset) -> Dataset:
+    labels = np.asarray(dataset["label"][:])
+    names = dataset.features["label"].names
+    keep = np.ones(len(labels), dtype=bool)
+    for rare in RARE_DIGITS:
+        rows = np.flatnonzero(labels == names.index(rare))
+        keep[rows[np.arange(len(rows)) % 5 != 0]] = False
+    return dataset.select(np.flatnonzero(keep))
+
+
+def _digits_imbalanced() -> Pools:
+    pools = digit_pools()[1]
+    return Pools(_thinned(pools.train), _thinned(pools.validation), _thinned(pools.test))
+
+
+def _glyphs(charset: str) -> Pools:
+    dataset = glyphs_dataset(CHARSETS[charset], fonts=STUDENT_FONTS, per_class=_GLYPHS_PER_CLASS, seed=60)
+    order = np.random.default_rng(60).permutation(len(dataset))
+    half, sixty = len(order) // 2, len(order) * 6 // 10
+    return Pools(dataset.select(order[:half]), dataset.select(order[half:sixty]), dataset.select(order[sixty:]))
+
+
+TASKS: dict[str, tuple[Modality, Callable[[], Pools]]] = {
+    "digits": ("image", _digits),
+    "digit-families": ("image", _digit_families),
+    "digits-imbalanced": ("image", _digits_imbalanced),
+    "greek-letters": ("image", lambda: _glyphs("greek")),
+    "capital-letters": ("image", lambda: _glyphs("latin-capitals")),
+    "scipy-docstrings": ("text", lambda: docstring_pools("scipy", min_rows=60)[1]),
+    "sklearn-docstrings": ("text", lambda: docstring_pools("sklearn", min_rows=50)[1]),
+    "pandas-docstrings": ("text", lambda: docstring_pools("pandas", min_rows=80)[1]),
+}
+"""Built-in tasks: name -> modality and pools."""

@@ -1,0 +1,259 @@
+"""Train the zoo's teachers and keep them: plain PyTorch, one thread a teacher, the same weights every time."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import (
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from hf_ctkd.demo.architectures import IMAGE_ARCHITECTURES, TEXT_ARCHITECTURES
+from hf_ctkd.demo.text import load_docstrings
+from hf_ctkd.demo.zoo import TeacherSpec, teacher_rows
+from hf_ctkd.errors import InvalidArgumentError
+
+RECORD_FILE = "teacher.json"
+_BATCH = 64
+_HELD_OUT = 0.12
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """All rows of a data set as a model takes them, made once.
+
+    Args:
+        values: pixel values `[rows, channels, height, width]`, or padded token ids `[rows, length]`.
+        labels: `[rows]`.
+        lengths: tokens of each row, None for images.
+    """
+
+    values: Float[Tensor, "rows channels height width"] | Int[Tensor, "rows length"]
+    labels: Int[Tensor, " rows"]
+    lengths: Int[Tensor, " rows"] | None = None
+
+    def inputs(self, rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
+        """The arguments of a model's `forward` for some rows, cut to the longest of them."""
+        if self.lengths is None:
+            return {"pixel_values": self.values[rows]}
+        lengths = self.lengths[rows]
+        longest = int(lengths.max())
+        mask = (torch.arange(longest) < lengths[:, None]).long()
+        return {"input_ids": self.values[rows, :longest], "attention_mask": mask}
+
+    def batches(self, rows: Int[Tensor, " chosen"], size: int) -> Iterator[Int[Tensor, " batch"]]:
+        """Shuffled batches of some rows; texts of like length stand together, since padding costs as much as words."""
+        order = rows[torch.randperm(len(rows))]
+        if self.lengths is None:
+            yield from order.split(size)
+            return
+        for chunk in order.split(8 * size):
+            batches = chunk[self.lengths[chunk].argsort()].split(size)
+            for number in torch.randperm(len(batches)).tolist():
+                yield batches[number]
+
+
+def build_zoo(folder: Path, specs: Sequence[TeacherSpec], *, processes: int = 2, progress: bool = True) -> list[Path]:
+    """Train the teachers that `folder` lacks, several at a time, and return the folder of each in the given order.
+
+    A teacher whose specification and libraries have not changed is left as it is, so a run that was interrupted
+    goes on where it stopped. With more than one process, call it under `if __name__ == "__main__":` in a script.
+
+    Args:
+        folder: gets one `save_pretrained` folder a teacher.
+        specs: the teachers, with names that differ.
+        processes: teachers trained at once, each on one thread; 1 trains in this process.
+        progress: whether a bar is shown.
+
+    Raises:
+        InvalidArgumentError: if two specifications share a name.
+    """
+    names = [spec.name for spec in specs]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InvalidArgumentError(f"`specs` must have names that differ, {repeated[0]!r} stands twice. Rename one.")
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [spec for spec in specs if not is_trained(spec, folder)]
+    with tqdm(total=len(missing), desc="teachers", unit="teacher", disable=not progress or not missing) as bar:
+        if processes == 1 or len(missing) < 2:
+            for spec in missing:
+                train_teacher(spec, folder)
+                bar.update()
+        else:
+            _train_in_processes(missing, folder, processes, bar.update)
+    return [folder / spec.name for spec in specs]
+
+
+def _train_in_processes(
+    specs: Sequence[TeacherSpec], folder: Path, processes: int, advance: Callable[[], object]
+) -> None:
+    libraries = sorted({library for spec in specs if spec.modality == "text" for library in spec.data.split("+")})
+    # The longest go first, so that no process waits at the end for one that started late.
+    ordered = sorted(specs, key=lambda spec: spec.epochs, reverse=True)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(specs)), mp_context=spawn) as pool:
+        try:
+            # Parsed once here, not by every teacher that reads the library.
+            list(pool.map(_parse_library, libraries))
+            for done in as_completed([pool.submit(train_teacher, spec, folder) for spec in ordered]):
+                done.result()
+                advance()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _parse_library(library: str) -> None:
+    load_docstrings(library)
+
+
+def is_trained(spec: TeacherSpec, folder: Path) -> bool:
+    """Whether `folder` holds this teacher, trained from the same specification and library versions."""
+    record = folder / spec.name / RECORD_FILE
+    return record.is_file() and json.loads(record.read_text())["key"] == spec.key()
+
+
+def train_teacher(spec: TeacherSpec, folder: Path) -> Path:
+    """Train one teacher and save model, processor or tokenizer, `README.md` and `teacher.json` in `folder / spec.name`.
+
+    The folder appears whole or not at all.
+    """
+    started = time.perf_counter()
+    rows = teacher_rows(spec)
+    with _reproducible(spec.seed):
+        held_out, train = split_rows(len(rows), seed=spec.seed)
+        model, preprocessor, encoded, rate = _untrained(spec, rows)
+        fit_classifier(model, encoded, train, epochs=spec.epochs, learning_rate=rate)
+        accuracy = classifier_accuracy(model, encoded, held_out)
+    record = {
+        "key": spec.key(),
+        "spec": asdict(spec),
+        "rows": len(train),
+        "classes": len(model.config.id2label),
+        "held_out_rows": len(held_out),
+        "held_out_accuracy": round(accuracy, 4),
+        "parameters": model.num_parameters(),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    partial = folder / f".{spec.name}.{os.getpid()}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    (model if spec.head else model.base_model).save_pretrained(partial)
+    preprocessor.save_pretrained(partial)
+    (partial / "README.md").write_text(_card(spec, record), encoding="utf-8")
+    (partial / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    target = folder / spec.name
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    return target
+
+
+def split_rows(count: int, *, seed: int) -> tuple[Int[Tensor, " held_out"], Int[Tensor, " train"]]:
+    """Rows of a teacher held out to measure it, and those that it learns from."""
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
+    held_out = max(1, int(_HELD_OUT * count))
+    return order[:held_out], order[held_out:]
+
+
+def fit_classifier(
+    model: PreTrainedModel, encoded: Encoded, rows: Int[Tensor, " chosen"], *, epochs: int, learning_rate: float
+) -> None:
+    """Train a classifier on some rows: AdamW, one cycle of the learning rate, cross-entropy."""
+    if epochs == 0:
+        return
+    steps = epochs * -(-len(rows) // _BATCH) + epochs
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=learning_rate, total_steps=steps, pct_start=0.2)
+    model.train()
+    for _ in range(epochs):
+        for batch in encoded.batches(rows, _BATCH):
+            logits = model(**encoded.inputs(batch)).logits
+            loss = torch.nn.functional.cross_entropy(logits, encoded.labels[batch])
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+
+
+@torch.no_grad()
+def classifier_accuracy(model: PreTrainedModel, encoded: Encoded, rows: Int[Tensor, " chosen"]) -> float:
+    """Share of some rows that a classifier gets right, in [0, 1]; the model is left in evaluation mode."""
+    model.eval()
+    right = [
+        (model(**encoded.inputs(batch)).logits.argmax(-1) == encoded.labels[batch]).sum() for batch in rows.split(256)
+    ]
+    return float(sum(right)) / len(rows)
+
+
+def encode_images(rows: Dataset, processor) -> Encoded:
+    """Every image of a data set through an image processor."""
+    pixels = processor(list(rows["image"]), return_tensors="pt")["pixel_values"]
+    return Encoded(pixels, torch.tensor(rows["label"][:]))
+
+
+def encode_texts(rows: Dataset, tokenizer) -> Encoded:
+    """Every text of a data set through a tokenizer, cut to its `model_max_length`."""
+    batch = tokenizer(rows["text"][:], truncation=True, padding=True, return_tensors="pt")
+    return Encoded(batch["input_ids"], torch.tensor(rows["label"][:]), batch["attention_mask"].sum(dim=1))
+
+
+def _untrained(spec: TeacherSpec, rows: Dataset) -> tuple[PreTrainedModel, object, Encoded, float]:
+    names = rows.features["label"].names
+    if spec.modality == "image":
+        image = IMAGE_ARCHITECTURES[spec.architecture]
+        processor = image.processor()
+        model = AutoModelForImageClassification.from_config(_named(image.config(), names))
+        return model, processor, encode_images(rows, processor), image.learning_rate
+    text = TEXT_ARCHITECTURES[spec.architecture]
+    tokenizer = text.tokenizer(rows["text"][:])
+    model = AutoModelForSequenceClassification.from_config(_named(text.config(tokenizer), names))
+    return model, tokenizer, encode_texts(rows, tokenizer), text.learning_rate
+
+
+def _named(config: PreTrainedConfig, names: Sequence[str]) -> PreTrainedConfig:
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: number for number, name in enumerate(names)}
+    return config
+
+
+@contextlib.contextmanager
+def _reproducible(seed: int) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    # The order of a sum depends on the number of threads.
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _card(spec: TeacherSpec, record: dict) -> str:
+    task = "image-classification" if spec.modality == "image" else "text-classification"
+    task = task if spec.head else "feature-extraction"
+    learned = (
+        f"Trained for {spec.epochs} epochs on {record['rows']} rows" if spec.epochs else "Random weights, no training"
+    )
+    return (
+        f"---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: {task}\ntags:\n- hf_ctkd\n---\n\n"
+        f"# {spec.name}\n\nA teacher of the hf_ctkd demo: a tiny `{spec.architecture}` over {spec.data} "
+        f"({spec.grouping}, {record['classes']} classes).\n\n{learned}; held-out accuracy "
+        f"{record['held_out_accuracy']:.3f} over {record['held_out_rows']} rows.\n"
+    )
