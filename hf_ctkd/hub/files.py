@@ -17,6 +17,7 @@ PREPROCESSING = (
     "merges.txt",
     "*.bpe.model",
     "spiece.model",
+    "spm.model",
     "bpe.codes",
 )
 """What processors and tokenizers are made of; names in the top folder, never code (`*.py`)."""

@@ -16,9 +16,9 @@ from huggingface_hub.errors import (
 
 # The transport's own failures (connection refused, body cut short, time-out) share this base with the Hub's answers;
 # taking it from here keeps working whichever HTTP library huggingface_hub is built on.
-HTTPFailure = HfHubHTTPError.__bases__[0]
+HTTPFailure: type[Exception] = HfHubHTTPError.__bases__[0]
 
-HubFailure = (HTTPFailure, OSError, ValueError, KeyError)
+HubFailure: tuple[type[Exception], ...] = (HTTPFailure, OSError, ValueError, KeyError)
 """What a call to huggingface_hub may raise: a refusal, a failed transport or disk, an answer that makes no sense."""
 
 _LONGEST_WAIT = 60.0

@@ -9,6 +9,9 @@ from hf_ctkd.errors import PublishingError
 from hf_ctkd.hub.files import push_refusal
 from hf_ctkd.hub.problems import HubFailure, explain
 
+# An upload that fails reaches us as a RuntimeError, with the Hub's answer as its cause.
+_Failure: tuple[type[Exception], ...] = (*HubFailure, RuntimeError)
+
 
 def push_folder(
     folder: Path | str,
@@ -56,8 +59,7 @@ def push_folder(
                 "Choose another name, or pass `private=False`."
             )
         commit = api.create_commit(created.repo_id, operations, commit_message=commit_message)
-    # An upload that fails reaches us as a RuntimeError, with the Hub's answer as its cause.
-    except (*HubFailure, RuntimeError) as error:
+    except _Failure as error:
         raise PublishingError(f"Cannot publish to {repo_id!r}: {explain(error, repo_id)}") from error
     return commit.commit_url
 

@@ -35,7 +35,9 @@ def test_shards_come_with_their_index():
 
 def test_pickles_are_taken_only_where_the_caller_insists_and_there_is_nothing_else():
     names = ["config.json", "pytorch_model.bin", "other.bin", "model.pkl"]
-    with pytest.raises(TeacherUnavailableError, match="only pickle weights, which run code when loaded. Choose another"):
+    with pytest.raises(
+        TeacherUnavailableError, match="only pickle weights, which run code when loaded. Choose another"
+    ):
         loadable_files(names)
     assert loadable_files(names, allow_pickle=True) == ["config.json", "pytorch_model.bin"]
 
@@ -49,7 +51,14 @@ def test_a_model_without_configuration_or_weights_is_refused():
 
 @pytest.mark.parametrize(
     "name",
-    ["config.json", "model.safetensors", "README.md", ".eval_results/flowers.yaml", "figures/map.png", ".gitattributes"],
+    [
+        "config.json",
+        "model.safetensors",
+        "README.md",
+        ".eval_results/flowers.yaml",
+        "figures/map.png",
+        ".gitattributes",
+    ],
 )
 def test_what_may_be_pushed(name):
     assert push_refusal(name) is None

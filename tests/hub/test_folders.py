@@ -1,0 +1,123 @@
+import doctest
+import json
+
+import pytest
+from hub_server import model_files
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.hub import folder_teachers, folders
+
+
+def _save(folder, files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_each_model_in_the_folder_is_a_teacher(tmp_path):
+    _save(
+        tmp_path / "b-digits",
+        model_files(labels=["zero", "one", "two"], parameters=11, card="license: mit\nlanguage: en"),
+    )
+    _save(tmp_path / "a-encoder", model_files("ViTModel", parameters=4, card=None))
+    (tmp_path / "notes").mkdir()
+    encoder, digits = folder_teachers(tmp_path)
+    assert (digits.name, digits.model_id, digits.source) == ("b-digits", str(tmp_path / "b-digits"), "folder")
+    assert (digits.task, digits.label_names, digits.problem) == ("image-classification", ("zero", "one", "two"), None)
+    assert (digits.parameters, digits.license, digits.languages) == (11, "mit", ("en",))
+    assert (encoder.name, encoder.task, encoder.label_names) == ("a-encoder", "image-feature-extraction", None)
+    assert (encoder.parameters, encoder.license) == (4, None)
+
+
+def test_the_folder_of_one_model_is_that_teacher_without_its_checkpoints(tmp_path):
+    _save(tmp_path, model_files())
+    _save(tmp_path / "checkpoint-10", model_files())
+    assert [one.model_id for one in folder_teachers(str(tmp_path))] == [str(tmp_path)]
+
+
+def test_text_models_are_told_by_their_tokenizer(tmp_path):
+    files = model_files("BertModel")
+    del files["preprocessor_config.json"]
+    _save(tmp_path / "encoder", {**files, "tokenizer.json": b"{}"})
+    files["config.json"] = b'{"architectures": ["BertForSequenceClassification"]}'
+    _save(tmp_path / "classifier", files)
+    files["config.json"] = b'{"architectures": ["BertForMaskedLM"]}'
+    _save(tmp_path / "other", files)
+    tasks = {one.name: one.task for one in folder_teachers(tmp_path)}
+    assert tasks == {"classifier": "text-classification", "encoder": "feature-extraction", "other": None}
+
+
+def test_the_revision_follows_the_files_that_loading_reads(tmp_path):
+    def revision():
+        return next(folder_teachers(tmp_path)).revision
+
+    _save(tmp_path, model_files())
+    first = revision()
+    assert len(first) == 64
+    (tmp_path / "README.md").write_text("another card")
+    (tmp_path / "training_args.bin").write_bytes(b"1")
+    assert revision() == first
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
+        kept = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(kept + b" ")
+        assert revision() != first
+        (tmp_path / name).write_bytes(kept)
+    assert revision() == first
+
+
+def test_the_same_bytes_elsewhere_have_the_same_revision(tmp_path):
+    one, two = (_save(tmp_path / name, model_files()) for name in ("one", "two"))
+    assert len({one.revision for one in folder_teachers(tmp_path)}) == 1, (one, two)
+
+
+def test_shards_are_counted_and_a_missing_one_is_named(tmp_path):
+    files = model_files()
+    shard = files.pop("model.safetensors")
+    names = [f"model-0000{index}-of-00002.safetensors" for index in (1, 2)]
+    files["model.safetensors.index.json"] = json.dumps({"weight_map": dict(zip("ab", names, strict=True))}).encode()
+    _save(tmp_path, {**files, names[0]: shard, names[1]: shard})
+    [whole] = folder_teachers(tmp_path)
+    assert (whole.parameters, whole.problem) == (12, None)
+    (tmp_path / names[1]).unlink()
+    [broken] = folder_teachers(tmp_path)
+    assert broken.problem == f"its weights are incomplete: {names[1]} is missing. Copy the model again."
+
+
+def test_a_broken_model_is_listed_with_its_problem(tmp_path):
+    files = model_files()
+    weights = files.pop("model.safetensors")
+    broken = {
+        "cut": {**files, "model.safetensors": weights[:-4]},
+        "json": {**files, "config.json": b"{", "model.safetensors": weights},
+        "labels": {**files, "config.json": b'{"id2label": ["cat"]}', "model.safetensors": weights},
+        "list": {**files, "config.json": b"[]", "model.safetensors": weights},
+        "pickle": {**files, "pytorch_model.bin": weights},
+        "weightless": files,
+    }
+    for name, content in broken.items():
+        _save(tmp_path / name, content)
+    problems = {one.name: one.problem for one in folder_teachers(tmp_path)}
+    assert problems["cut"].startswith("its weights model.safetensors are broken: ")
+    assert problems["json"].startswith("its file config.json is not valid JSON: ")
+    assert problems["labels"] == "`id2label` of its configuration must map integers to names."
+    assert problems["list"] == "its file config.json must hold a JSON object. Save the model again."
+    assert problems["pickle"].startswith("it has only pickle weights, which run code when loaded.")
+    assert problems["weightless"].startswith("it has no weights that transformers opens")
+
+
+def test_a_card_that_cannot_be_read_costs_the_licence_only(tmp_path):
+    _save(tmp_path, {**model_files(), "README.md": b"---\nlicense: [\n---\n"})
+    [found] = folder_teachers(tmp_path)
+    assert (found.license, found.problem) == (None, None)
+
+
+def test_a_folder_without_models_is_refused_at_once(tmp_path):
+    with pytest.raises(InvalidArgumentError, match=r"`path` must be a folder of models, but .*gone is none"):
+        folder_teachers(tmp_path / "gone")
+    with pytest.raises(InvalidArgumentError, match="`path` holds no model: .* Save one with `save_pretrained`"):
+        folder_teachers(tmp_path)
+
+
+def test_examples():
+    assert doctest.testmod(folders).failed == 0
