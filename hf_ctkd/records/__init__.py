@@ -10,7 +10,8 @@ from hf_ctkd.records.distillation import (
     TeacherRecord,
     TransportMap,
 )
-from hf_ctkd.records.files import read_json, write_json, write_text
+from hf_ctkd.records.drawing import drawable
+from hf_ctkd.records.files import read_json, write_bytes, write_json, write_text
 from hf_ctkd.records.ranking import RankedTeacher, TeacherRanking
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "TeacherRanking",
     "TeacherRecord",
     "TransportMap",
+    "drawable",
     "read_json",
+    "write_bytes",
     "write_json",
     "write_text",
 ]

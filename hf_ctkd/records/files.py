@@ -11,7 +11,12 @@ from hf_ctkd.errors import InvalidArgumentError
 
 
 def write_text(path: Path | str, text: str) -> Path:
-    """Write a text file by writing a neighbour and renaming it: the old file stays whole until the new one is.
+    """Write a text file as UTF-8, whole or not at all; see `write_bytes`."""
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path | str, content: bytes) -> Path:
+    """Write a file by writing a neighbour and renaming it: the old file stays whole until the new one is.
 
     Raises:
         InvalidArgumentError: if the folder cannot be written or the disk is full; the old file is intact.
@@ -21,8 +26,8 @@ def write_text(path: Path | str, text: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)

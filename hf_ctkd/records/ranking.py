@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_ctkd.errors import InvalidArgumentError, MissingExtraError, NoTeacherLeftError
 from hf_ctkd.records.candidate import TeacherCandidate
+from hf_ctkd.records.drawing import drawable
 from hf_ctkd.records.files import read_json, write_json
 from hf_ctkd.records.table import text_table
 
@@ -148,25 +149,55 @@ class TeacherRanking:
         )
 
     def plot(self) -> "Figure":
-        """The leaderboard as a matplotlib figure: one bar a teacher, best on top.
+        """The leaderboard as a matplotlib figure: one line a teacher, best on top, one panel a score, controls in grey.
+
+        Panels have their own scales, as scores of different metrics cannot be compared. At most 30 teachers and four
+        scores are drawn.
 
         Raises:
             MissingExtraError: if matplotlib is not installed.
+            NoTeacherLeftError: if no teacher was scored.
         """
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
             raise MissingExtraError("`plot` needs matplotlib. Install it with `pip install hf_ctkd[plots]`.") from error
-        shown = self.scored[:30]
-        figure = Figure(figsize=(7.0, 1.2 + 0.3 * len(shown)), layout="constrained")
-        axes = figure.add_subplot()
-        names = [teacher.candidate.name for teacher in shown]
-        axes.barh(range(len(shown)), [teacher.scores[self.metric] for teacher in shown], color="#3d6b99")
-        axes.set_yticks(range(len(shown)), names)
-        axes.invert_yaxis()
-        axes.set_xlabel(f"{self.metric} (higher is better)")
-        axes.spines[["top", "right"]].set_visible(False)
+        self.top(1)
+        shown, metrics = self.scored[:30], self._plotted
+        figure = Figure(figsize=(3.4 + 1.9 * len(metrics), 1.2 + 0.3 * len(shown)), layout="constrained")
+        panels = figure.subplots(
+            1, len(metrics), sharey=True, squeeze=False, width_ratios=[1.6, *[1] * (len(metrics) - 1)]
+        )
+        for metric, axes in zip(metrics, panels[0], strict=True):
+            color = "#9a9a9a" if metric in self.controls else "#3d6b99"
+            points = [(t.scores[metric], row) for row, t in enumerate(shown) if metric in t.scores]
+            axes.scatter([value for value, _ in points], [row for _, row in points], color=color, s=28, zorder=3)
+            for value, row in points:
+                text = _size(int(value)) if abs(value) >= 1e4 else _number(value)
+                on_line = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+                axes.annotate(
+                    text, (value, row), (7, 0), textcoords="offset points", va="center", fontsize=7, bbox=on_line
+                )
+            kind = (
+                "orders this list" if metric == self.metric else "control" if metric in self.controls else "also scored"
+            )
+            axes.set_title(f"{drawable(metric, 24)}\n({kind})", fontsize=9)
+            axes.margins(x=0.35)
+            axes.set_xticks([])  # every point has its value beside it
+            axes.tick_params(axis="y", length=0)
+            axes.grid(axis="y", color="#e5e5e5")
+            axes.spines[:].set_visible(False)
+        panels[0][0].set_yticks(range(len(shown)), [drawable(teacher.candidate.name) for teacher in shown])
+        panels[0][0].set_ylim(len(shown) - 0.5, -0.5)
+        figure.supxlabel("higher is better", fontsize=9)
         return figure
+
+    @property
+    def _plotted(self) -> list[str]:
+        # The score that orders, one control if there is any, and the others in between.
+        names = self.score_names
+        control = [name for name in names if name in self.controls][:1]
+        return [*[name for name in names if name not in self.controls][: 4 - len(control)], *control]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

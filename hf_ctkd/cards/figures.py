@@ -1,0 +1,203 @@
+"""The pictures on a card: leaderboard of teachers, transport map between label spaces, results beside the baseline."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_ctkd.cards.markdown import plain
+from hf_ctkd.errors import InvalidArgumentError, MissingExtraError
+from hf_ctkd.records import DistillationRecord, TeacherRanking, TransportMap, drawable, write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LEADERBOARD = "figures/leaderboard.png"
+TRANSPORT_MAP = "figures/transport_map.png"
+RESULTS = "figures/results.png"
+FIGURES = (LEADERBOARD, TRANSPORT_MAP, RESULTS)
+
+SHOWN_CLASSES = 25
+_STUDENT, _BASELINE = "#3d6b99", "#9a9a9a"
+
+
+def drawable_figures(record: DistillationRecord, ranking: TeacherRanking | None = None) -> tuple[str, ...]:
+    """Which figures the records have something for, as paths relative to the card."""
+    there = {
+        LEADERBOARD: ranking is not None and bool(ranking.scored),
+        TRANSPORT_MAP: record.transport_map is not None,
+        RESULTS: bool(record.results),
+    }
+    return tuple(name for name in FIGURES if there[name])
+
+
+def draw_figures(
+    folder: Path | str, record: DistillationRecord, ranking: TeacherRanking | None = None
+) -> tuple[str, ...]:
+    """Draw every figure that the records have something for into `folder/figures`.
+
+    Args:
+        folder: the student's folder.
+        record: how the student was made and what came out.
+        ranking: how its teachers were chosen, if there was a selection.
+
+    Returns:
+        The files written, relative to the folder.
+
+    Raises:
+        MissingExtraError: if matplotlib is not installed.
+        InvalidArgumentError: if the folder cannot be written.
+    """
+    names = drawable_figures(record, ranking)
+    for name in names:
+        if name == LEADERBOARD and ranking is not None:
+            figure = leaderboard(ranking)
+        elif name == TRANSPORT_MAP and record.transport_map is not None:
+            figure = transport_map(record.transport_map)
+        else:
+            figure = results(record)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
+        write_bytes(Path(folder) / name, picture.getvalue())
+    return names
+
+
+def leaderboard(ranking: TeacherRanking) -> "Figure":
+    """The teachers by score, best on top.
+
+    Raises:
+        MissingExtraError: if matplotlib is not installed.
+    """
+    return ranking.plot()
+
+
+def transport_map(map: TransportMap) -> "Figure":
+    """How the teacher's classes are transported onto the task's, as a heatmap.
+
+    Each cell is the share of all rows, in percent. Teacher classes stand in the order of the target classes that they
+    mostly go to, so that a good correspondence shows as a diagonal. At most the 25 most massive classes of each side
+    are drawn.
+
+    Args:
+        map: masses and names of the classes of both sides.
+
+    Raises:
+        InvalidArgumentError: if the shape of the masses does not fit the names.
+        MissingExtraError: if matplotlib is not installed.
+    """
+    teacher_classes, target_classes = len(map.teacher_labels), len(map.target_labels)
+    if len(map.mass) != teacher_classes or any(len(row) != target_classes for row in map.mass):
+        raise InvalidArgumentError(
+            f"`map.mass` must be {teacher_classes} by {target_classes}: a row a teacher class, a column a target class."
+        )
+    rows = _heaviest([sum(row) for row in map.mass])
+    columns = _heaviest([sum(row[v] for row in map.mass) for v in range(target_classes)])
+    rows.sort(key=lambda u: _destination([map.mass[u][v] for v in columns]))
+    share = [[100 * map.mass[u][v] for v in columns] for u in rows]
+
+    figure = _figure(3.2 + 0.36 * len(columns), 2.2 + 0.3 * len(rows))
+    axes = figure.add_subplot()
+    image = axes.imshow(share, cmap="Blues", aspect="auto", vmin=0)
+    _target_names(axes, [drawable(map.target_labels[v], 24, f"class {v}") for v in columns])
+    axes.set_yticks(range(len(rows)), [drawable(map.teacher_labels[u], 28, f"class {u}") for u in rows])
+    axes.set_xlabel("classes of this task")
+    axes.set_ylabel("classes of the teacher")
+    axes.spines[:].set_visible(False)
+    axes.set_xticks([v - 0.5 for v in range(1, len(columns))], minor=True)
+    axes.set_yticks([u - 0.5 for u in range(1, len(rows))], minor=True)
+    axes.grid(which="minor", color="white", linewidth=1)
+    axes.tick_params(which="minor", length=0)
+    _write_shares(axes, share)
+    figure.colorbar(image, ax=axes, label="% of all rows", fraction=0.05, pad=0.02).outline.set_visible(False)
+    figure.suptitle(_map_title(map, rows, columns), fontsize=10)
+    return figure
+
+
+def results(record: DistillationRecord) -> "Figure":
+    """Each metric of the student with its interval, beside the same student trained without distillation.
+
+    Raises:
+        InvalidArgumentError: if there are no results.
+        MissingExtraError: if matplotlib is not installed.
+    """
+    if not record.results:
+        raise InvalidArgumentError("`record` has no results to draw. Evaluate the student first.")
+    names = list(record.results)
+    figure = _figure(6.4, 1.3 + 0.75 * len(names))
+    axes = figure.add_subplot()
+    for label, measured, color, shift in (
+        ("student", record.results, _STUDENT, -0.14),
+        ("without distillation", record.baseline, _BASELINE, 0.14),
+    ):
+        shown = [(row, measured[name]) for row, name in enumerate(names) if name in measured]
+        if not shown:
+            continue
+        heights = [row + (shift if record.baseline else 0) for row, _ in shown]
+        values = [value.value for _, value in shown]
+        reach = [[v.value - v.low for _, v in shown], [v.high - v.value for _, v in shown]]
+        axes.errorbar(values, heights, xerr=_not_negative(reach), fmt="o", color=color, capsize=3, label=label)
+        for height, value in zip(heights, values, strict=True):
+            axes.annotate(f"{value:.3f}", (value, height), (0, 5), textcoords="offset points", ha="center", fontsize=8)
+    axes.set_yticks(range(len(names)), [drawable(name, 28) for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel(f"on {record.task.eval_rows} rows, bars: bootstrap intervals")
+    axes.grid(axis="x", color="#e5e5e5")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    if record.baseline:
+        figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def _figure(width: float, height: float) -> "Figure":
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("Figures need matplotlib. Install it with `pip install hf_ctkd[plots]`.") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _heaviest(masses: list[float]) -> list[int]:
+    best = sorted(range(len(masses)), key=lambda index: -masses[index])[:SHOWN_CLASSES]
+    return sorted(best)
+
+
+def _destination(row: list[float]) -> int:
+    return row.index(max(row)) if max(row) > 0 else len(row)
+
+
+def _not_negative(reach: list[list[float]]) -> list[list[float]]:
+    # A bootstrap interval may lie to one side of its estimate, and matplotlib refuses a bar of negative length.
+    return [[max(0.0, value) for value in side] for side in reach]
+
+
+def _target_names(axes: "Axes", names: list[str]) -> None:
+    axes.set_xticks(range(len(names)), names)
+    axes.tick_params(length=0)
+    if max(len(name) for name in names) > 3:
+        for label in axes.get_xticklabels():
+            label.set(rotation=50, ha="right", rotation_mode="anchor")
+
+
+def _write_shares(axes: "Axes", share: list[list[float]]) -> None:
+    if max(len(share), len(share[0])) > 12:
+        return
+    highest = max(max(row) for row in share)
+    for u, row in enumerate(share):
+        for v, value in enumerate(row):
+            if value >= 0.5:
+                color = "white" if value > 0.6 * highest else "#333333"
+                axes.text(v, u, f"{value:.0f}", ha="center", va="center", fontsize=8, color=color)
+
+
+def _map_title(map: TransportMap, rows: list[int], columns: list[int]) -> str:
+    title = f"From {drawable(plain(map.teacher), 60)}"
+    hidden = len(rows) < len(map.teacher_labels) or len(columns) < len(map.target_labels)
+    if not hidden:
+        return title
+    shown = 100 * sum(map.mass[u][v] for u in rows for v in columns)
+    return (
+        f"{title}\nthe {len(rows)} of {len(map.teacher_labels)} by {len(columns)} of {len(map.target_labels)} "
+        f"most massive classes, {shown:.0f} % of the rows"
+    )

@@ -1,0 +1,97 @@
+"""What a reader should beware of, as far as it follows from the records."""
+
+import math
+
+from hf_ctkd.cards.licenses import Restriction
+from hf_ctkd.cards.markdown import escape, listing
+from hf_ctkd.cards.metadata import binding_license
+from hf_ctkd.cards.sections import overlap
+from hf_ctkd.records import DistillationRecord, TeacherRanking
+
+FEW_ROWS_A_CLASS = 100
+SMALL_TEST_SET = 1000
+
+
+def limitations(record: DistillationRecord, ranking: TeacherRanking | None = None) -> list[str]:
+    """Sentences for the card's list of limitations.
+
+    Args:
+        record: how the student was made and what came out.
+        ranking: how its teachers were chosen, if there was a selection.
+    """
+    return [*_training(record), *_evaluation(record), *_baseline(record), *_teachers(record, ranking)]
+
+
+def _training(record: DistillationRecord) -> list[str]:
+    task, found = record.task, []
+    each = task.labelled_rows / max(1, len(task.label_names))
+    if each < FEW_ROWS_A_CLASS:
+        found.append(f"Few labels: {task.labelled_rows} labelled rows, {each:.3g} a class on average.")
+    unlabelled = task.train_rows - task.labelled_rows
+    if unlabelled > 0:
+        found.append(
+            f"{unlabelled} of {task.train_rows} training rows had no label. They were learnt from the teacher alone, "
+            "with whatever errors it makes on them."
+            if record.teachers
+            else f"{unlabelled} of {task.train_rows} training rows had no label."
+        )
+    found.append(f"It knows {len(task.label_names)} classes and puts every input into one, also what belongs to none.")
+    return found
+
+
+def _evaluation(record: DistillationRecord) -> list[str]:
+    rows = record.task.eval_rows
+    if not record.results or rows == 0:
+        return ["It was not evaluated: nothing is known of how well it does."]
+    found = []
+    if rows < SMALL_TEST_SET:
+        widest = 100 * 1.96 * math.sqrt(0.25 / rows)
+        found.append(
+            f"Small test set: with {rows} rows, an accuracy is uncertain by up to {widest:.1f} points either way "
+            "(95 %, at an accuracy of one half)."
+        )
+    found.append(
+        "The intervals say how much the result depends on the choice of test rows, and nothing of other training seeds "
+        "or of data from elsewhere."
+    )
+    return found
+
+
+def _baseline(record: DistillationRecord) -> list[str]:
+    if not record.results:
+        return []
+    if not record.baseline:
+        return ["No student was trained without distillation, so what the teacher added is not known."]
+    unsure = [
+        name
+        for name, value in record.results.items()
+        if name in record.baseline and overlap(value, record.baseline[name])
+    ]
+    if not unsure:
+        return []
+    return [f"The intervals with and without distillation overlap for {listing(unsure)}: the difference may be chance."]
+
+
+def _teachers(record: DistillationRecord, ranking: TeacherRanking | None) -> list[str]:
+    if not record.teachers:
+        return []
+    found = ["What the teachers were trained on is not recorded; it may include rows of this test set."]
+    local = [teacher.candidate.name for teacher in record.teachers if teacher.candidate.source == "folder"]
+    if local:
+        found.append(f"Not on the Hub, so that others may be unable to get it: {listing(local)}.")
+    if ranking is None:
+        found.append("The teachers were chosen by hand, not from a ranking.")
+    elif _other_rows(record, ranking):
+        found.append(
+            "The teachers were ranked on other rows than those trained on: "
+            f"{escape(str(ranking.dataset['fingerprint']))} instead of {escape(record.task.fingerprint)}."
+        )
+    binding = binding_license(record)
+    if binding is not None and binding.restriction is Restriction.UNKNOWN:
+        found.append(f"Under which terms it may be used is not settled: see the licence of {listing(binding.models)}.")
+    return found
+
+
+def _other_rows(record: DistillationRecord, ranking: TeacherRanking) -> bool:
+    ranked_on = ranking.dataset.get("fingerprint")
+    return ranked_on is not None and ranked_on != record.task.fingerprint

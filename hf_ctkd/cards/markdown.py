@@ -1,0 +1,103 @@
+"""Text that others chose (names of teachers, labels, files), made safe to stand in Markdown and YAML."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+JOINERS = "\u200c\u200d"
+"""The two invisible characters that some scripts cannot be written without."""
+
+_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def plain(text: str, limit: int | None = None) -> str:
+    """One line without control characters, shortened to `limit` characters.
+
+    Args:
+        text: any text.
+        limit: longest result, at least 2; None for no limit.
+    """
+    kept = "".join(c if unicodedata.category(c) not in _UNSEEN or c in JOINERS else " " for c in text)
+    line = " ".join(kept.split())
+    return line if limit is None or len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def escape(text: str, limit: int = 80) -> str:
+    r"""Text that Markdown shows as it is, wherever it stands: in a sentence, a list or a cell of a table.
+
+    Args:
+        text: any text.
+        limit: longest text shown.
+
+    Example:
+        >>> escape("a|b *c*")
+        'a\\|b \\*c\\*'
+        >>> escape("my_label")
+        'my_label'
+    """
+    line = plain(text, limit)
+    line = re.sub(r"[\\`*\[\]|~$]", r"\\\g<0>", line)
+    line = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", line)
+    line = re.sub(r"[&<>]", lambda match: _ENTITIES[match.group()], line)
+    line = re.sub(r"(?<=\w):(?=//)|(?<=www)\.|(?<=\w)@(?=\w)", r"\\\g<0>", line)
+    return re.sub(r"^(\d+)?([-+#=.)])(?=\s|#|$|[-=])", lambda m: f"{m.group(1) or ''}\\{m.group(2)}", line)
+
+
+def fence(text: str, language: str = "") -> str:
+    """A block of code that no run of backticks within can close.
+
+    Args:
+        text: the code; line breaks are kept, other control characters are not.
+        language: name for the highlighter.
+    """
+    lines = re.split(r"\r\n|\r|\n", text.strip("\r\n"))
+    body = "\n".join(
+        "".join(c for c in line if c == "\t" or unicodedata.category(c) not in _UNSEEN or c in JOINERS).rstrip()
+        for line in lines
+    )
+    longest = max((len(run) for run in re.findall(r"`+", body)), default=0)
+    ticks = "`" * max(3, longest + 1)
+    return f"{ticks}{language}\n{body}\n{ticks}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of cells that are safe already; an empty cell becomes a dash."""
+    lines = [list(header), ["---"] * len(header), *([cell or "-" for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def listing(names: Sequence[str], limit: int = 10) -> str:
+    """Names in a sentence, escaped, and how many more there are."""
+    shown = ", ".join(escape(name, 40) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def number(value: float | None, sign: bool = False) -> str:
+    """A measured number with three decimals, or in powers of ten where that would be no use; a dash for None."""
+    if value is None:
+        return "-"
+    small = value != 0 and abs(value) < 1e-3
+    return format(value, ("+" if sign else "") + (".2e" if small or abs(value) >= 1e5 else ".3f"))
+
+
+def size(parameters: int | None) -> str:
+    """A number of parameters for people."""
+    if parameters is None:
+        return "unknown"
+    for unit, factor in (("billion", 1e9), ("million", 1e6), ("thousand", 1e3)):
+        if parameters >= factor:
+            return f"{parameters / factor:.3g} {unit}"
+    return str(parameters)
+
+
+def setting(value: Any) -> str:
+    """A setting's value as JSON, escaped."""
+    return escape(value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False), 120)
+
+
+def slug(text: str) -> str:
+    """Lower-case letters, digits, points and dashes only: for identifiers and names of files."""
+    return re.sub(r"[^a-z0-9.]+", "-", plain(text).lower()).strip("-.") or "unnamed"

@@ -1,0 +1,85 @@
+"""The block of metadata on top of a card, from which the Hub's search, widgets and leaderboards are fed."""
+
+import re
+from pathlib import PurePosixPath
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from hf_ctkd.cards.licenses import BindingLicense, most_restrictive
+from hf_ctkd.cards.markdown import plain, slug
+from hf_ctkd.records import DistillationRecord
+
+TAGS = ("hf_ctkd", "knowledge-distillation", "cross-task-distillation")
+
+_REPO_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
+
+
+def is_repo_id(name: str) -> bool:
+    """Whether a name has the form `owner/name` of a repository on the Hub: a folder or a description has not."""
+    return _REPO_ID.fullmatch(name) is not None and not name.endswith((".", "-", ".git"))
+
+
+def short_name(name: str) -> str:
+    """A repository id or a description as it is; of a folder its last part: a path may tell too much."""
+    path = plain(name).replace("\\", "/").rstrip("/")
+    looks_local = path.startswith(("/", "./", "../", "~")) or path[1:3] == ":/" or path.count("/") > 1
+    return PurePosixPath(path).name if looks_local and " " not in path else plain(name)
+
+
+def binding_license(record: DistillationRecord) -> BindingLicense | None:
+    """The licence that binds the student; None when it was made from no other model."""
+    student = record.student
+    base = [] if student.base_model is None else [(short_name(student.base_model), student.license)]
+    return most_restrictive([*base, *((t.candidate.name, t.candidate.license) for t in record.teachers)])
+
+
+def card_data(record: DistillationRecord, title: str) -> ModelCardData:
+    """Metadata of a card: base model, data set, licence, tags and results.
+
+    Args:
+        record: how the student was made.
+        title: name of the student.
+    """
+    base = record.student.base_model
+    on_hub = base is not None and is_repo_id(base)
+    teachers = [t.candidate.model_id for t in record.teachers if t.candidate.source == "hub"]
+    license, license_name = _license(binding_license(record))
+    return ModelCardData(
+        base_model=plain(base) if base is not None and on_hub else None,
+        base_model_relation="finetune" if on_hub else None,
+        datasets=[record.task.dataset] if is_repo_id(record.task.dataset) else None,
+        library_name="transformers",
+        pipeline_tag=slug(record.task.task),
+        tags=[*TAGS, slug(record.task.task)],
+        teachers=[plain(teacher) for teacher in teachers] or None,
+        metrics=[plain(name) for name in record.results] or None,
+        model_name=title,
+        eval_results=_eval_results(record) or None,
+        license=license,
+        license_name=license_name,
+    )
+
+
+def _license(binding: BindingLicense | None) -> tuple[str | None, str | None]:
+    if binding is None:
+        return None, None
+    if binding.license is None:
+        return "unknown", None
+    return (binding.license, None) if binding.known else ("other", slug(binding.license))
+
+
+def _eval_results(record: DistillationRecord) -> list[EvalResult]:
+    task = record.task
+    return [
+        EvalResult(
+            task_type=slug(task.task),
+            dataset_type=task.dataset if is_repo_id(task.dataset) else slug(short_name(task.dataset)),
+            dataset_name=short_name(task.dataset),
+            dataset_split=plain(task.eval_split),
+            metric_type=slug(name),
+            metric_name=plain(name),
+            metric_value=measured.value,
+            metric_args={"confidence_level": measured.level, "low": measured.low, "high": measured.high},
+        )
+        for name, measured in record.results.items()
+    ]

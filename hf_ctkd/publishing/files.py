@@ -1,0 +1,127 @@
+"""Which files of a student's folder are published: those that are known to belong there, and no others."""
+
+import json
+import re
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from hf_ctkd.cards.figures import FIGURES
+from hf_ctkd.cards.folder import CARD, RANKING, RECORD
+from hf_ctkd.errors import PublishingError
+from hf_ctkd.hub import push_refusal
+from hf_ctkd.records import DistillationRecord
+
+INDEX = "model.safetensors.index.json"
+
+_WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
+_PROCESSOR = re.compile(r"(pre|image_|video_)?processor_config\.json")
+_TOKENIZER = re.compile(r"tokenizer(_config)?\.json|vocab\.(json|txt)|spiece\.model|sentencepiece\.bpe\.model")
+_BESIDE = re.compile(
+    r"config\.json|generation_config\.json|model\.safetensors\.index\.json|special_tokens_map\.json|added_tokens\.json"
+    r"|merges\.txt|tokenizer\.model|bpe\.codes|chat_template\.jinja|(LICENSE|NOTICE)(\.md|\.txt)?|\.gitattributes"
+)
+_OTHER_WEIGHTS = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def publishable_files(folder: Path | str) -> list[str]:
+    """The files of a student's folder that are published, in order of name.
+
+    An allow-list: configuration, safetensors weights of the model, processor or tokenizer, the card with the figures
+    that it shows, the records, evaluation results, a licence. Pickles, checkpoints, training state, the loss's own weights,
+    logs and whatever else lies there stay at home.
+
+    Args:
+        folder: where the student was saved.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in ("config.json", "model.safetensors", "training_args.bin", "loss.safetensors"):
+        ...     _ = (folder / name).write_text("")
+        >>> publishable_files(folder)
+        ['config.json', 'model.safetensors']
+    """
+    folder = Path(folder)
+    top = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+    chosen = {name for name in top if name in (CARD, RECORD, RANKING) or _belongs_to_model(name)}
+    card = (folder / CARD).read_text(encoding="utf-8", errors="replace") if CARD in chosen else ""
+    chosen.update(name for name in FIGURES if f"({name})" in card and (folder / name).is_file())
+    chosen.update(f".eval_results/{path.name}" for path in (folder / ".eval_results").glob("*.yaml") if path.is_file())
+    return sorted(name for name in chosen if push_refusal(name) is None)
+
+
+def check_folder(folder: Path, record: DistillationRecord) -> None:
+    """Refuse a folder that nobody could load the student from.
+
+    Args:
+        folder: where the student was saved.
+        record: how the student was made, for its task and its classes.
+
+    Raises:
+        PublishingError: if configuration, weights, processor or tokenizer are missing, weights are cut off, or the
+            model has another number of classes than the record.
+    """
+    names = publishable_files(folder)
+    if "config.json" not in names:
+        raise PublishingError(f"{folder} has no config.json. Save the student there with `save_pretrained`.")
+    _check_weights(folder, names)
+    _check_preprocessing(folder, names, record.task.task)
+    _check_classes(folder, record)
+
+
+def _belongs_to_model(name: str) -> bool:
+    return any(pattern.fullmatch(name) for pattern in (_WEIGHTS, _PROCESSOR, _TOKENIZER, _BESIDE))
+
+
+def _check_weights(folder: Path, names: list[str]) -> None:
+    weights = [name for name in names if _WEIGHTS.fullmatch(name)]
+    if not weights:
+        pickles = sorted(path.name for pattern in _OTHER_WEIGHTS for path in folder.glob(pattern))
+        instead = f", only {pickles[0]}, a pickle that others should not have to trust" if pickles else ""
+        raise PublishingError(
+            f"{folder} has no model.safetensors{instead}. Save the student there with `save_pretrained`."
+        )
+    if INDEX in names and "model.safetensors" not in names:
+        expected = set(_read_json(folder / INDEX).get("weight_map", {}).values())
+        missing = sorted(expected - set(weights))
+        if missing:
+            raise PublishingError(f"{folder} lacks {missing[0]}, which {INDEX} names. Save the student again.")
+    for name in weights:
+        try:
+            with safe_open(folder / name, framework="numpy"):
+                pass
+        except SafetensorError as error:
+            raise PublishingError(f"{folder / name} is broken ({error}). Save the student again.") from error
+
+
+def _check_preprocessing(folder: Path, names: list[str], task: str) -> None:
+    processor = any(_PROCESSOR.fullmatch(name) for name in names)
+    tokenizer = any(_TOKENIZER.fullmatch(name) for name in names)
+    if task == "image-classification" and not processor:
+        raise PublishingError(
+            f"{folder} has no image processor (preprocessor_config.json). Save it there with `save_pretrained`."
+        )
+    if task == "text-classification" and not tokenizer:
+        raise PublishingError(f"{folder} has no tokenizer (tokenizer.json). Save it there with `save_pretrained`.")
+    if not processor and not tokenizer:
+        raise PublishingError(f"{folder} has neither processor nor tokenizer. Save it there with `save_pretrained`.")
+
+
+def _check_classes(folder: Path, record: DistillationRecord) -> None:
+    names = _read_json(folder / "config.json").get("id2label")
+    if names is not None and len(names) != len(record.task.label_names):
+        raise PublishingError(
+            f"The model in {folder} has {len(names)} classes but {RECORD} says {len(record.task.label_names)}. "
+            "Put the student and its own record into one folder."
+        )
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PublishingError(f"{path} is not valid JSON: {error}. Save the student again.") from error
+    if not isinstance(values, dict):
+        raise PublishingError(f"{path} must hold a JSON object. Save the student again.")
+    return values

@@ -1,0 +1,98 @@
+"""Records of one made-up image student and one made-up text student: only tests read these numbers."""
+
+import pytest
+
+from hf_ctkd.records import (
+    Confidence,
+    DistillationRecord,
+    LossRecord,
+    RankedTeacher,
+    StudentRecord,
+    TaskRecord,
+    TeacherCandidate,
+    TeacherRanking,
+    TeacherRecord,
+    TransportMap,
+)
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def candidate(name: str, license: str | None = "apache-2.0", **facts) -> TeacherCandidate:
+    return TeacherCandidate(**{"model_id": name, "revision": "0123456789abcdef" * 2, "license": license, **facts})
+
+
+@pytest.fixture
+def image_record() -> DistillationRecord:
+    letters = tuple("abcdefgh")
+    mass = tuple(
+        tuple((0.09 if u == v else 0.28 / 72) if u < 8 else 0.0 for v in range(10)) for u in range(len(letters))
+    )
+    return DistillationRecord(
+        task=TaskRecord(
+            "me/digits",
+            "1f2e3d",
+            "image-classification",
+            "image",
+            "label",
+            DIGITS,
+            600,
+            labelled_rows=50,
+            eval_rows=300,
+        ),
+        student=StudentRecord(
+            "ResNetForImageClassification", 78_000, "org/tiny-resnet", 4200.0, "cpu", batch_size=32, license="mit"
+        ),
+        teachers=(
+            TeacherRecord(
+                candidate("zoo/letters", "cc-by-nc-4.0", label_names=letters, parameters=1_200_000), 0.39, 900.0
+            ),
+        ),
+        loss=LossRecord("TransportLoss", {"epsilon": 0.1, "cost": "empirical"}, "@misc{lu2022,\n  title = {SCTD}\n}"),
+        results={"accuracy": Confidence(0.915, 0.88, 0.945), "f1": Confidence(0.912, 0.875, 0.941)},
+        baseline={"accuracy": Confidence(0.773, 0.72, 0.82), "f1": Confidence(0.905, 0.86, 0.93)},
+        training={"seed": 0, "learning_rate": 1e-3, "num_train_epochs": 20},
+        command="hf-ctkd distill \\\n  --teachers ranking.json",
+        versions={"torch": "2.13.0", "hf_ctkd": "0.1.0"},
+        transport_map=TransportMap("zoo/letters", letters, DIGITS, mass),
+    )
+
+
+@pytest.fixture
+def text_record() -> DistillationRecord:
+    return DistillationRecord(
+        task=TaskRecord(
+            "docstrings of scipy", "77aa", "text-classification", "text", "label", ("fft", "stats"), 900, 900
+        ),
+        student=StudentRecord("BertForSequenceClassification", 400_000),
+        teachers=(),
+        loss=LossRecord("SpectralLoss", {}, "Auty et al. 2024, reconstructed from the abstract"),
+    )
+
+
+@pytest.fixture
+def ranking() -> TeacherRanking:
+    teachers = [
+        RankedTeacher(
+            candidate(f"zoo/{name}", license, parameters=1_200_000 - 1000 * i),
+            {
+                "transport": -0.2 - 0.04 * i,
+                "readout": 0.9 - 0.05 * i,
+                "leep": -1.0 - 0.1 * i,
+                "parameters": 1.2e6 - 1000.0 * i,
+            },
+            rows=50,
+            seconds=1.5 + i,
+        )
+        for i, (name, license) in enumerate(
+            [("letters", "cc-by-nc-4.0"), ("greek", "mit"), *((f"other-{k}", "mit") for k in range(10))]
+        )
+    ]
+    teachers.append(RankedTeacher(candidate("closed/model", None), skipped="gated: ask its owner for access"))
+    return TeacherRanking.of(
+        teachers,
+        "transport",
+        controls=("parameters",),
+        dataset={"name": "me/digits", "fingerprint": "1f2e3d"},
+        settings={"seed": 0},
+    )
