@@ -118,11 +118,13 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _parameters(folder: Path, names: list[str]) -> int:
-    """Count parameters by the headers of the safetensors files; every shard that the index names must be there."""
+    """Count parameters as the Hub does: by the headers of the safetensors files, buffers included."""
     weights = [name for name in names if name.endswith(".safetensors")]
     if _INDEX in names:
-        index = _read_json(folder, _INDEX).get("weight_map", {})
-        missing = sorted(set(index.values()) - set(weights))
+        shards = _read_json(folder, _INDEX).get("weight_map")
+        if not isinstance(shards, dict):
+            raise TeacherUnavailableError(f"its file {_INDEX} must hold a `weight_map`. Save the model again.")
+        missing = sorted({str(shard) for shard in shards.values()} - set(weights))
         if missing:
             raise TeacherUnavailableError(f"its weights are incomplete: {missing[0]} is missing. Copy the model again.")
     return sum(_parameters_in(folder / name) for name in weights)

@@ -10,7 +10,7 @@ _CLASSIFIERS = {"ForImageClassification": "image-classification", "ForSequenceCl
 
 def task_of(config: Mapping[str, Any]) -> str | None:
     """Tell the task of a classifier by its architecture; None for anything else."""
-    for architecture in config.get("architectures") or ():
+    for architecture in _architectures(config):
         for part, task in _CLASSIFIERS.items():
             if part in str(architecture):
                 return task
@@ -25,11 +25,12 @@ def label_names_of(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     Raises:
         InvalidArgumentError: if `id2label` is no mapping from integers.
     """
-    if config.get("architectures") and task_of(config) is None:
+    architectures = _architectures(config)
+    if architectures and task_of(config) is None:
         return None
     id2label = config.get("id2label")
     if id2label is None:
-        return ("LABEL_0", "LABEL_1") if config.get("architectures") else None
+        return ("LABEL_0", "LABEL_1") if architectures else None
     try:
         return tuple(str(id2label[key]) for key in sorted(id2label, key=int))
     except (TypeError, ValueError) as error:
@@ -50,6 +51,11 @@ def languages_of(card: Mapping[str, Any]) -> tuple[str, ...]:
     # YAML reads the tag of Norwegian as a truth value.
     values = stated if isinstance(stated, list) else [] if stated is None else [stated]
     return tuple("no" if value is False else str(value) for value in values)
+
+
+def _architectures(config: Mapping[str, Any]) -> tuple[str, ...]:
+    stated = config.get("architectures")
+    return tuple(str(name) for name in stated) if isinstance(stated, list) else ()
 
 
 def _first(value: object) -> str | None:

@@ -79,6 +79,10 @@ def test_shards_are_counted_and_a_missing_one_is_named(tmp_path):
     _save(tmp_path, {**files, names[0]: shard, names[1]: shard})
     [whole] = folder_teachers(tmp_path)
     assert (whole.parameters, whole.problem) == (12, None)
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": []}')
+    [broken] = folder_teachers(tmp_path)
+    assert broken.problem == "its file model.safetensors.index.json must hold a `weight_map`. Save the model again."
+    (tmp_path / "model.safetensors.index.json").write_bytes(files["model.safetensors.index.json"])
     (tmp_path / names[1]).unlink()
     [broken] = folder_teachers(tmp_path)
     assert broken.problem == f"its weights are incomplete: {names[1]} is missing. Copy the model again."

@@ -10,6 +10,7 @@ def test_the_task_follows_from_the_architecture():
     assert task_of({"architectures": ["BertForSequenceClassification"]}) == "text-classification"
     assert task_of({"architectures": ["BertModel"]}) is None
     assert task_of({}) is None
+    assert task_of({"architectures": 5}) is None
 
 
 def test_a_classifier_whose_configuration_is_silent_has_two_classes():

@@ -152,6 +152,17 @@ def test_a_named_teacher_is_not_waited_for_without_end(hub, no_waiting):
     assert len(no_waiting) == 2
 
 
+def test_a_hub_that_hangs_or_talks_nonsense_costs_one_teacher(hub, monkeypatch):
+    monkeypatch.setattr(search, "_TIMEOUT", 0.1)
+    hub.add("org/a", model_files())
+    hub.fault("org/slow", seconds=1.0)
+    hub.fault("org/odd", status=200)
+    slow, odd, good = hub_teachers("org/slow", "org/odd", "org/a")
+    assert slow.problem == "the connection to the Hub broke off (timed out). Check the network and run again."
+    assert odd.problem.startswith("the answer is not that of a Hub ('id'). Check `HF_ENDPOINT`")
+    assert good.problem is None
+
+
 def test_a_search_that_fails_says_why(hub, no_waiting):
     hub.fault("GET /api/models", status=429, headers={"Retry-After": "5"})
     with pytest.raises(TeacherUnavailableError, match=r"^The Hub cannot be searched: .*429\). Wait 5 seconds"):
