@@ -1,6 +1,5 @@
 """Teacher outputs on disk, keyed by the identity of each row, so that no row is ever computed twice."""
 
-import json
 import os
 import uuid
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hf_ctkd.errors import StaleCacheError
-from hf_ctkd.records import write_json
+from hf_ctkd.errors import InvalidArgumentError, StaleCacheError
+from hf_ctkd.records import read_json, write_json
 from hf_ctkd.types import ModelOutputs
 
 _META = "teacher.json"
+_KIND = "teacher-outputs"
 
 
 class OutputCache:
@@ -32,6 +32,7 @@ class OutputCache:
 
     Raises:
         StaleCacheError: if the folder was written under another key.
+        InvalidArgumentError: if the folder cannot be written.
     """
 
     def __init__(self, folder: Path | str, key: Mapping[str, str]) -> None:
@@ -39,14 +40,21 @@ class OutputCache:
         self.key = dict(key)
         meta = self.folder / _META
         if meta.exists():
-            found = json.loads(meta.read_text())["key"]
+            try:
+                found = read_json(meta, _KIND)["key"]
+            except (InvalidArgumentError, KeyError) as error:
+                raise StaleCacheError(
+                    f"The cache {self.folder} does not say what it was made with. "
+                    "Delete it, or use another `cache_dir`."
+                ) from error
             if found != self.key:
                 changed = sorted(name for name in {*found, *self.key} if found.get(name) != self.key.get(name))
                 raise StaleCacheError(
-                    f"The cache {self.folder} was made with another {', '.join(changed)}. Delete it, or use another `cache_dir`."
+                    f"The cache {self.folder} was made with another {', '.join(changed)}. "
+                    "Delete it, or use another `cache_dir`."
                 )
         else:
-            write_json(meta, {"kind": "teacher-outputs", "key": self.key})
+            write_json(meta, {"kind": _KIND, "key": self.key})
 
     def load(self) -> tuple[dict[str, int], dict[str, Tensor]]:
         """All rows so far: digest -> index, and the tensors that they index (empty when there are none).
@@ -56,17 +64,25 @@ class OutputCache:
         shards: list[dict[str, Tensor]] = []
         for path in sorted(self.folder.glob("*.safetensors")):
             try:
-                shards.append(load_file(path))
+                shard = load_file(path)
             except (SafetensorError, OSError):
-                path.unlink()
+                shard = {}
+            if "digests" in shard and (not shards or _shape(shard) == _shape(shards[0])):
+                shards.append(shard)
+            else:
+                path.unlink(missing_ok=True)
         if not shards:
             return {}, {}
-        digests = torch.cat([shard.pop("digests") for shard in shards]).numpy()
-        index = {row.tobytes().hex(): number for number, row in enumerate(digests)}
-        return index, {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
+        joined = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
+        index = {row.tobytes().hex(): number for number, row in enumerate(joined.pop("digests").numpy())}
+        return index, joined
 
     def add(self, digests: Sequence[str], outputs: ModelOutputs) -> None:
-        """Write one shard: `outputs` of the rows with these digests, in the same order."""
+        """Write one shard: `outputs` of the rows with these digests, in the same order.
+
+        Raises:
+            InvalidArgumentError: if it cannot be written (the disk is full); earlier shards are intact.
+        """
         raw = np.frombuffer(bytes.fromhex("".join(digests)), dtype=np.uint8).reshape(len(digests), -1)
         tensors = {"digests": torch.from_numpy(raw.copy()), "features": outputs.features.contiguous()}
         if outputs.logits is not None:
@@ -76,5 +92,14 @@ class OutputCache:
         try:
             save_file(tensors, temporary)
             os.replace(temporary, self.folder / f"{name}.safetensors")
+        except (SafetensorError, OSError) as error:
+            raise InvalidArgumentError(
+                f"Cannot write to the cache {self.folder}: {error}. Free some space, or choose another `cache_dir`; "
+                "what was computed before is kept."
+            ) from error
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _shape(shard: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape[1:] for name, tensor in shard.items()}

@@ -1,5 +1,6 @@
 """Reading what a model's head reads, and chosen layers, from any `transformers` model without knowing its family."""
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from transformers.utils import ModelOutput
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.types import Hidden, ModelOutputs
+
+_MOST_EXTRA_TOKENS = 8
+"""A vision transformer puts a class token, a distillation token and registers before the grid of its patches."""
 
 
 @dataclass
@@ -28,7 +32,7 @@ class FeatureReader:
     The head is found on the first batch: the linear layer whose output *is* the logits. That covers heads of one layer
     and of several (the last one counts), and decoders that score every position and keep one. A model whose logits come
     from no single linear layer, or that has no head, is read at its pooled output: the pooler of an image model (unless
-    told not to trust it), or the mean over its positions.
+    told not to trust it), or the mean over the positions of its last layer.
 
     Args:
         model: a `transformers` model for classification, or a headless encoder.
@@ -48,6 +52,10 @@ class FeatureReader:
         self.trust_pooler = trust_pooler and model.main_input_name == "pixel_values"
         self._head: nn.Module | None = None
         self._searched = False
+        self._needs_states = False
+        accepted = set(inspect.signature(model.forward).parameters)
+        # Tokenizers are saved that give inputs which their model does not take, such as segment ids of DistilBERT.
+        self._accepted = accepted if model.main_input_name in accepted else None
 
     @property
     def head(self) -> nn.Module | None:
@@ -64,26 +72,34 @@ class FeatureReader:
         Raises:
             InvalidArgumentError: if the model returns neither logits nor hidden states, or has no such layer.
         """
-        watched = self._watched()
+        inputs = {name: value for name, value in batch.items() if self._accepted is None or name in self._accepted}
+        states = {"output_hidden_states": True} if hidden or self._needs_states or not self._searched else {}
         calls: dict[nn.Module, _Call] = {}
         handles = [
             module.register_forward_hook(lambda module, entered, left: calls.update({module: _Call(entered[0], left)}))
-            for module in watched
+            for module in self._watched()
         ]
         try:
-            output = self.model(**batch, return_dict=True, **({"output_hidden_states": True} if hidden else {}))
+            output = self.model(**inputs, **states, return_dict=True)
         finally:
             for handle in handles:
                 handle.remove()
         logits = _logits(output)
         features = self._features(output, logits, calls, batch.get("attention_mask"))
-        layers = _layers(output, hidden, batch.get("attention_mask"))
+        layers = _layers(output, hidden, batch)
         return ModelOutputs(features=features, logits=logits, hidden=layers)
 
     def _watched(self) -> list[nn.Module]:
         if self._searched:
             return [] if self._head is None else [self._head]
-        return [module for module in self.model.modules() if isinstance(module, nn.Linear | Conv1D)]
+        classes = self.model.config.num_labels
+        # Only layers as wide as the logits: to hold what enters all others would cost the memory of a training step.
+        return [
+            module
+            for module in self.model.modules()
+            if (isinstance(module, nn.Linear) and module.out_features == classes)
+            or (isinstance(module, Conv1D) and module.nf == classes)
+        ]
 
     def _features(
         self, output: ModelOutput, logits: Tensor | None, calls: dict[nn.Module, _Call], mask: Tensor | None
@@ -94,6 +110,7 @@ class FeatureReader:
             if read is not None:
                 found, self._head = read, module
         self._searched = True
+        self._needs_states = self._head is None and output.get("last_hidden_state") is None
         return self._pooled(output, mask) if found is None else found
 
     def _pooled(self, output: ModelOutput, mask: Tensor | None) -> Tensor:
@@ -128,8 +145,8 @@ def _read_by_head(call: _Call, logits: Tensor) -> Tensor | None:
     if left.shape[-1] != logits.shape[-1] or left.shape[0] != logits.shape[0]:
         return None
     if left.ndim == 2:
-        return entered if torch.equal(left, logits) else None
-    if left.ndim != 3:
+        return entered if entered.ndim == 2 and bool((left == logits).all()) else None
+    if left.ndim != 3 or entered.ndim != 3:
         return None
     same = (left == logits.unsqueeze(1)).all(-1)
     if not same.any(1).all():
@@ -139,24 +156,29 @@ def _read_by_head(call: _Call, logits: Tensor) -> Tensor | None:
     return entered[torch.arange(len(entered), device=entered.device), position]
 
 
-def _layers(output: ModelOutput, hidden: Sequence[int], mask: Tensor | None) -> tuple[Hidden, ...]:
+def _layers(output: ModelOutput, hidden: Sequence[int], batch: Mapping[str, Tensor]) -> tuple[Hidden, ...]:
     if not hidden:
         return ()
     states = output.get("hidden_states")
     if states is None or not all(-len(states) <= index < len(states) for index in hidden):
+        count = 0 if states is None else len(states)
         raise InvalidArgumentError(
-            f"`hidden` asks for layers {list(hidden)}, but the model returns {0 if states is None else len(states)} hidden states."
+            f"`hidden` asks for layers {list(hidden)}, but the model returns {count} hidden states. Ask for others."
         )
-    return tuple(_as_hidden(states[index], mask) for index in hidden)
+    return tuple(_as_hidden(states[index], batch) for index in hidden)
 
 
-def _as_hidden(state: Tensor, mask: Tensor | None) -> Hidden:
+def _as_hidden(state: Tensor, batch: Mapping[str, Tensor]) -> Hidden:
     if state.ndim == 4:
         return Hidden(state.flatten(2).transpose(1, 2), (state.shape[2], state.shape[3]))
     positions = state.shape[1]
-    if mask is not None and mask.shape == state.shape[:2]:
-        return Hidden(state, (positions,), mask.bool())
-    # A vision transformer puts its class token and registers before the patches of a square grid.
-    extra = next((extra for extra in range(positions) if math.isqrt(positions - extra) ** 2 == positions - extra), 0)
-    side = math.isqrt(positions - extra)
-    return Hidden(state[:, extra:], (side, side))
+    if "pixel_values" not in batch:
+        mask = batch.get("attention_mask")
+        fits = mask is not None and mask.shape == state.shape[:2]
+        return Hidden(state, (positions,), mask.bool() if mask is not None and fits else None)
+    height, width = batch["pixel_values"].shape[-2:]
+    for extra in range(min(_MOST_EXTRA_TOKENS + 1, positions)):
+        rows = math.isqrt((positions - extra) * height // width)
+        if rows and (positions - extra) % rows == 0 and rows * width == (positions - extra) // rows * height:
+            return Hidden(state[:, extra:], (rows, (positions - extra) // rows))
+    return Hidden(state, (positions,))

@@ -2,24 +2,27 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 import transformers
 from accelerate import Accelerator
-from accelerate.utils import find_executable_batch_size
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from PIL import Image as PILImage
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from hf_ctkd.errors import TeacherUnavailableError
+from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
 from hf_ctkd.teachers.cache import OutputCache
+from hf_ctkd.teachers.processes import on_all, on_main
 from hf_ctkd.teachers.rows import TargetRows
 from hf_ctkd.teachers.teacher import Teacher
 from hf_ctkd.types import ModelOutputs
 
-_ROWS_A_SHARD = 4096
+_ROWS_A_SHARD = 512
+# What a model raises on inputs that it cannot take: images of unequal size, a missing input, a wrong configuration.
+_FAILED = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError, OSError)
 
 
 def compute_outputs(
@@ -34,49 +37,52 @@ def compute_outputs(
     """Logits and features of every row, in row order, on the CPU and in float32, the same on every process.
 
     Rows are shared out over the processes of `accelerator` and gathered. A batch that does not fit the memory is
-    halved until it does. With a cache, only rows not seen before are computed, and an interruption loses one shard at most.
+    halved until it does. With a cache, only rows not seen before are computed, and an interruption loses one shard at
+    most; only the main process reads and writes it.
 
     Args:
         teacher: the teacher, already on its device.
         rows: raw rows.
         accelerator: the processes to share the work; a new one when None.
-        batch_size: rows a forward pass on each process, to begin with.
+        batch_size: rows a forward pass on each process, to begin with; at least 1.
         cache_dir: folder of caches, one sub-folder a teacher; None to keep nothing.
         progress: show a bar on the main process.
 
     Raises:
+        InvalidArgumentError: `batch_size` is below one, or the cache cannot be written.
         DatasetError: a row that cannot be read.
-        TeacherUnavailableError: outputs that are not finite, or no batch size that fits the memory.
+        TeacherUnavailableError: the model cannot be run, gives NaN or infinity, or does not fit the memory.
         StaleCacheError: the cache was made by something else.
     """
+    if batch_size < 1:
+        raise InvalidArgumentError(f"`batch_size` must be at least 1, got {batch_size}.")
     accelerator = accelerator or Accelerator()
-    cache = None if cache_dir is None else open_cache(cache_dir, teacher)
-    index, stored = ({}, {}) if cache is None else cache.load()
-    missing = _missing_rows(rows, index)
-    bar = (
-        tqdm(total=len(missing), desc=teacher.candidate.name, unit="row", leave=False) if progress and missing else None
-    )
-    fresh: list[ModelOutputs] = []
-    for start in range(0, len(missing), _ROWS_A_SHARD):
-        shard = missing[start : start + _ROWS_A_SHARD]
-        outputs = _run(teacher, rows, shard, accelerator, batch_size)
-        fresh.append(outputs)
-        if cache is not None and accelerator.is_main_process:
-            cache.add([rows.digests[row] for row in shard], outputs)
-        if bar is not None:
-            bar.update(len(shard))
-    if bar is not None:
-        bar.close()
-    accelerator.wait_for_everyone()
-    known = {name: [tensor] for name, tensor in stored.items()}
-    for outputs in fresh:
-        known.setdefault("features", []).append(outputs.features)
-        if outputs.logits is not None:
-            known.setdefault("logits", []).append(outputs.logits)
-    index = {**index, **{rows.digests[row]: len(index) + number for number, row in enumerate(missing)}}
-    order = torch.tensor([index[digest] for digest in rows.digests])
-    logits = torch.cat(known["logits"])[order] if "logits" in known else None
-    return ModelOutputs(features=torch.cat(known["features"])[order], logits=logits)
+    cache: OutputCache | None = None
+    index: dict[str, int] = {}
+    stored: dict[str, Tensor] = {}
+
+    def open_and_find_missing() -> list[int]:
+        nonlocal cache, index, stored
+        cache = None if cache_dir is None else open_cache(cache_dir, teacher)
+        index, stored = ({}, {}) if cache is None else cache.load()
+        return _missing_rows(rows, index)
+
+    missing = on_main(accelerator, open_and_find_missing)
+    parts = {name: [tensor] for name, tensor in stored.items()}
+    count = len(stored["features"]) if stored else 0
+    shares = _Shares(teacher, rows, accelerator, batch_size)
+    show = progress and accelerator.is_main_process and bool(missing)
+    with tqdm(total=len(missing), desc=teacher.candidate.name, unit="row", leave=False, disable=not show) as bar:
+        for start in range(0, len(missing), _ROWS_A_SHARD):
+            wanted, outputs = shares.run(missing[start : start + _ROWS_A_SHARD], bar)
+            digests = [rows.digests[row] for row in wanted]
+            on_main(accelerator, lambda d=digests, o=outputs: None if cache is None else cache.add(d, o))  # type: ignore[misc]
+            index.update({digest: count + number for number, digest in enumerate(digests)})
+            count += len(digests)
+            parts.setdefault("features", []).append(outputs.features)
+            if outputs.logits is not None:
+                parts.setdefault("logits", []).append(outputs.logits)
+    return on_main(accelerator, lambda: _in_order(rows, index, parts))
 
 
 def open_cache(cache_dir: Path | str, teacher: Teacher) -> OutputCache:
@@ -84,12 +90,15 @@ def open_cache(cache_dir: Path | str, teacher: Teacher) -> OutputCache:
 
     Raises:
         StaleCacheError: if the folder was made by something else.
+        InvalidArgumentError: if the folder cannot be written.
     """
     candidate = teacher.candidate
     key = {
-        "model_id": candidate.model_id,
+        # A folder's revision is a digest of its files, so a copy or a move changes nothing.
+        "model": candidate.model_id if candidate.source == "hub" else "folder",
         "revision": candidate.revision,
-        "random_weights": str(candidate.random_weights),
+        "random_weights": str(teacher.seed) if candidate.random_weights else "no",
+        "modality": teacher.preprocessor.modality,
         "processor": type(teacher.preprocessor.processing_class).__name__,
         "max_length": str(teacher.preprocessor.max_length),
         "dtype": str(teacher.model.dtype),
@@ -99,63 +108,79 @@ def open_cache(cache_dir: Path | str, teacher: Teacher) -> OutputCache:
     return OutputCache(Path(cache_dir) / f"{candidate.name.replace('/', '--').replace(' ', '-')}-{digest}", key)
 
 
-def _missing_rows(rows: TargetRows, index: dict[str, int]) -> list[int]:
+def _missing_rows(rows: TargetRows, index: Mapping[str, int]) -> list[int]:
     """First row of each digest not known yet; texts by length, so that batches carry little padding."""
-    first = {}
+    first: dict[str, int] = {}
     for row, digest in enumerate(rows.digests):
         if digest not in index:
             first.setdefault(digest, row)
     missing = list(first.values())
     if rows.modality == "text":
-        lengths = [len(text) for text in rows.inputs(missing)]
+        lengths = [len(text) for text in rows.inputs(missing) if isinstance(text, str)]
         missing = [row for _, row in sorted(zip(lengths, missing, strict=True))]
     return missing
 
 
-def _run(
-    teacher: Teacher, rows: TargetRows, wanted: list[int], accelerator: Accelerator, batch_size: int
-) -> ModelOutputs:
-    @find_executable_batch_size(starting_batch_size=batch_size)
-    def attempt(batch_size: int) -> ModelOutputs:
-        loader = accelerator.prepare(DataLoader(_Numbers(wanted), batch_size=batch_size))
-        parts = list(_batches(teacher, rows, loader, accelerator))
+def _in_order(rows: TargetRows, index: Mapping[str, int], parts: Mapping[str, list[Tensor]]) -> ModelOutputs:
+    order = torch.tensor([index[digest] for digest in rows.digests])
+    logits = torch.cat(parts["logits"])[order] if "logits" in parts else None
+    return ModelOutputs(features=torch.cat(parts["features"])[order], logits=logits)
+
+
+class _Shares:
+    """Runs rows on all processes, each taking its share, with a batch size that shrinks to what the memory holds."""
+
+    def __init__(self, teacher: Teacher, rows: TargetRows, accelerator: Accelerator, batch_size: int) -> None:
+        self.teacher = teacher
+        self.rows = rows
+        self.accelerator = accelerator
+        self.batch_size = batch_size
+
+    def run(self, wanted: list[int], bar: tqdm) -> tuple[list[int], ModelOutputs]:
+        """The outputs of the wanted rows, and these rows in the order of the outputs."""
+        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
+        # Every n-th row, so that long texts fall on all processes alike.
+        shares = on_all(self.accelerator, lambda: self._run(wanted[rank::processes], bar))
+        bar.update(len(wanted) - len(wanted[rank::processes]))
+        parts = [part for share in shares for part in share]
         logits = None if parts[0].logits is None else torch.cat([p.logits for p in parts if p.logits is not None])
-        return ModelOutputs(torch.cat([part.features for part in parts]), logits)
+        order = [row for process in range(processes) for row in wanted[process::processes]]
+        return order, ModelOutputs(torch.cat([part.features for part in parts]), logits)
 
-    try:
-        outputs = attempt()
-    except RuntimeError as error:
-        if "No executable batch size" not in str(error):
-            raise
-        raise TeacherUnavailableError(f"a single row does not fit the memory of {accelerator.device}") from error
-    for name, tensor in (("features", outputs.features), ("logits", outputs.logits)):
-        if tensor is not None and not torch.isfinite(tensor).all():
-            row = wanted[int((~torch.isfinite(tensor)).any(1).nonzero()[0])]
-            raise TeacherUnavailableError(f"its {name} are not finite, first for row {row}")
-    return outputs
+    def _run(self, mine: list[int], bar: tqdm) -> list[ModelOutputs]:
+        parts = []
+        start = 0
+        while start < len(mine):
+            numbers = mine[start : start + self.batch_size]
+            outputs = self._try(self.rows.inputs(numbers))
+            if outputs is None:
+                self._halve(len(numbers))
+                continue
+            self._require_finite(outputs, numbers)
+            parts.append(outputs)
+            start += len(numbers)
+            bar.update(len(numbers))
+        return parts
 
+    def _try(self, inputs: Sequence[PILImage.Image] | Sequence[str]) -> ModelOutputs | None:
+        """The outputs of one batch, None where it does not fit the memory."""
+        try:
+            outputs = self.teacher.outputs(self.teacher.collate(inputs)).to("cpu")
+        except _FAILED as error:
+            if isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error):
+                return None
+            raise TeacherUnavailableError(f"cannot be run: {' '.join(str(error).split())[:300]}") from error
+        logits = None if outputs.logits is None else outputs.logits.float()
+        return ModelOutputs(outputs.features.float(), logits)
 
-def _batches(
-    teacher: Teacher, rows: TargetRows, loader: DataLoader, accelerator: Accelerator
-) -> Iterator[ModelOutputs]:
-    for numbers in loader:
-        outputs = teacher.outputs(teacher.collate(rows.inputs(numbers.tolist())))
-        gathered: list[Tensor | None] = [
-            None if tensor is None else accelerator.gather_for_metrics(tensor.float().contiguous()).cpu()
-            for tensor in (outputs.features, outputs.logits)
-        ]
-        if gathered[0] is not None:
-            yield ModelOutputs(gathered[0], gathered[1])
+    def _halve(self, rows: int) -> None:
+        if rows == 1:
+            raise TeacherUnavailableError(f"a single row does not fit the memory of {self.accelerator.device}")
+        self.batch_size = rows // 2
+        clear_device_cache(garbage_collection=True)
 
-
-class _Numbers(torch.utils.data.Dataset):
-    """Row numbers as a data set: the rows themselves are read where they are preprocessed."""
-
-    def __init__(self, numbers: list[int]) -> None:
-        self.numbers = numbers
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, place: int) -> int:
-        return self.numbers[place]
+    def _require_finite(self, outputs: ModelOutputs, numbers: list[int]) -> None:
+        for name, tensor in (("features", outputs.features), ("logits", outputs.logits)):
+            if tensor is not None and not torch.isfinite(tensor).all():
+                row = numbers[int((~torch.isfinite(tensor)).any(1).nonzero()[0])]
+                raise TeacherUnavailableError(f"its {name} are not finite, first for row {int(self.rows.origin[row])}")

@@ -1,5 +1,6 @@
 """One model's view of raw rows: its own image processor or tokenizer, applied the same way everywhere."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class Preprocessor:
         """For a model, whose configuration bounds the length of a text and gives the channels of an image.
 
         Raises:
-            InvalidArgumentError: if the processing class does not suit the modality.
+            InvalidArgumentError: if the processing class does not suit the modality, or has no token to pad texts with.
         """
         is_tokenizer = isinstance(processing_class, PreTrainedTokenizerBase)
         if is_tokenizer != (modality == "text") and not isinstance(processing_class, ProcessorMixin):
@@ -55,10 +56,10 @@ class Preprocessor:
         length = _LONGEST_TEXT
         if isinstance(processing_class, PreTrainedTokenizerBase):
             # RoBERTa's positions start after its padding id, so two of them are never used.
-            positions = (settings.get("max_position_embeddings") or _LONGEST_TEXT + 2) - 2
+            named = config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
+            positions = (settings.get(named) or _LONGEST_TEXT + 2) - 2
             length = min(_LONGEST_TEXT, processing_class.model_max_length, max(positions, 1))
-            if processing_class.pad_token is None:
-                processing_class.pad_token = processing_class.eos_token
+            processing_class = _with_padding(processing_class)
         return cls(processing_class, modality, length, settings.get("num_channels") or 3)
 
     def __call__(self, inputs: Sequence[PILImage.Image] | Sequence[str]) -> dict[str, Tensor]:
@@ -76,13 +77,39 @@ class Preprocessor:
         return dict(self.processing_class(images=images, return_tensors="pt"))
 
 
-def load_processing_class(folder: Path | str, modality: Modality) -> ProcessingClass:
-    """A model folder's own image processor or tokenizer; no remote code.
+def load_processing_class(
+    folder: Path | str, modality: Modality, *, trust_remote_code: bool = False
+) -> BaseImageProcessor | PreTrainedTokenizerBase:
+    """A model folder's own image processor or tokenizer.
+
+    Args:
+        folder: the model's folder.
+        modality: `"text"` for its tokenizer, `"image"` for its image processor.
+        trust_remote_code: run processor code that the folder brings along.
 
     Raises:
         OSError: if the folder has none.
-        ValueError: if its type is not known.
+        ValueError: if it is malformed, or its type is not known.
     """
-    if modality == "text":
-        return AutoTokenizer.from_pretrained(folder)
-    return AutoImageProcessor.from_pretrained(folder)
+    if modality == "image":
+        return AutoImageProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except Exception as error:
+        if type(error) is Exception:  # all that the tokenizers package ever raises for a malformed tokenizer.json
+            raise ValueError(f"its tokenizer is malformed: {error}") from error
+        raise
+
+
+def _with_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer, or a copy that pads with its end token where it has no padding token of its own."""
+    if tokenizer.pad_token is not None:
+        return tokenizer
+    if tokenizer.eos_token is None:
+        raise InvalidArgumentError(
+            "`processing_class` has neither a padding nor an end token, so texts cannot be batched. "
+            "Set its `pad_token`."
+        )
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer

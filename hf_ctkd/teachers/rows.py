@@ -1,8 +1,10 @@
 """The user's data set as raw rows: columns found, labels checked, every row with an identity of its own."""
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -19,6 +21,17 @@ Modality = Literal["image", "text"]
 _TEXT_NAMES = ("text", "sentence", "content", "review", "document", "utterance", "question")
 _LABEL_NAMES = ("label", "labels", "fine_label", "target", "class", "category", "intent")
 _NO_LABEL = {-1, UNLABELLED}
+# What Pillow and its plugins raise for files that are cut short, malformed, or a bomb.
+_UNDECODABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    OverflowError,
+    struct.error,
+    PILImage.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +47,7 @@ class TargetRows:
         label_column: column of labels.
         label_space: the classes.
         labels: `[rows]`, -100 where there is none.
+        origin: `[rows]`, the number of each row in the data set that was given, for messages.
     """
 
     dataset: Dataset
@@ -42,6 +56,7 @@ class TargetRows:
     label_column: str
     label_space: LabelSpace
     labels: Int[Tensor, "rows"]
+    origin: Int[Tensor, "rows"]
 
     @classmethod
     def of(
@@ -51,6 +66,7 @@ class TargetRows:
         input_column: str | None = None,
         label_column: str | None = None,
         skip_bad_rows: bool = False,
+        evaluation: bool = False,
     ) -> "TargetRows":
         """Find the columns, check labels and texts, and drop bad rows if asked to.
 
@@ -60,6 +76,7 @@ class TargetRows:
             label_column: column of labels; found by its feature type or usual name when None.
             skip_bad_rows: leave out empty texts, images that cannot be decoded, and the rows of classes with a single
                 row, instead of stopping at the first one. Images are then all decoded once beforehand.
+            evaluation: the rows are only to be evaluated on: any number of classes and of rows a class will do.
 
         Raises:
             DatasetError: no usable column, labels that are no integers, one class only, or a bad row (which is named).
@@ -76,22 +93,24 @@ class TargetRows:
         label_column = _find_label(dataset.features, label_column)
         label_space, labels = _labels(dataset, label_column)
         modality: Modality = "image" if isinstance(dataset.features[input_column], Image) else "text"
-        rows = cls(dataset, modality, input_column, label_column, label_space, labels)
-        return rows._checked(skip_bad_rows)
+        rows = cls(dataset, modality, input_column, label_column, label_space, labels, torch.arange(len(dataset)))
+        return rows._checked(skip_bad_rows, evaluation)
 
-    def _checked(self, skip_bad_rows: bool) -> "TargetRows":
+    def _checked(self, skip_bad_rows: bool, evaluation: bool) -> "TargetRows":
         bad = self._bad_texts() if self.modality == "text" else []
         if skip_bad_rows and self.modality == "image":
             bad = [row for row in range(len(self)) if self._decode(row) is None]
         if bad and not skip_bad_rows:
             raise DatasetError(
-                f"Row {bad[0]} of `{self.input_column}` is empty ({len(bad)} such rows). "
+                f"Row {int(self.origin[bad[0]])} of `{self.input_column}` is empty ({len(bad)} such rows). "
                 "Mend it, or pass `skip_bad_rows=True` to leave such rows out."
             )
         kept = self
         if bad:
             wrong = set(bad)
             kept = self.select([row for row in range(len(self)) if row not in wrong])
+        if evaluation:
+            return kept
         counts = torch.bincount(kept.labels[kept.labels != UNLABELLED], minlength=len(self.label_space))
         if skip_bad_rows and (counts == 1).any():
             single = {int(label) for label in (counts == 1).nonzero()}
@@ -99,7 +118,8 @@ class TargetRows:
             counts[list(single)] = 0
         if int((counts > 0).sum()) < 2:
             raise DatasetError(
-                f"`{self.label_column}` must hold at least two classes with labelled rows, got {int((counts > 0).sum())}."
+                f"`{self.label_column}` must hold at least two classes with labelled rows, got "
+                f"{int((counts > 0).sum())}. Label rows of other classes too."
             )
         return kept
 
@@ -110,7 +130,7 @@ class TargetRows:
     def select(self, rows: Sequence[int]) -> "TargetRows":
         """Some of the rows, in the order given."""
         rows = [int(row) for row in rows]
-        return replace(self, dataset=self.dataset.select(rows), labels=self.labels[rows])
+        return replace(self, dataset=self.dataset.select(rows), labels=self.labels[rows], origin=self.origin[rows])
 
     @property
     def labelled(self) -> Int[Tensor, "labelled"]:
@@ -127,8 +147,8 @@ class TargetRows:
         single = (counts == 1).nonzero().flatten().tolist()
         if single:
             raise DatasetError(
-                f"Class {self.label_space.names[single[0]]!r} has a single labelled row, and estimates are cross-fitted over "
-                "at least two. Add rows of it, or pass `skip_bad_rows=True` to leave such classes out."
+                f"Class {self.label_space.names[single[0]]!r} has a single labelled row, but estimates are cross-fitted"
+                " over at least two. Add rows of it, or pass `skip_bad_rows=True` to leave such classes out."
             )
 
     def inputs(self, rows: Sequence[int]) -> list[PILImage.Image] | list[str]:
@@ -138,41 +158,41 @@ class TargetRows:
             DatasetError: if an image cannot be decoded; the row is named.
         """
         if self.modality == "text":
-            return list(self.dataset.select_columns(self.input_column)[list(rows)][self.input_column])
+            return list(self._input[[int(row) for row in rows]][self.input_column])
         images = []
         for row in rows:
             image = self._decode(int(row))
             if image is None:
                 raise DatasetError(
-                    f"Row {row} of `{self.input_column}` holds no image that can be decoded. "
+                    f"Row {int(self.origin[row])} of `{self.input_column}` holds no image that can be decoded. "
                     "Mend it, or pass `skip_bad_rows=True` to leave such rows out."
                 )
             images.append(image)
         return images
 
+    @cached_property
+    def _input(self) -> Dataset:
+        """The inputs alone: reading a row decodes nothing else."""
+        return self.dataset.select_columns(self.input_column)
+
     def _decode(self, row: int) -> PILImage.Image | None:
         try:
-            image = self.dataset[row][self.input_column]
+            image = self._input[row][self.input_column]
             if image is not None:
                 image.load()
-        except (OSError, ValueError, SyntaxError):  # what Pillow raises for files that are cut short or malformed
+        except _UNDECODABLE:
             return None
         return image
 
     def _bad_texts(self) -> list[int]:
-        return [
-            row
-            for row, text in enumerate(self.dataset.select_columns(self.input_column)[:][self.input_column])
-            if text is None or not text.strip()
-        ]
+        return [row for row, text in enumerate(self._input[:][self.input_column]) if text is None or not text.strip()]
 
     @cached_property
     def digests(self) -> list[str]:
         """One digest a row, of its raw input alone: its identity in caches, whatever the order or the subset."""
-        column = self.dataset.select_columns(self.input_column)
         if self.modality == "text":
-            return [xxhash.xxh3_128_hexdigest(text.encode()) for text in column[:][self.input_column]]
-        raw = column.cast_column(self.input_column, Image(decode=False))
+            return [xxhash.xxh3_128_hexdigest(text.encode()) for text in self._input[:][self.input_column]]
+        raw = self._input.cast_column(self.input_column, Image(decode=False))
         return [_image_digest(row[self.input_column]) for row in raw]
 
     @cached_property
@@ -180,17 +200,19 @@ class TargetRows:
         """Digest of the rows in order, inputs and labels."""
         hasher = xxhash.xxh3_128()
         for digest, label in zip(self.digests, self.labels.tolist(), strict=True):
-            hasher.update(f"{digest}:{label};")
+            hasher.update(f"{digest}:{label};".encode())
         return hasher.hexdigest()
 
 
 def _image_digest(stored: dict[str, bytes | str | None] | None) -> str:
     if stored is None:
-        return "missing"
-    content = stored["bytes"]
+        return xxhash.xxh3_128_hexdigest(b"no image")
+    content, path = stored["bytes"], str(stored["path"])
     if content is None:
-        with open(str(stored["path"]), "rb") as file:
-            content = file.read()
+        try:
+            content = Path(path).read_bytes()
+        except OSError:  # a file that is gone is reported, with its row, when the row is read
+            content = path.encode()
     return xxhash.xxh3_128_hexdigest(content)
 
 
@@ -220,7 +242,8 @@ def _find_label(features: Features, named: str | None) -> str:
     found = classes if len(classes) == 1 else usual[:1]
     if not found:
         raise DatasetError(
-            f"Found no label column among {sorted(features)}. Name it with `label_column`; it must hold integer class ids."
+            f"Found no label column among {sorted(features)}. "
+            "Name it with `label_column`; it must hold integer class ids."
         )
     return found[0]
 
@@ -248,6 +271,11 @@ def _labels(dataset: Dataset, column: str) -> tuple[LabelSpace, Tensor]:
     if known.numel() == 0:
         raise DatasetError(f"`label_column` {column!r} must have labelled rows, but every label is missing.")
     classes = feature.num_classes if isinstance(feature, ClassLabel) else int(known.max()) + 1
+    if not isinstance(feature, ClassLabel) and classes > max(1000, len(labels)):
+        raise DatasetError(
+            f"`label_column` {column!r} must hold class ids from 0 on, got {classes - 1} among {len(labels)} rows. "
+            f"Name another column, or call `dataset.class_encode_column({column!r})` first."
+        )
     wrong = ((labels < 0) & (labels != UNLABELLED)) | (labels >= classes)
     if wrong.any():
         row = int(wrong.nonzero()[0])

@@ -1,12 +1,14 @@
 """One frozen teacher: loaded safely, preprocessing in its own way, giving logits and features."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from PIL import Image as PILImage
-from torch import Tensor
+from safetensors import SafetensorError
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -14,7 +16,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
-    set_seed,
+    PreTrainedTokenizerBase,
 )
 
 from hf_ctkd.errors import CTKDError, TeacherUnavailableError
@@ -30,8 +32,20 @@ _CLASSIFIERS: dict[Modality, tuple[str, AutoClass]] = {
     "image": ("ForImageClassification", AutoModelForImageClassification),
     "text": ("ForSequenceClassification", AutoModelForSequenceClassification),
 }
-# What loading a broken folder raises: missing files, malformed JSON, unknown model types, wrong shapes, bad safetensors.
-_BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
+# What loading a broken folder raises: missing files, malformed JSON, unknown types, wrong shapes, bad safetensors.
+_BROKEN = (
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+    ZeroDivisionError,
+    SafetensorError,
+    StrictDataclassError,
+)
 
 
 @dataclass(frozen=True)
@@ -66,12 +80,14 @@ class Teacher:
         preprocessor: its own view of raw rows.
         reader: gives logits and features.
         label_space: its classes; None without a head.
+        seed: of its weights, where they are random.
     """
 
     candidate: TeacherCandidate
     preprocessor: Preprocessor
     reader: FeatureReader
     label_space: LabelSpace | None
+    seed: int = 0
 
     @classmethod
     def load(
@@ -94,28 +110,30 @@ class Teacher:
             TeacherUnavailableError: gated, missing, broken, oversized, for the other modality, or with weights that are
                 missing or not finite.
         """
-        if candidate.problem is not None:
+        if candidate.problem is not None and not (options.allow_pickle and "allow_pickle" in candidate.problem):
             raise TeacherUnavailableError(candidate.problem)
         folder = fetch_teacher(
             candidate, allow_pickle=options.allow_pickle, max_bytes=options.max_bytes, token=options.token
         )
         try:
-            config = _config(folder, modality, options)
-            model, label_space, trust_pooler = _model(folder, config, modality, candidate, options)
+            # Weights that are missing or asked to be random are drawn without a trace on the caller's generators.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(options.seed)
+                model, label_space, trust_pooler = _model(folder, modality, candidate, options)
             if model.main_input_name != ("pixel_values" if modality == "image" else "input_ids"):
                 raise TeacherUnavailableError(f"takes {model.main_input_name}, not {modality} rows")
-            preprocessor = Preprocessor.of(load_processing_class(folder, modality), modality, model.config)
+            processing_class = load_processing_class(folder, modality, trust_remote_code=options.trust_remote_code)
+            preprocessor = Preprocessor.of(processing_class, modality, model.config)
+            _require_finite(model)
+            if isinstance(preprocessor.processing_class, PreTrainedTokenizerBase):
+                _tell_padding(model, preprocessor.processing_class)
+            model.requires_grad_(False).eval().to(device)
         except CTKDError as error:
             raise TeacherUnavailableError(str(error)) from error
         except _BROKEN as error:
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise TeacherUnavailableError(f"cannot be loaded: {reason[:300]}") from error
-        _require_finite(model)
-        if preprocessor.modality == "text" and model.config.pad_token_id is None:
-            model.config.pad_token_id = preprocessor.processing_class.pad_token_id
-        model.requires_grad_(False).eval().to(device)
-        counted = TeacherCandidate(**{**vars(candidate), "parameters": sum(p.numel() for p in model.parameters())})
-        return cls(counted, preprocessor, FeatureReader(model, trust_pooler=trust_pooler), label_space)
+            raise TeacherUnavailableError(f"cannot be loaded: {_reason(error)}") from error
+        counted = replace(candidate, parameters=sum(parameter.numel() for parameter in model.parameters()))
+        return cls(counted, preprocessor, FeatureReader(model, trust_pooler=trust_pooler), label_space, options.seed)
 
     @property
     def model(self) -> PreTrainedModel:
@@ -128,8 +146,20 @@ class Teacher:
         return self.model.device
 
     def collate(self, inputs: Sequence[PILImage.Image] | Sequence[str]) -> dict[str, Tensor]:
-        """Its own view of raw rows, as a batch on the CPU."""
-        return self.preprocessor(inputs)
+        """Its own view of raw rows, as a batch on the CPU.
+
+        Raises:
+            TeacherUnavailableError: if its tokenizer gives tokens that its model does not know.
+        """
+        batch = self.preprocessor(inputs)
+        if "input_ids" in batch:
+            known, highest = self.model.get_input_embeddings(), int(batch["input_ids"].max())
+            # On an accelerator this would end in an assertion that no later teacher survives.
+            if isinstance(known, nn.Embedding) and highest >= known.num_embeddings:
+                raise TeacherUnavailableError(
+                    f"its tokenizer gives token {highest}, but its model knows {known.num_embeddings} tokens"
+                )
+        return batch
 
     @torch.no_grad()
     def outputs(self, batch: Mapping[str, Tensor], hidden: Sequence[int] = ()) -> ModelOutputs:
@@ -145,24 +175,24 @@ class Teacher:
         return outputs if self.label_space is not None else ModelOutputs(outputs.features, None, outputs.hidden)
 
 
-def _config(folder: Path, modality: Modality, options: LoadOptions) -> PreTrainedConfig:
+def _config(folder: Path, modality: Modality, options: LoadOptions) -> tuple[PreTrainedConfig, bool]:
+    """Its configuration, and whether it is a classifier's; of an encoder for images and texts, the side asked for."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=options.trust_remote_code)
-    sides = config.to_dict()
-    side = {"image": "vision_config", "text": "text_config"}[modality]
-    other = {"image": "text_config", "text": "vision_config"}[modality]
-    return vars(config)[side] if side in sides and other in sides else config
+    if any(name.endswith(_CLASSIFIERS[modality][0]) for name in config.architectures or ()):
+        return config, True
+    side, other = ("vision_config", "text_config") if modality == "image" else ("text_config", "vision_config")
+    return (vars(config)[side] if {side, other} <= config.sub_configs.keys() else config), False
 
 
 def _model(
-    folder: Path, config: PreTrainedConfig, modality: Modality, candidate: TeacherCandidate, options: LoadOptions
+    folder: Path, modality: Modality, candidate: TeacherCandidate, options: LoadOptions
 ) -> tuple[PreTrainedModel, LabelSpace | None, bool]:
-    suffix, classifier = _CLASSIFIERS[modality]
-    has_head = any(name.endswith(suffix) for name in config.architectures or ())
-    auto: AutoClass = classifier if has_head else AutoModel
+    config, has_head = _config(folder, modality, options)
+    auto: AutoClass = _CLASSIFIERS[modality][1] if has_head else AutoModel
+    label_space = LabelSpace.from_id2label(config.id2label) if has_head else None
     if candidate.random_weights:
-        set_seed(options.seed)
         model = auto.from_config(config, trust_remote_code=options.trust_remote_code)
-        return model.to(options.dtype), _label_space(config) if has_head else None, True
+        return model.to(options.dtype), label_space, True
     model, info = auto.from_pretrained(
         folder,
         config=config,
@@ -177,14 +207,21 @@ def _model(
         raise TeacherUnavailableError(
             f"its weights are incomplete: {len(missing)} tensors are missing, such as {missing[0]!r}"
         )
-    return model, _label_space(config) if has_head else None, not pooler
+    return model, label_space, not pooler
 
 
-def _label_space(config: PreTrainedConfig) -> LabelSpace:
-    return LabelSpace.from_id2label(config.id2label)
+def _tell_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """A decoder needs to know which token is padding in order to find the last one of a text."""
+    if model.config.to_dict().get("pad_token_id") is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _require_finite(model: PreTrainedModel) -> None:
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        # Attention masks are buffers that hold minus infinity by right.
+        if torch.isnan(tensor).any() or (isinstance(tensor, nn.Parameter) and torch.isinf(tensor).any()):
             raise TeacherUnavailableError(f"its weights are not finite: {name!r} holds NaN or infinity")
