@@ -1,0 +1,120 @@
+"""The labelled part of a model's outputs, checked for every cost and metric, and folds that follow from content."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
+
+
+def check_outputs(outputs: ModelOutputs, needs: Needs) -> None:
+    """Raise when outputs lack what is needed or hold values that are no finite numbers.
+
+    Args:
+        outputs: a model's outputs.
+        needs: what the caller is going to read.
+
+    Raises:
+        InvalidArgumentError: on missing logits, or NaN or infinite values.
+    """
+    if Needs.LOGITS in needs and outputs.logits is None:
+        raise InvalidArgumentError(
+            "`outputs` has no logits, as its model has no head. Use a method that reads features, or another model."
+        )
+    for name, values in (("features", outputs.features), ("logits", outputs.logits)):
+        if values is not None and not bool(torch.isfinite(values).all()):
+            row = int((~torch.isfinite(values).all(dim=1)).nonzero()[0])
+            raise InvalidArgumentError(
+                f"`{name}` must be finite, but row {row} holds NaN or infinity. Check the weights and precision."
+            )
+
+
+def labelled_rows(
+    outputs: ModelOutputs, labels: Int[Tensor, " rows"], *, needs: Needs = Needs.NOTHING, n_classes: int | None = None
+) -> tuple[ModelOutputs, Int[Tensor, " labelled"]]:
+    """The rows that have a label, on the CPU, after checking that they can be used.
+
+    Args:
+        outputs: a model's outputs, one row a label.
+        labels: class ids, `UNLABELLED` (-100) for a row without one.
+        needs: what the caller is going to read.
+        n_classes: number of classes, when known; ids must lie below it.
+
+    Returns:
+        The outputs of the labelled rows and their labels.
+
+    Raises:
+        InvalidArgumentError: if numbers of rows differ, logits are missing, or values are not finite.
+        DatasetError: if no row is labelled or a label is out of range.
+    """
+    if len(outputs) != len(labels):
+        raise InvalidArgumentError(
+            f"`labels` must have one entry a row of `outputs`, got {len(labels)} labels for {len(outputs)} rows."
+        )
+    labels = labels.cpu().long()
+    rows = (labels != UNLABELLED).nonzero().squeeze(1)
+    chosen = outputs.to("cpu").select(rows)
+    check_outputs(chosen, needs)
+    labels = labels[rows]
+    check_labels(labels, n_classes)
+    return chosen, labels
+
+
+def check_labels(labels: Int[Tensor, " labelled"], n_classes: int | None = None) -> None:
+    """Raise when there is no label, or one lies outside `[0, n_classes)`.
+
+    Args:
+        labels: class ids of labelled rows.
+        n_classes: number of classes, when known.
+
+    Raises:
+        DatasetError: as said.
+    """
+    if not len(labels):
+        raise DatasetError("No row has a label (all are -100). Label a few rows of every class.")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or (n_classes is not None and high >= n_classes):
+        upper = "" if n_classes is None else f" and below {n_classes}"
+        raise DatasetError(
+            f"Labels must be at least 0{upper}, or -100 for a row without one, got {low if low < 0 else high}. "
+            "Map them to consecutive class ids."
+        )
+
+
+def content_order(
+    values: Float[Tensor, "rows width"], labels: Int[Tensor, " rows"], seed: int = 0
+) -> Int[Tensor, " rows"]:
+    """An order of rows that follows from their content: shuffling rows or renaming classes leaves it as it was.
+
+    Rows of a class stand together, classes by their first row; within a class, by one random projection.
+
+    Args:
+        values: one vector a row.
+        labels: class ids, no row unlabelled.
+        seed: of the projection; another seed gives another order.
+    """
+    direction = torch.randn(values.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    key = (values.double() * direction).sum(dim=1)
+    by_key = torch.argsort(key, stable=True)
+    rank = torch.empty_like(by_key)
+    rank[by_key] = torch.arange(len(by_key))
+    first = torch.full((int(labels.max()) + 1,), len(rank)).scatter_reduce(0, labels, rank, "amin")
+    return torch.argsort(first[labels] * len(rank) + rank, stable=True)
+
+
+def deal_folds(
+    values: Float[Tensor, "rows width"], labels: Int[Tensor, " rows"], folds: int, seed: int = 0
+) -> Int[Tensor, " rows"]:
+    """Fold of every row, stratified by class: rows in content order are dealt like cards.
+
+    Args:
+        values: one vector a row.
+        labels: class ids, no row unlabelled.
+        folds: at least 2; fewer are used when there are fewer rows.
+        seed: of the content order.
+    """
+    order = content_order(values, labels, seed)
+    fold = torch.empty_like(order)
+    fold[order] = torch.arange(len(order)) % min(folds, len(order))
+    return fold
