@@ -196,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = {key: values[0] for key, values in self.query.items()}
         start, limit = int(query.get("cursor", 0)), int(query.get("limit", 1000))
         visible = [repo for repo in self.server.repos.values() if not repo.private or self._known]
-        found = [repo.metadata(*repo.commits[-1]) for repo in visible if repo.commits]
+        found = [repo.metadata(*repo.commits[-1]) for repo in visible]
         found = [info for info in found if self._asked_for(info, query)]
         if query.get("sort") == "downloads":
             found.sort(key=lambda info: -info["downloads"])
@@ -226,9 +226,9 @@ class _Handler(BaseHTTPRequestHandler):
         if repo is None:
             return None
         commit = repo.at(revision)
-        if commit is None and revision != "main":
+        if commit is None:
             return self._refuse(404, "RevisionNotFound", "Invalid rev id")
-        return self._json(self._expand(repo.metadata(*(commit or ("", {})))))
+        return self._json(self._expand(repo.metadata(*commit)))
 
     def _tree(self, name: str, revision: str) -> None:
         repo = self._repo(name)
@@ -277,6 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
         if name in self.server.repos:
             return self._json({"url": f"{self.server.url}/{name}", "error": "You already created this repo"}, 409)
         self.server.repos[name] = Repo(name, private=asked.get("visibility") == "private")
+        self.server.repos[name].commit({})
         return self._json({"url": f"{self.server.url}/{name}", "name": name})
 
     def _validate_yaml(self) -> None:
@@ -321,7 +322,7 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         if not self._known:
             return self._refuse(403, "", "forbidden")
-        files = dict(repo.files) if repo.commits else {}
+        files = dict(repo.files)
         for line in self.body.splitlines():
             key, value = json.loads(line)["key"], json.loads(line)["value"]
             if key == "file":

@@ -109,7 +109,7 @@ def test_the_hub_refuses(hub, logged_in, folder, no_waiting):
     hub.faults.clear()
     hub.fault("POST .*/commit/", status=500, times=1)
     assert "the Hub failed (HTTP 500)" in reason()
-    assert hub.repos["me/student"].commits == []
+    assert hub.repos["me/student"].files == {}
     (folder / "README.md").write_text("---\nlicense: [mit]\n---\n")
     assert 'Invalid metadata in README.md. - "license" must be a string' in reason()
 
