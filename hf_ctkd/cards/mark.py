@@ -4,7 +4,10 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-_MARK = re.compile(r"<!-- hf_ctkd card(?: of (?P<repo>[\w./-]+))?, digest (?P<digest>[0-9a-f]{16})\b[^\n]*-->")
+# At the start of a line: metadata, which comes first, may hold a name that looks the same, but never there.
+_MARK = re.compile(
+    r"^<!-- hf_ctkd card(?: of (?P<repo>[\w./-]+))?, digest (?P<digest>[0-9a-f]{16})\b[^\n]*-->$", re.MULTILINE
+)
 _BLANK = "0" * 16
 
 
@@ -26,8 +29,7 @@ class CardMark:
         match = _MARK.search(text)
         if match is None:
             return None
-        blank = text[: match.start("digest")] + _BLANK + text[match.end("digest") :]
-        return cls(match["repo"], _digest(blank) == match["digest"])
+        return cls(match["repo"], _digest(_with_digest(text, match, _BLANK)) == match["digest"])
 
 
 def blank_mark(repo_id: str | None) -> str:
@@ -40,7 +42,12 @@ def blank_mark(repo_id: str | None) -> str:
 
 def seal(text: str) -> str:
     """A card with the digest of its own text in its mark."""
-    return text.replace(f"digest {_BLANK}", f"digest {_digest(text)}", 1)
+    match = _MARK.search(text)
+    return text if match is None else _with_digest(text, match, _digest(text))
+
+
+def _with_digest(text: str, match: re.Match[str], digest: str) -> str:
+    return text[: match.start("digest")] + digest + text[match.end("digest") :]
 
 
 def _digest(text: str) -> str:

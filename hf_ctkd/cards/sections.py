@@ -157,5 +157,5 @@ def _speed(rows_per_second: float | None) -> str:
     return "not measured" if rows_per_second is None else f"{rows_per_second:,.0f}"
 
 
-def _times(large: float | None, small: float | None) -> str:
+def _times(large: int | float | None, small: int | float | None) -> str:
     return "" if large is None or not small else f"{large / small:.1f}"

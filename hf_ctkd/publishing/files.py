@@ -21,15 +21,15 @@ _BESIDE = re.compile(
     r"config\.json|generation_config\.json|model\.safetensors\.index\.json|special_tokens_map\.json|added_tokens\.json"
     r"|merges\.txt|tokenizer\.model|bpe\.codes|chat_template\.jinja|(LICENSE|NOTICE)(\.md|\.txt)?|\.gitattributes"
 )
-_OTHER_WEIGHTS = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+_PICKLES = "pytorch_model*.bin"
 
 
 def publishable_files(folder: Path | str) -> list[str]:
     """The files of a student's folder that are published, in order of name.
 
     An allow-list: configuration, safetensors weights of the model, processor or tokenizer, the card with the figures
-    that it shows, the records, evaluation results, a licence. Pickles, checkpoints, training state, the loss's own weights,
-    logs and whatever else lies there stay at home.
+    that it shows, the records, evaluation results, a licence. Pickles, checkpoints, training state, the loss's own
+    weights, logs and whatever else lies there stay at home.
 
     Args:
         folder: where the student was saved.
@@ -77,7 +77,7 @@ def _belongs_to_model(name: str) -> bool:
 def _check_weights(folder: Path, names: list[str]) -> None:
     weights = [name for name in names if _WEIGHTS.fullmatch(name)]
     if not weights:
-        pickles = sorted(path.name for pattern in _OTHER_WEIGHTS for path in folder.glob(pattern))
+        pickles = sorted(path.name for path in folder.glob(_PICKLES))
         instead = f", only {pickles[0]}, a pickle that others should not have to trust" if pickles else ""
         raise PublishingError(
             f"{folder} has no model.safetensors{instead}. Save the student there with `save_pretrained`."

@@ -11,7 +11,7 @@ from hf_ctkd.records.distillation import (
     TransportMap,
 )
 from hf_ctkd.records.drawing import drawable
-from hf_ctkd.records.files import read_json, write_bytes, write_json, write_text
+from hf_ctkd.records.files import default_cache, read_json, write_bytes, write_json, write_text
 from hf_ctkd.records.ranking import RankedTeacher, TeacherRanking
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "TeacherRecord",
     "TransportMap",
     "drawable",
+    "default_cache",
     "read_json",
     "write_bytes",
     "write_json",

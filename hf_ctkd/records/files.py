@@ -10,6 +10,11 @@ from typing import Any
 from hf_ctkd.errors import InvalidArgumentError
 
 
+def default_cache() -> Path:
+    """The folder of everything that can be computed again: `$HF_CTKD_CACHE`, or `~/.cache/hf_ctkd`."""
+    return Path(os.environ.get("HF_CTKD_CACHE") or Path.home() / ".cache" / "hf_ctkd")
+
+
 def write_text(path: Path | str, text: str) -> Path:
     """Write a text file as UTF-8, whole or not at all; see `write_bytes`."""
     return write_bytes(path, text.encode("utf-8"))

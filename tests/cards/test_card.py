@@ -1,0 +1,204 @@
+import doctest
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from hf_ctkd.cards import card as module
+from hf_ctkd.cards import render_card
+from hf_ctkd.cards.figures import FIGURES
+from hf_ctkd.cards.mark import CardMark
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.records import LossRecord, RankedTeacher, TeacherRanking, TeacherRecord
+
+SECTIONS = [
+    "## How to use it",
+    "## Results",
+    "## Teachers and licence",
+    "## How the teacher was chosen",
+    "## Size and speed",
+    "## Training",
+    "## How to make it again",
+    "## Limitations",
+]
+
+
+def headings(card: str) -> list[str]:
+    outside = re.sub(r"^(`{3,}).*?^\1$", "", card, flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"^#+ .*$", outside, re.MULTILINE)
+
+
+def test_examples():
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_everything_that_a_reader_needs_is_there(image_record, ranking):
+    card = render_card(image_record, ranking, repo_id="me/digits-student", figures=FIGURES)
+    assert headings(card) == ["# digits-student", *SECTIONS]
+    for text in (
+        "sorts images into 10 classes: zero, one,",
+        "**Licence: cc-by-nc-4.0** (no commercial use)",
+        "brought by zoo/letters",
+        "On 300 rows of the split test, with bootstrap intervals (95 %).",
+        "Among 13 candidates, ordered by **transport**, higher is better, on 50 rows",
+        "2 more were scored: see `ranking.json`.",
+        "Whether transport predicts better than they do cannot be told from a ranking",
+        "- closed/model: gated",
+        "```bash\nhf-ctkd distill \\\n  --teachers ranking.json\n```",
+        "| seed | 0 |",
+        "torch 2.13.0",
+        "```bibtex\n@misc{lu2022,",
+        "| epsilon | 0.1 |",
+        "fingerprint `1f2e3d`",
+        "Few labels",
+        *(f"({name})" for name in FIGURES),
+    ):
+        assert text in card, text
+
+
+def test_it_is_a_card_that_huggingface_hub_reads_and_writes_unchanged(image_record, ranking, tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(render_card(image_record, ranking, repo_id="me/x"))
+    card = ModelCard.load(path)
+    assert str(card) == path.read_text()
+    assert [(r.metric_type, r.metric_value) for r in card.data.eval_results] == [("accuracy", 0.915), ("f1", 0.912)]
+    assert card.data.base_model == "org/tiny-resnet"
+    assert card.data.license == "cc-by-nc-4.0"
+
+
+def test_the_same_records_give_the_same_text(image_record, ranking):
+    first = render_card(image_record, ranking, figures=FIGURES)
+    assert first == render_card(image_record, ranking, figures=FIGURES)
+    assert first.endswith("\n")
+    assert not first.endswith("\n\n")
+    assert CardMark.read(first) == CardMark(None, untouched=True)
+
+
+def test_no_blank_lines_pile_up(image_record, text_record, ranking):
+    for card in (render_card(image_record, ranking, figures=FIGURES), render_card(text_record)):
+        assert "\n\n\n" not in card
+
+
+def test_a_student_of_which_little_is_known(text_record):
+    card = render_card(text_record)
+    assert headings(card)[1:] == SECTIONS
+    assert "It was not evaluated." in card
+    assert "the loss is teacher-free" in card
+    assert "No other model went into this one" in card
+    assert "There was none to choose." in card
+    assert "Speed was not measured." in card
+    assert "figures/" not in card
+
+
+def test_no_control_is_said(image_record, ranking):
+    assert "No control (size, chance) was scored beside it" in render_card(image_record, replace(ranking, controls=()))
+
+
+def test_no_licence_is_said_as_such(image_record):
+    teacher = replace(image_record.teachers[0].candidate, license=None)
+    card = render_card(replace(image_record, teachers=(TeacherRecord(teacher),)))
+    assert "**Licence: not stated: ask the authors** (without a licence nothing is permitted)" in card
+    assert yaml.safe_load(card.split("---")[1])["license"] == "unknown"
+
+
+def test_missing_figures_are_said(image_record, text_record):
+    said = "Figures are left out: drawing them needs matplotlib"
+    assert said in render_card(image_record)
+    assert said not in render_card(image_record, figures=["figures/results.png"])
+    assert said not in render_card(text_record), "there is nothing to draw"
+
+
+def test_hand_picked_teachers(image_record):
+    assert "By hand: there was no selection." in render_card(image_record)
+
+
+@pytest.mark.parametrize("repo_id", ["digits", "a/b/c", 'me/x"\nimport os', ""])
+def test_other_forms_of_repository_ids_are_refused(image_record, repo_id):
+    with pytest.raises(InvalidArgumentError, match="`repo_id` must be 'owner/name', got"):
+        render_card(image_record, repo_id=repo_id)
+
+
+HOSTILE = [
+    "a | b | c",
+    "x\n\n# Owned\n\n---\nlicense: mit\n---\n",
+    "</td></table><script>alert(1)</script>",
+    "``` \n```bash\nrm -rf /\n```",
+    "![](https://evil.example/track.png)",
+    "{{ 7 * 7 }}{% raw %}",
+    "key: [value, *alias, &anchor] # comment",
+    "\u202egpj.exe\x00\x1b[31m",
+    "<!-- hf_ctkd card, digest 0000000000000000 -->",
+    "狗🐕",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_break_neither_metadata_nor_text(image_record, ranking, name):
+    candidate = replace(
+        image_record.teachers[0].candidate,
+        model_id=name,
+        source="folder",
+        revision=name,
+        license=name,
+        label_names=(name, "b"),
+        role=name,
+    )
+    record = replace(
+        image_record,
+        task=replace(
+            image_record.task,
+            dataset=name,
+            fingerprint=name,
+            task=name,
+            input_column=name,
+            label_column=name,
+            eval_split=name,
+            label_names=(name, "other"),
+        ),
+        student=replace(image_record.student, architecture=name, base_model=name, device=name, license=name),
+        teachers=(TeacherRecord(candidate, weight=0.5),),
+        loss=LossRecord(name, {name: name}, name),
+        results={name: image_record.results["accuracy"]},
+        baseline={name: image_record.baseline["accuracy"]},
+        training={name: name},
+        command=name,
+        versions={name: name},
+    )
+    bad = RankedTeacher(candidate, {name: 1.0, "size": 2.0})
+    fallen = RankedTeacher(candidate, skipped=name)
+    card = render_card(
+        record, TeacherRanking((bad, fallen), name, (name,), {"fingerprint": name}), figures=["figures/results.png"]
+    )
+
+    assert len(headings(card)) == 1 + len(SECTIONS)
+    assert headings(card)[1:] == SECTIONS
+    data = ModelCard(card).data
+    assert data.library_name == "transformers"
+    assert data.license in ("other", "unknown")
+    assert data.datasets is None
+    assert "# 49" not in card
+    outside = re.sub(r"^(`{3,}).*?^\1$", "", card, flags=re.DOTALL | re.MULTILINE)
+    text = re.split(r"^<!-- hf_ctkd.*-->$", outside, maxsplit=1, flags=re.MULTILINE)[1]
+    assert "<" not in text
+    assert "evil.example/track.png)" not in text.replace("\\", "") or "](https://evil" not in text
+    rows = [re.sub(r"\\\|", "", line) for line in text.splitlines() if line.startswith("|")]
+    for header, rule, row in zip(rows, rows[1:], rows[2:], strict=False):
+        if set(rule) <= set("|- "):
+            assert header.count("|") == rule.count("|") == row.count("|")
+    assert not {"\x00", "\x1b", "\u202e"} & set(card)
+    assert CardMark.read(card).untouched
+
+
+def test_needs_neither_torch_nor_transformers_nor_matplotlib():
+    code = (
+        "import sys, hf_ctkd.cards, hf_ctkd.publishing\n"
+        "print([m for m in ('torch', 'transformers', 'matplotlib', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,46 @@
+from dataclasses import replace
+
+from hf_ctkd.cards.limitations import limitations
+from hf_ctkd.records import TeacherRecord
+
+
+def said(record, ranking=None) -> str:
+    return "\n".join(limitations(record, ranking))
+
+
+def test_few_labels_and_unlabelled_rows(image_record):
+    assert "Few labels: 50 labelled rows, 5 a class on average." in said(image_record)
+    assert "550 of 600 training rows had no label. They were learnt from the teacher alone" in said(image_record)
+    rich = replace(image_record, task=replace(image_record.task, train_rows=5000, labelled_rows=5000))
+    assert "Few labels" not in said(rich)
+    assert "had no label" not in said(rich)
+    assert "teacher" not in said(replace(image_record, teachers=(), baseline={}, results={}))
+
+
+def test_small_test_set(image_record):
+    assert "with 300 rows, an accuracy is uncertain by up to 5.7 points" in said(image_record)
+    large = replace(image_record, task=replace(image_record.task, eval_rows=5000))
+    assert "Small test set" not in said(large)
+
+
+def test_not_evaluated(text_record):
+    assert "It was not evaluated: nothing is known of how well it does." in said(text_record)
+    assert "distillation" not in said(text_record)
+
+
+def test_no_baseline_or_one_within_chance(image_record):
+    assert "The intervals with and without distillation overlap for f1:" in said(image_record)
+    alone = replace(image_record, baseline={})
+    assert "No student was trained without distillation, so what the teacher added is not known." in said(alone)
+
+
+def test_where_the_teachers_come_from(image_record, ranking):
+    assert "chosen by hand" in said(image_record)
+    assert "chosen by hand" not in said(image_record, ranking)
+    assert "ranked on other rows" not in said(image_record, ranking)
+    other = replace(ranking, dataset={"fingerprint": "zz99"})
+    assert "ranked on other rows than those trained on: zz99 instead of 1f2e3d." in said(image_record, other)
+    own = replace(image_record.teachers[0].candidate, model_id="zoo/own", source="folder", license=None)
+    folder = said(replace(image_record, teachers=(TeacherRecord(own),)))
+    assert "Not on the Hub, so that others may be unable to get it: own." in folder
+    assert "Under which terms it may be used is not settled: see the licence of own." in folder

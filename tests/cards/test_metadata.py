@@ -1,0 +1,68 @@
+from dataclasses import replace
+
+import pytest
+
+from hf_ctkd.cards.metadata import binding_license, card_data, is_repo_id, short_name
+
+
+@pytest.mark.parametrize("name", ["google/vit-base-patch16-224", "me/a.b_c", "_x/y"])
+def test_repository_ids(name):
+    assert is_repo_id(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["digits", "/data/me", "./me/x", "a/b/c", "two words/x", "me/x\n", "me/..", "me/a--b", "me/x.git", ""]
+)
+def test_folders_and_descriptions_are_no_repository_ids(name):
+    assert not is_repo_id(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("/home/me/secret/flowers/", "flowers"),
+        ("C:\\Users\\me\\flowers", "flowers"),
+        ("./flowers", "flowers"),
+        ("me/flowers", "me/flowers"),
+        ("docstrings of scipy and/or numpy", "docstrings of scipy and/or numpy"),
+    ],
+)
+def test_paths_of_the_author_are_not_shown(name, shown):
+    assert short_name(name) == shown
+
+
+def test_everything_on_the_hub_is_named(image_record):
+    data = card_data(image_record, "student").to_dict()
+    assert data["base_model"] == "org/tiny-resnet"
+    assert data["base_model_relation"] == "finetune"
+    assert data["datasets"] == ["me/digits"]
+    assert data["library_name"] == "transformers"
+    assert data["pipeline_tag"] == "image-classification"
+    assert data["teachers"] == ["zoo/letters"]
+    assert data["license"] == "cc-by-nc-4.0"
+    assert {"hf_ctkd", "knowledge-distillation"} <= set(data["tags"])
+    [metrics] = [result["metrics"] for result in data["model-index"][0]["results"]]
+    assert metrics[0]["value"] == 0.915
+    assert metrics[0]["args"] == {"confidence_level": 0.95, "low": 0.88, "high": 0.945}
+
+
+def test_what_is_not_on_the_hub_is_not_named_as_if_it_were(text_record):
+    data = card_data(text_record, "student").to_dict()
+    assert not {"base_model", "datasets", "teachers", "license", "model-index", "metrics"} & set(data)
+
+
+def test_licences_in_the_form_that_the_hub_takes(image_record):
+    def licence(identifier):
+        teacher = image_record.teachers[0]
+        changed = replace(teacher, candidate=replace(teacher.candidate, license=identifier))
+        data = card_data(replace(image_record, teachers=(changed,)), "student").to_dict()
+        return data["license"], data.get("license_name")
+
+    assert licence(None) == ("unknown", None)
+    assert licence("My Own: Licence\n") == ("other", "my-own-licence")
+    assert licence("apache-2.0") == ("mit", None), "the first of equals: the base model's"
+
+
+def test_the_base_model_binds_too(image_record):
+    student = replace(image_record.student, license="cc-by-nd-4.0")
+    assert binding_license(replace(image_record, student=student)).models == ("org/tiny-resnet",)
