@@ -1,9 +1,12 @@
 """Shapes and types of every public function are checked at run time under the tests."""
 
 import os
+import sys
+from pathlib import Path
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+sys.path.insert(0, str(Path(__file__).parent))
+pytest_plugins = ["hub_server"]  # points every client at a Hub on loopback, before huggingface_hub is imported
+
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
 

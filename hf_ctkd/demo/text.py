@@ -44,18 +44,13 @@ class Docstring:
     kind: str
 
 
-def default_cache() -> Path:
-    """The folder of everything that the demo keeps: `$HF_CTKD_CACHE`, or `~/.cache/hf_ctkd`."""
-    return Path(os.environ.get("HF_CTKD_CACHE") or Path.home() / ".cache" / "hf_ctkd")
-
-
 def distribution_of(library: str) -> str:
     """The name under which a package index knows an importable library."""
     return _DISTRIBUTIONS.get(library, library)
 
 
 def text_key(text: str) -> str:
-    """The identity of a text: its words, without case and punctuation, hashed. Equal texts of two libraries share it."""
+    """The identity of a text: its words, without case and punctuation, hashed; whichever library it stands in."""
     return hashlib.sha256(" ".join(re.findall(r"\w+", text.lower())).encode()).hexdigest()
 
 

@@ -1,0 +1,34 @@
+# `make demo` and `make test` each work on a fresh clone: they create the environment and install what is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test style quality benchmark evidence clean
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch --editable '.[demo,test]'
+	touch $(INSTALLED)
+
+demo: $(INSTALLED)
+	$(BIN)/hf-ctkd demo --folder demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+style: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+quality: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+benchmark: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[benchmark]'
+	$(BIN)/python benchmarks/ot.py
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info

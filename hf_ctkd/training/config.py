@@ -1,0 +1,66 @@
+"""The arguments of a distillation run: those of `transformers.TrainingArguments`, and a few of its own."""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+from hf_ctkd.errors import InvalidArgumentError
+
+
+@dataclass
+class DistillationConfig(TrainingArguments):
+    """Arguments of a `DistillationTrainer`: those of `transformers.TrainingArguments`, and a few more.
+
+    Raises:
+        InvalidArgumentError: if one of the arguments added here is out of its range.
+    """
+
+    distillation_weight: float = field(
+        default=1.0, metadata={"help": "Weight of the distillation loss beside the task loss; 0 or more."}
+    )
+    cache_teacher_outputs: bool = field(
+        default=True,
+        metadata={
+            "help": "Run each teacher once over the rows and keep its outputs, instead of at every step. Not possible "
+            "with an augmentation or a loss that reads hidden layers: teachers then run at every step."
+        },
+    )
+    cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder for cached teacher outputs; $HF_CTKD_CACHE or ~/.cache/hf_ctkd if not given."},
+    )
+    teacher_batch_size: int = field(
+        default=64,
+        metadata={"help": "Rows a forward pass of a teacher; halved by itself when they do not fit the memory."},
+    )
+    input_column: str | None = field(
+        default=None, metadata={"help": "Column of images or texts; found by its type if not given."}
+    )
+    label_column: str | None = field(
+        default=None, metadata={"help": "Column of labels; found by its type if not given."}
+    )
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "What the card calls the data set, such as its id on the Hub."}
+    )
+    skip_bad_rows: bool = field(
+        default=False,
+        metadata={"help": "Leave out rows that cannot be read, and classes with one row, instead of stopping."},
+    )
+    metrics: list[str] = field(
+        default_factory=lambda: ["accuracy", "macro_f1"],
+        metadata={
+            "help": "Evaluation metrics: accuracy and macro_f1 are built in; any other name is loaded from the Hub."
+        },
+    )
+    bootstrap_resamples: int = field(
+        default=1000, metadata={"help": "Resamples of the evaluation rows for confidence intervals; 0 for none."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.distillation_weight >= 0:
+            raise InvalidArgumentError(f"`distillation_weight` must be 0 or more, got {self.distillation_weight}.")
+        if self.teacher_batch_size < 1:
+            raise InvalidArgumentError(f"`teacher_batch_size` must be at least 1, got {self.teacher_batch_size}.")
+        if self.bootstrap_resamples < 0:
+            raise InvalidArgumentError(f"`bootstrap_resamples` must be 0 or more, got {self.bootstrap_resamples}.")

@@ -1,0 +1,175 @@
+"""How good and how fast a student is: metrics with bootstrap confidence intervals, and rows a second."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import datasets
+import evaluate
+import numpy as np
+import torch
+from evaluate.utils.logging import disable_progress_bar
+from sklearn.metrics import accuracy_score, f1_score
+from torch import Tensor
+from transformers import EvalPrediction
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.records import Confidence
+from hf_ctkd.types import UNLABELLED
+
+_FEATURES = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
+_SLOW_RESAMPLES = 100
+
+
+class Accuracy(evaluate.Metric):
+    """Share of rows predicted right, as an `evaluate.Metric` that needs no network.
+
+    Example:
+        >>> Accuracy().compute(predictions=[0, 1, 1, 0], references=[0, 1, 0, 0])
+        {'accuracy': 0.75}
+    """
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(description="Share of rows predicted right.", citation="", features=_FEATURES)
+
+    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
+        return {"accuracy": float(accuracy_score(references, predictions))}
+
+
+class MacroF1(evaluate.Metric):
+    """F1 averaged over classes, each counting alike, as an `evaluate.Metric` that needs no network.
+
+    Example:
+        >>> MacroF1().compute(predictions=[0, 1, 1, 1], references=[0, 1, 1, 1])
+        {'macro_f1': 1.0}
+    """
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(description="F1 averaged over classes.", citation="", features=_FEATURES)
+
+    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
+        return {"macro_f1": float(f1_score(references, predictions, average="macro", zero_division=0.0))}
+
+
+_BUILT_IN: dict[str, tuple[type[evaluate.Metric], Callable[[np.ndarray, np.ndarray], float]]] = {
+    "accuracy": (Accuracy, lambda references, predictions: float((references == predictions).mean())),
+    "macro_f1": (
+        MacroF1,
+        lambda references, predictions: float(f1_score(references, predictions, average="macro", zero_division=0.0)),
+    ),
+}
+
+
+def load_metric(name: str) -> evaluate.Metric:
+    """A metric of class predictions: `accuracy` and `macro_f1` are built in, any other name comes from the Hub.
+
+    Raises:
+        InvalidArgumentError: if the Hub has no such metric or cannot be reached.
+    """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name][0]()
+    try:
+        return evaluate.load(name)
+    except (FileNotFoundError, ConnectionError, OSError, ImportError) as error:
+        raise InvalidArgumentError(
+            f"`metrics` names {name!r}, which could not be loaded from the Hub ({type(error).__name__}). "
+            f"Offline, use {' or '.join(_BUILT_IN)}."
+        ) from error
+
+
+def confidence(
+    name: str, predictions: np.ndarray, references: np.ndarray, *, resamples: int = 1000, seed: int = 0
+) -> Confidence:
+    """A metric with its 95 % percentile bootstrap interval over the evaluation rows.
+
+    Metrics loaded from the Hub are recomputed at most 100 times, the built-in ones `resamples` times.
+
+    Args:
+        name: of the metric; see `load_metric`.
+        predictions: predicted class ids, `[rows]`.
+        references: true class ids, `[rows]`.
+        resamples: of the rows, 1 or more.
+        seed: of the resampling.
+
+    Reference:
+        Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13.
+    """
+    metric = load_metric(name)
+    disable_progress_bar()
+
+    def through_evaluate(references: np.ndarray, predictions: np.ndarray) -> float:
+        return float(next(iter((metric.compute(predictions=predictions, references=references) or {}).values())))
+
+    value = through_evaluate(references, predictions)
+    fast = _BUILT_IN[name][1] if name in _BUILT_IN else None
+    generator = np.random.default_rng(seed)
+    values = []
+    for _ in range(resamples if fast is not None else min(resamples, _SLOW_RESAMPLES)):
+        rows = generator.integers(len(references), size=len(references))
+        values.append((fast or through_evaluate)(references[rows], predictions[rows]))
+    low, high = np.percentile(values, [2.5, 97.5])
+    return Confidence(value, float(low), float(high))
+
+
+class ClassificationMetrics:
+    """The default `compute_metrics`: every metric under its name, its interval beside it as `_low` and `_high`.
+
+    Args:
+        names: of the metrics.
+        resamples: of the bootstrap; 0 leaves the intervals out.
+        seed: of the bootstrap.
+    """
+
+    def __init__(self, names: Sequence[str], *, resamples: int, seed: int) -> None:
+        self.names = tuple(names)
+        self.resamples = resamples
+        self.seed = seed
+
+    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Metrics of the labelled rows."""
+        references = np.asarray(prediction.label_ids)
+        kept = references != UNLABELLED
+        predictions = np.asarray(prediction.predictions)[kept].argmax(axis=1)
+        found: dict[str, float] = {}
+        for name in self.names:
+            if self.resamples:
+                measured = confidence(name, predictions, references[kept], resamples=self.resamples, seed=self.seed)
+                found |= {name: measured.value, f"{name}_low": measured.low, f"{name}_high": measured.high}
+            else:
+                computed = load_metric(name).compute(predictions=predictions, references=references[kept]) or {}
+                found[name] = float(next(iter(computed.values())))
+        return found
+
+
+def as_confidences(metrics: Mapping[str, float], *, prefix: str = "eval") -> dict[str, Confidence]:
+    """The metrics that came with an interval, out of what `evaluate()` returned."""
+    names = [key.removesuffix("_low").removeprefix(f"{prefix}_") for key in metrics if key.endswith("_low")]
+    return {name: Confidence(*(metrics[f"{prefix}_{name}{end}"] for end in ("", "_low", "_high"))) for name in names}
+
+
+@torch.no_grad()
+def rows_per_second(
+    run: Callable[[Mapping[str, Tensor]], object], batch: Mapping[str, Tensor], *, repeats: int = 5
+) -> float:
+    """Median speed of a forward pass over a preprocessed batch, after one pass to warm up.
+
+    Args:
+        run: the forward pass, in evaluation mode.
+        batch: its input, already on the device.
+        repeats: timed passes.
+    """
+    rows = len(next(iter(batch.values())))
+    run(batch)
+    seconds = []
+    for _ in range(repeats):
+        _synchronise()
+        start = time.perf_counter()
+        run(batch)
+        _synchronise()
+        seconds.append(time.perf_counter() - start)
+    return rows / statistics.median(seconds)
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,138 @@
+"""What is saved, restored and published: the student alone, with the loss's weights in checkpoints only."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.publishing import publish, write_card
+from hf_ctkd.records import DistillationRecord, TeacherRanking
+from hf_ctkd.training.trainee import Trainee
+
+LOSS_FILE = "distillation_loss.safetensors"
+RECORD_FILE = "distillation.json"
+RANKING_FILE = "ranking.json"
+
+
+class StudentTrainer(Trainer, ABC):
+    """The part of `DistillationTrainer` that writes and reads: checkpoints, the published folder, the Hub."""
+
+    ranking: TeacherRanking | None
+
+    @property
+    def trainee(self) -> Trainee:
+        """Student and loss, unwrapped."""
+        return self.accelerator.unwrap_model(self.model)
+
+    @abstractmethod
+    def record(self, command: str | None = None) -> DistillationRecord:
+        """How the student was made."""
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        """Write the student and its processor, in a checkpoint the loss's own weights too; no pickle."""
+        folder = Path(output_dir if output_dir is not None else self.args.output_dir)
+        if not self.args.should_save:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        trainee = self.accelerator.unwrap_model(self.model)
+        own = None
+        if state_dict is not None:
+            own = {name.removeprefix("student."): v for name, v in state_dict.items() if name.startswith("student.")}
+        trainee.student.save_pretrained(folder, state_dict=own)
+        self.processing_class.save_pretrained(folder)
+        if folder.name.startswith(PREFIX_CHECKPOINT_DIR) and trainee.loss is not None:
+            source = trainee.loss.state_dict() if state_dict is None else _of_loss(state_dict)
+            save_file({name: tensor.contiguous() for name, tensor in source.items()}, folder / LOSS_FILE)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """The student with its processor, and unless in a checkpoint the record of how it was made."""
+        super().save_model(output_dir, _internal_call=True)
+        folder = Path(output_dir if output_dir is not None else self.args.output_dir)
+        if not _internal_call and self.args.should_save:
+            self._write_records(folder)
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """As in `Trainer`, but a new repository is private unless told otherwise."""
+        wanted = private if private is not None else self.args.hub_private_repo
+        super().init_hf_repo(token, True if wanted is None else wanted)
+
+    def _write_records(self, folder: Path) -> None:
+        self.record().save(folder / RECORD_FILE)
+        if self.ranking is not None:
+            self.ranking.save(folder / RANKING_FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Restore the student and the loss's own weights."""
+        trainee = self.accelerator.unwrap_model(self.model if model is None else model)
+        restored = type(trainee.student).from_pretrained(resume_from_checkpoint, dtype=trainee.student.dtype)
+        trainee.student.load_state_dict(restored.state_dict())
+        if trainee.loss is not None:
+            trainee.loss.load_state_dict(load_file(Path(resume_from_checkpoint) / LOSS_FILE))
+
+    def _load_best_model(self) -> None:
+        """Restore the best checkpoint."""
+        if self.state.best_model_checkpoint is not None:
+            self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (as in the parent)
+        """Write the card from the records, instead of `Trainer`'s draft; its arguments are not needed."""
+        if self.is_world_process_zero():
+            self._write_records(Path(self.args.output_dir))
+            write_card(self.args.output_dir, self.hub_model_id)
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,  # noqa: ANN401 (as in the parent)
+    ) -> str:
+        """Publish the student with its card; private unless `private=False` or `hub_private_repo=False` says otherwise.
+
+        Args:
+            commit_message: of the commit.
+            blocking: must be True: the card is checked before anything leaves.
+            token: of the Hub; the stored login when None.
+            revision: must be None or "main".
+            private: whether a new repository is private.
+            kwargs: none is accepted.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            PublishingError: if the folder is not fit to publish or the Hub refuses it.
+        """
+        if not blocking or revision not in {None, "main"} or kwargs:
+            raise InvalidArgumentError(
+                "`push_to_hub` publishes to main at once; leave out `blocking`, `revision` and others."
+            )
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return ""
+        self._write_records(Path(self.args.output_dir))
+        private = private if private is not None else self.args.hub_private_repo
+        return publish(
+            self.args.output_dir,
+            self.args.hub_model_id or Path(self.args.output_dir).absolute().name,
+            private=True if private is None else private,
+            token=token or self.args.hub_token,
+            commit_message=commit_message,
+        )
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Leave the Hub alone between start and end: a checkpoint has no card and no results yet."""
+
+
+def _of_loss(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix("loss."): tensor for name, tensor in state_dict.items() if name.startswith("loss.")}

@@ -1,0 +1,177 @@
+"""From a trained student to the record that its card is rendered from."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import torch
+
+from hf_ctkd import __version__
+from hf_ctkd.costs import EmpiricalCost, estimate_prior
+from hf_ctkd.losses import DistillationLoss
+from hf_ctkd.ot import OTProblem, Sinkhorn
+from hf_ctkd.records import (
+    Confidence,
+    DistillationRecord,
+    LossRecord,
+    StudentRecord,
+    TaskRecord,
+    TeacherRecord,
+    TransportMap,
+)
+from hf_ctkd.teachers import Preprocessor, TargetRows, Teacher
+from hf_ctkd.training.config import DistillationConfig
+from hf_ctkd.training.evaluation import rows_per_second
+from hf_ctkd.training.guidance import Guidance
+from hf_ctkd.training.trainee import Trainee
+from hf_ctkd.types import ModelOutputs
+
+_TIMED_ROWS = 32
+_PACKAGES = ("torch", "transformers", "datasets", "accelerate")
+_TASKS = {"image": "image-classification", "text": "text-classification"}
+_ARGUMENTS = (
+    "seed",
+    "learning_rate",
+    "weight_decay",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "label_smoothing_factor",
+    "distillation_weight",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run, as `summarise` reads it.
+
+    Args:
+        trainee: the student with its loss.
+        args: arguments of the run.
+        guidance: the teachers and their kept outputs.
+        rows: rows trained on, or evaluated on when there was no training.
+        view: the student's preprocessing.
+        eval_rows: number of rows evaluated on.
+        steps: optimiser steps taken.
+        seconds: of training.
+        processes: that trained together.
+    """
+
+    trainee: Trainee
+    args: DistillationConfig
+    guidance: Guidance
+    rows: TargetRows
+    view: Preprocessor
+    eval_rows: int
+    steps: int
+    seconds: float
+    processes: int
+
+
+def summarise(
+    run: Run, *, results: Mapping[str, Confidence], baseline: Mapping[str, Confidence], command: str
+) -> DistillationRecord:
+    """The record of a run; measures the speed of the student and its teachers on the run's device.
+
+    Args:
+        run: the finished run.
+        results: metrics of the student.
+        baseline: metrics of the same student without distillation, if there was one.
+        command: what to run to make it again.
+    """
+    rows, args, loss = run.rows, run.args, run.trainee.loss
+    values = args.to_dict()
+    return DistillationRecord(
+        task=TaskRecord(
+            dataset=args.dataset_name or rows.dataset.info.dataset_name or "a data set of the user's own",
+            fingerprint=rows.fingerprint,
+            task=_TASKS[rows.modality],
+            input_column=rows.input_column,
+            label_column=rows.label_column,
+            label_names=rows.label_space.names,
+            train_rows=len(rows),
+            labelled_rows=len(rows.labelled),
+            eval_rows=run.eval_rows,
+        ),
+        student=_student(run),
+        teachers=_teachers(run),
+        loss=LossRecord("none", {}, "") if loss is None else LossRecord(loss.name, loss.settings(), loss.citation),
+        results=results,
+        baseline=baseline,
+        training={
+            **{name: values[name] for name in _ARGUMENTS},
+            "steps": run.steps,
+            "epochs": args.num_train_epochs,
+            "seconds": round(run.seconds, 1),
+            "processes": run.processes,
+            "bootstrap_resamples": args.bootstrap_resamples,
+        },
+        command=command,
+        versions={
+            "python": platform.python_version(),
+            "hf_ctkd": __version__,
+            **{name: version(name) for name in _PACKAGES},
+        },
+        transport_map=_transport_map(run, loss),
+    )
+
+
+def _student(run: Run) -> StudentRecord:
+    student, device = run.trainee.student, run.args.device
+    training = run.trainee.training
+    run.trainee.eval()
+    batch = {name: tensor.to(device) for name, tensor in run.view(_timed_inputs(run.rows)).items()}
+    speed = rows_per_second(run.trainee.outputs, batch)
+    run.trainee.train(training)
+    return StudentRecord(
+        architecture=type(student).__name__,
+        parameters=sum(parameter.numel() for parameter in student.parameters()),
+        base_model=student.config.name_or_path or None,
+        rows_per_second=speed,
+        device=str(device),
+        batch_size=min(_TIMED_ROWS, len(run.rows)),
+    )
+
+
+def _teachers(run: Run) -> tuple[TeacherRecord, ...]:
+    weights = () if run.trainee.loss is None else run.trainee.loss.weights()
+    return tuple(
+        TeacherRecord(
+            candidate=teacher.candidate,
+            weight=weights[place] if place < len(weights) else None,
+            rows_per_second=_teacher_speed(teacher, run.rows),
+        )
+        for place, teacher in enumerate(run.guidance.teachers)
+    )
+
+
+def _teacher_speed(teacher: Teacher, rows: TargetRows) -> float:
+    batch = {name: tensor.to(teacher.device) for name, tensor in teacher.collate(_timed_inputs(rows)).items()}
+    return rows_per_second(teacher.outputs, batch)
+
+
+def _timed_inputs(rows: TargetRows) -> list:
+    return rows.inputs(range(min(_TIMED_ROWS, len(rows))))
+
+
+def _transport_map(run: Run, loss: DistillationLoss | None) -> TransportMap | None:
+    """How the first teacher's mean prediction is transported onto the class shares, under the empirical cost."""
+    if loss is None or not run.guidance.kept or run.guidance.teachers[0].label_space is None:
+        return None
+    outputs: ModelOutputs = run.guidance.kept[0]
+    if outputs.logits is None:
+        return None
+    cost = EmpiricalCost().matrix(outputs, run.rows.labels, target=run.rows.label_space)
+    said = outputs.logits.double().softmax(1).mean(0, keepdim=True)
+    shares = estimate_prior(run.rows.labels, len(run.rows.label_space)).probabilities.double()[None]
+    problem = OTProblem(cost.double(), said / said.sum(), shares / shares.sum())
+    plan: torch.Tensor = Sinkhorn(epsilon=0.02, on_failure="report").solve(problem).plan()[0]
+    teacher = run.guidance.teachers[0]
+    return TransportMap(
+        teacher=teacher.candidate.name,
+        teacher_labels=teacher.label_space.names if teacher.label_space is not None else (),
+        target_labels=run.rows.label_space.names,
+        mass=tuple(tuple(round(value, 8) for value in row) for row in plan.tolist()),
+    )

@@ -1,0 +1,103 @@
+"""The student and the loss as one module: what gets wrapped, trained and checkpointed together."""
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from jaxtyping import Int
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses import DistillationLoss
+from hf_ctkd.teachers import FeatureReader
+from hf_ctkd.types import UNLABELLED, ModelOutputs
+
+TASK = "task_loss"
+LOGITS = "logits"
+
+
+class Trainee(nn.Module):
+    """A student together with the distillation loss and its projections.
+
+    A loss kept outside the wrapped module is neither synchronised between processes nor saved; as part of this one it
+    is.
+
+    Args:
+        student: a model with a classification head.
+        loss: the distillation loss; None to train on labels alone.
+        label_smoothing: of the task loss, in [0, 1).
+    """
+
+    accepts_loss_kwargs = False
+    _keys_to_ignore_on_save = None
+
+    def __init__(
+        self, student: PreTrainedModel, loss: DistillationLoss | None = None, *, label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.loss = loss
+        self.label_smoothing = label_smoothing
+        self.reader = FeatureReader(student)
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        """The student's configuration."""
+        return self.student.config
+
+    @property
+    def is_activation_checkpointing(self) -> bool:
+        """Whether the student recomputes activations in the backward pass."""
+        return self.student.is_activation_checkpointing
+
+    def activation_checkpointing_enable(
+        self,
+        activation_checkpointing_kwargs: dict[str, object] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
+        """Trade time for memory in the student; arguments as in `PreTrainedModel`."""
+        self.student.activation_checkpointing_enable(activation_checkpointing_kwargs, every_n_layers, offload)
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Student layers that the loss reads."""
+        return () if self.loss is None else tuple(pair[0] for pair in self.loss.hidden)
+
+    def outputs(self, inputs: Mapping[str, Tensor]) -> ModelOutputs:
+        """What the student says about preprocessed rows, with gradient."""
+        return self.reader.read(inputs, self.hidden)
+
+    def forward(
+        self,
+        student: Mapping[str, Tensor],
+        labels: Int[Tensor, " batch"],
+        teachers: tuple[ModelOutputs, ...] | None = None,
+    ) -> dict[str, Tensor]:
+        """Logits, the task loss and, given teachers' outputs, the loss's terms.
+
+        The task loss is a mean over labelled rows, 0 without any.
+
+        Args:
+            student: preprocessed rows.
+            labels: class ids, -100 for unlabelled rows.
+            teachers: outputs of each teacher on the same rows, empty for a loss without teachers; None to leave the
+                loss out.
+        """
+        outputs = self.outputs(student)
+        if outputs.logits is None:
+            raise InvalidArgumentError(
+                "`model` must return logits, but it has no head. Load it with an AutoModelFor class."
+            )
+        labelled = (labels != UNLABELLED).sum().clamp_min(1)
+        task = F.cross_entropy(
+            outputs.logits.float(),
+            labels,
+            reduction="sum",
+            label_smoothing=self.label_smoothing,
+            ignore_index=UNLABELLED,
+        )
+        result = {LOGITS: outputs.logits, TASK: task / labelled}
+        if self.loss is not None and teachers is not None:
+            result.update(self.loss(outputs, teachers, labels))
+        return result

@@ -1,0 +1,326 @@
+"""A drop-in `transformers.Trainer` whose student also learns from teachers of other tasks."""
+
+import copy
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import datasets
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import EvalPrediction, PreTrainedModel, TrainerCallback
+from transformers.trainer_utils import TrainOutput
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses import DistillationLoss, LossContext
+from hf_ctkd.records import Confidence, DistillationRecord, TeacherRanking, default_cache
+from hf_ctkd.teachers import LoadOptions, Preprocessor, ProcessingClass, TargetRows
+from hf_ctkd.training.config import DistillationConfig
+from hf_ctkd.training.data import Augmentation, DistillationCollator, RowDataset
+from hf_ctkd.training.evaluation import ClassificationMetrics, as_confidences
+from hf_ctkd.training.guidance import Guidance, TeacherLike, load_teachers
+from hf_ctkd.training.preparation import check_student, computed_once, eval_rows, loss_context, train_rows
+from hf_ctkd.training.saving import StudentTrainer
+from hf_ctkd.training.summary import Run, summarise
+from hf_ctkd.training.trainee import LOGITS, TASK, Trainee
+from hf_ctkd.types import UNLABELLED, Needs
+
+
+class DistillationTrainer(StudentTrainer):
+    """Trains a student on its own labels and on what frozen teachers, each with its own labels and preprocessing, say.
+
+    Data sets hold raw rows (images or texts); rows whose label is -100 are unlabelled and still distilled. Every term
+    of
+    the loss is logged under its name; `eval_loss` is the task loss alone. Checkpoints hold the student and the loss's
+    own weights; `save_model` and `push_to_hub` write the student alone, with a record of how it was made.
+
+    Args:
+        model: the student, with a head for the data set's classes.
+        args: a `DistillationConfig`.
+        teachers: candidates (`ranking.top(1)`), Hub ids (`"org/model@revision"`), folders, or loaded teachers; None
+            for a loss without teachers.
+        loss: how to learn from them; None to train on the labels alone, as a baseline does.
+        train_dataset: raw rows with an image or text column and a label column.
+        eval_dataset: the same, or a dict of them.
+        processing_class: the student's image processor or tokenizer.
+        model_init: makes the student anew, instead of `model`, as in `Trainer`.
+        compute_metrics: from an `EvalPrediction` to metrics; accuracy and macro F1 with intervals when None.
+        callbacks: as in `Trainer`.
+        optimizers: as in `Trainer`; an optimizer must hold the loss's own parameters too, if it has any.
+        augmentation: from a raw row to a changed one, applied once for student and teachers alike.
+        ranking: the selection that led to the teachers, for the card.
+        options: how teachers are fetched and loaded.
+
+    Raises:
+        InvalidArgumentError: a student without a head or with another number of classes, no processor, a teacher that
+            lacks what the loss reads.
+        DatasetError: rows or labels that cannot be used.
+        TeacherUnavailableError: a teacher that cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel | None = None,
+        args: DistillationConfig | None = None,
+        *,
+        teachers: Sequence[TeacherLike] | None = None,
+        loss: DistillationLoss | None = None,
+        train_dataset: datasets.Dataset | None = None,
+        eval_dataset: datasets.Dataset | dict[str, datasets.Dataset] | None = None,
+        processing_class: ProcessingClass | None = None,
+        model_init: Callable[..., PreTrainedModel] | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict] | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
+        augmentation: Augmentation | None = None,
+        ranking: TeacherRanking | None = None,
+        options: LoadOptions = LoadOptions(),  # noqa: B008 (frozen)
+    ) -> None:
+        args = DistillationConfig("tmp_trainer") if args is None else args
+        self._rows = train_rows(train_dataset, args)
+        evaluated = eval_rows(eval_dataset, args, self._rows)
+        self._space_rows = self._rows or next(iter(evaluated.values()), None)
+        self._loss_as_given = loss
+        self._context: LossContext | None = None
+        self._terms: dict[str, Tensor] = {}
+        self._steps_logged = 0
+        self._train_seconds = 0.0
+        self.ranking = ranking
+        self.baseline: Mapping[str, Confidence] = {}
+        self.last_metrics: Mapping[str, float] = {}
+        _check_teachers(teachers, loss, self._rows)
+        if processing_class is None:
+            raise InvalidArgumentError(
+                "`processing_class` must be the student's image processor or tokenizer, got None."
+            )
+        super().__init__(
+            model=None if model is None else self._trainee(model),
+            args=args,
+            train_dataset=None if self._rows is None else RowDataset(self._rows, train=True),
+            eval_dataset=_as_datasets(evaluated, eval_dataset),
+            processing_class=processing_class,
+            model_init=model_init,
+            compute_metrics=compute_metrics
+            or ClassificationMetrics(args.metrics, resamples=args.bootstrap_resamples, seed=args.seed),
+            callbacks=callbacks,
+            optimizers=optimizers,
+        )
+        if args.n_gpu > 1:
+            raise InvalidArgumentError("Several GPUs need one process each. Start the script with `accelerate launch`.")
+        # `compute_loss` normalises every term over the whole accumulated batch of all processes by itself.
+        self.loss_is_scaled_for_ga = True
+        self.model_accepts_loss_kwargs = False
+        self.guidance = self._prepare(teachers or (), options, augmentation)
+
+    # ---- the student and the loss -----------------------------------------------------------------------------------
+
+    @property
+    def student(self) -> PreTrainedModel:
+        """The student, without the loss."""
+        return self.accelerator.unwrap_model(self.model).student
+
+    @property
+    def loss(self) -> DistillationLoss | None:
+        """The distillation loss in training, with its own weights."""
+        return self.accelerator.unwrap_model(self.model).loss
+
+    def _trainee(self, student: PreTrainedModel) -> Trainee:
+        loss = copy.deepcopy(self._loss_as_given)
+        if loss is not None and self._context is not None:
+            loss.setup(self._context)
+        return Trainee(student, loss)
+
+    def call_model_init(self, trial: Any = None) -> nn.Module:  # noqa: ANN401 (as in the parent)
+        """A fresh student from `model_init` with a fresh loss; see `Trainer`."""
+        return self._trainee(super().call_model_init(trial))
+
+    def _prepare(
+        self, teachers: Sequence[TeacherLike], options: LoadOptions, augmentation: Augmentation | None
+    ) -> Guidance:
+        if self._space_rows is None:
+            raise InvalidArgumentError("`train_dataset` or `eval_dataset` must be given, got neither.")
+        trainee = self.model
+        trainee.label_smoothing = self.args.label_smoothing_factor
+        view = Preprocessor.of(self.processing_class, self._space_rows.modality, trainee.student.config)
+        first = check_student(trainee, view, self._space_rows, self.args.device)
+        loaded = load_teachers(teachers, self._space_rows.modality, self.args.device, options)
+        guidance = Guidance(loaded, hidden=_teacher_layers(self._loss_as_given))
+        if self._rows is not None and loaded:
+            fits = Needs.FIT in (self._loss_as_given.needs if self._loss_as_given is not None else Needs.NOTHING)
+            once = computed_once(self.args, augmentation, guidance.hidden)
+            kept = guidance
+            if once or fits:
+                kept = Guidance.computed_once(
+                    loaded,
+                    self._rows,
+                    accelerator=self.accelerator,
+                    batch_size=self.args.teacher_batch_size,
+                    cache_dir=self.args.cache_dir or default_cache() / "teachers",
+                    progress=not self.args.disable_tqdm,
+                )
+            guidance = kept if once else guidance
+            self._context = loss_context(self._rows, first, kept if fits else guidance, seed=self.args.seed)
+        elif self._rows is not None:
+            self._context = loss_context(self._rows, first, guidance, seed=self.args.seed)
+        if trainee.loss is not None and self._context is not None:
+            trainee.loss.setup(self._context)
+            trainee.loss.to(self.args.device)
+            _check_optimizer(self.optimizer, trainee.loss)
+        views = () if guidance.kept else tuple(teacher.preprocessor for teacher in loaded)
+        self.data_collator = DistillationCollator(view, views, augmentation)
+        return guidance
+
+    # ---- data -------------------------------------------------------------------------------------------------------
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:  # noqa: ANN401 (as in the parent)
+        """Batches of raw rows for evaluation; see `Trainer`."""
+        return super().get_eval_dataloader(self._as_rows(eval_dataset))
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:  # noqa: ANN401 (as in the parent)
+        """Batches of raw rows for prediction; see `Trainer`."""
+        return super().get_test_dataloader(self._as_rows(test_dataset))
+
+    def _as_rows(self, dataset: Any) -> Any:  # noqa: ANN401 (as in the parent)
+        if not isinstance(dataset, datasets.Dataset):
+            return dataset
+        return RowDataset(eval_rows(dataset, self.args, self._space_rows)[""], train=False)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list, Tensor]:
+        """The batches of one optimiser step with `[rows, labelled rows]` in them, over all processes."""
+        samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        counts = torch.tensor([[len(s["labels"]), int((s["labels"] != UNLABELLED).sum())] for s in samples] or [[0, 0]])
+        return samples, self.accelerator.reduce(counts.sum(0).to(device), reduction="sum")
+
+    # ---- the loss ---------------------------------------------------------------------------------------------------
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """Task loss plus weighted distillation terms, each a mean over the rows of the whole optimiser step.
+
+        Args:
+            model: the trainee, wrapped or not.
+            inputs: a batch from the collator.
+            return_outputs: whether to return logits and terms as well.
+            num_items_in_batch: `[rows, labelled rows]` of the optimiser step; this batch alone when None.
+        """
+        labels = inputs["labels"]
+        teachers = None if self._loss_as_given is None else self.guidance.outputs(inputs)
+        outputs = model(student=inputs["student"], labels=labels, teachers=teachers)
+        here = torch.stack([torch.tensor(len(labels), device=labels.device), (labels != UNLABELLED).sum()])
+        # Gradients are averaged over processes, so that each has to count for as many as there are.
+        processes = 1 if num_items_in_batch is None else self.accelerator.num_processes
+        rows, labelled = processes * here / (here if num_items_in_batch is None else num_items_in_batch).clamp_min(1)
+        scaled = {
+            name: value * (labelled if name == TASK else rows * self.args.distillation_weight)
+            for name, value in outputs.items()
+            if name != LOGITS
+        }
+        for name, value in scaled.items():
+            self._terms[name] = self._terms.get(name, torch.zeros_like(value)) + value.detach()
+        loss = torch.stack([value.float() for value in scaled.values()]).sum()
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add every term, as a mean over the steps since the last log, to what `Trainer` logs."""
+        if "loss" in logs and self._terms:
+            steps = max(self.state.global_step - self._steps_logged, 1)
+            reduced = self.accelerator.reduce(self._terms, reduction="mean")
+            logs |= {name: float(value) / steps for name, value in reduced.items()}
+            if self.loss is not None:
+                logs |= self.loss.diagnostics()
+            self._steps_logged = self.state.global_step
+            self._terms = {}
+        super().log(logs, start_time)
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Task loss, logits and labels of a batch; teachers do not run."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = model(student=inputs["student"], labels=inputs["labels"])
+        if prediction_loss_only:
+            return outputs[TASK].detach(), None, None
+        return outputs[TASK].detach(), outputs[LOGITS].detach().float(), inputs["labels"]
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:  # noqa: ANN401 (as in the parent)
+        """As in `Trainer`; the seconds are kept for the record."""
+        output = super().train(*args, **kwargs)
+        self._train_seconds = output.metrics["train_runtime"]
+        return output
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ANN401 (as in the parent)
+        """As in `Trainer`; the metrics are kept for the record."""
+        metrics = super().evaluate(*args, **kwargs)
+        self.last_metrics = metrics
+        return metrics
+
+    def record(self, command: str | None = None) -> DistillationRecord:
+        """How this student was made and what came out: all that its card says.
+
+        Args:
+            command: what to run to make it again; the present command line when None.
+        """
+        run = Run(
+            trainee=self.accelerator.unwrap_model(self.model),
+            args=self.args,
+            guidance=self.guidance,
+            rows=self._space_rows,
+            view=self.data_collator.student,
+            eval_rows=len(self.eval_dataset) if isinstance(self.eval_dataset, RowDataset) else 0,
+            steps=self.state.global_step,
+            seconds=self._train_seconds,
+            processes=self.accelerator.num_processes,
+        )
+        return summarise(
+            run,
+            results=as_confidences(self.last_metrics),
+            baseline=self.baseline,
+            command=" ".join(["python", *sys.argv]) if command is None else command,
+        )
+
+
+def _check_teachers(
+    teachers: Sequence[TeacherLike] | None, loss: DistillationLoss | None, rows: TargetRows | None
+) -> None:
+    needs = Needs.NOTHING if loss is None else loss.needs
+    if Needs.TEACHER in needs and not teachers:
+        raise InvalidArgumentError(f"`teachers` must name at least one for the loss {type(loss).__name__}, got none.")
+    if teachers and loss is None:
+        raise InvalidArgumentError(
+            "`loss` must say how to learn from `teachers`, got None. TransportLoss() is a good start."
+        )
+    if Needs.FIT in needs and rows is not None:
+        rows.require_two_rows_a_class()
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer | None, loss: DistillationLoss) -> None:
+    if optimizer is None:
+        return
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    if any(id(parameter) not in held for parameter in loss.parameters()):
+        raise InvalidArgumentError(
+            "`optimizers` must hold the loss's own parameters too, which are made with the trainer. Leave it "
+            "out, or subclass."
+        )
+
+
+def _as_datasets(evaluated: Mapping[str, TargetRows], given: object) -> Any:  # noqa: ANN401 (as Trainer takes it)
+    wrapped = {name: RowDataset(rows, train=False) for name, rows in evaluated.items()}
+    return wrapped if isinstance(given, dict) else wrapped.get("")
+
+
+def _teacher_layers(loss: DistillationLoss | None) -> tuple[int, ...]:
+    return () if loss is None else tuple(pair[1] for pair in loss.hidden)
