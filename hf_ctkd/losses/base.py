@@ -1,0 +1,139 @@
+"""What every distillation loss offers, and what it is told before training starts."""
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
+
+
+@dataclass(frozen=True, eq=False)
+class LossContext:
+    """What is known before the optimiser is made: widths, label spaces and, for losses that fit, all teacher outputs.
+
+    Args:
+        labels: `[rows]` of all training rows, -100 where there is none; empty for dense tasks.
+        label_space: the target's classes.
+        student: outputs of the untrained student on a few rows, to read widths and grids from.
+        teachers: the same for each teacher; over *all* training rows, in the order of `labels`, when the loss needs
+            `Needs.FIT`.
+        teacher_label_spaces: classes of each teacher; None for a headless encoder.
+        seed: of anything random in the fitting.
+    """
+
+    labels: Int[Tensor, " rows"]
+    label_space: LabelSpace
+    student: ModelOutputs
+    teachers: tuple[ModelOutputs, ...] = ()
+    teacher_label_spaces: tuple[LabelSpace | None, ...] = ()
+    seed: int = 0
+
+
+class DistillationLoss(nn.Module, ABC):
+    """How a student learns from teachers, as a module that owns its projections and fitted tensors, never a model.
+
+    The trainer calls `setup` once, trains this module together with the student, saves it in checkpoints and leaves it
+    out of what is published. Subclasses set the class attributes, store every constructor argument under its own name,
+    make parameters and buffers in `setup`, and return named terms from `forward`: the trainer adds them up and logs
+    each.
+
+    Subclass it in any package: no registration is needed.
+    """
+
+    name: ClassVar[str]
+    """Short name for tables, logs and the command line."""
+    citation: ClassVar[str]
+    """The paper, and whether this is *after* it or *reconstructed from* it."""
+    needs: Needs
+    """What it asks of teachers; `Needs.NOTHING` for a loss without any. On the class, or set by the constructor."""
+    hidden: tuple[tuple[int, int], ...] = ()
+    """Layer pairs (student's, teacher's place in `hidden_states`) that it reads; they come in `ModelOutputs.hidden`."""
+
+    def setup(self, context: LossContext) -> None:
+        """Make parameters and buffers that depend on models and data; called once, before the optimiser is made.
+
+        Raises:
+            InvalidArgumentError: if the teachers do not have what the loss needs.
+        """
+
+    @abstractmethod
+    def forward(
+        self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
+    ) -> dict[str, Tensor]:
+        """The terms to train on, each a mean over rows, by name.
+
+        Args:
+            student: outputs with gradient.
+            teachers: outputs of each teacher on the same rows, without gradient.
+            labels: target labels, -100 for unlabelled rows.
+        """
+
+    def weights(self) -> tuple[float, ...]:
+        """Share of each teacher, for the record; empty when the loss knows none."""
+        return ()
+
+    def diagnostics(self) -> dict[str, float]:
+        """Numbers worth logging that are no loss, such as a spectrum; by name."""
+        return {}
+
+    def settings(self) -> dict[str, Any]:
+        """Constructor arguments as JSON values, for logs and the card."""
+        own = vars(self)
+        stored = {**own, **own["_modules"]}
+        return {
+            name: as_setting(stored[name])
+            for name in inspect.signature(type(self).__init__).parameters
+            if name in stored
+        }
+
+
+def as_setting(value: Any) -> Any:  # noqa: ANN401 (any setting)
+    """A constructor argument as a JSON value: numbers and strings as they are, objects by name and settings."""
+    if isinstance(value, DistillationLoss):
+        return {"name": value.name, **value.settings()}
+    if isinstance(value, list | tuple | nn.ModuleList):
+        return [as_setting(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | bool | None) else repr(value)
+
+
+def require_teachers(context: LossContext, loss: str) -> None:
+    """Refuse to set up without a teacher.
+
+    Raises:
+        InvalidArgumentError: if the context has none.
+    """
+    if not context.teachers:
+        raise InvalidArgumentError(f"`teachers` must hold at least one teacher for {loss}, got none.")
+
+
+def require_logits(context: LossContext, loss: str) -> None:
+    """Refuse headless teachers.
+
+    Raises:
+        InvalidArgumentError: naming the teacher by its place.
+    """
+    for place, space in enumerate(context.teacher_label_spaces):
+        if space is None:
+            raise InvalidArgumentError(
+                f"`loss` {loss} reads class predictions, but teacher {place} has no head. "
+                "Choose a classifier, or a loss that reads features, such as TransportLoss(Readout())."
+            )
+
+
+def student_logits(student: ModelOutputs) -> Tensor:
+    """The student's logits.
+
+    Raises:
+        InvalidArgumentError: if it has none.
+    """
+    if student.logits is None:
+        raise InvalidArgumentError("`student` must be a classifier with logits for this loss, but it has none.")
+    return student.logits

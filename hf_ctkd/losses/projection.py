@@ -1,0 +1,231 @@
+"""Feature distillation through a learned projection: inverted, traditional or orthogonal."""
+
+import copy
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses.alignment import Aligned, align, same_positions
+from hf_ctkd.losses.base import DistillationLoss, LossContext, require_teachers
+from hf_ctkd.losses.distances import DISTANCES, Distance
+from hf_ctkd.losses.links import NORMALISERS, PROJECTIONS, Link, spectrum
+from hf_ctkd.types import ModelOutputs, Needs
+
+Direction = Literal["inverted", "traditional", "orthogonal"]
+Normalise = Literal["batch", "layer", "none"]
+
+_DEFAULTS: dict[str, tuple[str, str]] = {
+    "inverted": ("logsum", "batch"),
+    "traditional": ("logsum", "batch"),
+    "orthogonal": ("smooth_l1", "layer"),
+}
+"""Distance and normalisation of each direction."""
+
+
+class _ThroughProjection(DistillationLoss):
+    """What `ProjectionLoss` and its short names share."""
+
+    def __init__(
+        self,
+        direction: str,
+        distance: str | Distance | None,
+        layers: Sequence[tuple[int, int]] | None,
+        normalise: str | None,
+    ) -> None:
+        super().__init__()
+        _check_choice("direction", direction, _DEFAULTS)
+        usual_distance, usual_normalise = _DEFAULTS[direction]
+        self.direction = direction
+        self.distance = usual_distance if distance is None else distance
+        self.normalise = usual_normalise if normalise is None else normalise
+        _check_choice("normalise", self.normalise, NORMALISERS)
+        if isinstance(self.distance, str):
+            _check_choice("distance", self.distance, DISTANCES)
+        if layers is not None and not layers:
+            raise InvalidArgumentError("`layers` must hold at least one pair, got none. Pass None to read features.")
+        self.layers = None if layers is None else tuple(tuple(pair) for pair in layers)
+        self.hidden = () if self.layers is None else self.layers
+        self.needs = Needs.TEACHER | (Needs.FEATURES if self.layers is None else Needs.HIDDEN)
+        self.links = nn.ModuleList()
+
+    def setup(self, context: LossContext) -> None:
+        """Make one projection for each teacher and layer pair, for the widths seen; see `DistillationLoss.setup`."""
+        require_teachers(context, type(self).__name__)
+        generator = torch.Generator().manual_seed(context.seed)
+        for teacher in context.teachers:
+            for number in range(self._pairs):
+                self.links.append(self._link(context.student, teacher, number, generator))
+
+    def forward(
+        self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
+    ) -> dict[str, Tensor]:
+        """One term, the mean over teachers and layer pairs; see `DistillationLoss.forward`."""
+        cells = [(teacher, number) for teacher in teachers for number in range(self._pairs)]
+        with torch.autocast(student.features.device.type, enabled=False):
+            found = [
+                link(self._aligned(student, teacher, number, positionwise=link.positionwise))
+                for link, (teacher, number) in zip(self.links, cells, strict=True)
+            ]
+        return {self.name: torch.stack(found).mean()}
+
+    def diagnostics(self) -> dict[str, float]:
+        """Spectrum of each projection: effective rank (in directions) and the largest one's share of the energy.
+
+        The effective rank is the exponential of the entropy of the squared singular values. A projection that uses few
+        of a teacher's directions tells of a teacher that shares little with the student's task.
+        """
+        several = self._pairs > 1
+        found: dict[str, float] = {}
+        for place, link in enumerate(self.links):
+            teacher, number = divmod(place, self._pairs)
+            prefix = f"{self.name}/teacher_{teacher}" + (f"/layer_{number}" if several else "")
+            found |= {f"{prefix}/{name}": value for name, value in spectrum(link.projection.weight).items()}
+        return found
+
+    @property
+    def _pairs(self) -> int:
+        return 1 if self.layers is None else len(self.layers)
+
+    def _aligned(self, student: ModelOutputs, teacher: ModelOutputs, number: int, *, positionwise: bool) -> Aligned:
+        if self.layers is None:
+            theirs = teacher.features.detach().float()
+            return Aligned(student.features.float().unsqueeze(1), theirs.unsqueeze(1))
+        return align(student.hidden[number], teacher.hidden[number], positionwise=positionwise)
+
+    def _link(self, student: ModelOutputs, teacher: ModelOutputs, number: int, generator: torch.Generator) -> Link:
+        if self.layers is not None:
+            self._check_layers(student, teacher)
+        ours, theirs = (
+            outputs.features if self.layers is None else outputs.hidden[number].values for outputs in (student, teacher)
+        )
+        prototype = self.distance if isinstance(self.distance, Distance) else DISTANCES[self.distance]()
+        positions = self.layers is not None and same_positions(student.hidden[number], teacher.hidden[number])
+        grids = self.layers is not None and all(len(one.hidden[number].grid) == 2 for one in (student, teacher))
+        if prototype.needs_positions and not (positions or grids):
+            raise InvalidArgumentError(
+                f"`distance` {prototype.name} compares positions within a row, but there is only one to compare. "
+                "Pass `layers` of image models (or of text models with one tokenizer), or choose another distance."
+            )
+        width, source = (
+            (ours.shape[-1], theirs.shape[-1]) if self.direction == "inverted" else (theirs.shape[-1], ours.shape[-1])
+        )
+        projection = PROJECTIONS[self.direction](source, width, generator)
+        return Link(
+            projection,
+            NORMALISERS[self.normalise](width),
+            copy.deepcopy(prototype),
+            width=width,
+            inverted=self.direction == "inverted",
+            positionwise=positions,
+        )
+
+    def _check_layers(self, student: ModelOutputs, teacher: ModelOutputs) -> None:
+        for who, outputs in (("student", student), ("teacher", teacher)):
+            if len(outputs.hidden) != self._pairs:
+                raise InvalidArgumentError(
+                    f"`{who}` must hand over {self._pairs} hidden layers for `layers`, got {len(outputs.hidden)}."
+                )
+
+
+class ProjectionLoss(_ThroughProjection):
+    """Distance between student and teacher features, one of them through a learned linear map, dropped afterwards.
+
+    `direction` says which side is mapped. *Inverted*: `d(Z_s, Z_t P)`; teacher directions that the student's task has
+    no use for may be ignored, so use it when the teacher was trained for another task, or not at all. *Traditional*:
+    `d(Z_s P, Z_t)`; the student is asked to hold all that the teacher knows, so use it for the same task only.
+    *Orthogonal*: traditional with orthonormal `P`, which can neither discard nor rescale what it maps; same task,
+    teacher at least as wide as the student. It never looks at labels, needs no logits, and pays off most where the
+    teacher's features are good for the task and unlabelled rows are many; with few rows `TransportLoss` gains more.
+
+    Batch statistics are those of each process, as in `torch.nn.BatchNorm1d`: keep rows a process (times positions) well
+    above the teacher's width. A batch of a single row is normalised with the running statistics.
+
+    Args:
+        direction: "inverted", "traditional" or "orthogonal".
+        distance: a name of `hf_ctkd.losses.distances.DISTANCES` ("l2", "logsum", "smooth_l1", "cosine", "vid", "at",
+            "pkt", "sp", "rkd") or a `Distance`; by default "logsum", for orthogonal "smooth_l1". "at" needs `layers`.
+        layers: pairs of indices into `hidden_states`, the student's first; None reads what the head reads. An image
+            teacher's grid is resized to the student's; texts under different tokenizers are averaged over their tokens.
+        normalise: "batch" (non-affine batch norm, both sides after the projection), "layer" (non-affine layer norm,
+            teacher's side alone) or "none"; by default "batch", for orthogonal "layer". With "none" a student and a
+            projection that are all zero are a perfect solution, which only the task loss forbids.
+
+    Raises:
+        InvalidArgumentError: an argument that is not on offer.
+
+    Reference:
+        Inverted: reconstructed from Auty, Miles, Kolbeinsson and Mikolajczyk, "Learning to project for cross-task
+        knowledge distillation", arXiv:2403.14494. Defaults after Miles and Mikolajczyk, arXiv:2303.11098. Orthogonal:
+        after Miles, Elezi and Deng, "VkD", arXiv:2403.06213.
+
+    Example:
+        >>> import torch
+        >>> from hf_ctkd.losses import LossContext, ProjectionLoss
+        >>> from hf_ctkd.types import LabelSpace, ModelOutputs
+        >>> student, teacher = ModelOutputs(torch.randn(32, 4)), ModelOutputs(torch.randn(32, 6))
+        >>> loss = ProjectionLoss("inverted", distance="l2")
+        >>> loss.setup(LossContext(torch.zeros(32, dtype=torch.long), LabelSpace(("a", "b")), student, (teacher,)))
+        >>> terms = loss(student, (teacher,), torch.zeros(32, dtype=torch.long))
+        >>> list(terms), sum(p.numel() for p in loss.parameters())
+        (['projection'], 24)
+    """
+
+    name: ClassVar[str] = "projection"
+    citation: ClassVar[str] = (
+        "Auty, Miles, Kolbeinsson, Mikolajczyk: Learning to Project for Cross-Task Knowledge Distillation, "
+        "arXiv:2403.14494 (inverted: reconstructed); Miles, Elezi, Deng: VkD, arXiv:2403.06213 (orthogonal: after)"
+    )
+
+    def __init__(
+        self,
+        direction: Direction = "inverted",
+        *,
+        distance: str | Distance | None = None,
+        layers: Sequence[tuple[int, int]] | None = None,
+        normalise: Normalise | None = None,
+    ) -> None:
+        super().__init__(direction, distance, layers, normalise)
+
+
+class InvertedProjectionLoss(_ThroughProjection):
+    """Distance between student features and the teacher's through a learned map, which may ignore most of them.
+
+    The short name of `ProjectionLoss("inverted")`: use it when the teacher was trained for another task, including
+    dense student tasks (with `layers`), where a random teacher can serve too. Not for few rows: keep rows times
+    positions of a batch well above the teacher's width, or the projection fits anything.
+
+    Args:
+        distance: as in `ProjectionLoss`.
+        layers: as in `ProjectionLoss`.
+        normalise: as in `ProjectionLoss`.
+
+    Raises:
+        InvalidArgumentError: an argument that is not on offer.
+
+    Reference:
+        Reconstructed from Auty, Miles, Kolbeinsson and Mikolajczyk, arXiv:2403.14494.
+    """
+
+    name: ClassVar[str] = "inverted_projection"
+    citation: ClassVar[str] = (
+        "Auty, Miles, Kolbeinsson, Mikolajczyk: Learning to Project for Cross-Task Knowledge Distillation, "
+        "arXiv:2403.14494 (reconstructed)"
+    )
+
+    def __init__(
+        self,
+        distance: str | Distance = "logsum",
+        *,
+        layers: Sequence[tuple[int, int]] | None = None,
+        normalise: Normalise = "batch",
+    ) -> None:
+        super().__init__("inverted", distance, layers, normalise)
+
+
+def _check_choice(name: str, value: str, choices: dict) -> None:
+    if value not in choices:
+        raise InvalidArgumentError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}.")

@@ -1,0 +1,56 @@
+"""The target classes read out of teachers' features, as a soft target."""
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from jaxtyping import Int
+from torch import Tensor
+
+from hf_ctkd.costs import Readout
+from hf_ctkd.losses.base import DistillationLoss, LossContext, student_logits
+from hf_ctkd.losses.readouts import TeacherReadouts
+from hf_ctkd.types import ModelOutputs, Needs
+
+
+class ReadoutLoss(DistillationLoss):
+    """KL from a probe's posteriors to the student, weighted by how much the probe is shown to know.
+
+    A small regularised linear probe reads the target classes from each teacher's features; its cross-fitted gain in
+    log-likelihood over the class prior weighs the loss, so that a teacher which says nothing costs nothing. Use it
+    where nothing is known of the class shares among unlabelled rows; else `TransportLoss` gains more. It needs at least
+    two labelled rows a class, and reads headless encoders as well as classifiers.
+
+    Args:
+        readout: how the probe is fitted.
+        temperature: of the student's predictions, positive.
+
+    Reference:
+        Ours; see `hf_ctkd.costs.Readout`.
+    """
+
+    name: ClassVar[str] = "readout"
+    citation: ClassVar[str] = "Ours (hf_ctkd): a cross-fitted probe of the teacher's features as a soft target"
+    needs = Needs.TEACHER | Needs.FEATURES | Needs.FIT
+
+    def __init__(self, readout: Readout = Readout(), *, temperature: float = 1.0) -> None:  # noqa: B008 (frozen)
+        super().__init__()
+        self.readout = readout
+        self.temperature = temperature
+        self.readouts = TeacherReadouts(readout)
+
+    def setup(self, context: LossContext) -> None:
+        """Fit the probes on the labelled rows; see `DistillationLoss.setup`."""
+        self.readouts.fit(context)
+
+    def forward(
+        self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
+    ) -> dict[str, Tensor]:
+        """The term `readout`; see `DistillationLoss.forward`."""
+        predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
+        target = self.readouts.log_posterior(teachers)
+        divergence = F.kl_div(predicted, target, log_target=True, reduction="batchmean")
+        return {self.name: self.readouts.weight * divergence}
+
+    def weights(self) -> tuple[float, ...]:
+        """Cross-fitted gain of each teacher."""
+        return tuple(self.readouts.gains.tolist())

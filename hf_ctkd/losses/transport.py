@@ -1,0 +1,166 @@
+"""Cross-task distillation by optimal transport: between label spaces, or of rows onto classes."""
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from hf_ctkd.costs import LabelCost, Readout, estimate_prior, relatedness, transport_rows
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses.base import DistillationLoss, LossContext, require_logits, student_logits
+from hf_ctkd.losses.readouts import TeacherReadouts
+from hf_ctkd.ot import OTProblem, Sinkhorn
+from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
+
+
+class TransportLoss(DistillationLoss):
+    """Optimal transport between what teachers and student say, weighted so that a poor teacher does no harm.
+
+    With the default cost, `Readout()`, all training rows are transported at once onto the target classes: the cost is
+    minus the log posterior that a cross-fitted probe reads from the teachers' features, every class receives its share
+    of the rows (estimated from the labels, with shrinkage, and held only as firmly as their number allows), and each
+    row of the plan is that row's soft target. Use it by default.
+
+    With a label cost, such as `EmpiricalCost()`, every row's teacher prediction is transported onto the student's
+    prediction between the two label spaces, as the paper has it: the loss is the Sinkhorn value. Use it where teacher
+    and target classes correspond closely; it is a soft map of labels, blurred where they do not, so it is weighted by
+    `relatedness ** power`, estimated on held-out rows.
+
+    Args:
+        cost: `Readout` for rows onto classes, or a label cost for label space onto label space.
+        epsilon: strength of the entropy. Rows onto classes: in nats, so that posteriors are sharpened by `1 / epsilon`;
+            label spaces: relative to the largest cost.
+        temperature: of the teachers' and the student's predictions under a label cost, positive.
+        power: of the relatedness in the weight; 0 gives the literal loss, which can cost many points.
+        relax: how firmly class shares are held, per labelled row; infinity takes the estimated shares for true.
+
+    Raises:
+        InvalidArgumentError: an argument out of its range.
+
+    Reference:
+        Label costs: reconstructed from Lu, Ye and Zhan, arXiv:2204.11526. Readout, relatedness and relaxed class
+        shares: ours.
+    """
+
+    name: ClassVar[str] = "transport"
+    citation: ClassVar[str] = (
+        "Lu, Ye, Zhan: Selective Cross-Task Distillation, arXiv:2204.11526 (reconstructed; readout ours)"
+    )
+
+    def __init__(
+        self,
+        cost: LabelCost | Readout = Readout(),  # noqa: B008 (frozen)
+        *,
+        epsilon: float | None = None,
+        temperature: float = 1.0,
+        power: float | None = None,
+        relax: float = 1.0,
+    ) -> None:
+        super().__init__()
+        rows = isinstance(cost, Readout)
+        self.cost = cost
+        self.epsilon = (0.25 if rows else 0.1) if epsilon is None else epsilon
+        self.temperature = temperature
+        self.power = (1.0 if rows else 2.0) if power is None else power
+        self.relax = relax
+        for name, value in (("epsilon", self.epsilon), ("temperature", temperature), ("relax", relax)):
+            if not value > 0:
+                raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
+        if self.power < 0:
+            raise InvalidArgumentError(f"`power` must not be negative, got {power}.")
+        self.needs = Needs.TEACHER | Needs.FIT | (Needs.FEATURES if rows else cost.needs | Needs.LOGITS)
+        self.term: _RowsOntoClasses | _LabelsOntoLabels = (
+            _RowsOntoClasses(cost, self.epsilon, self.power, relax)
+            if isinstance(cost, Readout)
+            else _LabelsOntoLabels(cost, self.epsilon, self.power, temperature)
+        )
+
+    def setup(self, context: LossContext) -> None:
+        """Fit costs, relatedness and class shares on the training rows; see `DistillationLoss.setup`."""
+        self.term.fit(context)
+
+    def forward(
+        self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
+    ) -> dict[str, Tensor]:
+        """The term `transport`; see `DistillationLoss.forward`."""
+        return {self.name: self.term(student_logits(student), teachers)}
+
+    def weights(self) -> tuple[float, ...]:
+        """Relatedness of each teacher in [0, 1]: its cross-fitted gain."""
+        return tuple(self.term.relatedness.tolist())
+
+
+class _RowsOntoClasses(nn.Module):
+    """KL from the rows of one plan (all training rows onto the classes) to the student's predictions."""
+
+    potential: Tensor
+
+    def __init__(self, readout: Readout, epsilon: float, power: float, relax: float) -> None:
+        super().__init__()
+        self.epsilon, self.power, self.relax = epsilon, power, relax
+        self.readouts = TeacherReadouts(readout)
+        self.register_buffer("potential", torch.zeros(0))
+
+    @property
+    def relatedness(self) -> Tensor:
+        return self.readouts.gains
+
+    def fit(self, context: LossContext) -> None:
+        self.readouts.fit(context)
+        posterior = self.readouts.log_posterior(context.teachers)
+        prior = estimate_prior(context.labels, len(context.label_space)).probabilities
+        # Shares are known as well as their labels are many: the objective per row holds them at labels / rows nats.
+        labelled = int((context.labels != UNLABELLED).sum())
+        firmness = self.relax * labelled / len(posterior)
+        self.potential = transport_rows(posterior, prior, epsilon=self.epsilon, relax=firmness).potential
+
+    def forward(self, logits: Float[Tensor, "batch classes"], teachers: tuple[ModelOutputs, ...]) -> Tensor:
+        target = ((self.readouts.log_posterior(teachers) + self.potential) / self.epsilon).softmax(dim=1)
+        divergence = F.kl_div(logits.float().log_softmax(dim=1), target, reduction="batchmean")
+        return self.readouts.weight**self.power * divergence
+
+
+class _LabelsOntoLabels(nn.Module):
+    """Sinkhorn value from each teacher's prediction to the student's, over a cost between their label spaces."""
+
+    relatedness: Tensor
+
+    def __init__(self, cost: LabelCost, epsilon: float, power: float, temperature: float) -> None:
+        super().__init__()
+        self.label_cost, self.power, self.temperature = cost, power, temperature
+        # A training step needs a descent direction, not the last digit: what has not converged yet is used as it is.
+        self.solver = Sinkhorn(epsilon, max_steps=200, tolerance=1e-3, on_failure="report")
+        self.register_buffer("relatedness", torch.zeros(0))
+
+    def matrix(self, teacher: int) -> Tensor:
+        """The cost `[teacher classes, target classes]` of one teacher."""
+        return self.get_buffer(f"cost_{teacher}")
+
+    def fit(self, context: LossContext) -> None:
+        require_logits(context, "TransportLoss with a label cost")
+        found = []
+        for place, (outputs, space) in enumerate(zip(context.teachers, context.teacher_label_spaces, strict=True)):
+            matrix = self.label_cost.matrix(outputs, context.labels, target=context.label_space, teacher=space)
+            self.register_buffer(f"cost_{place}", matrix)
+            probabilities = _logits(outputs).softmax(dim=1)
+            found.append(relatedness(probabilities, context.labels, len(context.label_space)))
+        self.relatedness = torch.tensor(found)
+
+    def forward(self, logits: Float[Tensor, "batch classes"], teachers: tuple[ModelOutputs, ...]) -> Tensor:
+        predicted = (logits.float() / self.temperature).softmax(dim=1)
+        total = logits.new_zeros((), dtype=torch.float32)
+        for place, outputs in enumerate(teachers):
+            said = (_logits(outputs).float() / self.temperature).softmax(dim=1)
+            weight = self.relatedness[place] ** self.power
+            if float(weight) > 0:
+                total = total + weight * self.solver.solve(OTProblem(self.matrix(place), said, predicted)).value.mean()
+        # Kept in the graph at weight zero, so that distributed training finds a gradient for every parameter.
+        return total / max(len(teachers), 1) + 0.0 * predicted.sum()
+
+
+def _logits(outputs: ModelOutputs) -> Tensor:
+    if outputs.logits is None:
+        raise InvalidArgumentError("`teachers` must have logits for a label cost, got a headless encoder.")
+    return outputs.logits
