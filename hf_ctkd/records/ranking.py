@@ -102,7 +102,7 @@ class TeacherRanking:
         """As a table for the terminal."""
         if not self.teachers:
             return "No candidates."
-        metrics = self.score_names
+        metrics = [name for name in self.score_names if name != "parameters"]  # a column of its own below
         header = ["rank", "teacher", *metrics, "parameters", "licence", "seconds", "rows"]
         body = [
             [

@@ -24,6 +24,7 @@ from hf_ctkd.hub import fetch_teacher
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.teachers.features import FeatureReader
 from hf_ctkd.teachers.preprocessing import Preprocessor, load_processing_class
+from hf_ctkd.teachers.quiet import quiet_loading
 from hf_ctkd.teachers.rows import Modality
 from hf_ctkd.types import LabelSpace, ModelOutputs
 
@@ -117,7 +118,7 @@ class Teacher:
         )
         try:
             # Weights that are missing or asked to be random are drawn without a trace on the caller's generators.
-            with torch.random.fork_rng(devices=[]):
+            with quiet_loading(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(options.seed)
                 model, label_space, trust_pooler = _model(folder, modality, candidate, options)
             if model.main_input_name != ("pixel_values" if modality == "image" else "input_ids"):
@@ -217,7 +218,8 @@ def _tell_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__} {text}" if isinstance(error, KeyError) or not text else text
 
 
 def _require_finite(model: PreTrainedModel) -> None:

@@ -1,0 +1,178 @@
+"""One candidate at a time: fetched, run, scored, its scores kept, its memory freed."""
+
+import dataclasses
+import gc
+import hashlib
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache
+from jaxtyping import Float
+from torch import Tensor
+
+from hf_ctkd import __version__
+from hf_ctkd.errors import InvalidArgumentError, NotConvergedError, TeacherUnavailableError
+from hf_ctkd.hub import fetch_teacher
+from hf_ctkd.metrics import TransferabilityMetric, TransportScore
+from hf_ctkd.records import RankedTeacher, TeacherCandidate
+from hf_ctkd.selection.controls import control_scores
+from hf_ctkd.selection.store import ScoreStore, StoredScores
+from hf_ctkd.teachers import LoadOptions, TargetRows, Teacher, compute_outputs, on_all, on_main
+from hf_ctkd.types import ModelOutputs, Needs
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where and how teachers are run.
+
+    Args:
+        folder: for outputs and scores.
+        options: how teachers are loaded.
+        batch_size: rows a forward pass, to begin with.
+        progress: show a bar for each teacher.
+    """
+
+    folder: Path
+    options: LoadOptions
+    batch_size: int
+    progress: bool
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores candidates on fixed rows by fixed metrics, the first of which orders the ranking.
+
+    Args:
+        metrics: the first one orders.
+        rows: labelled rows.
+        student: a student's probabilities on these rows, to which transport scores then carry; None for the labels.
+        accelerator: the processes that share the work.
+        workplace: where and how teachers are run.
+        seed: of the random control.
+    """
+
+    metrics: Sequence[TransferabilityMetric]
+    rows: TargetRows
+    student: Float[Tensor, "rows classes"] | None
+    accelerator: Accelerator
+    workplace: Workplace
+    seed: int
+
+    def score(self, candidate: TeacherCandidate) -> RankedTeacher:
+        """The candidate with its scores, or with the reason why it has none.
+
+        Raises:
+            DatasetError: a row that cannot be read.
+            InvalidArgumentError: the cache cannot be written.
+        """
+        store, key = ScoreStore(self.workplace.folder / "scores"), self._key(candidate)
+        stored = on_main(self.accelerator, lambda: store.read(key))
+        missing = [metric for metric in self.metrics if settings_of(metric) not in stored.scores]
+        fresh: dict[str, float | None] = {}
+        parameters, seconds = stored.parameters, stored.seconds
+        try:
+            if _refused(candidate, self.workplace.options):
+                raise TeacherUnavailableError(candidate.problem or "")
+            if missing:
+                start = time.perf_counter()
+                parameters, outputs = self._outputs(candidate)
+                fresh = on_main(self.accelerator, lambda: self._scores(missing, outputs))
+                seconds += time.perf_counter() - start
+                # Of a metric from elsewhere nobody knows whether its code is still the same: it is scored anew.
+                ours = [settings_of(metric) for metric in missing if type(metric).__module__.startswith("hf_ctkd.")]
+                kept = {**stored.scores, **{name: fresh[name] for name in ours}}
+                on_main(self.accelerator, lambda: store.write(key, StoredScores(kept, seconds, parameters)))
+            scores = {**stored.scores, **fresh}
+            return self._ranked(dataclasses.replace(candidate, parameters=parameters), scores, seconds)
+        except TeacherUnavailableError as error:
+            return RankedTeacher(candidate, skipped=str(error))
+
+    def _ranked(self, candidate: TeacherCandidate, scores: dict[str, float | None], seconds: float) -> RankedTeacher:
+        named = {metric.name: scores[settings_of(metric)] for metric in self.metrics}
+        first = self.metrics[0]
+        if named[first.name] is None:
+            reason = "it has no head" if Needs.LOGITS in first.needs else "its outputs give no finite score"
+            raise TeacherUnavailableError(f"cannot be ranked by {first.name!r}: {reason}. Order by another metric.")
+        return RankedTeacher(
+            candidate,
+            {
+                **{name: value for name, value in named.items() if value is not None},
+                **control_scores(candidate, self.seed),
+            },
+            rows=len(self.rows),
+            seconds=seconds,
+        )
+
+    def _outputs(self, candidate: TeacherCandidate) -> tuple[int | None, ModelOutputs]:
+        options, modality = self.workplace.options, self.rows.modality
+        if self.accelerator.num_processes > 1:  # one of them downloads, the others find it in the cache
+            limits = {"allow_pickle": options.allow_pickle, "max_bytes": options.max_bytes, "token": options.token}
+            on_main(self.accelerator, lambda: fetch_teacher(candidate, **limits))
+        loaded: list[Teacher] = []
+
+        def load() -> None:
+            loaded.append(Teacher.load(candidate, modality, device=self.accelerator.device, options=options))
+
+        try:
+            on_all(self.accelerator, load)
+            outputs = compute_outputs(
+                loaded[0],
+                self.rows,
+                accelerator=self.accelerator,
+                batch_size=self.workplace.batch_size,
+                cache_dir=self.workplace.folder / "outputs",
+                progress=self.workplace.progress,
+            )
+            return loaded[0].candidate.parameters, outputs
+        finally:
+            loaded.clear()
+            gc.collect()
+            clear_device_cache()
+
+    def _scores(self, metrics: Sequence[TransferabilityMetric], outputs: ModelOutputs) -> dict[str, float | None]:
+        return {settings_of(metric): self._score(metric, outputs) for metric in metrics}
+
+    def _score(self, metric: TransferabilityMetric, outputs: ModelOutputs) -> float | None:
+        """A finite score, or None where the metric does not apply to such outputs."""
+        if Needs.LOGITS in metric.needs and outputs.logits is None:
+            return None
+        try:
+            if self.student is not None and isinstance(metric, TransportScore):
+                value = metric.score_student(outputs, self.rows.labels, student=self.student)
+            else:
+                value = metric.score(outputs, self.rows.labels)
+        except (InvalidArgumentError, NotConvergedError, torch.linalg.LinAlgError):
+            return None
+        return value if math.isfinite(value) else None
+
+    def _key(self, candidate: TeacherCandidate) -> dict[str, str]:
+        return {
+            "rows": self.rows.fingerprint,
+            "student": "none" if self.student is None else hashlib.sha256(self.student.numpy().tobytes()).hexdigest(),
+            "classes": str(len(self.rows.label_space)),
+            "model": candidate.model_id if candidate.source == "hub" else "folder",
+            "revision": candidate.revision,
+            "random_weights": str(self.workplace.options.seed) if candidate.random_weights else "no",
+            "dtype": str(self.workplace.options.dtype),
+            "hf_ctkd": __version__,
+            "transformers": transformers.__version__,
+        }
+
+
+def settings_of(metric: TransferabilityMetric) -> str:
+    """A metric's class with its settings: what its stored scores are found under.
+
+    Args:
+        metric: a frozen dataclass, so that its settings are what its representation says.
+    """
+    return f"{type(metric).__module__}.{metric!r}"
+
+
+def _refused(candidate: TeacherCandidate, options: LoadOptions) -> bool:
+    return candidate.problem is not None and not (options.allow_pickle and "allow_pickle" in candidate.problem)

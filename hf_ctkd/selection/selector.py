@@ -1,0 +1,205 @@
+"""Which teacher to distill from: every candidate scored on the target's own rows, whatever becomes of some of them."""
+
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sized
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from accelerate import Accelerator
+from datasets import Dataset
+from jaxtyping import Float
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from hf_ctkd import __version__
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.metrics import TransferabilityMetric
+from hf_ctkd.records import RankedTeacher, TeacherRanking
+from hf_ctkd.selection.candidates import Source, each_candidate
+from hf_ctkd.selection.controls import CONTROLS
+from hf_ctkd.selection.sampling import scoring_rows
+from hf_ctkd.selection.scorer import Scorer, Workplace
+from hf_ctkd.selection.scores import chosen_metrics
+from hf_ctkd.teachers import LoadOptions, TargetRows, on_main
+
+
+@dataclass(frozen=True)
+class TeacherSelector:
+    """Ranks teachers by how much they know of a target task, each from one pass over a few labelled rows.
+
+    Use it before a distillation, on candidates of any size, label set and preprocessing; nothing is trained but small
+    probes. A candidate that is gated, missing, broken, too large or for other inputs is listed with the reason and
+    never ends the run. Outputs and scores are kept on disk: a run that was interrupted, or is asked for more
+    candidates, rows or metrics, computes only what is missing. Under `accelerate launch` the processes share the rows
+    of each teacher.
+
+    Args:
+        metric: what orders the ranking: a name out of `hf_ctkd.metrics`, or an object of your own.
+        metrics: shown beside it; the transport scores, LEEP, 1-NN and the readout's gain when None.
+        max_rows: labelled rows to score on, drawn by class; at least two a class.
+        batch_size: rows a forward pass, to begin with; halved where the memory is too small. At least 1.
+        cache_dir: where outputs and scores are kept; `$HF_CTKD_CACHE` or `~/.cache/hf_ctkd` when None.
+        seed: of the draw of rows and of the random control.
+        options: how teachers are fetched and loaded.
+        progress: show a bar, and a line for each teacher.
+
+    Raises:
+        InvalidArgumentError: a name that is no metric, or a number out of its range.
+
+    Reference:
+        The task is that of Lu, Ye and Zhan, "Selective cross-task distillation", arXiv:2204.11526.
+
+    Example:
+        >>> from hf_ctkd.hub import folder_teachers
+        >>> ranking = TeacherSelector(max_rows=500).rank(folder_teachers("zoo"), dataset)  # doctest: +SKIP
+        >>> print(ranking)  # doctest: +SKIP
+        >>> best = ranking.top(1)  # doctest: +SKIP
+    """
+
+    metric: TransferabilityMetric | str = "readout_gain"
+    _: KW_ONLY
+    metrics: tuple[TransferabilityMetric | str, ...] | None = None
+    max_rows: int = 2000
+    batch_size: int = 64
+    cache_dir: Path | str | None = None
+    seed: int = 0
+    options: LoadOptions = LoadOptions()
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name, value in (("max_rows", self.max_rows), ("batch_size", self.batch_size)):
+            if value < 1:
+                raise InvalidArgumentError(f"`{name}` must be at least 1, got {value}.")
+        chosen_metrics(self.metric, self.metrics)
+
+    def rank(
+        self,
+        candidates: Iterable[Source] | Source,
+        dataset: Dataset,
+        *,
+        input_column: str | None = None,
+        label_column: str | None = None,
+        skip_bad_rows: bool = False,
+        student_probabilities: Float[Tensor, "rows classes"] | None = None,
+    ) -> TeacherRanking:
+        """Score every candidate.
+
+        Args:
+            candidates: records (from `hub_teachers`, `folder_teachers`), ids on the Hub or folders, one or many; they
+                are taken one by one, so a search may go on while the first ones are scored.
+            dataset: one split with raw images or texts and integer labels; rows without a label are not scored on.
+            input_column: column of images or texts; found when None.
+            label_column: column of labels; found when None.
+            skip_bad_rows: leave out rows that cannot be read and classes with a single row, instead of stopping there.
+            student_probabilities: a student's predictions over all rows of `dataset`, each summing to one. Transport
+                scores then carry the teacher's predictions to them, by Sinkhorn, and not to the labels.
+
+        Raises:
+            DatasetError: if the rows cannot be used; a bad one is named.
+            InvalidArgumentError: if an argument is out of its range, or the cache cannot be written.
+        """
+        accelerator = Accelerator()
+        rows = TargetRows.of(dataset, input_column=input_column, label_column=label_column, skip_bad_rows=skip_bad_rows)
+        sample = scoring_rows(rows, self.max_rows, self.seed)
+        student = _student(student_probabilities, len(dataset), sample)
+        metrics = chosen_metrics(self.metric, self.metrics)
+        folder = Path(self.cache_dir) if self.cache_dir is not None else default_cache_dir()
+        scorer = Scorer(
+            metrics,
+            sample,
+            student,
+            accelerator,
+            Workplace(folder, self.options, self.batch_size, self.progress),
+            self.seed,
+        )
+        return TeacherRanking.of(
+            self._score_all(scorer, candidates),
+            metrics[0].name,
+            controls=CONTROLS,
+            dataset=_facts(dataset, rows, sample),
+            settings=self._settings(metrics, student is not None),
+        )
+
+    def _score_all(self, scorer: Scorer, sources: Iterable[Source] | Source) -> list[RankedTeacher]:
+        candidates = each_candidate(sources, token=self.options.token)
+        total = len(sources) if isinstance(sources, Sized) and not isinstance(sources, str) else None
+        show = self.progress and scorer.accelerator.is_main_process
+        teachers = []
+        with tqdm(total=total, desc="teachers", unit="teacher", disable=not show) as bar:
+            # The others take the candidates of the main process: a search may not answer twice alike.
+            while (candidate := on_main(scorer.accelerator, lambda: next(candidates, None))) is not None:
+                bar.set_description(candidate.name)
+                teachers.append(scorer.score(candidate))
+                bar.update()
+                if show:
+                    bar.write(_line(teachers[-1], scorer.metrics[0].name), file=sys.stderr)
+        return teachers
+
+    def _settings(self, metrics: tuple[TransferabilityMetric, ...], against_student: bool) -> dict[str, object]:
+        return {
+            "seed": self.seed,
+            "max_rows": self.max_rows,
+            "metrics": {metric.name: metric.citation for metric in metrics},
+            "target_of_transport": "student" if against_student else "labels",
+            "dtype": str(self.options.dtype),
+            "versions": {
+                "hf_ctkd": __version__,
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+                "python": platform.python_version(),
+            },
+        }
+
+
+def default_cache_dir() -> Path:
+    """Where outputs and scores are kept unless told otherwise: `$HF_CTKD_CACHE`, or `~/.cache/hf_ctkd`."""
+    return Path(os.environ.get("HF_CTKD_CACHE") or Path.home() / ".cache" / "hf_ctkd")
+
+
+def _student(probabilities: Tensor | None, given: int, sample: TargetRows) -> Tensor | None:
+    """The student's predictions on the rows that are scored."""
+    if probabilities is None:
+        return None
+    classes = len(sample.label_space)
+    if probabilities.shape != (given, classes):
+        raise InvalidArgumentError(
+            f"`student_probabilities` must be [rows, classes] = {[given, classes]}, got {list(probabilities.shape)}. "
+            "Give the student's prediction for every row of `dataset`."
+        )
+    chosen = probabilities.detach().cpu().double()[sample.origin]
+    if not bool(torch.isfinite(chosen).all()) or bool((chosen < 0).any()):
+        raise InvalidArgumentError(
+            "`student_probabilities` must be finite and at least 0. Take a softmax of its logits."
+        )
+    if bool(((chosen.sum(1) - 1).abs() > 1e-2).any()):
+        raise InvalidArgumentError(
+            "`student_probabilities` must sum to one over classes. Take a softmax of its logits."
+        )
+    return chosen / chosen.sum(1, keepdim=True)
+
+
+def _facts(dataset: Dataset, rows: TargetRows, sample: TargetRows) -> dict[str, object]:
+    split = "" if dataset.split is None else f" ({dataset.split})"
+    counts = torch.bincount(sample.labels, minlength=len(rows.label_space)).tolist()
+    return {
+        "name": f"{dataset.info.dataset_name or 'unnamed'}{split}",
+        "fingerprint": rows.fingerprint,
+        "modality": rows.modality,
+        "input_column": rows.input_column,
+        "label_column": rows.label_column,
+        "label_names": list(rows.label_space.names),
+        "rows": len(rows),
+        "labelled_rows": len(rows.labelled),
+        "scored_rows": len(sample),
+        "scored_rows_of_class": dict(zip(rows.label_space.names, counts, strict=True)),
+    }
+
+
+def _line(teacher: RankedTeacher, metric: str) -> str:
+    if teacher.skipped is not None:
+        return f"{teacher.candidate.name}: skipped, {teacher.skipped}"
+    return f"{teacher.candidate.name}: {metric} {teacher.scores[metric]:.3f} ({teacher.seconds:.1f} s)"
