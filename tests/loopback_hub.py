@@ -267,6 +267,12 @@ class _Handler(BaseHTTPRequestHandler):
         span = f"bytes {start[1]}-{len(content) - 1}/{len(content)}"
         return self._answer(206, content[int(start[1]) :], Content_Range=span, **headers)
 
+    def _whoami(self) -> None:
+        if self._known:
+            self._json({"type": "user", "name": USER})
+        else:
+            self._refuse(401, "", "Invalid username or password.")
+
     def _create(self) -> None:
         asked = json.loads(self.body)
         name = f"{asked.get('organization') or USER}/{asked['name']}"
@@ -338,6 +344,7 @@ class _Handler(BaseHTTPRequestHandler):
 _NAME = r"(?P<name>[^/]+(?:/[^/]+)?)"
 _REVISION = r"(?P<revision>[^/]+)"
 _ROUTES = (
+    ("GET", "/api/whoami-v2", _Handler._whoami),
     ("GET", "/api/models", _Handler._list),
     ("GET", f"/api/models/{_NAME}/auth-check", _Handler._auth_check),
     ("GET", f"/api/models/{_NAME}/revision/{_REVISION}", _Handler._info),

@@ -42,6 +42,7 @@ def escape(text: str, limit: int = 80) -> str:
     line = re.sub(r"[\\`*\[\]|~$]", r"\\\g<0>", line)
     line = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", line)
     line = re.sub(r"[&<>]", lambda match: _ENTITIES[match.group()], line)
+    line = re.sub(r"(?<= )#+$", r"\\\g<0>", line)
     line = re.sub(r"(?<=\w):(?=//)|(?<=www)\.|(?<=\w)@(?=\w)", r"\\\g<0>", line)
     return re.sub(r"^(\d+)?([-+#=.)])(?=\s|#|$|[-=])", lambda m: f"{m.group(1) or ''}\\{m.group(2)}", line)
 

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+from huggingface_hub import HfApi, get_token
+
 from hf_ctkd.cards.folder import CARD, RECORD, draw_card, read_records
 from hf_ctkd.cards.mark import CardMark
 from hf_ctkd.cards.metadata import is_repo_id
 from hf_ctkd.errors import InvalidArgumentError, PublishingError
 from hf_ctkd.hub import push_folder
+from hf_ctkd.hub.problems import HubFailure, explain
 from hf_ctkd.publishing.eval_results import write_eval_results
 from hf_ctkd.publishing.files import check_folder, publishable_files
 from hf_ctkd.records import write_text
@@ -59,7 +62,7 @@ def publish(
 
     Args:
         folder: model, processor or tokenizer, `distillation.json`, and `ranking.json` if there was a selection.
-        repo_id: `"owner/name"` on the Hub; made if it is not there.
+        repo_id: `"owner/name"` on the Hub, or `"name"` for your own; made if it is not there.
         private: whether the repository is for its owner's eyes only.
         token: access token; by default the one that you are logged in with.
         commit_message: first line of the commit; by default the student's name.
@@ -70,24 +73,39 @@ def publish(
 
     Raises:
         PublishingError: if the folder is not complete, a README.md would be lost, or the Hub refuses.
-        InvalidArgumentError: if `repo_id` is no `owner/name`, a record cannot be read, or the folder cannot be written.
+        InvalidArgumentError: if `repo_id` is no name of a repository, a record cannot be read, or the
+            folder cannot be written.
 
     Example:
         >>> publish("flowers-student", "me/flowers-student")  # doctest: +SKIP
         'https://huggingface.co/me/flowers-student/commit/...'
     """
     folder = Path(folder)
-    if not is_repo_id(repo_id):
-        raise InvalidArgumentError(f"`repo_id` must be 'owner/name', got {repo_id!r}.")
+    if not is_repo_id(repo_id if "/" in repo_id else f"owner/{repo_id}"):
+        raise InvalidArgumentError(f"`repo_id` must be 'owner/name' or 'name', got {repo_id!r}.")
     if not folder.is_dir():
         raise PublishingError(f"{folder} is no folder. Name the one in which the student was saved.")
     if (folder / RECORD).is_file():
         record, _ = read_records(folder)
         check_folder(folder, record)
+    repo_id = repo_id if "/" in repo_id else f"{_owner(repo_id, token)}/{repo_id}"
     write_card(folder, repo_id, overwrite_card=overwrite_card)
     message = commit_message or f"Publish {repo_id.split('/')[1]}"
     files = publishable_files(folder)
     return push_folder(folder, repo_id, files=files, private=private, token=token, commit_message=message)
+
+
+def _owner(repo_id: str, token: str | None) -> str:
+    # The card names the repository in full, so that its code runs for everybody.
+    if token is None and get_token() is None:
+        raise PublishingError(
+            f"Cannot publish to {repo_id!r} without a token. "
+            "Log in with `hf auth login`, set `HF_TOKEN` or pass `token`."
+        )
+    try:
+        return HfApi(token=token).whoami()["name"]
+    except HubFailure as error:
+        raise PublishingError(f"Cannot publish to {repo_id!r}: {explain(error, repo_id)}") from error
 
 
 def _check_ours(card: Path) -> None:

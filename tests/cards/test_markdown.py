@@ -28,6 +28,7 @@ def test_a_line_without_control_characters():
         ("![x](http://y)", r"!\[x\](http\://y)"),
         ("_emphasis_ and snake_case", r"\_emphasis\_ and snake_case"),
         ("# heading", r"\# heading"),
+        ("heading ##", r"heading \##"),
         ("- item", r"\- item"),
         ("1. item", r"1\. item"),
         ("a &lt; b", "a &amp;lt; b"),

@@ -67,9 +67,23 @@ def test_the_hub_refuses(hub, logged_in, folder):
         publish(folder, "else/student")
 
 
-def test_names_that_are_no_repository_or_folder(folder, tmp_path):
-    with pytest.raises(InvalidArgumentError, match="`repo_id` must be 'owner/name', got 'student'"):
+def test_a_name_alone_is_published_under_its_owner(hub, logged_in, folder):
+    publish(folder, "pets-student")
+    assert b'from_pretrained("me/pets-student")' in hub.repos["me/pets-student"].files["README.md"]
+
+
+def test_a_name_alone_without_an_owner(hub, folder):
+    with pytest.raises(PublishingError, match="Cannot publish to 'student' without a token. Log in with"):
         publish(folder, "student")
+    with pytest.raises(PublishingError, match="Cannot publish to 'student': the Hub refused the token"):
+        publish(folder, "student", token="hf_wrong")
+    assert not (folder / "README.md").exists()
+
+
+def test_names_that_are_no_repository_or_folder(folder, tmp_path):
+    for name in ("a/b/c", "two words", ""):
+        with pytest.raises(InvalidArgumentError, match=f"`repo_id` must be 'owner/name' or 'name', got '{name}'"):
+            publish(folder, name)
     with pytest.raises(PublishingError, match="is no folder. Name the one in which the student was saved."):
         publish(tmp_path / "none", "me/x")
 
