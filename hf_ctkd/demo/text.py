@@ -17,6 +17,7 @@ from pathlib import Path
 from datasets import ClassLabel, Dataset
 
 from hf_ctkd.errors import DatasetError, MissingExtraError
+from hf_ctkd.records import default_cache
 
 FORMAT = 1
 """Raised whenever what is collected from a library changes, so that old cache files are no longer read."""

@@ -23,6 +23,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.utils import logging
 
 from hf_ctkd.demo.architectures import IMAGE_ARCHITECTURES, TEXT_ARCHITECTURES
 from hf_ctkd.demo.text import load_docstrings
@@ -153,7 +154,8 @@ def train_teacher(spec: TeacherSpec, folder: Path) -> Path:
     }
     partial = folder / f".{spec.name}.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    (model if spec.head else model.base_model).save_pretrained(partial)
+    with _no_progress_bar():
+        (model if spec.head else model.base_model).save_pretrained(partial)
     preprocessor.save_pretrained(partial)
     (partial / "README.md").write_text(_card(spec, record), encoding="utf-8")
     (partial / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -230,6 +232,17 @@ def _named(config: PreTrainedConfig, names: Sequence[str]) -> PreTrainedConfig:
     config.id2label = dict(enumerate(names))
     config.label2id = {name: number for number, name in enumerate(names)}
     return config
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 @contextlib.contextmanager

@@ -19,6 +19,9 @@ FORMAT = 1
 """Raised whenever the same specification trains to another teacher, so that cached ones are made anew."""
 
 GLYPHS_PER_CLASS = 48
+FEWEST_GLYPHS = 1000
+"""Of a character set with few classes, each class gets more examples, up to about this many rows in all."""
+
 MOST_ROWS_OF_A_CLASS = 160
 """Larger text classes are cut to this many rows: `torch.distributed` alone would fill two fifths of its teacher."""
 
@@ -81,7 +84,9 @@ def _image_rows(spec: TeacherSpec) -> Dataset:
     elif spec.data == "photos":
         rows = photos_dataset()
     elif spec.data in CHARSETS:
-        rows = glyphs_dataset(CHARSETS[spec.data], fonts=TEACHER_FONTS, per_class=GLYPHS_PER_CLASS, seed=spec.seed)
+        characters = CHARSETS[spec.data]
+        per_class = max(GLYPHS_PER_CLASS, FEWEST_GLYPHS // len(characters))
+        rows = glyphs_dataset(characters, fonts=TEACHER_FONTS, per_class=per_class, seed=spec.seed)
     else:
         raise InvalidArgumentError(
             f"`data` {spec.data!r} of teacher {spec.name!r} is unknown. Use handwriting, photos or one of "
@@ -105,8 +110,8 @@ def _text_rows(spec: TeacherSpec) -> Dataset:
         return _capped(relabel(concatenate_datasets(texts), labels, ClassLabel(names=libraries)))
     if spec.grouping not in ("each", "kind") or len(libraries) > 1:
         raise InvalidArgumentError(
-            f"`grouping` {spec.grouping!r} of teacher {spec.name!r} does not fit `data` {spec.data!r}. Use each or kind "
-            "for one library, library for several."
+            f"`grouping` {spec.grouping!r} of teacher {spec.name!r} does not fit `data` {spec.data!r}. "
+            "Use each or kind for one library, library for several."
         )
     label = "kind" if spec.grouping == "kind" else "package"
     return _capped(docstring_pools(libraries[0], label=label)[0])
@@ -132,12 +137,12 @@ def _text(name: str, data: str, grouping: str, architecture: str, epochs: int, h
 _IMAGE_DEMO = (
     _image("handwriting", "handwriting", "each", "resnet", 20),
     _image("handwriting-pairs", "handwriting", "pairs", "convnext", 20),
-    _image("handwriting-5-to-9", "handwriting", "high half", "vit", 40),
+    _image("handwriting-5-to-9", "handwriting", "high half", "vit", 32),
     _image("handwriting-0-to-4", "handwriting", "low half", "convnextv2", 20),
-    _image("handwriting-parity", "handwriting", "parity", "resnet-wide", 20),
-    _image("font-digits", "digits", "each", "vit-wide", 30),
-    _image("font-letters", "latin-lowercase", "each", "resnet-wide", 10),
-    _image("cyrillic", "cyrillic", "each", "convnext-wide", 10),
+    _image("handwriting-parity", "handwriting", "parity", "resnet-wide", 12),
+    _image("font-digits", "digits", "each", "vit-wide", 18),
+    _image("font-letters", "latin-lowercase", "each", "resnet-wide", 8),
+    _image("cyrillic", "cyrillic", "each", "convnext-wide", 8),
     _image("arrows", "arrows", "each", "convnext", 16),
     _image("random-weights", "latin-lowercase", "each", "resnet", 0),
 )
@@ -145,12 +150,12 @@ _IMAGE_DEMO = (
 _IMAGE_MORE = (
     _image("capital-letters", "latin-capitals", "each", "convnextv2", 12),
     _image("greek", "greek", "each", "resnet", 12),
-    _image("armenian", "armenian", "each", "resnet-wide", 10),
-    _image("georgian", "georgian", "each", "vit", 20),
+    _image("armenian", "armenian", "each", "resnet-wide", 6),
+    _image("georgian", "georgian", "each", "convnextv2", 10),
     _image("mathematics", "mathematics", "each", "vit-wide", 20),
     _image("shapes", "shapes", "each", "convnext", 16),
-    _image("photographs", "photos", "each", "convnextv2", 8),
-    _image("letters-encoder", "latin-lowercase", "each", "vit-wide", 20, head=False),
+    _image("photographs", "photos", "each", "convnextv2", 6),
+    _image("letters-encoder", "latin-lowercase", "each", "convnext-wide", 8, head=False),
     _image("random-transformer", "digits", "each", "vit", 0),
 )
 

@@ -1,0 +1,100 @@
+"""Fresh, tiny students for the built-in tasks: a model with random weights and the way in which it reads a raw row."""
+
+import torch
+from transformers import (
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    ResNetConfig,
+    ViTImageProcessorPil,
+)
+
+from hf_ctkd.demo.architectures import wordpiece_tokenizer
+from hf_ctkd.demo.tasks import DemoTask
+from hf_ctkd.errors import InvalidArgumentError
+
+
+def build_student(
+    task: DemoTask, *, seed: int = 0
+) -> tuple[PreTrainedModel, ViTImageProcessorPil | PreTrainedTokenizerFast]:
+    """A fresh student for a task, with its image processor or its tokenizer, ready for a trainer.
+
+    Use it for the demo and for evidence, where every method must start from the same weights; take a pretrained
+    model for work of your own.
+
+    Args:
+        task: gives the modality, the classes and, for text, the training texts that the tokenizer learns from.
+        seed: of the weights; the same seed gives the same student.
+
+    Example:
+        >>> task = build_task("digits", labels=50, seed=0)
+        >>> model, processor = build_student(task, seed=1)
+        >>> model.config.num_labels
+        10
+    """
+    return text_student(task, seed=seed) if task.modality == "text" else image_student(task, seed=seed)
+
+
+def image_student(task: DemoTask, *, seed: int = 0) -> tuple[PreTrainedModel, ViTImageProcessorPil]:
+    """A ResNet of about 20,000 parameters over 16x16 images.
+
+    Args:
+        task: an image task.
+        seed: of the weights.
+
+    Raises:
+        InvalidArgumentError: if the task is not one of images.
+    """
+    _require(task, "image")
+    config = ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16, 32], depths=[1, 1, 1], layer_type="basic", **_labels(task)
+    )
+    processor = ViTImageProcessorPil(size={"height": 16, "width": 16}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    return _seeded(AutoModelForImageClassification, config, seed), processor
+
+
+def text_student(task: DemoTask, *, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """A one-layer BERT of about 60,000 parameters, with a WordPiece vocabulary learned from the training texts.
+
+    Args:
+        task: a text task.
+        seed: of the weights.
+
+    Raises:
+        InvalidArgumentError: if the task is not one of texts.
+    """
+    _require(task, "text")
+    tokenizer = wordpiece_tokenizer(task.train()["text"][:], vocabulary=1000, length=32)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=96,
+        max_position_embeddings=32,
+        pad_token_id=tokenizer.pad_token_id,
+        **_labels(task),
+    )
+    return _seeded(AutoModelForSequenceClassification, config, seed), tokenizer
+
+
+def _labels(task: DemoTask) -> dict[str, dict]:
+    return {
+        "id2label": dict(enumerate(task.label_names)),
+        "label2id": {name: number for number, name in enumerate(task.label_names)},
+    }
+
+
+def _seeded(auto: type, config: ResNetConfig | BertConfig, seed: int) -> PreTrainedModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return auto.from_config(config)
+
+
+def _require(task: DemoTask, modality: str) -> None:
+    if task.modality != modality:
+        raise InvalidArgumentError(
+            f"`task` {task.name!r} is one of {task.modality}, this student reads {modality}. Use `build_student`."
+        )
