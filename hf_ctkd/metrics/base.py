@@ -1,0 +1,98 @@
+"""What every transferability metric offers, and what is checked before any of them looks at a row."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hf_ctkd.costs.labelled import content_order, labelled_rows
+from hf_ctkd.errors import DatasetError
+from hf_ctkd.types import ModelOutputs, Needs
+
+
+class TransferabilityMetric(ABC):
+    """How well a teacher suits a target task, as one number: higher is better.
+
+    Subclasses are frozen dataclasses that set `name`, `citation` and `needs` on the class and write `of_rows`. They see
+    labelled rows only, in an order and under class numbers that follow from the rows' content: shuffling the rows or
+    renaming the classes cannot change a score.
+    """
+
+    name: ClassVar[str]
+    """Short name for tables and logs."""
+    citation: ClassVar[str]
+    """The paper, and whether this is *after* it or *reconstructed from* it."""
+    needs: ClassVar[Needs]
+    """What of the teacher it reads."""
+
+    def score(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
+        """The score of one teacher; comparable between teachers over the same rows only.
+
+        Args:
+            outputs: the teacher's outputs over target rows.
+            labels: target labels of these rows; rows with -100 are ignored.
+
+        Raises:
+            DatasetError: if fewer than two classes are labelled.
+            InvalidArgumentError: if logits are needed and missing, or outputs are not finite.
+        """
+        return self.of_rows(*canonical(*labelled_rows(outputs, labels, needs=self.needs)))
+
+    @abstractmethod
+    def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
+        """The score over labelled rows that were checked already.
+
+        Args:
+            outputs: in double precision, on the CPU, in canonical order.
+            labels: from 0 to the number of classes less one, each occurring.
+        """
+
+
+def canonical(outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> tuple[ModelOutputs, Int[Tensor, " rows"]]:
+    """Labelled rows in an order, and under class numbers, that follow from their content.
+
+    Args:
+        outputs: a model's outputs over labelled rows.
+        labels: class ids.
+
+    Raises:
+        DatasetError: if fewer than two classes occur.
+    """
+    parts = [outputs.features.double()] + ([] if outputs.logits is None else [outputs.logits.double()])
+    order = content_order(torch.cat(parts, dim=1), labels)
+    ordered = labels[order]
+    starts = torch.ones_like(ordered, dtype=torch.bool)
+    starts[1:] = ordered[1:] != ordered[:-1]
+    if int(starts.sum()) < 2:
+        raise DatasetError("All labelled rows are of one class, but two are needed. Label rows of other classes too.")
+    logits = None if outputs.logits is None else outputs.logits[order].double()
+    return ModelOutputs(outputs.features[order].double(), logits), starts.cumsum(dim=0) - 1
+
+
+def log_likelihood_of_map(probabilities: Float[Tensor, "rows clusters"], labels: Int[Tensor, " rows"]) -> float:
+    """Mean log of `sum_z p[z] P(y | z)`, with `P(y | z)` from the same rows: what LEEP and its relatives maximise.
+
+    Args:
+        probabilities: share of every row in every cluster (a teacher's class, or a mixture component).
+        labels: class ids.
+    """
+    one_hot = torch.nn.functional.one_hot(labels).to(probabilities)
+    together = one_hot.T @ probabilities
+    conditional = together / together.sum(dim=0).clamp_min(1e-300)
+    return float((probabilities * conditional[labels]).sum(dim=1).clamp_min(1e-300).log().mean())
+
+
+def class_means(
+    features: Float[Tensor, "rows width"], labels: Int[Tensor, " rows"]
+) -> tuple[Float[Tensor, "classes width"], Float[Tensor, " classes"]]:
+    """Mean feature and number of rows of every class.
+
+    Args:
+        features: one vector a row.
+        labels: class ids from 0 on, each occurring.
+    """
+    one_hot = torch.nn.functional.one_hot(labels).to(features)
+    counts = one_hot.sum(dim=0)
+    return (one_hot.T @ features) / counts[:, None], counts

@@ -1,0 +1,37 @@
+"""LEEP: log expected empirical prediction."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Int
+from torch import Tensor
+
+from hf_ctkd.metrics.base import TransferabilityMetric, log_likelihood_of_map
+from hf_ctkd.types import ModelOutputs, Needs
+
+
+@dataclass(frozen=True)
+class LEEP(TransferabilityMetric):
+    """Mean log-likelihood of the labels under the map from the teacher's predicted classes to target classes.
+
+    Use it for teachers with a head; it is fast and needs no features. It is fitted and judged on the same rows, so
+    with few rows and many teacher classes it flatters; `ReadoutGain` does not.
+
+    Reference:
+        After Nguyen, Hassner, Seeger and Archambeau, "LEEP", arXiv:2002.12462.
+
+    Example:
+        >>> import torch
+        >>> from hf_ctkd.types import ModelOutputs
+        >>> outputs = ModelOutputs(features=torch.zeros(4, 1), logits=torch.zeros(4, 3))
+        >>> round(LEEP().score(outputs, torch.tensor([0, 0, 1, 1])), 4)
+        -0.6931
+    """
+
+    name: ClassVar[str] = "leep"
+    citation: ClassVar[str] = "After Nguyen et al., arXiv:2002.12462"
+    needs: ClassVar[Needs] = Needs.LOGITS
+
+    def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
+        """See `TransferabilityMetric.of_rows`."""
+        return log_likelihood_of_map(outputs.logits.softmax(dim=1), labels)

@@ -1,0 +1,43 @@
+"""NCE: negative conditional entropy."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from hf_ctkd.metrics.base import TransferabilityMetric
+from hf_ctkd.types import ModelOutputs, Needs
+
+
+@dataclass(frozen=True)
+class NCE(TransferabilityMetric):
+    """Minus the entropy of the target label given the class that the teacher predicts.
+
+    Use it for teachers with a head whose probabilities are badly calibrated: it reads the predicted class alone. Like
+    LEEP it flatters with few rows and many teacher classes.
+
+    Reference:
+        After Tran, Nguyen and Hassner, "Transferability and hardness of supervised classification tasks",
+        arXiv:1908.08142.
+
+    Example:
+        >>> import torch
+        >>> from hf_ctkd.types import ModelOutputs
+        >>> outputs = ModelOutputs(features=torch.zeros(4, 1), logits=torch.eye(2)[[0, 0, 1, 1]])
+        >>> NCE().score(outputs, torch.tensor([0, 0, 1, 1]))
+        0.0
+    """
+
+    name: ClassVar[str] = "nce"
+    citation: ClassVar[str] = "After Tran et al., arXiv:1908.08142"
+    needs: ClassVar[Needs] = Needs.LOGITS
+
+    def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
+        """See `TransferabilityMetric.of_rows`."""
+        predicted = torch.nn.functional.one_hot(outputs.logits.argmax(dim=1), outputs.logits.shape[1]).double()
+        together = torch.nn.functional.one_hot(labels).double().T @ predicted / len(labels)
+        teacher = together.sum(dim=0)
+        entropy = torch.special.xlogy(teacher, teacher).sum() - torch.special.xlogy(together, together).sum()
+        return -float(entropy.clamp_min(0)) + 0.0

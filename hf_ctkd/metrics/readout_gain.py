@@ -1,0 +1,44 @@
+"""The cross-fitted gain of a probe on the teacher's features."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from jaxtyping import Int
+from torch import Tensor
+
+from hf_ctkd.costs.readout import Readout
+from hf_ctkd.metrics.base import TransferabilityMetric
+from hf_ctkd.types import ModelOutputs, Needs
+
+
+@dataclass(frozen=True)
+class ReadoutGain(TransferabilityMetric):
+    """How much of the labels' uncertainty a small probe on the teacher's features removes on rows it did not see.
+
+    Use it by default: it serves teachers with and without a head, is not flattered by few rows or wide features, and
+    is the weight that the readout loss gives the teacher. 1 is perfect, 0 no better than the class prior. Each class
+    needs two rows.
+
+    Args:
+        readout: the probe and its cross-fitting.
+
+    Reference:
+        Ours; a cross-fitted form of judging features by a linear probe (Alain and Bengio, arXiv:1610.01644).
+
+    Example:
+        >>> import torch
+        >>> from hf_ctkd.types import ModelOutputs
+        >>> labels = torch.arange(3).repeat(20)
+        >>> ReadoutGain().score(ModelOutputs(features=torch.eye(3)[labels]), labels) > 0.9
+        True
+    """
+
+    readout: Readout = field(default_factory=Readout)
+
+    name: ClassVar[str] = "readout_gain"
+    citation: ClassVar[str] = "Ours; after linear probes, Alain and Bengio, arXiv:1610.01644"
+    needs: ClassVar[Needs] = Needs.FEATURES
+
+    def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
+        """See `TransferabilityMetric.of_rows`; DatasetError for a class with a single row."""
+        return self.readout.fit(outputs.features, labels, int(labels.max()) + 1).gain

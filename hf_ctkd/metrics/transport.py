@@ -1,0 +1,144 @@
+"""The score of selective cross-task distillation: how cheaply the teacher's predictions turn into the labels."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hf_ctkd.costs.base import LabelCost
+from hf_ctkd.costs.empirical import EmpiricalCost
+from hf_ctkd.costs.labelled import deal_folds, labelled_rows
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.metrics.base import TransferabilityMetric
+from hf_ctkd.ot import OTProblem, Sinkhorn
+from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
+
+
+@dataclass(frozen=True)
+class TransportScore(TransferabilityMetric):
+    """Minus the mean cost of transporting the teacher's prediction onto the label, by a cost fitted on other rows.
+
+    Use it for teachers with a head, where distillation will go through the same label-space cost. Against labels only
+    one plan exists, so no transport is solved. A cost fitted on the rows that it judges flatters teachers with many
+    classes; here each fold is judged by the cost of the others.
+
+    Args:
+        cost: the label-space cost.
+        folds: at least 2.
+        target: the target's classes by label id, where the cost reads their names.
+        teacher: the teacher's classes, where the cost reads their names.
+
+    Raises:
+        InvalidArgumentError: if `folds` is too small, or the cost reads names and none are given.
+
+    Reference:
+        Reconstructed from Lu, Ye and Zhan, "Selective cross-task distillation", arXiv:2204.11526; cross-fitting is
+        ours.
+
+    Example:
+        >>> import torch
+        >>> from hf_ctkd.types import ModelOutputs
+        >>> labels = torch.arange(2).repeat(50)
+        >>> outputs = ModelOutputs(features=torch.eye(2)[labels], logits=20 * torch.eye(2)[labels])
+        >>> TransportScore().score(outputs, labels) > -0.05
+        True
+    """
+
+    cost: LabelCost = field(default_factory=EmpiricalCost)
+    folds: int = 5
+    target: LabelSpace | None = None
+    teacher: LabelSpace | None = None
+
+    citation: ClassVar[str] = "Reconstructed from Lu, Ye and Zhan, arXiv:2204.11526"
+    needs: ClassVar[Needs] = Needs.LOGITS
+
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise InvalidArgumentError(f"`folds` must be at least 2, got {self.folds}.")
+        if Needs.LABEL_NAMES in self.cost.needs and (self.target is None or self.teacher is None):
+            raise InvalidArgumentError(
+                f"The {self.cost.name} cost reads label names, so `target` and `teacher` are needed. Give both, or "
+                "choose another cost."
+            )
+
+    @property
+    def name(self) -> str:
+        """Short name, with the cost's."""
+        return f"transport_{self.cost.name}"
+
+    def score(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
+        """See `TransferabilityMetric.score`."""
+        if self.target is None:
+            return super().score(outputs, labels)
+        # Names belong to label ids, which must therefore stay as they are.
+        outputs, labels = labelled_rows(outputs, labels, needs=self.needs, n_classes=len(self.target))
+        return self.of_rows(outputs, labels)
+
+    def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
+        """See `TransferabilityMetric.of_rows`; the one-hot identity of optimal transport."""
+        probabilities = outputs.logits.double().softmax(dim=1)
+        rows = torch.arange(len(labels))
+        total = sum(
+            float((probabilities[inside] * matrix.double().T[labels[inside]]).sum())
+            for inside, matrix in self._matrices(outputs, labels, rows)
+        )
+        return -total / len(labels)
+
+    def score_student(
+        self,
+        outputs: ModelOutputs,
+        labels: Int[Tensor, " rows"],
+        *,
+        student: Float[Tensor, "student_rows classes"],
+        solver: Sinkhorn | None = None,
+    ) -> float:
+        """Minus the mean transport cost from the teacher's predictions to a student's instead of to the labels.
+
+        Args:
+            outputs: the teacher's outputs over target rows.
+            labels: target labels; they fit the cost, and rows with -100 are judged by the cost of all labelled rows.
+            student: the student's probabilities of the target classes, each row summing to one.
+            solver: of the transport; `Sinkhorn(epsilon=0.1)` by default.
+
+        Raises:
+            InvalidArgumentError: if the number of rows differs, or outputs cannot be used.
+        """
+        if len(student) != len(labels):
+            raise InvalidArgumentError(f"`student` must have one row a label, got {len(student)} for {len(labels)}.")
+        target = self.target or _numbered(student.shape[1])
+        known, chosen = labelled_rows(outputs, labels, needs=self.needs, n_classes=len(target))
+        everywhere = torch.arange(len(labels))[labels.cpu() < 0]
+        solver = solver or Sinkhorn(epsilon=0.1, tolerance=1e-4)
+        logits = outputs.logits.cpu()
+        total = 0.0
+        fits = self._matrices(known, chosen, torch.arange(len(labels))[labels.cpu() >= 0], target)
+        if len(everywhere):
+            fits.append((everywhere, self.cost.matrix(known, chosen, target=target, teacher=self.teacher)))
+        for inside, matrix in fits:
+            teacher_side = logits[inside].double().softmax(dim=1)
+            problem = OTProblem(matrix.double(), teacher_side, student[inside].detach().cpu().double())
+            total += float(solver.solve(problem).cost.sum())
+        return -total / len(labels)
+
+    def _matrices(
+        self,
+        outputs: ModelOutputs,
+        labels: Int[Tensor, " labelled"],
+        rows: Int[Tensor, " labelled"],
+        target: LabelSpace | None = None,
+    ) -> list[tuple[Int[Tensor, " inside"], Float[Tensor, "teacher_classes target_classes"]]]:
+        """For each fold: the numbers of its rows, and the cost fitted on the others."""
+        target = target or self.target or _numbered(int(labels.max()) + 1)
+        fold = deal_folds(torch.cat([outputs.features, outputs.logits], dim=1), labels, self.folds)
+        fits = []
+        for number in range(int(fold.max()) + 1):
+            others = outputs.select(fold != number)
+            matrix = self.cost.matrix(others, labels[fold != number], target=target, teacher=self.teacher)
+            fits.append((rows[fold == number], matrix))
+        return fits
+
+
+def _numbered(classes: int) -> LabelSpace:
+    return LabelSpace(tuple(f"class_{index}" for index in range(classes)))

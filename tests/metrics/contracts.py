@@ -1,0 +1,66 @@
+"""What every transferability metric must hold; raises AssertionError where it does not."""
+
+import math
+
+import torch
+
+from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.metrics.base import TransferabilityMetric
+from hf_ctkd.types import ModelOutputs, Needs
+
+
+def example(separation: float, *, rows: int = 120, classes: int = 4, width: int = 12, seed: int = 0):
+    """Outputs whose classes lie `separation` apart along axes of their own, and labels, some missing."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(rows) % classes
+    features = separation * torch.eye(classes, width)[labels] + torch.randn(rows, width, generator=generator)
+    head = torch.eye(width, classes + 2)
+    labels[::15] = -100
+    return ModelOutputs(features=features, logits=2 * features @ head), labels
+
+
+def check_metric(metric: TransferabilityMetric) -> None:
+    """Finite, deterministic; blind to row order, label names and unlabelled rows; separated classes score higher."""
+    assert metric.name and metric.citation and isinstance(metric.needs, Needs)
+    outputs, labels = example(2.0)
+    score = metric.score(outputs, labels)
+    assert isinstance(score, float) and math.isfinite(score)
+    assert metric.score(outputs, labels) == score, "not deterministic"
+
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
+    _same(metric.score(outputs.select(shuffled), labels[shuffled]), score, "depends on the order of rows")
+    renamed = torch.where(labels == -100, labels, torch.tensor([9, 0, 7, 2])[labels.clamp_min(0)])
+    _same(metric.score(outputs, renamed), score, "depends on the names of classes")
+    _same(metric.score(outputs.select(labels != -100), labels[labels != -100]), score, "reads unlabelled rows")
+
+    ordered = [metric.score(*example(separation)) for separation in (0.0, 1.0, 2.0, 4.0)]
+    assert ordered == sorted(ordered) and ordered[0] < ordered[-1], f"separation does not pay: {ordered}"
+    _check_errors(metric, outputs, labels)
+
+
+def _same(value: float, expected: float, complaint: str) -> None:
+    assert math.isclose(value, expected, rel_tol=1e-5, abs_tol=1e-6), f"{complaint}: {value} != {expected}"
+
+
+def _check_errors(metric: TransferabilityMetric, outputs: ModelOutputs, labels: torch.Tensor) -> None:
+    spoiled = ModelOutputs(outputs.features.clone(), outputs.logits.clone())
+    spoiled.features[1, 0] = float("nan")
+    spoiled.logits[1, 0] = float("nan")
+    _raises(InvalidArgumentError, "finite", lambda: metric.score(spoiled, labels))
+    _raises(DatasetError, "one class", lambda: metric.score(outputs, labels.clamp_max(0)))
+    _raises(DatasetError, "No row has a label", lambda: metric.score(outputs, torch.full_like(labels, -100)))
+    _raises(InvalidArgumentError, "`labels`", lambda: metric.score(outputs, labels[:-1]))
+    headless = ModelOutputs(outputs.features)
+    if Needs.LOGITS in metric.needs:
+        _raises(InvalidArgumentError, "no logits", lambda: metric.score(headless, labels))
+    else:
+        assert math.isfinite(metric.score(headless, labels))
+
+
+def _raises(kind: type[Exception], words: str, call) -> None:
+    try:
+        call()
+    except kind as error:
+        assert words in str(error), f"{words!r} is missing in: {error}"
+    else:
+        raise AssertionError(f"no {kind.__name__} about {words!r}")
