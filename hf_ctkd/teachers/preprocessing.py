@@ -88,17 +88,21 @@ def load_processing_class(
         trust_remote_code: run processor code that the folder brings along.
 
     Raises:
-        OSError: if the folder has none.
+        OSError: if the folder has none, or one without a vocabulary.
         ValueError: if it is malformed, or its type is not known.
     """
     if modality == "image":
         return AutoImageProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:
         if type(error) is Exception:  # all that the tokenizers package ever raises for a malformed tokenizer.json
             raise ValueError(f"its tokenizer is malformed: {error}") from error
         raise
+    # Without a vocabulary file transformers makes a tokenizer to which every word is unknown, and says nothing.
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise OSError(f"no tokenizer with a vocabulary in {folder}")
+    return tokenizer
 
 
 def _with_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:

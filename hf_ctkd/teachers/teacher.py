@@ -170,7 +170,11 @@ class Teacher:
             batch: from `collate`, on any device.
             hidden: indices of layers wanted besides.
         """
-        on_device = {name: tensor.to(self.device) for name, tensor in batch.items()}
+        dtype = self.model.dtype
+        on_device = {
+            name: tensor.to(self.device, dtype if tensor.is_floating_point() else None)
+            for name, tensor in batch.items()
+        }
         outputs = self.reader.read(on_device, hidden)
         # A head whose labels are unknown to the loader (a headless encoder's stray output) is no classifier.
         return outputs if self.label_space is not None else ModelOutputs(outputs.features, None, outputs.hidden)

@@ -1,0 +1,223 @@
+import dataclasses
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hf_ctkd.errors import DatasetError, InvalidArgumentError, StaleCacheError, TeacherUnavailableError
+from hf_ctkd.teachers import LoadOptions, TargetRows, Teacher, compute_outputs, open_cache
+from hf_ctkd.teachers import outputs as module
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def teacher(resnet):
+    return Teacher.load(resnet, "image")
+
+
+@pytest.fixture
+def rows(images):
+    return TargetRows.of(images)
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """How many rows each forward pass of any teacher was given."""
+    sizes = []
+    plain = Teacher.outputs
+
+    def counted(self, batch, hidden=()):
+        sizes.append(len(next(iter(batch.values()))))
+        return plain(self, batch, hidden)
+
+    monkeypatch.setattr(Teacher, "outputs", counted)
+    return sizes
+
+
+def assert_same(first, second):
+    torch.testing.assert_close(first.features, second.features)
+    torch.testing.assert_close(first.logits, second.logits)
+
+
+def test_outputs_come_in_the_order_of_the_rows(teacher, rows, bert, texts):
+    outputs = compute_outputs(teacher, rows, batch_size=5, progress=False)
+    assert_same(outputs, teacher.outputs(teacher.collate(rows.inputs(range(12)))))
+    reader, rows = Teacher.load(bert, "text"), TargetRows.of(texts)
+    outputs = compute_outputs(reader, rows, batch_size=5, progress=False)  # texts go by length
+    for row in range(12):
+        alone = reader.outputs(reader.collate(rows.inputs([row])))
+        torch.testing.assert_close(outputs.logits[row], alone.logits[0])
+        torch.testing.assert_close(outputs.features[row], alone.features[0])
+
+
+def test_a_row_is_computed_once_wherever_it_stands(teacher, rows, tmp_path, passes):
+    whole = compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False)
+    assert sum(passes) == 12
+    for order in ([5, 2, 2, 9], list(range(11, -1, -1))):
+        some = compute_outputs(teacher, rows.select(order), cache_dir=tmp_path, progress=False)
+        assert_same(some, whole.select(torch.tensor(order)))
+    assert sum(passes) == 12
+    twice = compute_outputs(teacher, rows.select([3, 3, 3, 4]), progress=False)
+    assert sum(passes) == 14
+    assert torch.equal(twice.logits[0], twice.logits[2])
+
+
+def test_an_interruption_loses_one_shard_at_most(teacher, rows, tmp_path, monkeypatch, passes):
+    monkeypatch.setattr(module, "_ROWS_A_SHARD", 4)
+    plain = TargetRows.inputs
+
+    def interrupted(self, wanted):
+        if 9 in wanted:
+            raise KeyboardInterrupt
+        return plain(self, wanted)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TargetRows, "inputs", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            compute_outputs(teacher, rows, cache_dir=tmp_path, batch_size=2, progress=False)
+    assert sum(passes) == 8
+    resumed = compute_outputs(teacher, rows, cache_dir=tmp_path, batch_size=2, progress=False)
+    assert sum(passes) == 12
+    assert_same(resumed, compute_outputs(teacher, rows, progress=False))
+
+
+def test_a_full_disk_keeps_the_shards_before(teacher, rows, tmp_path, monkeypatch, passes):
+    monkeypatch.setattr(module, "_ROWS_A_SHARD", 4)
+    add = module.OutputCache.add
+
+    def full(self, digests, outputs):
+        if len(passes) == 2:
+            raise InvalidArgumentError("No space left on device")
+        add(self, digests, outputs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.OutputCache, "add", full)
+        with pytest.raises(InvalidArgumentError, match="No space"):
+            compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False)
+    compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False)
+    assert passes == [4, 4, 4, 4]
+
+
+def test_a_corrupt_shard_is_computed_again(teacher, rows, tmp_path, monkeypatch, passes):
+    monkeypatch.setattr(module, "_ROWS_A_SHARD", 4)
+    whole = compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False)
+    shard = next(tmp_path.glob("*/*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-30])
+    assert_same(compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False), whole)
+    assert sum(passes) == 16
+
+
+def test_rows_stored_twice_do_not_shift_the_others(teacher, rows, tmp_path):
+    first = compute_outputs(teacher, rows.select(range(4)), cache_dir=tmp_path, progress=False)
+    open_cache(tmp_path, teacher).add(rows.digests[:4], first)  # as two runs at once would
+    expected = compute_outputs(teacher, rows, progress=False)
+    assert_same(compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False), expected)
+
+
+def test_a_stale_cache_is_refused(teacher, rows, tmp_path):
+    compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False)
+    meta = next(tmp_path.glob("*/teacher.json"))
+    meta.write_text(meta.read_text().replace(teacher.candidate.revision, "another"))
+    with pytest.raises(StaleCacheError, match="another revision"):
+        compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False)
+
+
+def test_all_that_shapes_outputs_is_in_the_key(resnet, tmp_path):
+    random = dataclasses.replace(resnet, random_weights=True)
+    teachers = [
+        Teacher.load(resnet, "image"),
+        Teacher.load(resnet, "image", options=LoadOptions(dtype=torch.bfloat16)),
+        Teacher.load(random, "image"),
+        Teacher.load(random, "image", options=LoadOptions(seed=1)),
+        dataclasses.replace(Teacher.load(resnet, "image"), candidate=dataclasses.replace(resnet, revision="other")),
+    ]
+    assert len({open_cache(tmp_path, teacher).folder for teacher in teachers}) == len(teachers)
+
+
+def test_a_batch_that_does_not_fit_is_halved(teacher, rows, monkeypatch):
+    sizes = []
+    plain = Teacher.outputs
+
+    def small_memory(self, batch, hidden=()):
+        sizes.append(len(batch["pixel_values"]))
+        if sizes[-1] > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return plain(self, batch, hidden)
+
+    expected = compute_outputs(teacher, rows, progress=False)
+    monkeypatch.setattr(Teacher, "outputs", small_memory)
+    assert_same(compute_outputs(teacher, rows, batch_size=10, progress=False), expected)
+    assert sizes == [10, 5, 2, 2, 2, 2, 2, 2]
+
+
+def test_a_single_row_that_does_not_fit_costs_the_teacher(teacher, rows, monkeypatch):
+    def no_memory(self, batch, hidden=()):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr(Teacher, "outputs", no_memory)
+    with pytest.raises(TeacherUnavailableError, match="a single row does not fit the memory of cpu"):
+        compute_outputs(teacher, rows, progress=False)
+
+
+def test_outputs_that_are_not_finite_name_the_row_that_was_given(teacher, rows, monkeypatch):
+    plain = Teacher.outputs
+
+    def overflowing(self, batch, hidden=()):
+        outputs = plain(self, batch, hidden)
+        outputs.features[1] = torch.inf
+        return outputs
+
+    monkeypatch.setattr(Teacher, "outputs", overflowing)
+    with pytest.raises(TeacherUnavailableError, match="its features are not finite, first for row 7"):
+        compute_outputs(teacher, rows.select([5, 7]), progress=False)
+
+
+def test_a_model_that_cannot_be_run_is_unavailable_but_a_bad_row_is_the_data_sets(teacher, rows, image_rows, png):
+    wide = Teacher.load(teacher.candidate, "image")
+    wide.preprocessor.processing_class.do_resize = False
+    mixed = TargetRows.of(image_rows([png(0, 8), png(1, 12)], [0, 1]))
+    with pytest.raises(TeacherUnavailableError, match="cannot be run: "):
+        compute_outputs(wide, mixed, progress=False)
+    bad = TargetRows.of(image_rows([png(0), b"nothing"], [0, 1]))
+    with pytest.raises(DatasetError, match="Row 1 of `image`"):
+        compute_outputs(teacher, bad, progress=False)
+
+
+def test_batch_size_is_checked(teacher, rows):
+    with pytest.raises(InvalidArgumentError, match="`batch_size` must be at least 1, got 0"):
+        compute_outputs(teacher, rows, batch_size=0)
+
+
+def test_progress_is_shown_when_asked_for(teacher, rows, capfd):
+    compute_outputs(teacher, rows, progress=False)
+    assert capfd.readouterr().err == ""
+    compute_outputs(teacher, rows, batch_size=3)
+    assert "resnet" in capfd.readouterr().err
+
+
+def test_two_processes_agree_with_one(teacher, rows, images, image_rows, png, tmp_path):
+    images.save_to_disk(tmp_path / "rows")
+    image_rows([png(0), b"nothing", png(2)], [0, 1, 0]).save_to_disk(tmp_path / "broken")
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    script = str(Path(__file__).with_name("two_processes.py"))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launch, script, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    expected = compute_outputs(teacher, rows, progress=False)
+    for rank in (0, 1):
+        features, logits, single, errors = pickle.loads((tmp_path / f"{rank}.pickle").read_bytes())
+        torch.testing.assert_close(features, expected.features)
+        torch.testing.assert_close(logits, expected.logits)
+        torch.testing.assert_close(single, expected.logits[:1])
+        assert errors[:2] == ["failed on 1", "failed on 0"]
+        assert errors[2].startswith("Row 1 of `image` holds no image")
+    index, _ = open_cache(tmp_path / "cache", teacher).load()
+    assert sorted(index) == sorted(rows.digests)
