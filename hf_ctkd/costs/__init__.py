@@ -7,6 +7,8 @@ from hf_ctkd.costs.prior import ClassPrior, estimate_prior, refine_prior
 from hf_ctkd.costs.prototype import PrototypeCost
 from hf_ctkd.costs.readout import FittedReadout, Readout
 from hf_ctkd.costs.row_transport import RowTransport, transport_rows
+from hf_ctkd.costs.semantic import SemanticCost
+from hf_ctkd.costs.shared import SharedCost, Specification
 
 __all__ = [
     "ClassPrior",
@@ -16,6 +18,9 @@ __all__ = [
     "PrototypeCost",
     "Readout",
     "RowTransport",
+    "SemanticCost",
+    "SharedCost",
+    "Specification",
     "estimate_prior",
     "joint",
     "refine_prior",

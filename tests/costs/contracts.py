@@ -9,7 +9,7 @@ from hf_ctkd.errors import CTKDError
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
 
 TARGET = LabelSpace(("tabby cat", "racing car", "oak tree"))
-TEACHER = LabelSpace(("oak forest", "cat", "sports car", "green tree"))
+TEACHER = LabelSpace(("oak trees", "tabby cats", "racing cars", "sailing boat"))
 # Which teacher class each target class is shown as.
 SHOWN_AS = (1, 2, 0)
 

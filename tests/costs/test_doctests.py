@@ -6,7 +6,9 @@ import pytest
 import hf_ctkd.costs
 
 
-@pytest.mark.parametrize("module", ["empirical", "joint", "prior", "prototype", "readout", "row_transport"])
+@pytest.mark.parametrize(
+    "module", ["empirical", "joint", "prior", "prototype", "readout", "row_transport", "semantic", "shared"]
+)
 def test_examples_in_docstrings_run(module):
     result = doctest.testmod(importlib.import_module(f"hf_ctkd.costs.{module}"))
     assert result.attempted > 0 and result.failed == 0

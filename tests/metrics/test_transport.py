@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hf_ctkd.costs import EmpiricalCost
+from hf_ctkd.costs import EmpiricalCost, SemanticCost
 from hf_ctkd.costs.labelled import deal_folds
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.metrics import TransportScore
@@ -66,3 +66,13 @@ def test_bad_input_is_named():
         TransportScore(folds=1)
     with pytest.raises(InvalidArgumentError, match="`student` must have one row a label, got 3 for 40"):
         TransportScore().score_student(outputs, labels, student=torch.ones(3, 2))
+    with pytest.raises(InvalidArgumentError, match="semantic cost reads label names, so `target` and `teacher`"):
+        TransportScore(SemanticCost())
+
+
+def test_names_stay_with_their_label_ids():
+    outputs = ModelOutputs(torch.randn(40, 2), 20 * torch.eye(2)[torch.arange(40) % 2])
+    labels = 1 - torch.arange(40) % 2
+    spaces = {"target": LabelSpace(("dogs", "cats")), "teacher": LabelSpace(("cat", "dog"))}
+    right = TransportScore(SemanticCost(), **spaces).score(outputs, labels)
+    assert right > TransportScore(SemanticCost(), **spaces).score(outputs, 1 - labels) + 0.3
