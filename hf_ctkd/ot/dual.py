@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from hf_ctkd.ot.plan import SAFE_EXPONENT
 from hf_ctkd.ot.problem import OTProblem
 
 
@@ -34,9 +35,14 @@ class Work:
     tau_b: Float[Tensor, "batch"]
 
     @classmethod
-    def of(cls, problem: OTProblem, *, epsilon: float | Tensor, tau_a: float, tau_b: float) -> "Work":
-        """From a problem and the solver's settings, which are relative to the largest cost."""
-        cost, a, b = (tensor.detach().to(problem.dtype) for tensor in (problem.cost, problem.a, problem.b))
+    def of(cls, problem: OTProblem, epsilon: float | Tensor, *, tau_a: float, tau_b: float) -> "Work":
+        """From a problem and the solver's settings, which are relative to the largest cost.
+
+        Where epsilon is small the potentials need more digits than 32 bits have: such batches are solved in 64.
+        """
+        sharp = 1 / float(torch.as_tensor(epsilon).min()) > SAFE_EXPONENT
+        dtype = torch.float64 if sharp else problem.dtype
+        cost, a, b = (tensor.detach().to(dtype) for tensor in (problem.cost, problem.a, problem.b))
         a, b = a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True)
         if not problem.shared:
             # Zero mass is inert: what such entries cost must not even reach the scale.
@@ -63,11 +69,6 @@ class Work:
     def blocks(self, size: int) -> Iterator[slice]:
         """Slices of at most `size` problems."""
         return (slice(start, min(start + size, len(self.a))) for start in range(0, len(self.a), size))
-
-    def double(self) -> "Work":
-        """Convert to float64."""
-        fields = ("cost", "a", "b", "scale", "epsilon", "tau_a", "tau_b")
-        return Work(*(tensor.double() for tensor in map(vars(self).__getitem__, fields)))
 
     @property
     def sharpness(self) -> Float[Tensor, "batch"]:

@@ -1,6 +1,6 @@
 """Alternate scaling of a kernel until the marginals hold: the inner loop of every Sinkhorn solver here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -51,9 +51,10 @@ class Limits:
     Args:
         steps: most steps to take.
         tolerance: marginal error to reach.
-        every: steps between two checks.
+        every: steps between two checks; one extrapolation falls between them.
         power_a: `tau_a / (tau_a + epsilon)`, 1 where the marginal must be met; a number, or `[batch, 1]`.
         power_b: the same for the second marginal.
+        guarded: whether the kernel may hold underflown entries, so that each check asks if these matter.
     """
 
     steps: int
@@ -61,11 +62,25 @@ class Limits:
     every: int
     power_a: float | Tensor = 1.0
     power_b: float | Tensor = 1.0
+    guarded: bool = False
+
+    def select(self, keep: Int[Tensor, "rows"]) -> "Limits":
+        """Take the limits of some problems."""
+        a, b = (power[keep] if isinstance(power, Tensor) else power for power in (self.power_a, self.power_b))
+        return replace(self, power_a=a, power_b=b)
 
 
 @dataclass(frozen=True, eq=False)
 class Scaled:
-    """Where the loop ended: `rows` is `kernel v` before the last update of the targets, `columns` is `kernel^T u`."""
+    """The best state that the loop came to.
+
+    Args:
+        rows: `kernel v` before the last update of the columns.
+        columns: `kernel^T u` of the rows scaled by that.
+        error: L1 error of the rows after it, infinite when no state was usable.
+        steps: steps taken.
+        sound: whether the arithmetic held out to the end.
+    """
 
     rows: Float[Tensor, "batch n"]
     columns: Float[Tensor, "batch m"]
@@ -83,7 +98,9 @@ def iterate(
 ) -> Scaled:
     """Scale the kernel's rows and columns in turn until each problem's marginal error is small; done ones drop out.
 
-    The error is that of the rows just after an update of the columns, which then hold exactly.
+    The error is that of the rows just after an update of the columns, which then hold exactly. Between two checks the
+    column sums are extrapolated once from their last few values, which takes two to four times fewer steps; where
+    that made the error grow, it is taken back.
 
     Args:
         kernel: positive, of every problem.
@@ -91,28 +108,107 @@ def iterate(
         b: column sums asked for.
         v: column scaling to start from.
         limits: when to stop.
+
+    Reference:
+        Extrapolation: reduced rank extrapolation, after Sidi, "Vector extrapolation methods with applications", 2017.
     """
     out = _Output.empty(a, b)
-    active = torch.arange(len(a), device=a.device)
+    live = _Live.all(kernel, a, b, limits)
+    history: list[Tensor] = []
     old = kernel.rows(v)
-    u = _scaling(a, old, limits.power_a)
+    u = live.scale_rows(old)
+    before = None
     for step in range(1, limits.steps + 1):
-        columns = kernel.columns(u)
-        v = _scaling(b, columns, limits.power_b)
-        rows = kernel.rows(v)
+        columns = live.kernel.columns(u)
+        history.append(columns.log())
+        if live.extrapolates(step, len(history)):
+            before, columns = columns, torch.where(live.trusted, _extrapolated(history[-_MOST:], live.b), columns)
+            history = []
+        v = live.scale_columns(columns)
+        rows = live.kernel.rows(v)
         if step % limits.every == 0 or step == limits.steps:
-            error = (u * (rows - old).abs_()).sum(-1)
-            out.write(active, old, columns, error, step)
-            going = error > limits.tolerance  # NaN compares false: an unsound problem stops at once
+            error = live.guarded((u * (rows - old).abs_()).sum(-1), u, v, old, columns)
+            better = error <= live.error
+            out.write(live.index, better, old, columns, error, step)
+            # An unsound problem stops, unless it was the extrapolation that led it astray.
+            going = (error > limits.tolerance) | (error.isnan() & live.trusted[:, 0])
             if step == limits.steps or not bool(going.any()):
                 break
-            if 2 * int(going.sum()) <= len(active):
+            if before is not None:
+                live.restore(rows, before, ~better)
+            live = replace(live, trusted=better[:, None], error=torch.where(better, error, live.error))
+            before = None
+            if 2 * int(going.sum()) <= len(going):
                 keep = going.nonzero()[:, 0]
-                active, kernel, limits = active[keep], kernel.select(keep), _select(limits, keep)
-                a, b, rows = a[keep], b[keep], rows[keep]
-        u = _scaling(a, rows, limits.power_a)
+                live, rows, history = live.select(keep), rows[keep], [point[keep] for point in history]
+        u = live.scale_rows(rows)
         old = rows
-    return out.done(limits.tolerance)
+    return out.done()
+
+
+_FEWEST, _MOST = 3, 6
+"""Column sums that an extrapolation reads."""
+
+
+def _extrapolated(logs: list[Tensor], mass: Tensor) -> Tensor:
+    """Combine the last column sums such that their differences cancel best, in the logarithm and weighted by mass."""
+    points = torch.stack(logs, 1)
+    change = (points[:, 1:] - points[:, :-1]).mul_(mass.sqrt()[:, None])
+    gram = (change @ change.transpose(1, 2)).double()
+    largest = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-300)
+    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    gram = gram / largest[:, None, None] + 1e-10 * identity
+    weights = torch.linalg.solve_ex(gram, torch.ones_like(gram[:, :, :1]))[0]
+    weights = (weights / weights.sum(1, keepdim=True)).to(points.dtype)
+    return (weights * points[:, 1:]).sum(1).exp_()
+
+
+@dataclass(frozen=True, eq=False)
+class _Live:
+    """The problems that are still going: their least error so far, and whether extrapolation has served them well."""
+
+    kernel: Kernel
+    a: Tensor
+    b: Tensor
+    index: Tensor
+    trusted: Tensor
+    error: Tensor
+    limits: Limits
+
+    @classmethod
+    def all(cls, kernel: Kernel, a: Tensor, b: Tensor, limits: Limits) -> "_Live":
+        trusted = torch.ones(len(a), 1, dtype=torch.bool, device=a.device)
+        error = torch.full((len(a),), torch.inf, dtype=a.dtype, device=a.device)
+        return cls(kernel, a, b, torch.arange(len(a), device=a.device), trusted, error, limits)
+
+    def select(self, keep: Tensor) -> "_Live":
+        tensors = (self.a, self.b, self.index, self.trusted, self.error)
+        return _Live(self.kernel.select(keep), *(tensor[keep] for tensor in tensors), self.limits.select(keep))
+
+    def extrapolates(self, step: int, points: int) -> bool:
+        """Once between two checks, a plain step before the second."""
+        every = self.limits.every
+        return every > 1 and step % every == every - 1 and step < self.limits.steps and points >= _FEWEST
+
+    def scale_rows(self, sums: Tensor) -> Tensor:
+        return _scaling(self.a, sums, self.limits.power_a)
+
+    def scale_columns(self, sums: Tensor) -> Tensor:
+        return _scaling(self.b, sums, self.limits.power_b)
+
+    def guarded(self, error: Tensor, u: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Turn the error to NaN where entries that underflow in the kernel could show in its products."""
+        if not self.limits.guarded:
+            return error
+        bound = torch.finfo(u.dtype).tiny / torch.finfo(u.dtype).eps
+        sound = (u.sum(-1) * bound <= columns.amin(-1)) & (v.sum(-1) * bound <= rows.amin(-1))
+        return torch.where(sound, error, torch.nan)
+
+    def restore(self, rows: Tensor, before: Tensor, worse: Tensor) -> None:
+        """Go back to the column sums before the extrapolation where it made the error grow."""
+        back = worse.nonzero()[:, 0]
+        if len(back):
+            rows[back] = self.kernel.select(back).rows(self.scale_columns(before)[back])
 
 
 def _scaling(mass: Tensor, sums: Tensor, power: float | Tensor) -> Tensor:
@@ -121,28 +217,27 @@ def _scaling(mass: Tensor, sums: Tensor, power: float | Tensor) -> Tensor:
     return mass * sums.pow(-power)
 
 
-def _select(limits: Limits, keep: Tensor) -> Limits:
-    powers = [power[keep] if isinstance(power, Tensor) else power for power in (limits.power_a, limits.power_b)]
-    return Limits(limits.steps, limits.tolerance, limits.every, powers[0], powers[1])
-
-
 @dataclass(frozen=True, eq=False)
 class _Output:
+    """The best state of every problem so far."""
+
     rows: Tensor
     columns: Tensor
     error: Tensor
     steps: Tensor
+    sound: Tensor
 
     @classmethod
     def empty(cls, a: Tensor, b: Tensor) -> "_Output":
         error = torch.full((len(a),), torch.inf, dtype=a.dtype, device=a.device)
-        return cls(torch.empty_like(a), torch.empty_like(b), error, torch.zeros_like(error, dtype=torch.int64))
+        steps = torch.zeros(len(a), dtype=torch.int64, device=a.device)
+        return cls(torch.ones_like(a), torch.ones_like(b), error, steps, torch.ones_like(steps, dtype=torch.bool))
 
-    def write(self, active: Tensor, rows: Tensor, columns: Tensor, error: Tensor, step: int) -> None:
-        self.rows[active], self.columns[active] = rows, columns
-        self.error[active], self.steps[active] = error, torch.full_like(active, step)
+    def write(self, index: Tensor, better: Tensor, rows: Tensor, columns: Tensor, error: Tensor, step: int) -> None:
+        self.steps[index], self.sound[index] = step, ~error.isnan()
+        if not bool(better.all()):
+            index, rows, columns, error = index[better], rows[better], columns[better], error[better]
+        self.rows[index], self.columns[index], self.error[index] = rows, columns, error
 
-    def done(self, tolerance: float) -> Scaled:
-        positive = (self.rows > 0).all(-1) & (self.columns > 0).all(-1)
-        finite = torch.isfinite(self.rows).all(-1) & torch.isfinite(self.columns).all(-1)
-        return Scaled(self.rows, self.columns, self.error, self.steps, positive & finite & torch.isfinite(self.error))
+    def done(self) -> Scaled:
+        return Scaled(self.rows, self.columns, self.error, self.steps, self.sound & torch.isfinite(self.error))

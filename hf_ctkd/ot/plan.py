@@ -9,6 +9,8 @@ from torch import Tensor
 
 SAFE_EXPONENT = 60.0
 """Below this, products of two scalings and a kernel stay inside the range of float32."""
+SAFE_EXPONENT_DOUBLE = 600.0
+"""The same for float64."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,8 @@ class Plan:
         # The potentials are free up to a constant; centred, both scalings have the smallest range.
         shift = (f.mean(-1, keepdim=True) - g.mean(-1, keepdim=True)) / 2
         f, g = f - shift, g + shift
-        widest = torch.stack([f.abs().amax(), g.abs().amax(), self.cost.amax() / self.epsilon[0]]).amax()
-        if float(widest) > SAFE_EXPONENT * (1 if self.a.dtype == torch.float32 else 8):
+        limit = SAFE_EXPONENT if self.a.dtype == torch.float32 else SAFE_EXPONENT_DOUBLE
+        widest = torch.stack([1.5 * f.abs().amax(), 1.5 * g.abs().amax(), self.cost.amax() / self.epsilon[0]]).amax()
+        if float(widest) > limit:
             return None
         return f.exp_().mul_(self.a), g.exp_().mul_(self.b), torch.exp(-self.cost / self.epsilon[0])

@@ -11,13 +11,14 @@ from torch import Tensor
 from hf_ctkd.errors import InvalidArgumentError, NotConvergedError
 from hf_ctkd.ot.dual import Work, centred, dual_value
 from hf_ctkd.ot.envelope import EnvelopeValue, Sensitivity
-from hf_ctkd.ot.iteration import Kernel, Limits, iterate
-from hf_ctkd.ot.plan import SAFE_EXPONENT, Plan
+from hf_ctkd.ot.iteration import Kernel, Limits
+from hf_ctkd.ot.plan import SAFE_EXPONENT, SAFE_EXPONENT_DOUBLE, Plan
+from hf_ctkd.ot.potentials import Gathered, Potentials
 from hf_ctkd.ot.problem import OTProblem
 from hf_ctkd.ot.solution import OTSolution, Status
-from hf_ctkd.ot.stabilised import Potentials, solve_stabilised
+from hf_ctkd.ot.stabilised import scale, solve_stabilised
 
-_CACHE_BYTES = 2**20
+_CACHE_BYTES = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ class Sinkhorn:
     tau_a: float = math.inf
     tau_b: float = math.inf
     max_bytes: int = 2**28
-    check_every: int = 10
+    check_every: int = 5
 
     def __post_init__(self) -> None:
         if not bool((torch.as_tensor(self.epsilon) > 0).all()):
@@ -100,8 +101,8 @@ class Sinkhorn:
         """
         self._check_fit(problem, warm_start)
         with torch.no_grad():
-            work = Work.of(problem, epsilon=self._epsilon(problem), tau_a=self.tau_a, tau_b=self.tau_b)
-            start = torch.zeros_like(work.b) if warm_start is None else warm_start[1].detach().to(work.b.dtype)
+            work = Work.of(problem, self._epsilon(problem), tau_a=self.tau_a, tau_b=self.tau_b)
+            start = torch.zeros_like(work.b) if warm_start is None else warm_start[1].detach().to(work.b)
             found = self._solve_shared(work, start) if problem.shared else self._solve_each(work, start)
             f, g = centred(work, found.f, found.g)
             value, for_a, for_b = dual_value(work, f, g)
@@ -110,56 +111,40 @@ class Sinkhorn:
         plan = Plan(work.cost, work.a, work.b, f, g, work.epsilon, self.max_bytes)
         sensitivity = Sensitivity(plan, for_a, for_b, work.scale)
         value = EnvelopeValue.apply(problem.a, problem.b, problem.cost, value, sensitivity)
-        return OTSolution(value, (f, g), found.error, found.steps, status, plan)
-
-    def _limits(self) -> Limits:
-        return Limits(self.max_steps, self.tolerance, self.check_every)
+        dtype = problem.dtype
+        error = found.error.to(dtype)
+        return OTSolution(value.to(dtype), (f.to(dtype), g.to(dtype)), error, found.steps, status, plan)
 
     def _epsilon(self, problem: OTProblem) -> float | Tensor:
         if isinstance(self.epsilon, Tensor):
-            return self.epsilon.detach().to(problem.cost.device, problem.dtype)
+            return self.epsilon.detach().to(problem.cost.device, torch.float64)
         return self.epsilon
 
     def _solve_shared(self, work: Work, start: Tensor) -> Potentials:
-        out = _Gathered.empty(work)
-        values = torch.unique(work.epsilon)
-        for value in values:
-            rows = (work.epsilon == value).nonzero()[:, 0] if len(values) > 1 else torch.arange(len(start))
-            part = work.select(rows) if len(values) > 1 else work
-            safe = float(part.sharpness[0]) <= SAFE_EXPONENT * (1 if start.dtype == torch.float32 else 8)
-            if safe:
-                sound = self._scale_shared(part, start[rows], rows.to(start.device), out)
-                rows = rows.to(start.device)[~sound]
-            if len(rows):
-                out.write(rows, self._solve_each(work.select(rows), start[rows]))
+        """Problems of one epsilon share their kernel."""
+        out = Gathered.empty(work)
+        for epsilon in torch.unique(work.epsilon):
+            rows = (work.epsilon == epsilon).nonzero()[:, 0]
+            group = work.select(rows) if len(rows) < len(start) else work
+            self._scale_shared(group, start[rows], rows, out)
+        unsound = out.unsound()
+        if len(unsound):
+            out.write(unsound, self._solve_each(work.select(unsound), start[unsound]))
         return out.done()
 
-    def _scale_shared(self, work: Work, start: Tensor, index: Tensor, out: "_Gathered") -> Tensor:
+    def _scale_shared(self, work: Work, start: Tensor, index: Tensor, out: "Gathered") -> None:
         kernel = Kernel.of(torch.exp(-work.cost / work.epsilon[0]))
-        one = 4 * (work.a.shape[1] + work.b.shape[1]) * start.element_size()
-        sound = []
-        for rows in work.blocks(self._block(start.device, one)):
-            part = work.select(rows)
-            epsilon = part.epsilon[:, None]
-            power_a, power_b = part.powers(part.epsilon)
-            v = part.b * torch.exp(start[rows] / epsilon)
-            limits = Limits(self.max_steps, self.tolerance, self.check_every, power_a, power_b)
-            found = iterate(kernel, part.a, part.b, v, limits)
-            f, g = -power_a * epsilon * found.rows.log(), -power_b * epsilon * found.columns.log()
-            out.write(index[rows], Potentials(f, g, found.error, found.steps))
-            sound.append(found.sound)
-        return torch.cat(sound)
+        guarded = float(work.sharpness[0]) > (SAFE_EXPONENT if start.dtype == torch.float32 else SAFE_EXPONENT_DOUBLE)
+        limits = Limits(self.max_steps, self.tolerance, self.check_every, guarded=guarded)
+        for rows in work.blocks(self._block(start.device, 4 * (work.a[0].nbytes + work.b[0].nbytes))):
+            out.write(index[rows], scale(kernel, work.select(rows), start[rows], limits))
 
     def _solve_each(self, work: Work, start: Tensor) -> Potentials:
-        out = _Gathered.empty(work)
-        hard = work.sharpness.expand(len(start)) > SAFE_EXPONENT
-        for rows, double in ((~hard).nonzero()[:, 0], False), (hard.nonzero()[:, 0], True):
-            part = work.select(rows)
-            part = part.double() if double else part
-            one = 4 * work.a.shape[1] * work.b.shape[1] * part.a.element_size()
-            for block in part.blocks(self._block(start.device, one)):
-                piece = part.select(block)
-                out.write(rows[block], solve_stabilised(piece, start[rows[block]].to(piece.b.dtype), self._limits()))
+        out = Gathered.empty(work)
+        limits = Limits(self.max_steps, self.tolerance, self.check_every)
+        index = torch.arange(len(start), device=start.device)
+        for rows in work.blocks(self._block(start.device, 4 * work.a[0].numel() * work.b[0].nbytes)):
+            out.write(index[rows], solve_stabilised(work.select(rows), start[rows], limits))
         return out.done()
 
     def _block(self, device: torch.device, bytes_each: int) -> int:
@@ -190,25 +175,3 @@ class Sinkhorn:
                 f"Sinkhorn stopped after {int(found.steps.max())} steps with marginal error {worst:.2g}. "
                 "Increase `max_steps` or `epsilon`, or pass on_failure='report'."
             )
-
-
-@dataclass(frozen=True, eq=False)
-class _Gathered:
-    """Where the blocks write their results, in the type and order of the whole batch."""
-
-    f: Tensor
-    g: Tensor
-    error: Tensor
-    steps: Tensor
-
-    @classmethod
-    def empty(cls, work: Work) -> "_Gathered":
-        steps = torch.zeros(len(work.a), dtype=torch.int64, device=work.a.device)
-        return cls(torch.empty_like(work.a), torch.empty_like(work.b), torch.empty_like(work.epsilon), steps)
-
-    def write(self, rows: Tensor, found: Potentials) -> None:
-        self.f[rows], self.g[rows] = found.f.to(self.f.dtype), found.g.to(self.g.dtype)
-        self.error[rows], self.steps[rows] = found.error.to(self.error.dtype), found.steps
-
-    def done(self) -> Potentials:
-        return Potentials(self.f, self.g, self.error, self.steps)

@@ -1,30 +1,32 @@
 """Sinkhorn for one kernel each: steps in the log domain, and cheap scaling steps between them."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from hf_ctkd.ot.dual import Work
 from hf_ctkd.ot.iteration import Kernel, Limits, iterate
+from hf_ctkd.ot.potentials import Potentials
 
 
-@dataclass(frozen=True, eq=False)
-class Potentials:
-    """Where a solver ended.
+def scale(kernel: Kernel, work: Work, g: Float[Tensor, "batch m"], limits: Limits) -> Potentials:
+    """Solve problems that share a kernel by scaling it, never writing out a kernel each.
 
     Args:
-        f: potential at the sources.
-        g: potential at the targets, the best answer to `f`.
-        error: L1 error of the marginals.
-        steps: steps taken.
+        kernel: `exp(-cost / epsilon)`.
+        work: the problems, of one epsilon.
+        g: potential to start from.
+        limits: when to stop.
     """
-
-    f: Float[Tensor, "batch n"]
-    g: Float[Tensor, "batch m"]
-    error: Float[Tensor, "batch"]
-    steps: Int[Tensor, "batch"]
+    epsilon = work.epsilon[:, None]
+    power_a, power_b = work.powers(work.epsilon)
+    found = iterate(
+        kernel, work.a, work.b, work.b * torch.exp(g / epsilon), replace(limits, power_a=power_a, power_b=power_b)
+    )
+    f, g = -power_a * epsilon * found.rows.log(), -power_b * epsilon * found.columns.log()
+    return Potentials(f, g, torch.where(found.sound, found.error, torch.nan), found.steps)
 
 
 def solve_stabilised(work: Work, g: Float[Tensor, "batch m"], limits: Limits) -> Potentials:
@@ -72,7 +74,7 @@ def _round(work: Work, g: Tensor, limits: Limits) -> Potentials:
     log_u = power_a * found.rows.log() + (1 - power_a) * f / epsilon
     log_v = power_b * found.columns.log() + (1 - power_b) * g / epsilon
     drift = torch.maximum(_reach(log_u, work.a), _reach(log_v, work.b))
-    kept = found.sound & (drift < limit / 4)
+    kept = torch.isfinite(found.error) & (drift < limit / 4)
     f = torch.where(kept[:, None], f - epsilon * log_u, f)
     g = torch.where(kept[:, None], g - epsilon * log_v, g)
     error = torch.where(kept, found.error, torch.inf)
