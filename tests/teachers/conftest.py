@@ -19,11 +19,11 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.records import TeacherCandidate
 
-WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"a red blue green cat dog house runs sleeps far near".split())
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+WORDS = (*SPECIAL, "a", "red", "blue", "green", "cat", "dog", "house", "runs", "sleeps", "far", "near")
 TINY = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 PATCHES = {"image_size": 16, "patch_size": 4}
 

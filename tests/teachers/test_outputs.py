@@ -203,10 +203,10 @@ def test_progress_is_shown_when_asked_for(teacher, rows, capfd):
 def test_two_processes_agree_with_one(teacher, rows, images, image_rows, png, tmp_path):
     images.save_to_disk(tmp_path / "rows")
     image_rows([png(0), b"nothing", png(2)], [0, 1, 0]).save_to_disk(tmp_path / "broken")
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    # `accelerate launch --cpu` starts a single process unless there is an mpirun; torchrun starts two.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     script = str(Path(__file__).with_name("two_processes.py"))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(
         [*launch, script, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=200, check=False
     )

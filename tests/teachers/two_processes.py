@@ -1,4 +1,4 @@
-"""Run by test_outputs.py under `accelerate launch`: each process writes what it got."""
+"""Run by test_outputs.py in two processes: each writes what it got."""
 
 import pickle
 import sys
@@ -26,31 +26,24 @@ def main(folder: Path) -> None:
         teacher, rows.select([0]), accelerator=accelerator, progress=False
     )  # nothing for the other
     errors = []
-    for together, work in (
-        (on_all, lambda: teacher.collate(1 / 0) if rank > 1 else fail(rank)),
-        (on_main, lambda: fail(rank)),
-        (lambda a, rows: compute_outputs(teacher, rows, accelerator=a, progress=False), broken(folder)),
+    for together in (
+        lambda: on_all(accelerator, lambda: fail_on(1, rank)),
+        lambda: on_main(accelerator, lambda: fail_on(0, rank)),
+        lambda: compute_outputs(
+            teacher, TargetRows.of(load_from_disk(folder / "broken")), accelerator=accelerator, progress=False
+        ),
     ):
         try:
-            together(accelerator, work)
+            together()
         except CTKDError as error:
             errors.append(str(error))
     with open(folder / f"{rank}.pickle", "wb") as file:
         pickle.dump((outputs.features, outputs.logits, single.logits, errors), file)
 
 
-def fail(rank: int) -> int:
-    if rank == 0 and fail.calls == 0:
-        fail.calls += 1
-        return 0
-    raise CTKDError(f"failed on {rank}")
-
-
-fail.calls = 0
-
-
-def broken(folder: Path) -> TargetRows:
-    return TargetRows.of(load_from_disk(folder / "broken"))
+def fail_on(chosen: int, rank: int) -> None:
+    if rank == chosen:
+        raise CTKDError(f"failed on {rank}")
 
 
 if __name__ == "__main__":
