@@ -39,7 +39,7 @@ def transport_rows(
     prior: Float[Tensor, " classes"],
     *,
     epsilon: float = 0.25,
-    relax: float = math.inf,
+    relax: float = 1.0,
     max_steps: int = 2000,
     tolerance: float = 1e-4,
 ) -> RowTransport:
@@ -54,6 +54,8 @@ def transport_rows(
         prior: class shares, not negative, at least one positive; scaled to sum to one.
         epsilon: strength of the entropic term in nats, positive; the targets are posteriors sharpened by `1 / epsilon`.
         relax: price of departing from the prior in nats, positive; infinity holds the prior exactly, 0 ignores it.
+            With 50 labels on digits, balanced or not, 1 was best or near it for every teacher, and infinity cost a good
+            teacher 5 to 15 points: the shares of a few hundred rows are never exactly the prior.
         max_steps: most rounds.
         tolerance: largest departure of a class's share from its condition, as a share of all rows.
 
@@ -67,7 +69,7 @@ def transport_rows(
     Example:
         >>> import torch
         >>> posterior = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]])
-        >>> transport = transport_rows(posterior.log(), torch.tensor([0.5, 0.5]))
+        >>> transport = transport_rows(posterior.log(), torch.tensor([0.5, 0.5]), relax=float("inf"))
         >>> transport.targets(posterior.log()).mean(dim=0).round(decimals=3)
         tensor([0.5000, 0.5000])
     """
