@@ -97,6 +97,8 @@ def as_setting(value: Any) -> Any:  # noqa: ANN401 (any setting)
     """A constructor argument as a JSON value: numbers and strings as they are, objects by name and settings."""
     if isinstance(value, DistillationLoss):
         return {"name": value.name, **value.settings()}
+    if isinstance(value, dict):
+        return {str(name): as_setting(item) for name, item in value.items()}
     if isinstance(value, list | tuple | nn.ModuleList):
         return [as_setting(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

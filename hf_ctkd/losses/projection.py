@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from jaxtyping import Int
@@ -14,9 +14,6 @@ from hf_ctkd.losses.base import DistillationLoss, LossContext, require_teachers
 from hf_ctkd.losses.distances import DISTANCES, Distance
 from hf_ctkd.losses.links import NORMALISERS, PROJECTIONS, Link, spectrum
 from hf_ctkd.types import ModelOutputs, Needs
-
-Direction = Literal["inverted", "traditional", "orthogonal"]
-Normalise = Literal["batch", "layer", "none"]
 
 _DEFAULTS: dict[str, tuple[str, str]] = {
     "inverted": ("logsum", "batch"),
@@ -182,11 +179,11 @@ class ProjectionLoss(_ThroughProjection):
 
     def __init__(
         self,
-        direction: Direction = "inverted",
+        direction: str = "inverted",
         *,
         distance: str | Distance | None = None,
         layers: Sequence[tuple[int, int]] | None = None,
-        normalise: Normalise | None = None,
+        normalise: str | None = None,
     ) -> None:
         super().__init__(direction, distance, layers, normalise)
 
@@ -221,7 +218,7 @@ class InvertedProjectionLoss(_ThroughProjection):
         distance: str | Distance = "logsum",
         *,
         layers: Sequence[tuple[int, int]] | None = None,
-        normalise: Normalise = "batch",
+        normalise: str = "batch",
     ) -> None:
         super().__init__("inverted", distance, layers, normalise)
 

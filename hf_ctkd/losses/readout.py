@@ -2,11 +2,13 @@
 
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
 from hf_ctkd.costs import Readout
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.base import DistillationLoss, LossContext, student_logits
 from hf_ctkd.losses.readouts import TeacherReadouts
 from hf_ctkd.types import ModelOutputs, Needs
@@ -24,6 +26,9 @@ class ReadoutLoss(DistillationLoss):
         readout: how the probe is fitted.
         temperature: of the student's predictions, positive.
 
+    Raises:
+        InvalidArgumentError: `temperature` is not positive.
+
     Reference:
         Ours; see `hf_ctkd.costs.Readout`.
     """
@@ -34,6 +39,8 @@ class ReadoutLoss(DistillationLoss):
 
     def __init__(self, readout: Readout = Readout(), *, temperature: float = 1.0) -> None:  # noqa: B008 (frozen)
         super().__init__()
+        if not temperature > 0:
+            raise InvalidArgumentError(f"`temperature` must be positive, got {temperature}.")
         self.readout = readout
         self.temperature = temperature
         self.readouts = TeacherReadouts(readout)
@@ -46,9 +53,10 @@ class ReadoutLoss(DistillationLoss):
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
         """The term `readout`; see `DistillationLoss.forward`."""
-        predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
-        target = self.readouts.log_posterior(teachers)
-        divergence = F.kl_div(predicted, target, log_target=True, reduction="batchmean")
+        with torch.autocast(student.features.device.type, enabled=False):
+            predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
+            target = self.readouts.log_posterior(teachers)
+            divergence = F.kl_div(predicted, target, log_target=True, reduction="batchmean")
         return {self.name: self.readouts.weight * divergence}
 
     def weights(self) -> tuple[float, ...]:

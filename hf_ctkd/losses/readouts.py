@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hf_ctkd.costs import FittedReadout, Readout
-from hf_ctkd.losses.base import LossContext
+from hf_ctkd.losses.base import LossContext, require_teachers
 from hf_ctkd.types import ModelOutputs
 
 
@@ -36,7 +36,9 @@ class TeacherReadouts(nn.Module):
 
         Raises:
             DatasetError: if a class has a single labelled row, or only one class is labelled.
+            InvalidArgumentError: if there is no teacher.
         """
+        require_teachers(context, "a loss that reads features")
         fitted = [
             self.readout.fit(outputs.features, context.labels, len(context.label_space), target=context.label_space)
             for outputs in context.teachers

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hf_ctkd.costs import LabelCost, Readout, estimate_prior, relatedness, transport_rows
+from hf_ctkd.costs import LabelCost, Readout, estimate_prior, transport_rows
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, LossContext, require_logits, student_logits
+from hf_ctkd.losses.base import DistillationLoss, LossContext, student_logits
+from hf_ctkd.losses.label_costs import TeacherLabelCosts, teacher_logits
 from hf_ctkd.losses.readouts import TeacherReadouts
 from hf_ctkd.ot import OTProblem, Sinkhorn
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
@@ -85,7 +86,8 @@ class TransportLoss(DistillationLoss):
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
         """The term `transport`; see `DistillationLoss.forward`."""
-        return {self.name: self.term(student_logits(student), teachers)}
+        with torch.autocast(student.features.device.type, enabled=False):
+            return {self.name: self.term(student_logits(student), teachers)}
 
     def weights(self) -> tuple[float, ...]:
         """Relatedness of each teacher in [0, 1]: its cross-fitted gain."""
@@ -125,42 +127,27 @@ class _RowsOntoClasses(nn.Module):
 class _LabelsOntoLabels(nn.Module):
     """Sinkhorn value from each teacher's prediction to the student's, over a cost between their label spaces."""
 
-    relatedness: Tensor
-
     def __init__(self, cost: LabelCost, epsilon: float, power: float, temperature: float) -> None:
         super().__init__()
-        self.label_cost, self.power, self.temperature = cost, power, temperature
+        self.power, self.temperature = power, temperature
         # A training step needs a descent direction, not the last digit: what has not converged yet is used as it is.
         self.solver = Sinkhorn(epsilon, max_steps=200, tolerance=1e-3, on_failure="report")
-        self.register_buffer("relatedness", torch.zeros(0))
+        self.costs = TeacherLabelCosts(cost)
 
-    def matrix(self, teacher: int) -> Tensor:
-        """The cost `[teacher classes, target classes]` of one teacher."""
-        return self.get_buffer(f"cost_{teacher}")
+    @property
+    def relatedness(self) -> Tensor:
+        return self.costs.relatedness
 
     def fit(self, context: LossContext) -> None:
-        require_logits(context, "TransportLoss with a label cost")
-        found = []
-        for place, (outputs, space) in enumerate(zip(context.teachers, context.teacher_label_spaces, strict=True)):
-            matrix = self.label_cost.matrix(outputs, context.labels, target=context.label_space, teacher=space)
-            self.register_buffer(f"cost_{place}", matrix)
-            probabilities = _logits(outputs).softmax(dim=1)
-            found.append(relatedness(probabilities, context.labels, len(context.label_space)))
-        self.relatedness = torch.tensor(found)
+        self.costs.fit(context, "TransportLoss with a label cost")
 
     def forward(self, logits: Float[Tensor, "batch classes"], teachers: tuple[ModelOutputs, ...]) -> Tensor:
         predicted = (logits.float() / self.temperature).softmax(dim=1)
         total = logits.new_zeros((), dtype=torch.float32)
-        for place, outputs in enumerate(teachers):
-            said = (_logits(outputs).float() / self.temperature).softmax(dim=1)
-            weight = self.relatedness[place] ** self.power
-            if float(weight) > 0:
-                total = total + weight * self.solver.solve(OTProblem(self.matrix(place), said, predicted)).value.mean()
+        for place, (factor, outputs) in enumerate(zip(self.costs.factors(self.power), teachers, strict=True)):
+            said = (teacher_logits(outputs).float() / self.temperature).softmax(dim=1)
+            if float(factor) > 0:
+                problem = OTProblem(self.costs.matrix(place), said, predicted)
+                total = total + factor * self.solver.solve(problem).value.mean()
         # Kept in the graph at weight zero, so that distributed training finds a gradient for every parameter.
-        return total / max(len(teachers), 1) + 0.0 * predicted.sum()
-
-
-def _logits(outputs: ModelOutputs) -> Tensor:
-    if outputs.logits is None:
-        raise InvalidArgumentError("`teachers` must have logits for a label cost, got a headless encoder.")
-    return outputs.logits
+        return total + 0.0 * predicted.sum()

@@ -172,11 +172,13 @@ def test_several_teachers_and_layers_have_one_projection_each():
     both = number(sum(case.terms(loss).values()))
     one_by_one = []
     for place, teacher in enumerate(case.teachers):
-        for number in range(2):
+        for place_in_pair in range(2):
             single = ProjectionLoss(layers=((0, 0),))
-            single.setup(LossContext(case.labels, SPACE, _layer(case.student, number), (_layer(teacher, number),)))
-            single.links[0].load_state_dict(loss.links[2 * place + number].state_dict())
-            terms = single(_layer(case.student, number), (_layer(teacher, number),), case.labels)
+            single.setup(
+                LossContext(case.labels, SPACE, _layer(case.student, place_in_pair), (_layer(teacher, place_in_pair),))
+            )
+            single.links[0].load_state_dict(loss.links[2 * place + place_in_pair].state_dict())
+            terms = single(_layer(case.student, place_in_pair), (_layer(teacher, place_in_pair),), case.labels)
             one_by_one.append(number(terms["projection"]))
     assert both == pytest.approx(sum(one_by_one) / 6, rel=1e-5)
 
@@ -238,23 +240,8 @@ def test_reads_features_or_layers():
     ],
 )
 def test_bad_arguments(arguments, message):
-    arguments = {"direction": "inverted", **arguments}
     with pytest.raises(InvalidArgumentError, match=message):
-        projection._ThroughProjection.__init__(
-            _Bare(),
-            arguments["direction"],
-            arguments.get("distance"),
-            arguments.get("layers"),
-            arguments.get("normalise"),
-        )
-
-
-class _Bare(projection._ThroughProjection):
-    name = "bare"
-    citation = "none"
-
-    def __init__(self):
-        torch.nn.Module.__init__(self)
+        ProjectionLoss(**arguments)
 
 
 def test_bad_contexts():

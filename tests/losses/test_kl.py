@@ -1,0 +1,92 @@
+import doctest
+
+import pytest
+import torch
+import torch.nn.functional as F
+from contract import check_loss
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses import KLLoss, LossContext, kl
+from hf_ctkd.types import LabelSpace, ModelOutputs
+
+TARGET = LabelSpace(("cat", "dog", "owl"))
+
+
+def loss_value(loss, ours, theirs, names, target=TARGET):
+    student, teacher = ModelOutputs(torch.zeros(len(ours), 1), ours), ModelOutputs(torch.zeros(len(ours), 1), theirs)
+    labels = torch.zeros(len(ours), dtype=torch.long)
+    loss.setup(LossContext(labels, target, student, (teacher,), (None if names is None else LabelSpace(names),)))
+    return loss(student, (teacher,), labels)["kl"]
+
+
+def test_contract():
+    check_loss(KLLoss)
+    check_loss(lambda: KLLoss(2.0, mapping={"cat": "cat", "dog": "cat", "owl": "owl"}))
+
+
+def test_doctests():
+    assert doctest.testmod(kl).failed == 0
+
+
+def test_same_classes_give_hintons_loss():
+    ours, theirs = torch.randn(10, 3), torch.randn(10, 3)
+    expected = 9 * F.kl_div((ours / 3).log_softmax(1), (theirs / 3).softmax(1), reduction="batchmean")
+    assert torch.allclose(loss_value(KLLoss(3.0), ours, theirs, TARGET.names), expected)
+
+
+def test_classes_are_matched_by_name_not_by_place():
+    ours, theirs = torch.randn(10, 3), torch.randn(10, 3)
+    straight = loss_value(KLLoss(), ours, theirs, TARGET.names)
+    shuffled = loss_value(KLLoss(), ours, theirs[:, [2, 0, 1]], ("Owl", " CAT", "dog"))
+    assert torch.allclose(straight, shuffled)
+
+
+def test_joined_classes_add_up_their_probabilities():
+    ours, theirs = torch.randn(10, 3), torch.randn(10, 4)
+    mapping = {"tabby": "cat", "siamese": "cat", "beagle": "dog", "barn owl": "owl"}
+    found = loss_value(KLLoss(1.0, mapping=mapping), ours, theirs, tuple(mapping))
+    said = theirs.softmax(1)
+    target = torch.stack([said[:, 0] + said[:, 1], said[:, 2], said[:, 3]], 1)
+    assert torch.allclose(found, F.kl_div(ours.log_softmax(1), target, reduction="batchmean"))
+
+
+def test_only_shared_classes_count_and_only_as_far_as_the_teacher_sees_them():
+    ours = torch.randn(2, 3, requires_grad=True)
+    theirs = torch.tensor([[4.0, 0.0, -90.0], [0.0, 0.0, 90.0]])
+    found = loss_value(KLLoss(1.0), ours, theirs, ("cat", "dog", "submarine"))
+    expected = F.kl_div(ours[:1, :2].log_softmax(1), theirs[:1, :2].softmax(1), reduction="sum") / 2
+    assert torch.allclose(found, expected)
+    found.backward()
+    assert float(ours.grad[0, 2].abs()) == 0
+    assert float(ours.grad[1].abs().max()) < 1e-20
+
+
+def test_uninformative_names_match_only_when_they_are_the_same():
+    ours, theirs = torch.randn(4, 2), torch.randn(4, 2)
+    numbers = LabelSpace(("LABEL_0", "LABEL_1"))
+    assert torch.isfinite(loss_value(KLLoss(), ours, theirs, numbers.names, numbers))
+    with pytest.raises(InvalidArgumentError, match="those of teacher 0 or of the target are mere numbers.*`mapping`"):
+        loss_value(KLLoss(), ours, torch.randn(4, 3), ("LABEL_0", "LABEL_1", "LABEL_2"), numbers)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names", "message"),
+    [
+        ({}, ("cat", "boat"), "teacher 0 shares 1. Pass `mapping`, or use TransportLoss"),
+        ({}, None, "KLLoss reads class predictions, but teacher 0 has no head"),
+        ({"mapping": {"tabby": "tiger"}}, ("tabby", "x"), "`mapping` leads to 'tiger', but the target has no class"),
+        ({"mapping": {"tabbi": "cat"}}, ("tabby", "x"), "`mapping` starts at 'tabbi', but no teacher has a class"),
+    ],
+)
+def test_classes_that_do_not_match(arguments, names, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        loss_value(KLLoss(**arguments), torch.randn(4, 3), torch.randn(4, 2), names)
+
+
+def test_bad_temperature():
+    with pytest.raises(InvalidArgumentError, match="`temperature` must be positive, got 0.0"):
+        KLLoss(0.0)
+
+
+def test_settings_hold_the_mapping():
+    assert KLLoss(mapping={"a": "b"}).settings() == {"temperature": 4.0, "mapping": {"a": "b"}}

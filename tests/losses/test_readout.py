@@ -1,0 +1,39 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from contract import LossCase, check_loss
+
+from hf_ctkd.costs import Readout
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses import ReadoutLoss
+from hf_ctkd.types import ModelOutputs, Needs
+
+
+def test_contract():
+    check_loss(ReadoutLoss)
+    check_loss(lambda: ReadoutLoss(Readout(folds=3), temperature=2.0))
+
+
+def test_term_is_the_weighted_kl_from_the_probes_posterior():
+    case = LossCase.of(teachers=1)
+    loss = ReadoutLoss()
+    loss.setup(case.context)
+    fitted = Readout().fit(case.context.teachers[0].features, case.context.labels, 4)
+    target = fitted.posterior(case.teachers[0].features)
+    expected = fitted.gain * F.kl_div(case.student.logits.log_softmax(1), target, reduction="batchmean")
+    assert 0.1 < fitted.gain < 1
+    assert loss.weights() == pytest.approx((fitted.gain,))
+    assert torch.allclose(case.terms(loss)["readout"], expected, rtol=1e-4)
+
+
+def test_reads_headless_encoders():
+    case = LossCase.of(teachers=1)
+    loss = ReadoutLoss()
+    loss.setup(case.context)
+    assert loss.needs == Needs.TEACHER | Needs.FEATURES | Needs.FIT
+    assert torch.isfinite(loss(case.student, (ModelOutputs(case.teachers[0].features),), case.labels)["readout"])
+
+
+def test_bad_temperature():
+    with pytest.raises(InvalidArgumentError, match="`temperature` must be positive, got 0.0"):
+        ReadoutLoss(temperature=0.0)

@@ -1,0 +1,203 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from contract import check_loss
+
+from hf_ctkd.costs import EmpiricalCost, PrototypeCost, Readout
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses import LossContext, ReadoutLoss, TransportLoss
+from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs, Needs
+
+SPACE = LabelSpace(("cat", "dog", "owl", "carp"))
+
+
+def context(truth, labelled, *teachers):
+    """Teachers over all rows; the first `labelled` rows have their label."""
+    labels = torch.where(torch.arange(len(truth)) < labelled, truth, UNLABELLED)
+    student = ModelOutputs(torch.randn(len(truth), 3), torch.randn(len(truth), len(SPACE)))
+    return LossContext(labels, SPACE, student, teachers, (SPACE,) * len(teachers))
+
+
+def teacher(truth, signal, width=8):
+    """Features and predictions that say something of the truth, or nothing at signal 0."""
+    one_hot = torch.nn.functional.one_hot(truth, len(SPACE)).float()
+    features = torch.randn(len(truth), width)
+    features[:, : len(SPACE)] += signal * one_hot
+    return ModelOutputs(features, torch.randn(len(truth), len(SPACE)) + signal * one_hot)
+
+
+def terms(loss, known, logits, rows=slice(None)):
+    loss.setup(known)
+    student = ModelOutputs(known.student.features[rows], logits)
+    return loss(
+        student, tuple(one.select(torch.arange(len(known.labels))[rows]) for one in known.teachers), known.labels[rows]
+    )
+
+
+@pytest.mark.parametrize("cost", [Readout(), EmpiricalCost(), PrototypeCost()], ids=lambda cost: type(cost).__name__)
+def test_contract(cost):
+    check_loss(lambda: TransportLoss(cost))
+    check_loss(lambda: TransportLoss(cost, power=0.0, relax=float("inf")))
+
+
+@pytest.mark.parametrize("make", [TransportLoss, ReadoutLoss, lambda: TransportLoss(EmpiricalCost())])
+def test_random_teacher_has_next_to_no_weight_and_keeps_the_graph(make):
+    truth = torch.arange(400) % 4
+    loss = make()
+    logits = torch.zeros(400, 4, requires_grad=True)
+    known = context(truth, 80, teacher(truth, 0.0))
+    found = sum(terms(loss, known, logits).values())
+    found.backward()
+    assert loss.weights()[0] < 0.05
+    assert found.item() < 0.01
+    assert float(logits.grad.abs().sum()) < 0.05
+    related = make()
+    terms(related, context(truth, 80, teacher(truth, 4.0)), torch.zeros(400, 4))
+    assert related.weights()[0] > 0.5
+
+
+@pytest.mark.parametrize("make", [TransportLoss, ReadoutLoss, lambda: TransportLoss(EmpiricalCost())])
+def test_poor_teacher_beside_a_good_one_takes_next_to_nothing_away(make):
+    truth = torch.arange(400) % 4
+    good, poor = teacher(truth, 4.0), teacher(truth, 0.0)
+    gradients = []
+    for committee in ((good,), (good, poor)):
+        logits = torch.zeros(400, 4, requires_grad=True)
+        sum(terms(make(), context(truth, 80, *committee), logits).values()).backward()
+        gradients.append(logits.grad)
+    assert torch.allclose(*gradients, atol=0.02 * float(gradients[0].abs().max()))
+
+
+def test_literal_loss_trusts_all_teachers_alike():
+    truth = torch.arange(200) % 4
+    good, poor = teacher(truth, 4.0), teacher(truth, 0.0)
+    logits = torch.randn(200, 4)
+    alone = [terms(TransportLoss(EmpiricalCost(), power=0.0), context(truth, 80, one), logits) for one in (good, poor)]
+    both = terms(TransportLoss(EmpiricalCost(), power=0.0), context(truth, 80, good, poor), logits)
+    assert torch.allclose(both["transport"], (alone[0]["transport"] + alone[1]["transport"]) / 2)
+
+
+@pytest.mark.parametrize("labelled", [400, 16])
+@pytest.mark.parametrize("cost", [Readout(), EmpiricalCost()], ids=["rows", "labels"])
+def test_fully_labelled_and_mostly_unlabelled_rows(labelled, cost):
+    truth = torch.arange(400) % 4
+    known = context(truth, labelled, teacher(truth, 4.0))
+    loss = TransportLoss(cost)
+    free = torch.zeros(400, 4, requires_grad=True)
+    loss.setup(known)
+    optimiser = torch.optim.Adam([free], lr=0.5)
+    for _ in range(12):
+        optimiser.zero_grad()
+        sum(loss(ModelOutputs(known.student.features, free), known.teachers, known.labels).values()).backward()
+        optimiser.step()
+    assert float((free.argmax(1) == truth).float().mean()) > 0.85
+
+
+@pytest.mark.parametrize("cost", [EmpiricalCost(), PrototypeCost()], ids=["empirical", "prototype"])
+def test_gradient_of_the_label_cost_path_agrees_with_finite_differences(cost):
+    truth = torch.arange(120) % 4
+    known = context(truth, 60, teacher(truth, 3.0))
+    loss = TransportLoss(cost, epsilon=0.2)
+    loss.setup(known)
+
+    def value(logits):
+        return loss(
+            ModelOutputs(known.student.features[:10], logits),
+            (known.teachers[0].select(torch.arange(10)),),
+            known.labels[:10],
+        )["transport"]
+
+    logits = torch.randn(10, 4, requires_grad=True)
+    value(logits).backward()
+    for _ in range(3):
+        direction = torch.randn(10, 4)
+        with torch.no_grad():
+            slope = (value(logits + 0.02 * direction) - value(logits - 0.02 * direction)) / 0.04
+        # The solver stops at a marginal error of 1e-3, relative to which the gradient is exact.
+        assert (logits.grad * direction).sum().item() == pytest.approx(slope.item(), abs=2e-3 * loss.weights()[0])
+
+
+def test_transported_targets_follow_an_imbalanced_prior():
+    shares = torch.tensor([0.7, 0.1, 0.1, 0.1])
+    truth = torch.multinomial(shares, 1000, replacement=True)
+    known = context(truth, 200, teacher(truth, 1.5))
+    balanced = known.labels.new_tensor(sum(([c] * 20 for c in range(4)), []))
+    found = {}
+    for name, seen in (("counted", known), ("balanced", _with_labels(known, truth, balanced))):
+        loss = TransportLoss(relax=float("inf"))
+        loss.setup(seen)
+        term = loss.term
+        posterior = term.readouts.log_posterior(seen.teachers)
+        found[name] = ((posterior + term.potential) / term.epsilon).softmax(1).mean(0)
+    assert float(found["counted"][0]) == pytest.approx(0.7, abs=0.06)
+    assert found["balanced"].tolist() == pytest.approx([0.25] * 4, abs=0.01)
+
+
+def _with_labels(known, truth, wanted):
+    """The same rows with labels for as many rows of each class as wanted."""
+    labels = torch.full_like(known.labels, UNLABELLED)
+    for one in range(4):
+        rows = (truth == one).nonzero()[: int((wanted == one).sum()), 0]
+        labels[rows] = one
+    return replace(known, labels=labels)
+
+
+def test_class_shares_are_held_less_firmly_the_fewer_labels_there_are():
+    truth = torch.arange(400) % 4
+    known = context(truth, 40, teacher(truth, 1.5))
+    potentials = []
+    for relax in (1e-6, 1.0, float("inf")):
+        loss = TransportLoss(relax=relax)
+        loss.setup(known)
+        potentials.append(float(loss.term.potential.abs().max()))
+    assert potentials[0] < 1e-3 < potentials[1] < potentials[2]
+
+
+def test_headless_teacher_serves_a_readout_and_not_a_label_cost():
+    truth = torch.arange(200) % 4
+    headless = ModelOutputs(teacher(truth, 4.0).features)
+    known = replace(context(truth, 80, headless), teacher_label_spaces=(None,))
+    assert torch.isfinite(terms(TransportLoss(), known, torch.randn(200, 4))["transport"])
+    with pytest.raises(InvalidArgumentError, match="teacher 0 has no head.* TransportLoss\\(Readout\\(\\)\\)"):
+        TransportLoss(EmpiricalCost()).setup(known)
+
+
+def test_student_without_a_head():
+    truth = torch.arange(200) % 4
+    known = context(truth, 80, teacher(truth, 4.0))
+    loss = TransportLoss()
+    loss.setup(known)
+    with pytest.raises(InvalidArgumentError, match="`student` must be a classifier with logits"):
+        loss(ModelOutputs(known.student.features), known.teachers, known.labels)
+
+
+def test_no_teacher():
+    for loss in (TransportLoss(), TransportLoss(EmpiricalCost())):
+        with pytest.raises(InvalidArgumentError, match="`teachers` must hold at least one teacher"):
+            loss.setup(context(torch.arange(40) % 4, 20))
+
+
+def test_defaults_depend_on_the_cost_and_are_recorded():
+    rows, labels = TransportLoss(), TransportLoss(EmpiricalCost())
+    assert (rows.epsilon, rows.power, labels.epsilon, labels.power) == (0.25, 1.0, 0.1, 2.0)
+    assert rows.needs == Needs.TEACHER | Needs.FIT | Needs.FEATURES
+    assert labels.needs == Needs.TEACHER | Needs.FIT | Needs.LOGITS
+    assert labels.settings() == {
+        "cost": "EmpiricalCost(smoothing=1.0)",
+        "epsilon": 0.1,
+        "temperature": 1.0,
+        "power": 2.0,
+        "relax": 1.0,
+    }
+
+
+@pytest.mark.parametrize("name", ["epsilon", "temperature", "relax"])
+def test_bad_positive_arguments(name):
+    with pytest.raises(InvalidArgumentError, match=f"`{name}` must be positive, got 0.0"):
+        TransportLoss(**{name: 0.0})
+
+
+def test_bad_power():
+    with pytest.raises(InvalidArgumentError, match="`power` must not be negative, got -1.0"):
+        TransportLoss(power=-1.0)
