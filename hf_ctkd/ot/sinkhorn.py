@@ -1,7 +1,7 @@
 """The entropic solver: matrix scaling, in the range and precision that each problem needs."""
 
 import math
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal
 
 import torch
@@ -19,6 +19,10 @@ from hf_ctkd.ot.solution import OTSolution, Status
 from hf_ctkd.ot.stabilised import scale, solve_stabilised
 
 _CACHE_BYTES = 2**22
+_COARSEST, _FALL = 0.02, 3.0
+"""The epsilon schedule: where it begins, relative to the largest cost, and by how much each level is smaller."""
+_LOOSE, _LOOSE_STEPS = 1e-3, 200
+"""The marginal error to which a level of it is solved, and the most steps spent there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +107,9 @@ class Sinkhorn:
         with torch.no_grad():
             work = Work.of(problem, self._epsilon(problem), tau_a=self.tau_a, tau_b=self.tau_b)
             start = torch.zeros_like(work.b) if warm_start is None else warm_start[1].detach().to(work.b)
-            found = self._solve_shared(work, start) if problem.shared else self._solve_each(work, start)
+            if warm_start is None:
+                start = self._annealed(work, start)
+            found = self._solve(work, start, self._limits())
             f, g = centred(work, found.f, found.g)
             value, for_a, for_b = dual_value(work, f, g)
             status = torch.where(found.error <= self.tolerance, Status.CONVERGED.value, Status.OUT_OF_STEPS.value)
@@ -120,28 +126,45 @@ class Sinkhorn:
             return self.epsilon.detach().to(problem.cost.device, torch.float64)
         return self.epsilon
 
-    def _solve_shared(self, work: Work, start: Tensor) -> Potentials:
+    def _limits(self) -> Limits:
+        return Limits(self.max_steps, self.tolerance, self.check_every)
+
+    def _annealed(self, work: Work, start: Tensor) -> Tensor:
+        """Come down to a small epsilon by way of larger ones, each solved loosely: the epsilon schedule."""
+        smallest = float((work.epsilon / work.scale).min())
+        levels = max(0, math.ceil(math.log(_COARSEST / smallest, _FALL)))
+        limits = replace(self._limits(), steps=min(self.max_steps, _LOOSE_STEPS), tolerance=_LOOSE)
+        for level in range(levels, 0, -1):
+            epsilon = torch.maximum(work.epsilon, torch.minimum(work.epsilon * _FALL**level, _COARSEST * work.scale))
+            start = self._solve(replace(work, epsilon=epsilon), start, limits).g
+        return start
+
+    def _solve(self, work: Work, start: Tensor, limits: Limits) -> Potentials:
+        solve = self._solve_shared if work.cost.dim() == 2 else self._solve_each
+        return solve(work, start, limits)
+
+    def _solve_shared(self, work: Work, start: Tensor, limits: Limits) -> Potentials:
         """Problems of one epsilon share their kernel."""
         out = Gathered.empty(work)
         for epsilon in torch.unique(work.epsilon):
             rows = (work.epsilon == epsilon).nonzero()[:, 0]
             group = work.select(rows) if len(rows) < len(start) else work
-            self._scale_shared(group, start[rows], rows, out)
+            self._scale_shared(group, start[rows], limits, (rows, out))
         unsound = out.unsound()
         if len(unsound):
-            out.write(unsound, self._solve_each(work.select(unsound), start[unsound]))
+            out.write(unsound, self._solve_each(work.select(unsound), start[unsound], limits))
         return out.done()
 
-    def _scale_shared(self, work: Work, start: Tensor, index: Tensor, out: "Gathered") -> None:
+    def _scale_shared(self, work: Work, start: Tensor, limits: Limits, into: tuple[Tensor, Gathered]) -> None:
+        index, out = into
         kernel = Kernel.of(torch.exp(-work.cost / work.epsilon[0]))
         guarded = float(work.sharpness[0]) > (SAFE_EXPONENT if start.dtype == torch.float32 else SAFE_EXPONENT_DOUBLE)
-        limits = Limits(self.max_steps, self.tolerance, self.check_every, guarded=guarded)
+        limits = replace(limits, guarded=guarded)
         for rows in work.blocks(self._block(start.device, 4 * (work.a[0].nbytes + work.b[0].nbytes))):
             out.write(index[rows], scale(kernel, work.select(rows), start[rows], limits))
 
-    def _solve_each(self, work: Work, start: Tensor) -> Potentials:
+    def _solve_each(self, work: Work, start: Tensor, limits: Limits) -> Potentials:
         out = Gathered.empty(work)
-        limits = Limits(self.max_steps, self.tolerance, self.check_every)
         index = torch.arange(len(start), device=start.device)
         for rows in work.blocks(self._block(start.device, 4 * work.a[0].numel() * work.b[0].nbytes)):
             out.write(index[rows], solve_stabilised(work.select(rows), start[rows], limits))
