@@ -1,0 +1,99 @@
+"""Zoos of tiny real models in folders and on the loopback Hub, and rows to rank them on."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, Features, Image
+from PIL import Image as PILImage
+from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    ResNetConfig,
+    ResNetForImageClassification,
+    ResNetModel,
+    ViTImageProcessorPil,
+)
+
+CLASSES = ("dark", "stripes", "bright")
+
+
+def _resnet(head: bool, seed: int, labels: int):
+    torch.manual_seed(seed)
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=labels)
+    return (ResNetForImageClassification if head else ResNetModel)(config)
+
+
+@pytest.fixture(scope="session")
+def make_teacher():
+    """Write a tiny image teacher into a folder."""
+
+    def make(folder: Path, *, head: bool = True, seed: int = 0, labels: int = 4, license: str = "mit") -> Path:
+        _resnet(head, seed, labels).save_pretrained(folder)
+        ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
+        (folder / "README.md").write_text(f"---\nlicense: {license}\n---\n# A teacher\n")
+        return folder
+
+    return make
+
+
+def _poison(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors["classifier.1.bias"][0] = float("nan")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory, make_teacher) -> Path:
+    """Three teachers that work, one of them headless, and five that do not."""
+    folder = tmp_path_factory.mktemp("zoo")
+    make_teacher(folder / "first", seed=1)
+    make_teacher(folder / "second", seed=2, labels=7)
+    make_teacher(folder / "headless", head=False, seed=3)
+    _poison(make_teacher(folder / "bad-nan"))
+    torch.manual_seed(0)
+    tiny = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertForSequenceClassification(BertConfig(**tiny, vocab_size=16)).save_pretrained(folder / "bad-modality")
+    (make_teacher(folder / "bad-processor") / "preprocessor_config.json").unlink()
+    (make_teacher(folder / "bad-config") / "config.json").write_text("{")
+    weights = make_teacher(folder / "bad-weights") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    return folder
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    PILImage.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def rows() -> Dataset:
+    """Sixty small pictures of three kinds, in turn; every tenth row has no label."""
+    generator = np.random.default_rng(0)
+    stripes = np.tile([0, 0, 250, 250], (8, 2))
+    kinds = (np.full((8, 8), 40), stripes, np.full((8, 8), 220))
+    contents = [_png(kinds[row % 3] + generator.normal(0, 30, (8, 8))) for row in range(60)]
+    labels = [-1 if row % 10 == 9 else row % 3 for row in range(60)]
+    features = Features({"image": Image(), "label": ClassLabel(names=list(CLASSES))})
+    stored = [{"bytes": content, "path": None} for content in contents]
+    return Dataset.from_dict({"image": stored, "label": labels}, features=features)
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Rows of every forward pass, by teacher."""
+    from hf_ctkd.teachers import Teacher
+
+    seen = []
+    plain = Teacher.outputs
+
+    def counted(self, batch, hidden=()):
+        seen.append((self.candidate.name, len(batch["pixel_values"])))
+        return plain(self, batch, hidden)
+
+    monkeypatch.setattr(Teacher, "outputs", counted)
+    return seen
