@@ -1,0 +1,1 @@
+"""The command line: `main.py` picks the command by its first word, one file holds each command."""

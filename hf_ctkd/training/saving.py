@@ -67,7 +67,7 @@ class StudentTrainer(Trainer, ABC):
     def _write_records(self, folder: Path) -> None:
         self.record().save(folder / RECORD_FILE)
         if self.ranking is not None:
-            self.ranking.save(folder / RANKING_FILE)
+            self.ranking.without_paths().save(folder / RANKING_FILE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Restore the student and the loss's own weights."""

@@ -4,6 +4,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
@@ -54,6 +55,7 @@ class Run:
         rows: rows trained on, or evaluated on when there was no training.
         view: the student's preprocessing.
         eval_rows: number of rows evaluated on.
+        eval_split: what these are called.
         steps: optimiser steps taken.
         seconds: of training.
         processes: that trained together.
@@ -65,6 +67,7 @@ class Run:
     rows: TargetRows
     view: Preprocessor
     eval_rows: int
+    eval_split: str
     steps: int
     seconds: float
     processes: int
@@ -94,6 +97,7 @@ def summarise(
             train_rows=len(rows),
             labelled_rows=len(rows.labelled),
             eval_rows=run.eval_rows,
+            eval_split=run.eval_split,
         ),
         student=_student(run),
         teachers=_teachers(run),
@@ -128,18 +132,23 @@ def _student(run: Run) -> StudentRecord:
     return StudentRecord(
         architecture=type(student).__name__,
         parameters=sum(parameter.numel() for parameter in student.parameters()),
-        base_model=student.config.name_or_path or None,
+        base_model=_base_model(student.config.name_or_path),
         rows_per_second=speed,
         device=str(device),
         batch_size=min(_TIMED_ROWS, len(run.rows)),
     )
 
 
+def _base_model(name: str) -> str | None:
+    """A checkpoint's id on the Hub; None for a student made from a configuration or a folder of this machine."""
+    return None if not name or Path(name).exists() else name
+
+
 def _teachers(run: Run) -> tuple[TeacherRecord, ...]:
     weights = () if run.trainee.loss is None else run.trainee.loss.weights()
     return tuple(
         TeacherRecord(
-            candidate=teacher.candidate,
+            candidate=teacher.candidate.without_path(),
             weight=weights[place] if place < len(weights) else None,
             rows_per_second=_teacher_speed(teacher, run.rows),
         )

@@ -16,6 +16,7 @@ from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherRanking, default_cache
 from hf_ctkd.teachers import LoadOptions, Preprocessor, ProcessingClass, TargetRows
+from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.data import Augmentation, DistillationCollator, RowDataset
 from hf_ctkd.training.evaluation import ClassificationMetrics, as_confidences
@@ -88,6 +89,7 @@ class DistillationTrainer(StudentTrainer):
         self._train_seconds = 0.0
         self.ranking = ranking
         self.baseline: Mapping[str, Confidence] = {}
+        self.command: str | None = None
         self.last_metrics: Mapping[str, float] = {}
         _check_teachers(teachers, loss, self._rows)
         if processing_class is None:
@@ -271,15 +273,19 @@ class DistillationTrainer(StudentTrainer):
         """How this student was made and what came out: all that its card says.
 
         Args:
-            command: what to run to make it again; the present command line when None.
+            command: what to run to make it again; when None, the attribute of that name, or the present command
+                line without its tokens.
         """
+        evaluated = self.eval_dataset if isinstance(self.eval_dataset, RowDataset) else None
+        split = None if evaluated is None else evaluated.rows.dataset.split
         run = Run(
             trainee=self.accelerator.unwrap_model(self.model),
             args=self.args,
             guidance=self.guidance,
             rows=self._space_rows,
             view=self.data_collator.student,
-            eval_rows=len(self.eval_dataset) if isinstance(self.eval_dataset, RowDataset) else 0,
+            eval_rows=0 if evaluated is None else len(evaluated),
+            eval_split="test" if split is None else str(split),
             steps=self.state.global_step,
             seconds=self._train_seconds,
             processes=self.accelerator.num_processes,
@@ -288,7 +294,7 @@ class DistillationTrainer(StudentTrainer):
             run,
             results=as_confidences(self.last_metrics),
             baseline=self.baseline,
-            command=" ".join(["python", *sys.argv]) if command is None else command,
+            command=command or self.command or command_line(["python", *sys.argv]),
         )
 
 

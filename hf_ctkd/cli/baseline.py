@@ -1,0 +1,54 @@
+"""The same student without distillation: what the distilled one is compared with."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from datasets import Dataset
+from transformers import PreTrainedModel, set_seed
+
+from hf_ctkd.records import Confidence, DistillationRecord
+from hf_ctkd.teachers import ProcessingClass, TargetRows
+from hf_ctkd.training import DistillationConfig, DistillationTrainer
+
+_RECORD = "distillation.json"
+
+
+def train_baseline(
+    student: Callable[[], tuple[PreTrainedModel, ProcessingClass]],
+    config: DistillationConfig,
+    *,
+    rows: TargetRows,
+    evaluation: Dataset,
+    again: bool = True,
+) -> Mapping[str, Confidence]:
+    """Train on the labels alone, and give the metrics with their intervals.
+
+    It sees labelled rows only, so that none of its steps is spent on rows that it cannot learn from: with as many steps
+    as the distilled student this is the harder comparison.
+
+    Args:
+        student: loads the student anew.
+        config: of the baseline: its `max_steps` are those of the distilled student, its folder is its own.
+        rows: the training rows.
+        evaluation: raw rows to evaluate on.
+        again: train even where the folder holds the record of a finished baseline of the same rows and settings.
+    """
+    labelled = rows.select(rows.labelled.tolist())
+    set_seed(config.seed)
+    model, processing_class = student()
+    trainer = DistillationTrainer(
+        model=model,
+        args=config,
+        train_dataset=labelled.dataset,
+        eval_dataset=evaluation,
+        processing_class=processing_class,
+    )
+    folder = Path(config.output_dir)
+    if not again and (folder / _RECORD).is_file():
+        kept = DistillationRecord.load(folder / _RECORD)
+        if kept.task.fingerprint == labelled.fingerprint and kept.training["steps"] == config.max_steps:
+            return kept.results
+    trainer.train()
+    trainer.evaluate()
+    trainer.save_model()
+    return dict(trainer.record().results)

@@ -1,0 +1,55 @@
+"""`hf-ctkd demo`: the main job on built-in data, with no network, no accelerator and no account."""
+
+import argparse
+import re
+import time
+from pathlib import Path
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.records import write_text
+
+HELP = "do the whole job on built-in data: rank, distill, publish to a folder"
+_MARKS = ("<!-- demo:begin -->", "<!-- demo:end -->")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's flags."""
+    parser.add_argument("--folder", default="demo", help="where students and cards go (default: demo)")
+    parser.add_argument(
+        "--modality",
+        nargs="+",
+        choices=("image", "text"),
+        default=["image", "text"],
+        help="which to run (default: both)",
+    )
+    parser.add_argument("--readme", help="also write the closing table into this file, between its demo marks")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the demo and print what came out."""
+    from hf_ctkd.demo.run import run_demo
+
+    start = time.perf_counter()
+    results = run_demo(arguments.folder, modalities=arguments.modality, say=print)
+    for result in results:
+        print(f"\n{result}")
+    print()
+    for result in results:
+        print(f"{result.plan.modality} student   {result.folder}")
+        print(f"  card          {result.folder / 'README.md'}")
+        for figure in sorted((result.folder / "figures").glob("*.png")):
+            print(f"  {figure.stem.replace('_', ' '):13} {figure}")
+    print(f"\n{time.perf_counter() - start:.0f} seconds")
+    if arguments.readme:
+        _into_readme(Path(arguments.readme), "\n\n".join(str(result) for result in results))
+
+
+def _into_readme(path: Path, table: str) -> None:
+    begin, end = _MARKS
+    text = path.read_text(encoding="utf-8")
+    if begin not in text or end not in text:
+        raise InvalidArgumentError(
+            f"`--readme` {path} must hold the marks {begin} and {end}; put them where the table goes."
+        )
+    block = f"{begin}\n```text\n{table}\n```\n{end}"
+    write_text(path, re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: block, text, flags=re.S))

@@ -1,0 +1,220 @@
+"""`hf-ctkd distill`: a student from the teachers of a ranking, or from any that are named."""
+
+import argparse
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import HfArgumentParser, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from hf_ctkd.cli.arguments import (
+    add_config_flag,
+    add_dataset_flags,
+    add_flag,
+    add_loading_flags,
+    add_switch,
+    check_writable,
+)
+from hf_ctkd.cli.baseline import train_baseline
+from hf_ctkd.cli.datasets import Rows, encode_labels
+from hf_ctkd.cli.methods import build_loss, loss_names
+from hf_ctkd.cli.report import next_command, results_table
+from hf_ctkd.cli.students import load_student
+from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.publishing import write_card
+from hf_ctkd.records import DistillationRecord, TeacherCandidate, TeacherRanking, default_cache
+from hf_ctkd.teachers import LoadOptions, TargetRows
+from hf_ctkd.training import DistillationConfig, DistillationTrainer
+from hf_ctkd.training.command import command_line
+
+BASELINE_FOLDER = "without_distillation"
+
+
+def build_parser(prog: str) -> argparse.ArgumentParser:
+    """The flags: every field of `DistillationConfig`, then those of this command, which a terminal shows last."""
+    parser = HfArgumentParser(
+        DistillationConfig,
+        prog=prog,
+        usage=f"{prog} [flags]",
+        description="Train a student on its own labels and on what teachers of other tasks say.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(output_dir="student", seed=0)
+    add_config_flag(parser)
+    rows = parser.add_argument_group("rows")
+    add_dataset_flags(rows, split="to train on; those without a label are distilled on")
+    add_flag(rows, "eval_split", help="rows to evaluate on; the test or else the validation rows if not given")
+    models = parser.add_argument_group("models")
+    add_flag(models, "student", required=True, metavar="ID_OR_FOLDER", help="checkpoint that the student starts from")
+    add_flag(models, "ranking", metavar="FILE", help="what `hf-ctkd select` wrote: its best teachers are used")
+    add_flag(models, "top", type=int, default=1, help="how many of the ranking's best to distill from")
+    add_flag(models, "teachers", nargs="+", default=[], metavar="ID_OR_FOLDER", help="teachers by name instead")
+    add_loading_flags(models)
+    method = parser.add_argument_group("method")
+    add_flag(method, "loss", default="transport", help=f"{', '.join(loss_names())}, or package.module:Class")
+    add_flag(method, "loss_settings", metavar="JSON", help="arguments of the loss, such as '{\"epsilon\": 0.2}'")
+    add_switch(
+        method,
+        "baseline",
+        help="also train the same student on the labels alone, with the same seed and as many steps, and record it",
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train, evaluate, save, render the card, print what came out."""
+    config = _config(arguments)
+    check_writable(config.output_dir, "--output_dir")
+    resume = _checkpoint(config)
+    loss = build_loss(arguments.loss, arguments.loss_settings)
+    ranking = None if arguments.ranking is None else TeacherRanking.load(arguments.ranking)
+    teachers = _teachers(arguments, ranking)
+    data = _data(arguments, config)
+    options = _options(arguments, config)
+    set_seed(config.seed)
+    student, processing_class = load_student(
+        arguments.student, data.rows.modality, data.rows.label_space, options=options
+    )
+    trainer = DistillationTrainer(
+        model=student,
+        args=config,
+        teachers=teachers or None,
+        loss=loss,
+        train_dataset=data.train,
+        eval_dataset=data.evaluation,
+        processing_class=processing_class,
+        ranking=ranking,
+        options=options,
+    )
+    trainer.command = command_line(["hf-ctkd", "distill", *arguments.words])
+    trainer.train(resume_from_checkpoint=resume)
+    if data.evaluation is not None:
+        trainer.evaluate()
+    if arguments.baseline:
+        trainer.baseline = train_baseline(
+            lambda: load_student(arguments.student, data.rows.modality, data.rows.label_space, options=options),
+            _config(arguments, output_dir=str(Path(config.output_dir) / BASELINE_FOLDER), **_for_baseline(trainer)),
+            rows=data.rows,
+            evaluation=data.evaluation,
+            again=resume is None,
+        )
+    trainer.save_model()
+    if trainer.is_world_process_zero():
+        _report(Path(config.output_dir))
+    trainer.accelerator.end_training()
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained and evaluated on.
+
+    Args:
+        rows: the training rows, checked.
+        train: the same, raw.
+        evaluation: raw rows, None without any.
+    """
+
+    rows: TargetRows
+    train: Dataset
+    evaluation: Dataset | None
+
+
+def _data(arguments: argparse.Namespace, config: DistillationConfig) -> Data:
+    source = Rows.of(arguments)
+    train = source.load(arguments.split)
+    name = arguments.eval_split or source.evaluation_split(arguments.split)
+    evaluation = None if name is None else source.load(name)
+    if arguments.baseline and evaluation is None:
+        raise DatasetError("`--baseline` needs rows to compare on, but there are none. Name them with `--eval_split`.")
+    if arguments.encode_labels:
+        train, *encoded = encode_labels(train, config.label_column, *([] if evaluation is None else [evaluation]))
+        evaluation = encoded[0] if encoded else None
+    rows = TargetRows.of(
+        train,
+        input_column=config.input_column,
+        label_column=config.label_column,
+        skip_bad_rows=config.skip_bad_rows,
+    )
+    return Data(rows, train, evaluation)
+
+
+def _config(arguments: argparse.Namespace, **changed: Any) -> DistillationConfig:  # noqa: ANN401 (any field)
+    own = {field.name for field in fields(DistillationConfig) if field.init}
+    values = {name: value for name, value in vars(arguments).items() if name in own} | changed
+    values["dataset_name"] = values["dataset_name"] or arguments.dataset
+    try:
+        return DistillationConfig(**values)
+    except (ValueError, ImportError) as error:  # how TrainingArguments refuses flags that do not go together
+        raise InvalidArgumentError(" ".join(str(error).split())) from error
+
+
+def _for_baseline(trainer: DistillationTrainer) -> dict[str, Any]:
+    return {
+        "max_steps": trainer.state.max_steps,
+        "save_strategy": "no",
+        "load_best_model_at_end": False,
+        "push_to_hub": False,
+        "resume_from_checkpoint": None,
+    }
+
+
+def _checkpoint(config: DistillationConfig) -> str | None:
+    """Where to go on from: a checkpoint's folder, or the last one of the output folder for `true`."""
+    wanted = config.resume_from_checkpoint
+    if wanted is None or wanted.lower() in {"false", "no"}:
+        return None
+    if wanted.lower() not in {"true", "yes"}:
+        if not Path(wanted).is_dir():
+            raise InvalidArgumentError(
+                f"`--resume_from_checkpoint` {wanted} is no folder. Name a checkpoint, or `true`."
+            )
+        return wanted
+    last = get_last_checkpoint(config.output_dir)
+    if last is None:
+        raise InvalidArgumentError(
+            f"`--resume_from_checkpoint` finds no checkpoint in {config.output_dir}. Leave it out to start anew."
+        )
+    return last
+
+
+def _teachers(arguments: argparse.Namespace, ranking: TeacherRanking | None) -> list[TeacherCandidate | str]:
+    if arguments.teachers:
+        return list(arguments.teachers)
+    return [] if ranking is None else list(ranking.top(arguments.top))
+
+
+def _options(arguments: argparse.Namespace, config: DistillationConfig) -> LoadOptions:
+    return LoadOptions(
+        allow_pickle=arguments.allow_pickle,
+        trust_remote_code=arguments.trust_remote_code,
+        max_bytes=None if arguments.max_bytes is None else int(arguments.max_bytes),
+        seed=config.seed,
+        token=config.hub_token,
+    )
+
+
+def _report(folder: Path) -> None:
+    record = DistillationRecord.load(folder / "distillation.json")
+    print(f"\nStudent of {record.student.parameters:,} parameters saved in {folder}.")
+    if record.results:
+        print(f"On {record.task.eval_rows} evaluation rows, with 95 % intervals:\n{results_table(record)}")
+    else:
+        print("There was nothing to evaluate on; name rows with `--eval_split`.")
+    print(f"Card: {write_card(folder)}")
+    print(next_command(["publish", str(folder), f"YOUR_NAME/{folder.absolute().name}"]))
+
+
+def what_is_kept(arguments: argparse.Namespace) -> str:
+    """What an interrupted run leaves behind."""
+    folder = Path(arguments.output_dir)
+    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    if last is not None:
+        return f"{last} is kept; run the same command with `--resume_from_checkpoint true` to go on from there."
+    cache = arguments.cache_dir or default_cache()
+    return (
+        f"Outputs of teachers are kept in {cache}, but there is no checkpoint yet; set `--save_steps` lower to have "
+        "one, and run the same command again."
+    )

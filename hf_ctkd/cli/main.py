@@ -1,0 +1,93 @@
+"""The command `hf-ctkd`: looks at its first word and loads that command alone, so that `--help` needs no torch."""
+
+import argparse
+import errno
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+
+from hf_ctkd import __version__
+from hf_ctkd.cli.arguments import parse
+from hf_ctkd.errors import CTKDError
+
+COMMANDS = {
+    "select": "rank teachers for your data set, by how much they know of it",
+    "distill": "train a student with the best of them",
+    "publish": "write the student's card and push it to the Hub",
+    "demo": "all three on built-in data, without a network",
+}
+"""What each command does. `hf_ctkd.cli.<name>` has `build_parser`, `run` and `what_is_kept`."""
+
+OK, ERROR, INTERRUPTED = 0, 1, 130
+_DISK = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and give its exit code: 0 done, 1 an error, 2 wrong usage, 130 interrupted.
+
+    What this library raises on purpose, and a disk that refuses, become one line on stderr; anything else is a bug and
+    keeps its traceback.
+
+    Args:
+        argv: words after `hf-ctkd`; those of this process when None.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        name = _command(words)
+        module = import_module(f"hf_ctkd.cli.{name}")
+        arguments = parse(module.build_parser(f"hf-ctkd {name}"), words[1:])
+    except SystemExit as stop:  # how argparse ends after --help and after wrong usage
+        return stop.code if isinstance(stop.code, int) else ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return _run(name, module, arguments)
+
+
+def _command(words: Sequence[str]) -> str:
+    listed = "\n".join(f"  {name:8} {summary}" for name, summary in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="hf-ctkd",
+        usage="hf-ctkd COMMAND [--help] [flags]",
+        description=f"Pick teachers, distill from them, publish the student.\n\ncommands:\n{listed}",
+        epilog="`hf-ctkd COMMAND --help` lists the flags of a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"hf_ctkd {__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those above")
+    return parser.parse_args(list(words[:1])).command
+
+
+def _run(name: str, module: ModuleType, arguments: argparse.Namespace) -> int:
+    try:
+        module.run(arguments)
+    except CTKDError as error:
+        print(f"hf-ctkd {name}: error: {error}", file=sys.stderr)
+        return ERROR
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"hf-ctkd {name}: error: {where}{error.strerror}. Choose a folder that can be written and has room.",
+            file=sys.stderr,
+        )
+        return ERROR
+    except KeyboardInterrupt:
+        print(f"\nhf-ctkd {name}: interrupted. {module.what_is_kept(arguments)}", file=sys.stderr)
+        return INTERRUPTED
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

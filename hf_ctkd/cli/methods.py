@@ -1,0 +1,107 @@
+"""Losses by name: from `--loss` and `--loss_settings` to an object."""
+
+import importlib
+import inspect
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hf_ctkd import costs, losses
+from hf_ctkd.costs import LabelCost, Readout
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses import DistillationLoss
+
+
+def loss_names() -> tuple[str, ...]:
+    """Names of all losses that come with the library."""
+    return tuple(sorted(_losses()))
+
+
+def build_loss(name: str, settings: str | None = None) -> DistillationLoss:
+    """A loss by its name, or anybody's as `package.module:Class`.
+
+    Args:
+        name: of the loss.
+        settings: its constructor's arguments as a JSON object; a cost or another loss in it is an object with a "name"
+            beside its own settings.
+
+    Raises:
+        InvalidArgumentError: if the name is unknown or the settings do not fit.
+
+    Example:
+        >>> build_loss("transport", '{"cost": {"name": "empirical"}, "epsilon": 0.2}').epsilon
+        0.2
+    """
+    found = _find(name, _losses(), "--loss")
+    if not (isinstance(found, type) and issubclass(found, DistillationLoss)):
+        raise InvalidArgumentError(f"`--loss` {name!r} is no DistillationLoss. Derive it from that class.")
+    return _build(found, _settings(settings), name)
+
+
+def _settings(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise InvalidArgumentError(
+            f"`--loss_settings` is not valid JSON: {error}. Write it as '{{\"epsilon\": 0.2}}'."
+        ) from error
+    if not isinstance(values, dict):
+        raise InvalidArgumentError(
+            f"`--loss_settings` must be a JSON object such as '{{\"epsilon\": 0.2}}', got {text}."
+        )
+    return values
+
+
+def _build(kind: type, settings: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 (a loss or a cost)
+    values = {key: _value(value) for key, value in settings.items()}
+    accepted = inspect.signature(kind)
+    try:
+        accepted.bind(**values)
+        return kind(**values)
+    except TypeError as error:
+        raise InvalidArgumentError(
+            f"`--loss_settings` does not fit {name}: {error}. It takes {', '.join(accepted.parameters) or 'none'}."
+        ) from error
+
+
+def _value(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
+    if isinstance(value, list):
+        return [_value(item) for item in value]
+    if isinstance(value, dict) and "name" in value:
+        settings = {key: item for key, item in value.items() if key != "name"}
+        return _build(_find(value["name"], {**_losses(), **_costs()}, "--loss_settings"), settings, value["name"])
+    return value
+
+
+def _losses() -> dict[str, type]:
+    exported = [vars(losses)[name] for name in losses.__all__]
+    return {
+        one.name: one
+        for one in exported
+        if isinstance(one, type) and issubclass(one, DistillationLoss) and not inspect.isabstract(one)
+    }
+
+
+def _costs() -> dict[str, type]:
+    exported = [vars(costs)[name] for name in costs.__all__]
+    found = [one for one in exported if isinstance(one, type) and issubclass(one, LabelCost)]
+    return {"readout": Readout, **{one.name: one for one in found if not inspect.isabstract(one)}}
+
+
+def _find(name: str, known: Mapping[str, type], flag: str) -> Any:  # noqa: ANN401 (whatever stands there)
+    if name in known:
+        return known[name]
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        raise InvalidArgumentError(
+            f"`{flag}` {name!r} is unknown: choose one of {', '.join(sorted(known))}, or name a class of your own as "
+            "`package.module:Class`."
+        )
+    try:
+        return vars(importlib.import_module(module))[attribute]
+    except (ImportError, KeyError) as error:
+        raise InvalidArgumentError(
+            f"`{flag}` {name!r} cannot be imported: {error}. Put its module on the Python path."
+        ) from error

@@ -1,0 +1,34 @@
+"""What the commands print at their end."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from hf_ctkd.records import Confidence, DistillationRecord
+from hf_ctkd.records.table import text_table
+
+
+def results_table(record: DistillationRecord) -> str:
+    """Metrics of the student with their intervals, and beside the student without distillation when there is one."""
+    header = ["metric", "student", *(["without distillation", "gain"] if record.baseline else [])]
+    return text_table(header, [_line(name, value, record.baseline) for name, value in record.results.items()])
+
+
+def next_command(words: Sequence[str]) -> str:
+    """The command to type next, quoted for a shell."""
+    return f"Next:  {shlex.join(['hf-ctkd', *words])}"
+
+
+def _line(name: str, value: Confidence, baseline: Mapping[str, Confidence]) -> list[str]:
+    if not baseline:
+        return [name, _interval(value)]
+    other = baseline.get(name)
+    return [
+        name,
+        _interval(value),
+        "-" if other is None else _interval(other),
+        "-" if other is None else f"{value.value - other.value:+.3f}",
+    ]
+
+
+def _interval(value: Confidence) -> str:
+    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"

@@ -1,0 +1,161 @@
+"""`hf-ctkd select`: which teacher to distill from."""
+
+import argparse
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_ctkd.cli.arguments import (
+    add_dataset_flags,
+    add_flag,
+    add_loading_flags,
+    add_switch,
+    check_writable,
+    new_parser,
+)
+from hf_ctkd.cli.report import next_command
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.hub import folder_teachers, hub_teachers
+from hf_ctkd.records import TeacherCandidate, TeacherRanking, default_cache
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from hf_ctkd.teachers import LoadOptions
+
+
+def build_parser(prog: str) -> argparse.ArgumentParser:
+    """The flags."""
+    parser = new_parser(prog, "Rank teachers by how much they know of your task; nothing is trained but small probes.")
+    rows = parser.add_argument_group("rows")
+    add_dataset_flags(rows, split="to score on; only labelled ones are")
+    add_flag(rows, "input_column", help="column of images or texts; found by its type if not given")
+    add_flag(rows, "label_column", help="column of labels; found by its type if not given")
+    add_switch(rows, "skip_bad_rows", help="leave out rows that cannot be read, and classes with one row")
+    _add_candidate_flags(parser.add_argument_group("candidates"))
+    scores = parser.add_argument_group("scores")
+    add_flag(scores, "metric", default="readout_gain", help="orders the ranking: a name, or package.module:Class")
+    add_flag(scores, "metrics", nargs="+", help="shown beside it; a choice of ours if not given")
+    add_flag(scores, "max_rows", type=int, default=2000, help="labelled rows to score on")
+    add_flag(scores, "batch_size", type=int, default=64, help="rows a forward pass; halved where memory is too small")
+    add_flag(scores, "seed", type=int, default=0, help="of the draw of rows and of the random control")
+    add_flag(scores, "cache_dir", help="where outputs and scores are kept; $HF_CTKD_CACHE or ~/.cache/hf_ctkd")
+    add_flag(parser, "output", default="ranking.json", help="file to write")
+    return parser
+
+
+def _add_candidate_flags(flags: argparse._ArgumentGroup) -> None:
+    add_flag(flags, "teachers", nargs="+", default=[], metavar="ID_OR_FOLDER", help="ids (org/name@revision), folders")
+    add_flag(flags, "zoo", metavar="FOLDER", help="a folder of models that `save_pretrained` wrote")
+    add_flag(flags, "task", help="search the Hub for this task, such as image-classification")
+    add_flag(flags, "search", help="search the Hub for models whose name holds these words")
+    add_flag(flags, "author", help="search the Hub for models of this user or organisation")
+    add_flag(flags, "limit", type=int, default=50, help="at most so many from the search, most downloaded first")
+    add_flag(flags, "max_parameters", type=float, help="largest number of parameters on the Hub, such as 300e6")
+    add_flag(flags, "license", help="licence that a model on the Hub must have, such as apache-2.0")
+    add_flag(flags, "language", help="language tag that a model of the search must have, such as en")
+    add_loading_flags(flags)
+    add_flag(flags, "token", help="access token of the Hub; the stored login or $HF_TOKEN if not given")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Rank, write the ranking, print it."""
+    candidates = _candidates(arguments)
+    output = Path(arguments.output)
+    check_writable(output.parent, "--output")
+    from accelerate import PartialState
+
+    from hf_ctkd.selection import TeacherSelector
+
+    selector = TeacherSelector(
+        arguments.metric,
+        metrics=None if arguments.metrics is None else tuple(arguments.metrics),
+        max_rows=arguments.max_rows,
+        batch_size=arguments.batch_size,
+        cache_dir=arguments.cache_dir,
+        seed=arguments.seed,
+        options=_options(arguments),
+    )
+    ranking = selector.rank(
+        candidates,
+        _rows(arguments),
+        input_column=arguments.input_column,
+        label_column=arguments.label_column,
+        skip_bad_rows=arguments.skip_bad_rows,
+    )
+    if PartialState().is_main_process:
+        _report(ranking, output, arguments)
+    PartialState().destroy_process_group()
+
+
+def _candidates(arguments: argparse.Namespace) -> Iterable[TeacherCandidate]:
+    """Folders first, then what the Hub is asked for, looked up one by one."""
+    searching = arguments.task or arguments.search or arguments.author
+    if not (arguments.teachers or arguments.zoo or searching):
+        raise InvalidArgumentError(
+            "No candidates were named. Give `--teachers`, a folder with `--zoo`, or search the Hub with `--task`, "
+            "`--search` or `--author`."
+        )
+    folders = [teacher for teacher in arguments.teachers if Path(teacher).is_dir()]
+    gone = [teacher for teacher in arguments.teachers if teacher not in folders and _looks_like_folder(teacher)]
+    ids = [teacher for teacher in arguments.teachers if teacher not in (*folders, *gone)]
+    sources = [folder_teachers(folder) for folder in ([arguments.zoo] if arguments.zoo else []) + folders]
+    sources.append(iter([TeacherCandidate(name, "", "folder", problem="there is no such folder.") for name in gone]))
+    if ids or searching:
+        found = hub_teachers(
+            *ids,
+            task=arguments.task,
+            limit=arguments.limit,
+            max_parameters=arguments.max_parameters,
+            license=arguments.license,
+            search=arguments.search,
+            author=arguments.author,
+            language=arguments.language,
+            token=arguments.token,
+        )
+        sources.append(found)
+    return chain.from_iterable(sources)
+
+
+def _looks_like_folder(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def _options(arguments: argparse.Namespace) -> "LoadOptions":
+    from hf_ctkd.teachers import LoadOptions
+
+    return LoadOptions(
+        allow_pickle=arguments.allow_pickle,
+        trust_remote_code=arguments.trust_remote_code,
+        max_bytes=None if arguments.max_bytes is None else int(arguments.max_bytes),
+        token=arguments.token,
+    )
+
+
+def _rows(arguments: argparse.Namespace) -> "Dataset":
+    from hf_ctkd.cli.datasets import Rows, encode_labels
+
+    dataset = Rows.of(arguments).load(arguments.split)
+    return encode_labels(dataset, arguments.label_column)[0] if arguments.encode_labels else dataset
+
+
+def _report(ranking: TeacherRanking, output: Path, arguments: argparse.Namespace) -> None:
+    print(ranking)
+    ranking.top(1)  # says why each fell, before an older file is replaced by one without a teacher
+    ranking.save(output)
+    words = ["distill", "--dataset", arguments.dataset]
+    for flag, default in (("dataset_config", None), ("split", "train"), ("labels", 50)):
+        value = vars(arguments)[flag]
+        words += [] if value == default else [f"--{flag}", str(value)]
+    words += ["--encode_labels"] if arguments.encode_labels else []
+    print(f"\nWritten to {output}.")
+    print(next_command([*words, "--ranking", str(output), "--student", "ORG/MODEL"]))
+
+
+def what_is_kept(arguments: argparse.Namespace) -> str:
+    """What an interrupted run leaves behind."""
+    return (
+        f"Scores and outputs of finished teachers are kept in {arguments.cache_dir or default_cache()}; "
+        "run the same command again to go on from there."
+    )

@@ -1,0 +1,70 @@
+"""The student: any checkpoint of the right kind, with a head for the data set's classes."""
+
+from pathlib import Path
+
+from transformers import (
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
+from hf_ctkd.hub import fetch_teacher, folder_teachers, hub_teachers
+from hf_ctkd.records import TeacherCandidate
+from hf_ctkd.teachers import LoadOptions, Modality, ProcessingClass, load_processing_class
+from hf_ctkd.teachers.quiet import quiet_loading
+from hf_ctkd.types import LabelSpace
+
+_CLASSES = {"image": AutoModelForImageClassification, "text": AutoModelForSequenceClassification}
+_KINDS = {"image": "an image model with its image processor", "text": "a text model with its tokenizer"}
+# What transformers raises for folders that lack a file or hold something else, and models of another kind.
+_REFUSALS = (OSError, ValueError, KeyError, RuntimeError, TeacherUnavailableError)
+
+
+def load_student(
+    name: str, modality: Modality, classes: LabelSpace, *, options: LoadOptions
+) -> tuple[PreTrainedModel, ProcessingClass]:
+    """Load a student and its preprocessing; a head for another number of classes is replaced by a fresh one.
+
+    Args:
+        name: `"org/model"`, `"org/model@revision"` or a folder.
+        modality: of the rows.
+        classes: of the data set.
+        options: how to fetch and load: safetensors only and no remote code unless they say so.
+
+    Raises:
+        InvalidArgumentError: if it cannot be loaded for these rows.
+    """
+    try:
+        candidate = _candidate(name, options)
+        folder = fetch_teacher(candidate, allow_pickle=options.allow_pickle, token=options.token)
+        processing_class = load_processing_class(folder, modality, trust_remote_code=options.trust_remote_code)
+        with quiet_loading():
+            model = _CLASSES[modality].from_pretrained(
+                folder,
+                id2label=dict(enumerate(classes.names)),
+                label2id={label: number for number, label in enumerate(classes.names)},
+                ignore_mismatched_sizes=True,
+                use_safetensors=None if options.allow_pickle else True,
+                trust_remote_code=options.trust_remote_code,
+            )
+    except _REFUSALS as error:
+        # What `fetch_teacher` says starts with "Teacher ...": its cause is the reason alone.
+        reason = error.__cause__ if isinstance(error, TeacherUnavailableError) and error.__cause__ else error
+        said = " ".join(str(reason).split())[:300].rstrip(".")
+        raise InvalidArgumentError(f"`--student` {name!r} must be {_KINDS[modality]}: {said}.") from error
+    if candidate.source == "hub":
+        model.config.name_or_path = candidate.model_id  # not where it happens to be cached
+    if isinstance(processing_class, PreTrainedTokenizerBase) and model.config.to_dict().get("pad_token_id") is None:
+        model.config.pad_token_id = processing_class.pad_token_id
+    return model, processing_class
+
+
+def _candidate(name: str, options: LoadOptions) -> TeacherCandidate:
+    found = list(folder_teachers(name) if Path(name).is_dir() else hub_teachers(name, token=options.token))
+    if len(found) != 1:
+        raise InvalidArgumentError(f"it holds {len(found)} models. Name one of them.")
+    if found[0].problem is not None and not (options.allow_pickle and "allow_pickle" in found[0].problem):
+        raise TeacherUnavailableError(found[0].problem)
+    return found[0]
