@@ -50,7 +50,7 @@ def same_positions(student: Hidden, teacher: Hidden) -> bool:
         return False
     if student.mask is None or teacher.mask is None:
         return student.mask is teacher.mask
-    return torch.equal(student.mask, teacher.mask)
+    return torch.equal(student.mask, teacher.mask.to(student.mask.device))
 
 
 def _resized(

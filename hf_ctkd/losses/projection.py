@@ -44,7 +44,7 @@ class _ThroughProjection(DistillationLoss):
             _check_choice("distance", self.distance, DISTANCES)
         if layers is not None and not layers:
             raise InvalidArgumentError("`layers` must hold at least one pair, got none. Pass None to read features.")
-        self.layers = None if layers is None else tuple(tuple(pair) for pair in layers)
+        self.layers = None if layers is None else tuple((student, teacher) for student, teacher in layers)
         self.hidden = () if self.layers is None else self.layers
         self.needs = Needs.TEACHER | (Needs.FEATURES if self.layers is None else Needs.HIDDEN)
         self.links = nn.ModuleList()
@@ -65,7 +65,7 @@ class _ThroughProjection(DistillationLoss):
         with torch.autocast(student.features.device.type, enabled=False):
             found = [
                 link(self._aligned(student, teacher, number, positionwise=link.positionwise))
-                for link, (teacher, number) in zip(self.links, cells, strict=True)
+                for link, (teacher, number) in zip(self._links, cells, strict=True)
             ]
         return {self.name: torch.stack(found).mean()}
 
@@ -77,11 +77,15 @@ class _ThroughProjection(DistillationLoss):
         """
         several = self._pairs > 1
         found: dict[str, float] = {}
-        for place, link in enumerate(self.links):
+        for place, link in enumerate(self._links):
             teacher, number = divmod(place, self._pairs)
             prefix = f"{self.name}/teacher_{teacher}" + (f"/layer_{number}" if several else "")
             found |= {f"{prefix}/{name}": value for name, value in spectrum(link.projection.weight).items()}
         return found
+
+    @property
+    def _links(self) -> list[Link]:
+        return [link for link in self.links if isinstance(link, Link)]
 
     @property
     def _pairs(self) -> int:

@@ -49,6 +49,10 @@ class TeacherReadouts(nn.Module):
         self.shares = powered / powered.sum()
 
     @property
+    def _fitted(self) -> "list[_Probe]":
+        return [probe for probe in self.probes if isinstance(probe, _Probe)]
+
+    @property
     def weight(self) -> Tensor:
         """How far the posterior is to be trusted, in [0, 1]: the gain of the members, by their share."""
         return (self.gains * self.shares).sum()
@@ -58,13 +62,20 @@ class TeacherReadouts(nn.Module):
         """Log probabilities of the target classes."""
         mixed = sum(
             share * probe.log_posterior(outputs.features)
-            for share, probe, outputs in zip(self.shares, self.probes, teachers, strict=True)
+            for share, probe, outputs in zip(self.shares, self._fitted, teachers, strict=True)
         )
         return torch.as_tensor(mixed).log_softmax(dim=1)
 
 
 class _Probe(nn.Module):
     """A fitted readout whose tensors travel with the module: to devices, into checkpoints and back."""
+
+    weight: Tensor
+    bias: Tensor
+    log_prior: Tensor
+    mean: Tensor
+    scale: Tensor
+    temperature: Tensor
 
     _NAMES = ("weight", "bias", "log_prior", "mean", "scale", "temperature")
 

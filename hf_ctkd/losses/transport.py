@@ -71,12 +71,13 @@ class TransportLoss(DistillationLoss):
                 raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
         if self.power < 0:
             raise InvalidArgumentError(f"`power` must not be negative, got {power}.")
-        self.needs = Needs.TEACHER | Needs.FIT | (Needs.FEATURES if rows else cost.needs | Needs.LOGITS)
-        self.term: _RowsOntoClasses | _LabelsOntoLabels = (
-            _RowsOntoClasses(cost, self.epsilon, self.power, relax)
-            if isinstance(cost, Readout)
-            else _LabelsOntoLabels(cost, self.epsilon, self.power, temperature)
-        )
+        self.term: _RowsOntoClasses | _LabelsOntoLabels
+        if isinstance(cost, Readout):
+            self.needs = Needs.TEACHER | Needs.FIT | Needs.FEATURES
+            self.term = _RowsOntoClasses(cost, self.epsilon, self.power, relax)
+        else:
+            self.needs = Needs.TEACHER | Needs.FIT | Needs.LOGITS | cost.needs
+            self.term = _LabelsOntoLabels(cost, self.epsilon, self.power, temperature)
 
     def setup(self, context: LossContext) -> None:
         """Fit costs, relatedness and class shares on the training rows; see `DistillationLoss.setup`."""
