@@ -11,7 +11,7 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from hf_ctkd.demo.architectures import wordpiece_tokenizer
+from hf_ctkd.demo.architectures import INITIALIZER_RANGE, wordpiece_tokenizer
 from hf_ctkd.demo.tasks import DemoTask
 from hf_ctkd.errors import InvalidArgumentError
 
@@ -56,7 +56,7 @@ def image_student(task: DemoTask, *, seed: int = 0) -> tuple[PreTrainedModel, Vi
 
 
 def text_student(task: DemoTask, *, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """A one-layer BERT of about 60,000 parameters, with a WordPiece vocabulary learned from the training texts.
+    """A one-layer BERT of about 70,000 parameters, with a WordPiece vocabulary learned from the training texts.
 
     Args:
         task: a text task.
@@ -75,6 +75,7 @@ def text_student(task: DemoTask, *, seed: int = 0) -> tuple[PreTrainedModel, Pre
         intermediate_size=96,
         max_position_embeddings=32,
         pad_token_id=tokenizer.pad_token_id,
+        initializer_range=INITIALIZER_RANGE,
         **_labels(task),
     )
     return _seeded(AutoModelForSequenceClassification, config, seed), tokenizer

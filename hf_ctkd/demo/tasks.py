@@ -116,7 +116,13 @@ def build_task(name: str, *, labels: int, seed: int) -> DemoTask:
         raise InvalidArgumentError(
             f"`name` {name!r} cannot be imported: {error}. Put its module on the Python path."
         ) from error
-    return build(labels=labels, seed=seed)
+    task = build(labels=labels, seed=seed)
+    if not isinstance(task, DemoTask):
+        raise InvalidArgumentError(
+            f"`name` {name!r} must be a function that returns a `DemoTask`, got {type(task).__name__}. "
+            "Make one with `assemble_task`."
+        )
+    return task
 
 
 def assemble_task(name: str, modality: Modality, pools: Pools, *, labels: int, seed: int) -> DemoTask:
@@ -245,8 +251,8 @@ TASKS: dict[str, tuple[Modality, Callable[[], Pools]]] = {
     "digits-imbalanced": ("image", _digits_imbalanced),
     "greek-letters": ("image", lambda: _glyphs("greek")),
     "capital-letters": ("image", lambda: _glyphs("latin-capitals")),
-    "scipy-docstrings": ("text", lambda: docstring_pools("scipy", min_rows=60)[1]),
-    "sklearn-docstrings": ("text", lambda: docstring_pools("sklearn", min_rows=50)[1]),
-    "pandas-docstrings": ("text", lambda: docstring_pools("pandas", min_rows=80)[1]),
+    "scipy-docstrings": ("text", lambda: docstring_pools("scipy", min_rows=130)[1]),
+    "sklearn-docstrings": ("text", lambda: docstring_pools("sklearn", min_rows=85)[1]),
+    "pandas-docstrings": ("text", lambda: docstring_pools("pandas", min_rows=120)[1]),
 }
 """Built-in tasks: name -> modality and pools."""

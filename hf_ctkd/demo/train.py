@@ -22,6 +22,8 @@ from transformers import (
     AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
+    ViTImageProcessorPil,
 )
 from transformers.utils import logging
 
@@ -29,8 +31,10 @@ from hf_ctkd.demo.architectures import IMAGE_ARCHITECTURES, TEXT_ARCHITECTURES
 from hf_ctkd.demo.text import load_docstrings
 from hf_ctkd.demo.zoo import TeacherSpec, teacher_rows
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.records import write_json, write_text
 
 RECORD_FILE = "teacher.json"
+Preprocessor = ViTImageProcessorPil | PreTrainedTokenizerFast
 _BATCH = 64
 _HELD_OUT = 0.12
 
@@ -152,16 +156,22 @@ def train_teacher(spec: TeacherSpec, folder: Path) -> Path:
         "parameters": model.num_parameters(),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    partial = folder / f".{spec.name}.{os.getpid()}.partial"
+    return _save(spec, folder, model, preprocessor, record)
+
+
+def _save(spec: TeacherSpec, folder: Path, model: PreTrainedModel, preprocessor: Preprocessor, record: dict) -> Path:
+    target, partial = folder / spec.name, folder / f".{spec.name}.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    with _no_progress_bar():
-        (model if spec.head else model.base_model).save_pretrained(partial)
-    preprocessor.save_pretrained(partial)
-    (partial / "README.md").write_text(_card(spec, record), encoding="utf-8")
-    (partial / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    target = folder / spec.name
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    try:
+        with _no_progress_bar():
+            (model if spec.head else model.base_model).save_pretrained(partial)
+        preprocessor.save_pretrained(partial)
+        write_text(partial / "README.md", _card(spec, record))
+        write_json(partial / RECORD_FILE, record)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return target
 
 
@@ -178,7 +188,8 @@ def fit_classifier(
     """Train a classifier on some rows: AdamW, one cycle of the learning rate, cross-entropy."""
     if epochs == 0:
         return
-    steps = epochs * -(-len(rows) // _BATCH) + epochs
+    # One cycle divides by the length of its rise, which very few steps would leave at nothing.
+    steps = max(10, epochs * -(-len(rows) // _BATCH))
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=learning_rate, total_steps=steps, pct_start=0.2)
     model.train()
@@ -203,19 +214,19 @@ def classifier_accuracy(model: PreTrainedModel, encoded: Encoded, rows: Int[Tens
     return float(sum(right)) / len(rows)
 
 
-def encode_images(rows: Dataset, processor) -> Encoded:
+def encode_images(rows: Dataset, processor: ViTImageProcessorPil) -> Encoded:
     """Every image of a data set through an image processor."""
     pixels = processor(list(rows["image"]), return_tensors="pt")["pixel_values"]
     return Encoded(pixels, torch.tensor(rows["label"][:]))
 
 
-def encode_texts(rows: Dataset, tokenizer) -> Encoded:
+def encode_texts(rows: Dataset, tokenizer: PreTrainedTokenizerFast) -> Encoded:
     """Every text of a data set through a tokenizer, cut to its `model_max_length`."""
     batch = tokenizer(rows["text"][:], truncation=True, padding=True, return_tensors="pt")
     return Encoded(batch["input_ids"], torch.tensor(rows["label"][:]), batch["attention_mask"].sum(dim=1))
 
 
-def _untrained(spec: TeacherSpec, rows: Dataset) -> tuple[PreTrainedModel, object, Encoded, float]:
+def _untrained(spec: TeacherSpec, rows: Dataset) -> tuple[PreTrainedModel, Preprocessor, Encoded, float]:
     names = rows.features["label"].names
     if spec.modality == "image":
         image = IMAGE_ARCHITECTURES[spec.architecture]

@@ -18,11 +18,14 @@ from hf_ctkd.errors import InvalidArgumentError
 FORMAT = 1
 """Raised whenever the same specification trains to another teacher, so that cached ones are made anew."""
 
+FEWEST_ROWS_OF_A_CLASS = 90
+"""Sub-packages with fewer docstrings than this are no class of a text teacher."""
+
 GLYPHS_PER_CLASS = 48
 FEWEST_GLYPHS = 1000
 """Of a character set with few classes, each class gets more examples, up to about this many rows in all."""
 
-MOST_ROWS_OF_A_CLASS = 160
+MOST_ROWS_OF_A_CLASS = 240
 """Larger text classes are cut to this many rows: `torch.distributed` alone would fill two fifths of its teacher."""
 
 _GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -106,15 +109,16 @@ def _text_rows(spec: TeacherSpec) -> Dataset:
     if spec.grouping == "library":
         parts = [docstring_pools(library, min_rows=1)[0] for library in libraries]
         labels = [number for number, part in enumerate(parts) for _ in range(len(part))]
-        texts = [part.remove_columns("label").add_column("label", [0] * len(part)) for part in parts]
-        return _capped(relabel(concatenate_datasets(texts), labels, ClassLabel(names=libraries)))
+        feature = ClassLabel(names=libraries)
+        alike = [relabel(part, [0] * len(part), feature) for part in parts]
+        return _capped(relabel(concatenate_datasets(alike), labels, feature))
     if spec.grouping not in ("each", "kind") or len(libraries) > 1:
         raise InvalidArgumentError(
             f"`grouping` {spec.grouping!r} of teacher {spec.name!r} does not fit `data` {spec.data!r}. "
             "Use each or kind for one library, library for several."
         )
     label = "kind" if spec.grouping == "kind" else "package"
-    return _capped(docstring_pools(libraries[0], label=label)[0])
+    return _capped(docstring_pools(libraries[0], min_rows=FEWEST_ROWS_OF_A_CLASS, label=label)[0])
 
 
 def _capped(rows: Dataset) -> Dataset:
@@ -160,23 +164,23 @@ _IMAGE_MORE = (
 )
 
 _TEXT_DEMO = (
-    _text("scipy", "scipy", "each", "bert", 12),
-    _text("sklearn", "sklearn", "each", "distilbert", 12),
-    _text("torch", "torch", "each", "roberta", 12),
-    _text("scipy-kinds", "scipy", "kind", "electra", 8),
+    _text("scipy", "scipy", "each", "bert", 10),
+    _text("sklearn", "sklearn", "each", "distilbert", 10),
+    _text("torch", "torch", "each", "roberta", 10),
+    _text("scipy-kinds", "scipy", "kind", "electra", 10),
     _text("random-weights", "pandas", "each", "bert-wide", 0),
 )
 
 _TEXT_MORE = (
-    _text("numpy", "numpy", "each", "bert", 16),
-    _text("pandas", "pandas", "each", "roberta", 12),
+    _text("numpy", "numpy", "each", "bert", 10),
+    _text("pandas", "pandas", "each", "roberta", 10),
     _text("sympy", "sympy", "each", "electra", 10),
-    _text("networkx", "networkx", "each", "distilbert", 16),
-    _text("transformers", "transformers", "each", "bert-wide", 12),
-    _text("matplotlib", "matplotlib", "each", "electra", 16),
-    _text("fonttools", "fontTools", "each", "bert", 14),
-    _text("which-library", "scipy+sklearn+torch+pandas+numpy+sympy", "library", "distilbert", 12),
-    _text("pandas-kinds", "pandas", "kind", "bert-wide", 12),
+    _text("networkx", "networkx", "each", "distilbert", 10),
+    _text("transformers", "transformers", "each", "bert-wide", 10),
+    _text("matplotlib", "matplotlib", "each", "electra", 10),
+    _text("fonttools", "fontTools", "each", "bert", 10),
+    _text("which-library", "scipy+sklearn+torch+pandas+numpy+sympy", "library", "distilbert", 10),
+    _text("pandas-kinds", "pandas", "kind", "bert-wide", 10),
     _text("torch-encoder", "torch", "each", "bert", 10, head=False),
     _text("random-transformer", "sklearn", "each", "roberta", 0),
 )

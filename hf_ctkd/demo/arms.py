@@ -1,0 +1,94 @@
+"""One student of the demo, trained in a process of its own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import logging as transformers_logging
+
+from hf_ctkd.demo.students import build_student
+from hf_ctkd.demo.tasks import build_task
+from hf_ctkd.losses import TransportLoss
+from hf_ctkd.records import TeacherCandidate, TeacherRanking
+from hf_ctkd.training import DistillationConfig, DistillationTrainer
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One student to train: on a task's seed, from a teacher or from none.
+
+    Args:
+        task: name of the built-in task.
+        labels: rows that keep their label.
+        seed: of the labelled rows, the student's weights and the batches.
+        steps: optimiser steps, the same for all arms.
+        learning_rate: the same for all arms.
+        teacher: to distill from; None for the labels alone.
+        ranking: file of the ranking that the teacher came from, for the card; None to save no student.
+        folder: of the trainer.
+        command: what the record says to run.
+    """
+
+    task: str
+    labels: int
+    seed: int
+    steps: int
+    learning_rate: float
+    teacher: TeacherCandidate | None
+    folder: str
+    ranking: str | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of an arm.
+
+    Args:
+        arm: what was trained.
+        metrics: as `evaluate()` gives them, on the test rows.
+        correct: which test rows are predicted right, `[rows]`.
+    """
+
+    arm: Arm
+    metrics: dict[str, float]
+    correct: np.ndarray
+
+
+def train_arm(arm: Arm) -> Outcome:
+    """Train one student, evaluate it on the test rows and, if asked to, save it with its records."""
+    torch.set_num_threads(1)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    task = build_task(arm.task, labels=arm.labels, seed=arm.seed)
+    student, processing_class = build_student(task, seed=arm.seed)
+    trainer = DistillationTrainer(
+        student,
+        DistillationConfig(
+            arm.folder,
+            max_steps=arm.steps,
+            learning_rate=arm.learning_rate,
+            per_device_train_batch_size=64,
+            per_device_eval_batch_size=128,
+            seed=arm.seed,
+            use_cpu=True,
+            disable_tqdm=True,
+            save_strategy="no",
+            logging_strategy="no",
+            dataset_name=f"built-in task {arm.task}",
+        ),
+        teachers=None if arm.teacher is None else [arm.teacher],
+        loss=None if arm.teacher is None else TransportLoss(),
+        train_dataset=task.train(),
+        eval_dataset=task.test,
+        processing_class=processing_class,
+        ranking=None if arm.ranking is None else TeacherRanking.load(arm.ranking),
+    )
+    trainer.train()
+    metrics = trainer.evaluate()
+    prediction = trainer.predict(task.test)
+    if arm.ranking is not None:
+        trainer.save_model()
+        trainer.record(command=arm.command).save(Path(arm.folder) / "distillation.json")
+    return Outcome(arm, metrics, prediction.predictions.argmax(axis=1) == prediction.label_ids)

@@ -1,0 +1,157 @@
+"""The main job on built-in data: rank teachers, distill from the best, publish to a folder, and say what it gained."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from hf_ctkd.demo.arms import Arm, Outcome, train_arm
+from hf_ctkd.demo.comparison import Comparison, compare, comparison_table
+from hf_ctkd.demo.tasks import Modality, build_task
+from hf_ctkd.demo.train import build_zoo
+from hf_ctkd.demo.zoo import demo_specs
+from hf_ctkd.hub import folder_teachers
+from hf_ctkd.publishing import write_card
+from hf_ctkd.records import DistillationRecord, TeacherRanking, default_cache, write_text
+from hf_ctkd.selection import TeacherSelector
+from hf_ctkd.training.evaluation import as_confidences
+
+WITHOUT, BEST, WORST = "without a teacher", "best teacher", "worst teacher"
+
+
+@dataclass(frozen=True)
+class DemoPlan:
+    """What the demo does for one modality.
+
+    Args:
+        modality: "image" or "text".
+        task: name of the built-in task.
+        labels: rows that keep their label.
+        seeds: how many draws of labels, weights and batches.
+        steps: optimiser steps of every student.
+        learning_rate: of every student.
+    """
+
+    modality: Modality
+    task: str
+    labels: int
+    seeds: int
+    steps: int
+    learning_rate: float
+
+
+PLANS = {
+    "image": DemoPlan("image", "digits", labels=50, seeds=3, steps=300, learning_rate=3e-3),
+    "text": DemoPlan("text", "scipy-docstrings", labels=150, seeds=1, steps=300, learning_rate=2e-3),
+}
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What came out for one modality.
+
+    Args:
+        plan: what was done.
+        ranking: of the teachers, on the first seed's labelled rows.
+        students: accuracies and gains.
+        folder: of the published student: weights, card, figures, records.
+    """
+
+    plan: DemoPlan
+    ranking: TeacherRanking
+    students: Sequence[Comparison]
+    folder: Path
+
+    def __str__(self) -> str:
+        """As printed at the end of the demo, and put into the README."""
+        plan = self.plan
+        seeds = "1 seed" if plan.seeds == 1 else f"{plan.seeds} seeds"
+        return (
+            f"{plan.modality}: task {plan.task}, {plan.labels} labelled rows, {seeds}, {plan.steps} steps\n"
+            f"{comparison_table(self.students)}"
+        )
+
+
+def run_demo(
+    folder: Path | str, *, modalities: Sequence[Modality] = ("image", "text"), say: Callable[[str], None]
+) -> list[DemoResult]:
+    """Do the main job for each modality and write students, cards and `summary.txt` to a folder.
+
+    Args:
+        folder: where students go, one sub-folder a modality; what is there is written anew.
+        modalities: which ones.
+        say: takes each line for the user.
+    """
+    folder = Path(folder)
+    processes = max(1, min(4, os.cpu_count() or 1))
+    results = [_run(PLANS[modality], folder, processes, say) for modality in modalities]
+    write_text(folder / "summary.txt", "\n\n".join(str(result) for result in results) + "\n")
+    return results
+
+
+def _run(plan: DemoPlan, folder: Path, processes: int, say: Callable[[str], None]) -> DemoResult:
+    zoo = default_cache() / "zoo" / plan.modality
+    say(f"\n{plan.modality}: teachers")
+    build_zoo(zoo, demo_specs(plan.modality), processes=processes)
+    say(f"{plan.modality}: ranking them on {plan.labels} labelled rows of {plan.task}")
+    rankings = [_rank(plan, zoo, seed) for seed in range(plan.seeds)]
+    say(str(rankings[0]))
+    out = folder / f"{plan.modality}-student"
+    arms = list(_arms(plan, rankings, out))
+    outcomes = _train_all(arms, processes, f"{plan.modality}: students")
+    names = [name for _ in rankings for name in (WITHOUT, BEST, WORST)]
+    correct = {
+        name: [outcome.correct for outcome, mine in zip(outcomes, names, strict=True) if mine == name]
+        for name in (WITHOUT, BEST, WORST)
+    }
+    _add_baseline(out, outcomes[0])
+    write_card(out)
+    return DemoResult(plan, rankings[0], compare(correct, WITHOUT), out)
+
+
+def _rank(plan: DemoPlan, zoo: Path, seed: int) -> TeacherRanking:
+    wanted = {spec.name for spec in demo_specs(plan.modality)}
+    candidates = [candidate for candidate in folder_teachers(zoo) if candidate.name in wanted]
+    task = build_task(plan.task, labels=plan.labels, seed=seed)
+    return TeacherSelector(progress=False, seed=seed).rank(candidates, task.labelled)
+
+
+def _arms(plan: DemoPlan, rankings: Sequence[TeacherRanking], out: Path) -> Iterable[Arm]:
+    for seed, ranking in enumerate(rankings):
+        path = ranking.save(out / "ranking.json") if seed == 0 else None
+        plain = Arm(
+            task=plan.task,
+            labels=plan.labels,
+            seed=seed,
+            steps=plan.steps,
+            learning_rate=plan.learning_rate,
+            teacher=None,
+            folder=str(out.parent / ".runs" / f"{plan.modality}-{seed}"),
+        )
+        best, worst = ranking.scored[0].candidate, ranking.scored[-1].candidate
+        yield plain
+        yield replace(
+            plain,
+            teacher=best,
+            folder=str(out) if seed == 0 else plain.folder,
+            ranking=str(path) if seed == 0 else None,
+            command=f"hf-ctkd demo --modality {plan.modality}",
+        )
+        yield replace(plain, teacher=worst)
+
+
+def _train_all(arms: Sequence[Arm], processes: int, title: str) -> list[Outcome]:
+    # Spawned, not forked: a fork of a process in which torch has run threads may hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        return list(tqdm(pool.map(train_arm, arms), total=len(arms), desc=title, unit="student", leave=False))
+
+
+def _add_baseline(folder: Path, without: Outcome) -> None:
+    path = folder / "distillation.json"
+    record = replace(DistillationRecord.load(path), baseline=as_confidences(without.metrics))
+    record.save(path)
