@@ -1,0 +1,98 @@
+"""Pick a teacher for a text data set, distill from it, publish the student.
+
+Without arguments it works on built-in data (150 labelled docstrings of SciPy and a small zoo of
+teachers); see README.md beside it.
+"""
+
+from dataclasses import dataclass, field
+
+from accelerate import PartialState
+from datasets import load_dataset
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, HfArgumentParser
+
+from hf_ctkd.demo.students import build_student
+from hf_ctkd.demo.tasks import build_task
+from hf_ctkd.demo.train import build_zoo
+from hf_ctkd.demo.zoo import demo_specs
+from hf_ctkd.hub import folder_teachers, hub_teachers
+from hf_ctkd.losses import TransportLoss
+from hf_ctkd.publishing import publish, write_card
+from hf_ctkd.records import default_cache
+from hf_ctkd.selection import TeacherSelector
+from hf_ctkd.training import DistillationConfig, DistillationTrainer
+
+
+@dataclass
+class Example:
+    """What this script does; flags of training are those of DistillationConfig."""
+
+    dataset: str | None = field(
+        default=None, metadata={"help": "Hub data set with `train` and `test`; built-in if none."}
+    )
+    student: str = field(default="google/bert_uncased_L-2_H-128_A-2", metadata={"help": "Checkpoint to start from."})
+    search_limit: int = field(default=20, metadata={"help": "Teachers to look at on the Hub."})
+    max_parameters: float = field(default=100e6, metadata={"help": "Largest teacher on the Hub, in parameters."})
+    teachers: list[str] = field(default_factory=list, metadata={"help": "Built-in teachers to train; all if none."})
+    publish_as: str | None = field(default=None, metadata={"help": "Repository on the Hub; a folder only if none."})
+
+
+def on_your_data(example: Example):
+    """Rows of the Hub, teachers of the Hub, a pretrained student."""
+    rows = load_dataset(example.dataset)
+    candidates = hub_teachers(
+        task="text-classification", limit=example.search_limit, max_parameters=example.max_parameters
+    )
+    label = rows["train"].features["label"]
+    model = AutoModelForSequenceClassification.from_pretrained(
+        example.student, num_labels=label.num_classes, ignore_mismatched_sizes=True
+    )
+    return rows["train"], rows["test"], candidates, model, AutoTokenizer.from_pretrained(example.student)
+
+
+def on_built_in_data(example: Example, seed: int):
+    """Docstrings labelled by sub-package, teachers trained on the spot, a tiny student; no network."""
+    task = build_task("scipy-docstrings", labels=150, seed=seed)
+    specs = [spec for spec in demo_specs("text") if not example.teachers or spec.name in example.teachers]
+    with PartialState().main_process_first():
+        folders = build_zoo(default_cache() / "zoo" / "text", specs)
+    candidates = [candidate for folder in folders for candidate in folder_teachers(folder)]
+    return task.train(), task.test, candidates, *build_student(task, seed=seed)
+
+
+def main():
+    example, config = HfArgumentParser((Example, DistillationConfig)).parse_args_into_dataclasses()
+    if example.dataset is None:
+        config.dataset_name = "docstrings of SciPy"
+        train, test, candidates, model, tokenizer = on_built_in_data(example, config.seed)
+    else:
+        config.dataset_name = example.dataset
+        train, test, candidates, model, tokenizer = on_your_data(example)
+
+    ranking = TeacherSelector().rank(candidates, train)
+
+    trainer = DistillationTrainer(
+        model=model,
+        args=config,
+        teachers=ranking.top(1),
+        loss=TransportLoss(),
+        train_dataset=train,
+        eval_dataset=test,
+        processing_class=tokenizer,
+        ranking=ranking,
+    )
+    trainer.train()
+    metrics = trainer.evaluate()
+    trainer.save_model()
+
+    if trainer.is_world_process_zero():
+        print(ranking)
+        print(f"accuracy {metrics['eval_accuracy']:.3f} with {ranking.top(1)[0].name} as the teacher")
+        if example.publish_as is None:
+            print(f"card: {write_card(config.output_dir)}")
+        else:
+            print(f"published: {publish(config.output_dir, example.publish_as)}")
+    trainer.accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()
