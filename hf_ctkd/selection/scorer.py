@@ -84,7 +84,7 @@ class Scorer:
                 start = time.perf_counter()
                 parameters, outputs = self._outputs(candidate)
                 fresh = on_main(self.accelerator, lambda: self._scores(missing, outputs))
-                seconds += time.perf_counter() - start
+                seconds += on_main(self.accelerator, lambda: time.perf_counter() - start)  # one time for all processes
                 # Of a metric from elsewhere nobody knows whether its code is still the same: it is scored anew.
                 ours = [settings_of(metric) for metric in missing if type(metric).__module__.startswith("hf_ctkd.")]
                 kept = {**stored.scores, **{name: fresh[name] for name in ours}}
@@ -113,8 +113,12 @@ class Scorer:
     def _outputs(self, candidate: TeacherCandidate) -> tuple[int | None, ModelOutputs]:
         options, modality = self.workplace.options, self.rows.modality
         if self.accelerator.num_processes > 1:  # one of them downloads, the others find it in the cache
-            limits = {"allow_pickle": options.allow_pickle, "max_bytes": options.max_bytes, "token": options.token}
-            on_main(self.accelerator, lambda: fetch_teacher(candidate, **limits))
+            on_main(
+                self.accelerator,
+                lambda: fetch_teacher(
+                    candidate, allow_pickle=options.allow_pickle, max_bytes=options.max_bytes, token=options.token
+                ),
+            )
         loaded: list[Teacher] = []
 
         def load() -> None:

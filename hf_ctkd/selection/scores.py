@@ -30,7 +30,7 @@ def chosen_metrics(
     Raises:
         InvalidArgumentError: if a name is no metric, or two different metrics have the same name.
     """
-    chosen = {}
+    chosen: dict[str, TransferabilityMetric] = {}
     first = _resolve(metric, "metric")
     for found in (first, *(_resolve(one, "metrics") for one in (BESIDE if beside is None else beside))):
         if beside is not None and chosen.get(found.name, found) != found:
