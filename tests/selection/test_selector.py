@@ -110,10 +110,10 @@ def test_interrupted_and_run_again(selector, zoo, rows, passes, monkeypatch):
     names = ("first", "headless", "second")
     plain = Teacher.outputs
 
-    def interrupted(self, batch, hidden=()):
+    def interrupted(self, batch, *arguments, **settings):
         if self.candidate.name == "second":
             raise KeyboardInterrupt
-        return plain(self, batch, hidden)
+        return plain(self, batch, *arguments, **settings)
 
     with monkeypatch.context() as patch:
         patch.setattr(Teacher, "outputs", interrupted)

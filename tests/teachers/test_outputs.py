@@ -31,9 +31,9 @@ def passes(monkeypatch):
     sizes = []
     plain = Teacher.outputs
 
-    def counted(self, batch, hidden=()):
+    def counted(self, batch, hidden=(), *, layers=False):
         sizes.append(len(next(iter(batch.values()))))
-        return plain(self, batch, hidden)
+        return plain(self, batch, hidden, layers=layers)
 
     monkeypatch.setattr(Teacher, "outputs", counted)
     return sizes
@@ -143,11 +143,11 @@ def test_a_batch_that_does_not_fit_is_halved(teacher, rows, monkeypatch):
     sizes = []
     plain = Teacher.outputs
 
-    def small_memory(self, batch, hidden=()):
+    def small_memory(self, batch, *arguments, **settings):
         sizes.append(len(batch["pixel_values"]))
         if sizes[-1] > 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-        return plain(self, batch, hidden)
+        return plain(self, batch, hidden, layers=layers)
 
     expected = compute_outputs(teacher, rows, progress=False)
     monkeypatch.setattr(Teacher, "outputs", small_memory)
@@ -156,7 +156,7 @@ def test_a_batch_that_does_not_fit_is_halved(teacher, rows, monkeypatch):
 
 
 def test_a_single_row_that_does_not_fit_costs_the_teacher(teacher, rows, monkeypatch):
-    def no_memory(self, batch, hidden=()):
+    def no_memory(self, batch, *arguments, **settings):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried")
 
     monkeypatch.setattr(Teacher, "outputs", no_memory)
@@ -167,8 +167,8 @@ def test_a_single_row_that_does_not_fit_costs_the_teacher(teacher, rows, monkeyp
 def test_outputs_that_are_not_finite_name_the_row_that_was_given(teacher, rows, monkeypatch):
     plain = Teacher.outputs
 
-    def overflowing(self, batch, hidden=()):
-        outputs = plain(self, batch, hidden)
+    def overflowing(self, batch, *arguments, **settings):
+        outputs = plain(self, batch, *arguments, **settings)
         outputs.features[1] = torch.inf
         return outputs
 
