@@ -30,7 +30,7 @@ def test_reads_headless_encoders():
     case = LossCase.of(teachers=1)
     loss = ReadoutLoss()
     loss.setup(case.context)
-    assert loss.needs == Needs.TEACHER | Needs.FEATURES | Needs.FIT
+    assert loss.needs == Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT
     assert torch.isfinite(loss(case.student, (ModelOutputs(case.teachers[0].features),), case.labels)["readout"])
 
 

@@ -2,9 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from contract import check_loss
 
-from hf_ctkd.costs import EmpiricalCost, PrototypeCost, Readout
+from hf_ctkd.costs import EmpiricalCost, PrototypeCost, Readout, estimate_prior, transport_rows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import LossContext, ReadoutLoss, TransportLoss
 from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs, Needs
@@ -143,6 +144,20 @@ def _with_labels(known, truth, wanted):
     return replace(known, labels=labels)
 
 
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
+def test_term_is_the_weighted_kl_from_the_plans_rows(power):
+    truth = torch.arange(400) % 4
+    known = context(truth, 80, teacher(truth, 1.5))
+    logits = torch.randn(400, 4)
+    found = terms(TransportLoss(power=power, relax=2.0), known, logits)["transport"]
+    fitted = Readout().fit(known.teachers[0].features, known.labels, 4)
+    posterior = fitted.log_posterior(known.teachers[0].features)
+    plan = transport_rows(posterior, estimate_prior(known.labels, 4).probabilities, relax=2.0 * 80 / 400)
+    divergence = F.kl_div(logits.log_softmax(1), plan.targets(posterior), reduction="batchmean")
+    assert 0.1 < fitted.gain < 0.9
+    assert torch.allclose(found, fitted.gain**power * divergence, rtol=1e-3)
+
+
 def test_class_shares_are_held_less_firmly_the_fewer_labels_there_are():
     truth = torch.arange(400) % 4
     known = context(truth, 40, teacher(truth, 1.5))
@@ -181,7 +196,7 @@ def test_no_teacher():
 def test_defaults_depend_on_the_cost_and_are_recorded():
     rows, labels = TransportLoss(), TransportLoss(EmpiricalCost())
     assert (rows.epsilon, rows.power, labels.epsilon, labels.power) == (0.25, 1.0, 0.1, 2.0)
-    assert rows.needs == Needs.TEACHER | Needs.FIT | Needs.FEATURES
+    assert rows.needs == Needs.TEACHER | Needs.FIT | Needs.FEATURES | Needs.LAYERS
     assert labels.needs == Needs.TEACHER | Needs.FIT | Needs.LOGITS
     assert labels.settings() == {
         "cost": "EmpiricalCost(smoothing=1.0)",
