@@ -122,7 +122,7 @@ def iterate(
         columns = live.kernel.columns(u)
         history.append(columns.log())
         if live.extrapolates(step, len(history)):
-            before, columns = columns, torch.where(live.trusted, _extrapolated(history[-_MOST:], live.b), columns)
+            before, columns = columns, torch.where(live.trusted, extrapolated(history[-_MOST:], live.b).exp_(), columns)
             history = []
         v = live.scale_columns(columns)
         rows = live.kernel.rows(v)
@@ -150,8 +150,13 @@ _FEWEST, _MOST = 3, 6
 """Column sums that an extrapolation reads."""
 
 
-def _extrapolated(logs: list[Tensor], mass: Tensor) -> Tensor:
-    """Combine the last column sums such that their differences cancel best, in the logarithm and weighted by mass."""
+def extrapolated(logs: list[Tensor], mass: Tensor) -> Tensor:
+    """Combine the last points of an iteration such that their differences cancel best, weighted by mass.
+
+    Args:
+        logs: logarithms of column sums, `[batch, m]` each, the latest last.
+        mass: weights, `[batch, m]`.
+    """
     points = torch.stack(logs, 1)
     change = (points[:, 1:] - points[:, :-1]).mul_(mass.sqrt()[:, None])
     gram = (change @ change.transpose(1, 2)).double()
@@ -160,7 +165,7 @@ def _extrapolated(logs: list[Tensor], mass: Tensor) -> Tensor:
     gram = gram / largest[:, None, None] + 1e-10 * identity
     weights = torch.linalg.solve_ex(gram, torch.ones_like(gram[:, :, :1]))[0]
     weights = (weights / weights.sum(1, keepdim=True)).to(points.dtype)
-    return (weights * points[:, 1:]).sum(1).exp_()
+    return (weights * points[:, 1:]).sum(1)
 
 
 @dataclass(frozen=True, eq=False)

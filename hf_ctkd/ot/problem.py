@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
@@ -37,9 +37,10 @@ class OTProblem:
         (True, (1, 2, 2))
     """
 
-    cost: Float[Tensor, "*each n m"]
-    a: Float[Tensor, "batch n"]
-    b: Float[Tensor, "batch m"]
+    # Any shape here: `__post_init__` refuses the wrong ones in words.
+    cost: Shaped[Tensor, "..."]
+    a: Shaped[Tensor, "..."]
+    b: Shaped[Tensor, "..."]
 
     def __post_init__(self) -> None:
         for name, tensor in (("cost", self.cost), ("a", self.a), ("b", self.b)):

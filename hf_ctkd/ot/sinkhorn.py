@@ -41,7 +41,7 @@ class Sinkhorn:
         on_failure: "raise" `NotConvergedError` when a problem is not done after `max_steps`, or "report" it in
             `OTSolution.status`.
         tau_a: how strongly the first marginal is asked for, relative to the largest cost: the price of
-            `KL(plan 1 | a)`. Infinite by default: it must be met.
+            `KL(plan 1 | a)`. Infinite by default: it must be met. Finite values far above `epsilon` converge slowly.
         tau_b: the same for the second marginal.
         max_bytes: limit on the memory for kernels and plans of several problems; larger batches go in blocks.
         check_every: steps between two looks at the error (each is a synchronisation on an accelerator).

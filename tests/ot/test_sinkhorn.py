@@ -5,6 +5,9 @@ import numpy as np
 import ot
 import pytest
 import torch
+from hypothesis import given as over
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from hf_ctkd.errors import InvalidArgumentError, NotConvergedError
 from hf_ctkd.ot import OTProblem, Sinkhorn, Status, exact
@@ -51,16 +54,46 @@ def test_approaches_exact_as_epsilon_shrinks(shared):
     assert (gaps[2] > -1e-6).all()
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_gradient_is_that_of_finite_differences(shared):
-    given = problem(shared=shared, batch=2, n=4, m=3)
-    solver = Sinkhorn(0.1, tolerance=1e-13)
-
+def check_gradient(given, solver):
     def value(cost, a, b):
         return solver.solve(OTProblem(cost, torch.softmax(a, -1), torch.softmax(b, -1))).value
 
     inputs = [tensor.requires_grad_() for tensor in (given.cost.clone(), given.a.log(), given.b.log())]
     assert torch.autograd.gradcheck(value, inputs, eps=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("taus", [{}, {"tau_a": 0.5}, {"tau_a": 0.3, "tau_b": 1.0}])
+def test_gradient_is_that_of_finite_differences(shared, taus):
+    check_gradient(problem(shared=shared, batch=2, n=3, m=2), Sinkhorn(0.1, tolerance=1e-13, **taus))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_unbalanced_value_is_that_of_pot(shared):
+    given = problem(shared=shared)
+    found = Sinkhorn(0.1, tolerance=1e-12, tau_a=0.5, tau_b=2.0).solve(given)
+    for row in range(4):
+        cost = (given.cost if shared else given.cost[row]).numpy()
+        a, b, largest = given.a[row].numpy(), given.b[row].numpy(), cost.max()
+        reference = np.outer(a, b)
+        plan = ot.unbalanced.sinkhorn_unbalanced(
+            a, b, cost, 0.1 * largest, (0.5 * largest, 2 * largest), "sinkhorn", "kl",
+            c=reference, stopThr=1e-13, numItermax=20_000,
+        )  # fmt: skip
+
+        def divergence(p, q):
+            return (p * np.log(p / q) - p + q).sum()
+
+        value = (plan * cost).sum() + 0.1 * largest * divergence(plan, reference)
+        value += 0.5 * largest * divergence(plan.sum(1), a) + 2 * largest * divergence(plan.sum(0), b)
+        np.testing.assert_allclose(found.value[row], value, rtol=1e-8)
+        np.testing.assert_allclose(found.plan()[row], plan, atol=1e-9)
+
+
+def test_an_infinite_tau_is_the_limit_of_large_ones():
+    given = problem()
+    near = Sinkhorn(0.1, tolerance=1e-6, tau_a=50.0, tau_b=50.0).solve(given).value
+    torch.testing.assert_close(near, Sinkhorn(0.1).solve(given).value, rtol=1e-2, atol=0)
 
 
 def test_marginal_error_and_status_tell_the_truth():
@@ -74,9 +107,143 @@ def test_marginal_error_and_status_tell_the_truth():
         Sinkhorn(0.01, 20, tolerance=1e-6).solve(given)
 
 
-def test_bad_epsilon_is_refused():
-    with pytest.raises(InvalidArgumentError, match=r"`epsilon` must be positive, got 0.0"):
-        Sinkhorn(0.0)
+@pytest.mark.parametrize("epsilon", [0.05, 0.001])
+def test_float32_reaches_the_value_of_float64(epsilon):
+    for shared in (True, False):
+        given = problem(shared=shared, n=20, m=10)
+        single = Sinkhorn(epsilon, 100_000).solve(OTProblem(given.cost.float(), given.a.float(), given.b.float()))
+        double = Sinkhorn(epsilon, 100_000, tolerance=1e-9).solve(given)
+        torch.testing.assert_close(single.value.double(), double.value, rtol=1e-6, atol=0)
+        assert single.value.dtype == single.potentials[0].dtype == torch.float32
+        assert (single.marginal_error <= 1e-5).all()
+
+
+def test_bfloat16_inputs_are_solved_in_float32_and_get_their_gradient():
+    given = problem(n=20, m=10)
+    cost, a, b = (tensor.bfloat16().requires_grad_() for tensor in (given.cost, given.a, given.b))
+    value = Sinkhorn(0.05).solve(OTProblem(cost, a, b)).value
+    # Eight bits of mantissa, and costs whose rounding is averaged.
+    torch.testing.assert_close(value.double(), Sinkhorn(0.05).solve(given).value, rtol=1e-2, atol=0)
+    value.sum().backward()
+    assert cost.grad.dtype == a.grad.dtype == b.grad.dtype == torch.bfloat16
+
+
+def test_one_hot_target_is_the_mean_cost_for_any_epsilon():
+    cost, a = torch.rand(6, 4, dtype=torch.float64), histograms(4, 6)
+    for epsilon in (10.0, 0.1, 0.001):
+        value = Sinkhorn(epsilon).solve(OTProblem(cost, a, torch.eye(4, dtype=torch.float64))).value
+        torch.testing.assert_close(value, (a * cost.T).sum(1))
+
+
+def test_scaling_the_cost_scales_value_and_potentials():
+    given = problem()
+    one, many = (Sinkhorn(0.1).solve(OTProblem(k * given.cost, given.a, given.b)) for k in (1.0, 1000.0))
+    torch.testing.assert_close(1000 * one.value, many.value)
+    torch.testing.assert_close(1000 * one.potentials[0], many.potentials[0])
+
+
+def test_one_epsilon_for_each_problem():
+    epsilons = torch.tensor([0.1, 0.02, 0.1, 1.0], dtype=torch.float64)
+    for given in (problem(), problem(shared=False)):
+        together = Sinkhorn(epsilons, tolerance=1e-9).solve(given).value
+        alone = [float(Sinkhorn(float(e), tolerance=1e-9).solve(given).value[row]) for row, e in enumerate(epsilons)]
+        torch.testing.assert_close(together, torch.tensor(alone, dtype=torch.float64), rtol=1e-8, atol=0)
+
+
+def test_warm_start_takes_fewer_steps_to_the_same_value():
+    given = problem(batch=16, n=30, m=20)
+    solver = Sinkhorn(0.02, tolerance=1e-9)
+    cold = solver.solve(given)
+    again = solver.solve(given, warm_start=cold.potentials)
+    assert again.steps.double().mean() < cold.steps.double().mean() / 2
+    torch.testing.assert_close(cold.value, again.value, rtol=1e-9, atol=0)
+
+
+def test_finished_problems_stop_while_others_go_on():
+    given = problem(batch=2, n=20, m=20)
+    b = torch.stack([torch.eye(20, dtype=torch.float64)[0], given.b[1]])
+    steps = Sinkhorn(0.02, tolerance=1e-9).solve(OTProblem(given.cost, given.a, b)).steps
+    assert steps[0] == 5  # the first look
+    assert steps[1] > 10
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5, 50])
+def test_any_interval_between_checks_gives_the_value(every):
+    given = problem()
+    solution = Sinkhorn(0.05, tolerance=1e-9, check_every=every).solve(given)
+    torch.testing.assert_close(solution.value, peer_values(given, 0.05), rtol=1e-8, atol=0)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@over(
+    seed=st.integers(0, 10_000),
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9)),
+    shared=st.booleans(),
+    epsilon=st.sampled_from([1.0, 0.1, 0.02, 0.005]),
+    levels=st.sampled_from([1, 2, 1000]),
+    smallest=st.sampled_from([0.0, 1e-30, 1e-3]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_any_problem_is_solved(seed, shape, shared, epsilon, levels, smallest, dtype):
+    """Over shapes, ties (few levels of cost), zeros and extreme marginals, identical rows."""
+    torch.manual_seed(seed)
+    batch, n, m = shape
+    cost = (torch.rand(*(() if shared else (batch,)), n, m, dtype=dtype) * levels).round() / levels
+    a, b = (torch.rand(batch, size, dtype=dtype) for size in (n, m))
+    a[:, 1::2], b[:, 1::3] = smallest, smallest
+    a[-1] = a[0]
+    a, b = ((mass / mass.sum(1, keepdim=True)).requires_grad_() for mass in (a, b))
+    cost.requires_grad_()
+    solution = Sinkhorn(epsilon, 100_000).solve(OTProblem(cost, a, b))
+    solution.value.sum().backward()
+    assert all(torch.isfinite(tensor.grad).all() for tensor in (cost, a, b))
+    assert (a.grad[a == 0] == 0).all()
+    plan = solution.plan()
+    assert ((plan.sum(2) - a).abs().sum(1) + (plan.sum(1) - b).abs().sum(1) < 2e-5).all()
+    # Between the exact cost and the cost of independent marginals.
+    independent = (a[:, :, None] * b[:, None] * cost).sum((1, 2))
+    assert (solution.value <= independent + 1e-5).all()
+    assert (solution.value >= exact(OTProblem(cost, a, b)) - 1e-5).all()
+
+
+def test_symmetry_and_permutation():
+    given = problem(shared=False)
+    solver = Sinkhorn(0.05, tolerance=1e-10)
+    straight = solver.solve(given)
+    turned = solver.solve(OTProblem(given.cost.transpose(1, 2), given.b, given.a))
+    torch.testing.assert_close(straight.value, turned.value, rtol=1e-9, atol=0)
+    torch.testing.assert_close(straight.potentials[0], turned.potentials[1], rtol=0, atol=1e-8)
+    order, places = torch.randperm(9), torch.randperm(6)
+    moved = solver.solve(OTProblem(given.cost[:, order][:, :, places], given.a[:, order], given.b[:, places]))
+    torch.testing.assert_close(moved.value, straight.value, rtol=1e-9, atol=0)
+    torch.testing.assert_close(moved.plan(), straight.plan()[:, order][:, :, places], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epsilon": 0.0}, r"`epsilon` must be positive, got 0.0"),
+        ({"epsilon": float("nan")}, r"`epsilon` must be positive, got nan"),
+        ({"tolerance": 0.0}, r"`tolerance` must be positive, got 0.0"),
+        ({"tau_a": -1.0}, r"`tau_a` must be positive, got -1.0"),
+        ({"max_steps": 0}, r"`max_steps` must be at least 1, got 0"),
+        ({"max_bytes": 0}, r"`max_bytes` must be at least 1, got 0"),
+        ({"check_every": 0}, r"`check_every` must be at least 1, got 0"),
+    ],
+)
+def test_bad_settings_are_refused(arguments, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        Sinkhorn(**arguments)
+
+
+def test_what_does_not_fit_the_problem_is_refused():
+    given = problem()
+    with pytest.raises(InvalidArgumentError, match=r"`epsilon` must be one number or one per problem \[4\], got shape"):
+        Sinkhorn(torch.tensor([0.1, 0.1])).solve(given)
+    with pytest.raises(InvalidArgumentError, match=r"`warm_start` must have shapes \[4, 9\] and \[4, 6\], got"):
+        Sinkhorn().solve(given, warm_start=(given.b, given.a))
+    with pytest.raises(InvalidArgumentError, match=r"`warm_start` has a NaN or infinite entry"):
+        Sinkhorn().solve(given, warm_start=(given.a * torch.nan, given.b))
 
 
 def test_examples_in_the_documentation():

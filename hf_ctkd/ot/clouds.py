@@ -1,0 +1,222 @@
+"""Entropic transport between two clouds of points, whose cost is computed block by block and never held."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from hf_ctkd.errors import InvalidArgumentError, NotConvergedError
+from hf_ctkd.ot.iteration import extrapolated
+
+
+@dataclass(frozen=True, eq=False)
+class CloudProblem:
+    """Two clouds of points of equal mass each, at squared Euclidean cost.
+
+    Use it for the features of two data sets; where `len(x) * len(y)` numbers fit in memory, an `OTProblem` of their
+    cost is faster and has a gradient.
+
+    Args:
+        x: points of the source, `[n, width]`, finite.
+        y: points of the target, `[m, width]`, finite.
+
+    Raises:
+        InvalidArgumentError: a shape, device, type or value that cannot be used.
+    """
+
+    # Any shape here: `__post_init__` refuses the wrong ones in words.
+    x: Shaped[Tensor, "..."]
+    y: Shaped[Tensor, "..."]
+
+    def __post_init__(self) -> None:
+        for name, points in (("x", self.x), ("y", self.y)):
+            if points.dim() != 2 or not points.is_floating_point() or 0 in points.shape:
+                raise InvalidArgumentError(
+                    f"`{name}` must be floating point [points, width], got {points.dtype} {list(points.shape)}."
+                )
+            if not bool(torch.isfinite(points).all()):
+                raise InvalidArgumentError(f"`{name}` has a NaN or infinite entry. Remove these points.")
+        if self.x.shape[1] != self.y.shape[1] or self.x.device != self.y.device:
+            raise InvalidArgumentError(
+                f"`x` and `y` must have one width and device, got {list(self.x.shape)} on {self.x.device} and "
+                f"{list(self.y.shape)} on {self.y.device}."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class CloudSolution:
+    """The plan between two clouds, held by its potentials; carries no gradient.
+
+    Args:
+        value: `<plan, cost> + epsilon KL(plan | product)`, a scalar.
+        potentials: `(f, g)`, in units of the cost.
+        marginal_error: L1 distance between the plan's marginals and the ones asked for, a scalar.
+        steps: steps taken.
+        epsilon: in units of the cost.
+        blocks: the cost, block by block.
+    """
+
+    value: Float[Tensor, ""]
+    potentials: tuple[Float[Tensor, "n"], Float[Tensor, "m"]]
+    marginal_error: float
+    steps: int
+    epsilon: float
+    blocks: "_Blocks"
+
+    @cached_property
+    def cost(self) -> Float[Tensor, ""]:
+        """`<plan, cost>`, computed on first use."""
+        total = torch.zeros_like(self.value)
+        for rows, cost in self.blocks:
+            total += (self._plan(rows, cost) * cost).sum()
+        return total
+
+    def pooled(self, left: Float[Tensor, "n k"], right: Float[Tensor, "m l"]) -> Float[Tensor, "k l"]:
+        """Sum the plan over groups of points: `left^T plan right`.
+
+        Args:
+            left: membership of the source's points, such as one-hot labels.
+            right: membership of the target's points.
+        """
+        left, right = left.to(self.value), right.to(self.value)
+        total = left.new_zeros(left.shape[1], right.shape[1])
+        for rows, cost in self.blocks:
+            total += left[rows].T @ (self._plan(rows, cost) @ right)
+        return total
+
+    def _plan(self, rows: slice, cost: Tensor) -> Tensor:
+        f, g = self.potentials
+        return torch.exp((f[rows, None] + g - cost) / self.epsilon) / (len(f) * len(g))
+
+
+@dataclass(frozen=True, eq=False)
+class CloudSinkhorn:
+    """Entropic transport between two clouds of points in bounded memory.
+
+    Each step goes over the cost once, block by block: the sources' potential of a block is renewed and at once enters
+    the targets'. Use it for transferability metrics such as OTCE; not for training, it has no gradient.
+
+    Args:
+        epsilon: strength of the entropy relative to the largest cost, positive.
+        max_steps: most steps, at least 1.
+        tolerance: L1 error of the marginals at which it is done, positive.
+        max_bytes: limit on the memory for blocks of the cost.
+
+    Raises:
+        InvalidArgumentError: an argument out of its range.
+
+    Reference:
+        Blocks: after Feydy et al., "Interpolating between optimal transport and MMD using Sinkhorn divergences", 2019.
+
+    Example:
+        >>> import torch
+        >>> from hf_ctkd.ot import CloudProblem, CloudSinkhorn
+        >>> x = torch.tensor([[0.0], [1.0]])
+        >>> solution = CloudSinkhorn(epsilon=0.01).solve(CloudProblem(x, x + 1.0))
+        >>> bool(abs(solution.cost - 1.0) < 1e-4)
+        True
+    """
+
+    epsilon: float = 0.05
+    max_steps: int = 2_000
+    _: KW_ONLY
+    tolerance: float = 1e-4
+    max_bytes: int = 2**26
+
+    def __post_init__(self) -> None:
+        for name, value in (("epsilon", self.epsilon), ("tolerance", self.tolerance)):
+            if not value > 0:
+                raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
+        for name, count in (("max_steps", self.max_steps), ("max_bytes", self.max_bytes)):
+            if count < 1:
+                raise InvalidArgumentError(f"`{name}` must be at least 1, got {count}.")
+
+    @torch.no_grad()
+    def solve(self, problem: CloudProblem) -> CloudSolution:
+        """Solve one problem.
+
+        Args:
+            problem: the two clouds.
+
+        Raises:
+            NotConvergedError: the tolerance was missed after `max_steps`.
+        """
+        blocks = _Blocks.of(problem, self.max_bytes)
+        epsilon = self.epsilon * (blocks.largest() or 1.0)
+        f, g = blocks.x.new_zeros(len(blocks.x)), blocks.y.new_zeros(len(blocks.y))
+        history: list[Tensor] = []
+        error = before = torch.inf
+        answers, fallback = False, None  # whether g is the best answer to f; g before it was extrapolated
+        for step in range(self.max_steps + 1):
+            new_f, new_g = _step(blocks, g, epsilon)
+            if answers:
+                error = float(torch.expm1((f - new_f) / epsilon).abs().mean())
+                if error <= self.tolerance:
+                    return CloudSolution(f.mean() + g.mean(), (f, g), error, step, epsilon, blocks)
+                if fallback is not None and not error <= before:
+                    g, answers, fallback, history = fallback, False, None, []
+                    continue
+                fallback = None
+            f, g, answers = new_f, new_g, True
+            history.append(g / epsilon)
+            if len(history) == _CYCLE:
+                before, fallback, answers = error, g, False
+                g, history = epsilon * _extrapolated(history), []
+        raise NotConvergedError(
+            f"Cloud Sinkhorn stopped after {self.max_steps} steps with marginal error {error:.2g}. "
+            "Increase `max_steps` or `epsilon`."
+        )
+
+
+_CYCLE = 5
+
+
+def _extrapolated(logs: list[Tensor]) -> Tensor:
+    points = [point[None] for point in logs]
+    return extrapolated(points, torch.full_like(points[0], 1 / points[0].shape[1]))[0]
+
+
+def _step(blocks: "_Blocks", g: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Renew `f` from `g`, and `g` from that, in one pass over the cost."""
+    f = torch.empty_like(blocks.x[:, 0])
+    log_sum = torch.full_like(g, -torch.inf)
+    for rows, cost in blocks:
+        exponent = (g - cost).div_(epsilon)
+        log_rows = torch.logsumexp(exponent, 1)
+        # Up to constants this is the log of the plan, of which both potentials are read.
+        log_sum = torch.logaddexp(log_sum, torch.logsumexp(exponent - log_rows[:, None], 0))
+        f[rows] = -epsilon * (log_rows - math.log(len(g)))
+    return f, g - epsilon * (log_sum + math.log(len(g) / len(f)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Blocks:
+    """Squared distances between two clouds, some rows at a time."""
+
+    x: Tensor
+    y: Tensor
+    square: Tensor
+    rows: int
+
+    @classmethod
+    def of(cls, problem: CloudProblem, max_bytes: int) -> "_Blocks":
+        dtype = torch.promote_types(torch.promote_types(problem.x.dtype, problem.y.dtype), torch.float32)
+        x, y = problem.x.detach().to(dtype), problem.y.detach().to(dtype)
+        # Distances are differences of large numbers when both clouds lie far from the origin.
+        centre = y.mean(0)
+        x, y = x - centre, y - centre
+        return cls(x, y, y.square().sum(1), max(1, max_bytes // (4 * len(y) * y.element_size())))
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        for start in range(0, len(self.x), self.rows):
+            rows = slice(start, min(start + self.rows, len(self.x)))
+            points = self.x[rows]
+            cost = torch.addmm(self.square, points, self.y.T, alpha=-2).add_(points.square().sum(1, keepdim=True))
+            yield rows, cost.clamp_(min=0)
+
+    def largest(self) -> float:
+        return max(float(cost.max()) for _, cost in self)

@@ -1,0 +1,67 @@
+import doctest
+import importlib
+
+import pytest
+import torch
+
+from hf_ctkd.errors import InvalidArgumentError, NotConvergedError
+from hf_ctkd.ot import CloudProblem, CloudSinkhorn, OTProblem, Sinkhorn
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 0.01])
+def test_agrees_with_the_dense_solver_block_by_block(epsilon):
+    x, y = torch.randn(60, 5, dtype=torch.float64) + 100, torch.randn(40, 5, dtype=torch.float64) + 100.5
+    cost = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square()
+    dense = Sinkhorn(epsilon, tolerance=1e-10).solve(
+        OTProblem(cost, torch.full((1, 60), 1 / 60).double(), torch.full((1, 40), 1 / 40).double())
+    )
+    # Seven rows a block, so that the last one is not full.
+    found = CloudSinkhorn(epsilon, tolerance=1e-8, max_bytes=7 * 4 * 40 * 8).solve(CloudProblem(x, y))
+    torch.testing.assert_close(found.value, dense.value[0], rtol=1e-7, atol=0)
+    torch.testing.assert_close(found.cost, dense.cost[0], rtol=1e-5, atol=0)
+    left, right = torch.eye(3)[torch.arange(60) % 3], torch.eye(2)[torch.arange(40) % 2]
+    pooled = left.T.double() @ dense.plan()[0] @ right.double()
+    torch.testing.assert_close(found.pooled(left, right), pooled, rtol=0, atol=1e-6)
+    assert found.marginal_error <= 1e-8
+
+
+def test_identical_points_cost_nothing():
+    x = torch.ones(4, 2)
+    assert float(CloudSinkhorn().solve(CloudProblem(x, x)).cost) == 0
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (torch.ones(3), torch.ones(3, 2), r"`x` must be floating point \[points, width\], got torch.float32 \[3\]"),
+        (torch.ones(3, 2), torch.ones(3, 2).long(), r"`y` must be floating point .* got torch.int64 \[3, 2\]"),
+        (torch.ones(3, 2), torch.ones(3, 2) * torch.nan, r"`y` has a NaN or infinite entry"),
+        (torch.ones(3, 2), torch.ones(3, 4), r"`x` and `y` must have one width and device, got \[3, 2\] on cpu"),
+    ],
+)
+def test_bad_clouds_are_refused(x, y, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        CloudProblem(x, y)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epsilon": 0.0}, r"`epsilon` must be positive, got 0.0"),
+        ({"tolerance": -1.0}, r"`tolerance` must be positive, got -1.0"),
+        ({"max_steps": 0}, r"`max_steps` must be at least 1, got 0"),
+        ({"max_bytes": 0}, r"`max_bytes` must be at least 1, got 0"),
+    ],
+)
+def test_bad_settings_are_refused(arguments, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        CloudSinkhorn(**arguments)
+
+
+def test_too_few_steps_are_an_error():
+    with pytest.raises(NotConvergedError, match=r"stopped after 2 steps with marginal error .*Increase `max_steps`"):
+        CloudSinkhorn(0.001, 2).solve(CloudProblem(torch.randn(20, 2), torch.randn(20, 2)))
+
+
+def test_examples_in_the_documentation():
+    assert doctest.testmod(importlib.import_module("hf_ctkd.ot.clouds")).failed == 0
