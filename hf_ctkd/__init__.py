@@ -9,18 +9,66 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _DEFINED_IN = {
+    "BSSLoss": "hf_ctkd.losses",
+    "DistillationConfig": "hf_ctkd.training",
+    "DistillationLoss": "hf_ctkd.losses",
     "DistillationRecord": "hf_ctkd.records",
-    "TeacherCandidate": "hf_ctkd.records",
-    "TeacherRanking": "hf_ctkd.records",
+    "DistillationTrainer": "hf_ctkd.training",
+    "EmpiricalCost": "hf_ctkd.costs",
+    "InvertedProjectionLoss": "hf_ctkd.losses",
+    "KLLoss": "hf_ctkd.losses",
+    "LabelMapLoss": "hf_ctkd.losses",
     "LabelSpace": "hf_ctkd.types",
+    "LoadOptions": "hf_ctkd.teachers",
     "ModelOutputs": "hf_ctkd.types",
     "Needs": "hf_ctkd.types",
+    "OTProblem": "hf_ctkd.ot",
+    "OTSolution": "hf_ctkd.ot",
+    "ProjectionLoss": "hf_ctkd.losses",
+    "PrototypeCost": "hf_ctkd.costs",
+    "Readout": "hf_ctkd.costs",
+    "ReadoutLoss": "hf_ctkd.losses",
+    "RelationshipMatchingLoss": "hf_ctkd.losses",
+    "SemanticCost": "hf_ctkd.costs",
+    "SharedCost": "hf_ctkd.costs",
+    "Sinkhorn": "hf_ctkd.ot",
+    "SpectralLoss": "hf_ctkd.losses",
+    "TeacherCandidate": "hf_ctkd.records",
+    "TeacherRanking": "hf_ctkd.records",
+    "TeacherSelector": "hf_ctkd.selection",
+    "TransferabilityMetric": "hf_ctkd.metrics",
+    "TransportLoss": "hf_ctkd.losses",
+    "WeightedSum": "hf_ctkd.losses",
+    "folder_teachers": "hf_ctkd.hub",
+    "hub_teachers": "hf_ctkd.hub",
+    "publish": "hf_ctkd.publishing",
 }
 
-__all__ = ["__version__", *sorted(_DEFINED_IN)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_DEFINED_IN)]  # noqa: PLE0604 (names, and a test compares them)
 
 if TYPE_CHECKING:
+    from hf_ctkd.costs import EmpiricalCost, PrototypeCost, Readout, SemanticCost, SharedCost
+    from hf_ctkd.hub import folder_teachers, hub_teachers
+    from hf_ctkd.losses import (
+        BSSLoss,
+        DistillationLoss,
+        InvertedProjectionLoss,
+        KLLoss,
+        LabelMapLoss,
+        ProjectionLoss,
+        ReadoutLoss,
+        RelationshipMatchingLoss,
+        SpectralLoss,
+        TransportLoss,
+        WeightedSum,
+    )
+    from hf_ctkd.metrics import TransferabilityMetric
+    from hf_ctkd.ot import OTProblem, OTSolution, Sinkhorn
+    from hf_ctkd.publishing import publish
     from hf_ctkd.records import DistillationRecord, TeacherCandidate, TeacherRanking
+    from hf_ctkd.selection import TeacherSelector
+    from hf_ctkd.teachers import LoadOptions
+    from hf_ctkd.training import DistillationConfig, DistillationTrainer
     from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
 
 

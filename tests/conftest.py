@@ -7,12 +7,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 pytest_plugins = ["hub_server"]  # points every client at a Hub on loopback, before huggingface_hub is imported
 
+import ot  # noqa: E402, F401 (imported under the hook, POT would be compiled again, with warnings)
+
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from jaxtyping import install_import_hook
 
-install_import_hook("hf_ctkd", "beartype.beartype")
+# Not the configuration: the hook takes the default factories of its inherited fields for values.
+CHECKED = ("types", "ot", "costs", "teachers", "metrics", "losses", "selection", "training.trainee", "training.evaluation")
+install_import_hook([f"hf_ctkd.{module}" for module in CHECKED], "beartype.beartype")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

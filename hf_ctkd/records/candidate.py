@@ -1,7 +1,7 @@
 """One teacher that might be used, known from its metadata alone."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 
@@ -43,6 +43,12 @@ class TeacherCandidate:
         """Short name for tables: the repository id, or the folder's own name."""
         name = self.model_id if self.source == "hub" else self.model_id.rstrip("/").rsplit("/", 1)[-1]
         return f"random weights like {name}" if self.random_weights else name
+
+    def without_path(self) -> "TeacherCandidate":
+        """The same for others to read: a folder is known by its name, not by where it lies on this machine."""
+        if self.source == "hub":
+            return self
+        return replace(self, model_id=self.model_id.rstrip("/").rsplit("/", 1)[-1])
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

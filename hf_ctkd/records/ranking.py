@@ -1,7 +1,7 @@
 """The outcome of a selection: every candidate with its scores, its cost, or the reason why it was skipped."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +198,11 @@ class TeacherRanking:
         names = self.score_names
         control = [name for name in names if name in self.controls][:1]
         return [*[name for name in names if name not in self.controls][: 4 - len(control)], *control]
+
+    def without_paths(self) -> "TeacherRanking":
+        """The same for others to read: teachers from folders are known by their names."""
+        named = (replace(teacher, candidate=teacher.candidate.without_path()) for teacher in self.teachers)
+        return replace(self, teachers=tuple(named))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

@@ -1,0 +1,34 @@
+"""One loss and one gradient, however the rows of a step are cut into micro-batches and shared out over processes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from one_step import one_step
+
+
+def same(found: dict, expected: dict) -> None:
+    assert found["logged"] == pytest.approx(expected["logged"], rel=2e-4)
+    assert found["gradient"] == pytest.approx(expected["gradient"], rel=2e-3, abs=2e-5)
+
+
+@pytest.mark.parametrize("accumulation", [2, 4])
+@pytest.mark.parametrize("rows", [16, 13], ids=["full", "ragged"])
+def test_step_does_not_depend_on_how_it_is_cut(tmp_path, image_teacher, rows, accumulation):
+    whole = one_step(tmp_path, image_teacher, accumulation=1, rows=rows)
+    assert whole["logged"]["task_loss"] > 0 and whole["logged"]["readout"] > 0
+    same(one_step(tmp_path, image_teacher, accumulation=accumulation, rows=rows), whole)
+
+
+@pytest.mark.slow
+def test_step_does_not_depend_on_the_number_of_processes(tmp_path, image_teacher):
+    whole = one_step(tmp_path, image_teacher, accumulation=1, rows=16)
+    script = Path(__file__).with_name("one_step.py")
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--rdzv-backend", "c10d"]
+    launch += ["--rdzv-endpoint", "127.0.0.1:0", str(script), str(tmp_path), image_teacher, "16", "1", "2"]
+    done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for cut in json.loads((tmp_path / "steps.json").read_text()).values():
+        same(cut, whole)

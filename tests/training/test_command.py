@@ -1,0 +1,20 @@
+import doctest
+
+import pytest
+
+from hf_ctkd.training import command
+from hf_ctkd.training.command import command_line
+
+
+def test_examples_in_docstrings():
+    assert doctest.testmod(command).failed == 0
+
+
+@pytest.mark.parametrize("words", [["--token", "hf_a"], ["--hub_token=hf_a"], ["--hub-token", "hf_a"]])
+def test_no_token_is_shown(words):
+    shown = command_line(["hf-ctkd", *words, "--student", "x"])
+    assert "hf_a" not in shown and shown.endswith("--student x")
+
+
+def test_words_are_quoted_for_a_shell():
+    assert command_line(["python", "my run.py", '{"a": 1}']) == "python 'my run.py' '{\"a\": 1}'"

@@ -1,0 +1,279 @@
+import datasets
+import pytest
+import tiny
+import torch
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    ResNetModel,
+)
+
+from hf_ctkd.costs import EmpiricalCost
+from hf_ctkd.errors import DatasetError, InvalidArgumentError, TeacherUnavailableError
+from hf_ctkd.losses import InvertedProjectionLoss, ReadoutLoss, TransportLoss
+from hf_ctkd.records import DistillationRecord
+from hf_ctkd.training import DistillationTrainer
+
+
+@pytest.fixture
+def make(config, image_teacher):
+    def trainer(args=None, **changes):
+        settings = {
+            "model": tiny.image_student(),
+            "args": args or config(),
+            "teachers": [image_teacher],
+            "loss": ReadoutLoss(),
+            "train_dataset": tiny.image_rows(),
+            "eval_dataset": tiny.image_rows(12, seed=5),
+            "processing_class": tiny.processor(),
+        }
+        return DistillationTrainer(**{**settings, **changes})
+
+    return trainer
+
+
+LOSSES = {
+    "readout": ReadoutLoss,
+    "transport": TransportLoss,
+    "transport-labels": lambda: TransportLoss(EmpiricalCost()),
+    "inverted": InvertedProjectionLoss,
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_trains_with_every_kind_of_loss_and_logs_each_term(make, name):
+    loss = LOSSES[name]()
+    trainer = make(loss=loss)
+    trainer.train()
+    first = trainer.state.log_history[0]
+    own = set(first) - {"loss", "grad_norm", "learning_rate", "epoch", "step", "task_loss"}
+    assert own, "the loss logs no term of its own"
+    terms = [first[key] for key in own if key in trainer.trainee(**_batch(trainer))]
+    assert first["loss"] == pytest.approx(first["task_loss"] + sum(terms), rel=1e-4)
+
+
+def _batch(trainer):
+    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    return {"student": batch["student"], "labels": batch["labels"], "teachers": trainer.guidance.outputs(batch)}
+
+
+def test_student_learns_and_teacher_does_not_move(make, config):
+    trainer = make(args=config(max_steps=40, logging_steps=10))
+    teacher = trainer.guidance.teachers[0].model
+    before = [parameter.clone() for parameter in teacher.parameters()]
+    trainer.train()
+    assert trainer.evaluate()["eval_accuracy"] > 0.9
+    assert all(torch.equal(old, new) for old, new in zip(before, teacher.parameters(), strict=True))
+    assert not teacher.training
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_evaluation_loss_is_the_task_loss_alone(make):
+    trainer = make(loss=InvertedProjectionLoss())
+    metrics = trainer.evaluate()
+    logits, labels = trainer.predict(tiny.image_rows(12, seed=5))[:2]
+    expected = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(labels))
+    assert metrics["eval_loss"] == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_metrics_carry_their_interval(make):
+    metrics = make().evaluate()
+    assert metrics["eval_accuracy_low"] <= metrics["eval_accuracy"] <= metrics["eval_accuracy_high"]
+
+
+def test_weight_of_the_distillation_scales_its_terms_only(make, config):
+    logged = []
+    for weight in (1.0, 3.0):
+        trainer = make(args=config(max_steps=1, distillation_weight=weight))
+        trainer.train()
+        logged.append(trainer.state.log_history[0])
+    assert logged[1]["readout"] == pytest.approx(3 * logged[0]["readout"], rel=1e-4)
+    assert logged[1]["task_loss"] == pytest.approx(logged[0]["task_loss"], rel=1e-4)
+
+
+def test_unlabelled_rows_are_distilled_and_give_no_task_loss(make):
+    trainer = make(train_dataset=tiny.image_rows(24, unlabelled=12))
+    batch = trainer.data_collator([trainer.train_dataset[row] for row in range(12, 24)])
+    outputs = trainer.trainee(batch["student"], batch["labels"], trainer.guidance.outputs(batch))
+    assert outputs["task_loss"].item() == 0.0
+    outputs["readout"].backward()
+    assert any(parameter.grad is not None for parameter in trainer.student.parameters())
+
+
+def test_kept_outputs_equal_those_of_teachers_that_run_at_every_step(make, config):
+    kept = make(args=config(max_steps=3))
+    running = make(args=config(max_steps=3, cache_teacher_outputs=False))
+    assert kept.guidance.kept and not running.guidance.kept
+    kept.train()
+    running.train()
+    assert [log["loss"] for log in kept.state.log_history if "loss" in log] == pytest.approx(
+        [log["loss"] for log in running.state.log_history if "loss" in log], rel=1e-4
+    )
+
+
+def test_augmentation_is_applied_once_for_student_and_teacher_and_not_in_evaluation(make):
+    seen = []
+
+    def invert(image):
+        seen.append(image)
+        return image.point(lambda value: 255 - value)
+
+    trainer = make(augmentation=invert, loss=InvertedProjectionLoss())
+    assert not trainer.guidance.kept
+    seen.clear()
+    batch = trainer.data_collator([trainer.train_dataset[row] for row in range(4)])
+    assert len(seen) == 4
+    assert len(batch["teachers"]) == 1
+    plain = trainer.guidance.teachers[0].collate([image.point(lambda value: 255 - value) for image in seen])
+    torch.testing.assert_close(batch["teachers"][0]["pixel_values"], plain["pixel_values"])
+    trainer.evaluate()
+    assert len(seen) == 4
+
+
+def test_published_folder_holds_the_student_alone(make, tmp_path):
+    trainer = make(loss=InvertedProjectionLoss())
+    trainer.train()
+    trainer.evaluate()
+    trainer.save_model()
+    folder = tmp_path / "student"
+    assert (
+        not list(folder.glob("*.bin")) and not list(folder.glob("*.pt")) and not list(folder.glob("distillation_loss*"))
+    )
+    again, info = AutoModelForImageClassification.from_pretrained(folder, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    inputs = AutoImageProcessor.from_pretrained(folder)(
+        [image.convert("RGB") for image in tiny.image_rows(3)["image"]], return_tensors="pt"
+    )
+    trainer.student.eval()
+    torch.testing.assert_close(again(**inputs).logits, trainer.student(**inputs).logits)
+    assert again.config.id2label == dict(enumerate(tiny.NAMES))
+    record = DistillationRecord.load(folder / "distillation.json")
+    assert record.results["accuracy"].low is not None
+    assert record.teachers[0].candidate.name == "squares"
+    assert record.student.rows_per_second > 0
+
+
+def test_resuming_goes_on_exactly_where_it_stopped(make, config, tmp_path):
+    whole = make(args=config(max_steps=6, save_strategy="steps", save_steps=3), loss=InvertedProjectionLoss())
+    whole.train()
+    checkpoint = tmp_path / "student" / "checkpoint-3"
+    assert (checkpoint / "distillation_loss.safetensors").exists()
+    again = make(args=config(max_steps=6), model=tiny.image_student(seed=9), loss=InvertedProjectionLoss())
+    again.train(resume_from_checkpoint=str(checkpoint))
+    for (name, expected), found in zip(
+        whole.trainee.state_dict().items(), again.trainee.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(found, expected, msg=name)
+
+
+def test_best_checkpoint_is_restored_with_the_weights_of_the_loss(make, config):
+    trainer = make(
+        args=config(
+            max_steps=4, save_strategy="steps", save_steps=2, eval_strategy="steps", eval_steps=2,
+            load_best_model_at_end=True, metric_for_best_model="accuracy",
+        ),
+        loss=InvertedProjectionLoss(),
+    )  # fmt: skip
+    trainer.train()
+    assert trainer.state.best_model_checkpoint is not None
+
+
+def test_text_student_and_teacher_with_different_tokenizers(config, text_teacher):
+    trainer = DistillationTrainer(
+        tiny.text_model(),
+        config(max_steps=30, learning_rate=5e-3, logging_steps=10),
+        teachers=[text_teacher],
+        loss=TransportLoss(),
+        train_dataset=tiny.text_rows(),
+        eval_dataset=tiny.text_rows(10),
+        processing_class=tiny.tokenizer(),
+    )
+    trainer.train()
+    assert trainer.evaluate()["eval_accuracy"] > 0.9
+    trainer.save_model()
+    AutoModelForSequenceClassification.from_pretrained(trainer.args.output_dir)
+
+
+def test_several_teachers(make, image_teacher, tmp_path):
+    other = tiny.save_image_teacher(tmp_path / "other", seed=8, classes=7, size=8)
+    trainer = make(teachers=[image_teacher, str(other)], loss=TransportLoss())
+    trainer.train()
+    assert len(trainer.record().teachers) == 2
+
+
+def test_without_a_loss_it_is_the_baseline(make):
+    trainer = make(teachers=None, loss=None)
+    trainer.train()
+    first = trainer.state.log_history[0]
+    assert first["loss"] == pytest.approx(first["task_loss"])
+    assert trainer.record().loss.name == "none"
+
+
+def test_model_init_makes_a_fresh_student_and_loss(make, config):
+    trainer = make(model=None, model_init=lambda: tiny.image_student(seed=2), args=config(max_steps=2))
+    trainer.train()
+    assert trainer.state.global_step == 2
+
+
+def test_label_smoothing_applies_to_the_task_loss(make, config):
+    trainer = make(args=config(max_steps=1, label_smoothing_factor=0.5))
+    trainer.train()
+    plain = make(args=config(max_steps=1))
+    plain.train()
+    assert trainer.state.log_history[0]["task_loss"] != pytest.approx(plain.state.log_history[0]["task_loss"])
+
+
+def test_activation_checkpointing_reaches_the_student(make, config):
+    trainer = make(model=tiny.normless_student(), args=config(max_steps=1, activation_checkpointing=True))
+    trainer.train()
+    assert trainer.student.is_activation_checkpointing
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"teachers": None}, InvalidArgumentError, "`teachers` must name at least one"),
+        ({"loss": None}, InvalidArgumentError, "`loss` must say how to learn"),
+        ({"processing_class": None}, InvalidArgumentError, "`processing_class` must be"),
+        ({"model": tiny.image_student(classes=5)}, InvalidArgumentError, "must have 3 classes .* got 5"),
+        (dict.fromkeys(("train_dataset", "eval_dataset", "teachers", "loss")), InvalidArgumentError, "got neither"),
+        ({"teachers": ["no/such-model-at-all"]}, TeacherUnavailableError, "no/such-model-at-all"),
+        ({"processing_class": tiny.tokenizer()}, InvalidArgumentError, "must be an image processor"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_named(make, changes, error, message):
+    with pytest.raises(error, match=message):
+        make(**changes)
+
+
+def test_student_without_a_head_is_refused(make):
+    headless = ResNetModel(tiny.image_student().config)
+    with pytest.raises((InvalidArgumentError, ValueError), match="head"):
+        make(model=headless)
+
+
+def test_class_with_one_row_is_named(make):
+    rows = tiny.image_rows(24).select([0, 1, 2, 3, 4, 6, 7])
+    with pytest.raises(DatasetError, match="'striped' has a single labelled row"):
+        make(train_dataset=rows)
+
+
+def test_student_that_calls_the_classes_otherwise_is_refused(make):
+    student = tiny.image_student()
+    student.config.id2label = {0: "bright", 1: "dark", 2: "striped"}
+    with pytest.raises(InvalidArgumentError, match="calls its classes"):
+        make(model=student)
+
+
+def test_evaluation_rows_with_other_classes_are_refused(make):
+    rows = tiny.image_rows(12).cast_column("label", datasets.ClassLabel(names=["bright", "dark", "striped"]))
+    with pytest.raises(DatasetError, match="`eval_dataset`"):
+        make(eval_dataset=rows)
+
+
+def test_optimizer_without_the_weights_of_the_loss_is_refused(make):
+    student = tiny.image_student()
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+    with pytest.raises(InvalidArgumentError, match="`optimizers` must hold"):
+        make(model=student, optimizers=(optimizer, None), loss=InvertedProjectionLoss())
