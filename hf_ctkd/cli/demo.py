@@ -5,28 +5,18 @@ import re
 import time
 from pathlib import Path
 
-from hf_ctkd.cli.arguments import add_flag, new_parser
+from hf_ctkd.cli.arguments import add_flag
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import write_text
 
 _MARKS = ("<!-- demo:begin -->", "<!-- demo:end -->")
 
 
-def build_parser(prog: str) -> argparse.ArgumentParser:
-    """The flags."""
-    parser = new_parser(prog, "Do the whole job on built-in data: rank teachers, distill, publish to a folder.")
-    parser.usage = f"{prog} [flags]"
-    add_flag(parser, "folder", default="demo", help="where students and cards go (default: demo)")
-    add_flag(
-        parser,
-        "modality",
-        nargs="+",
-        choices=("image", "text"),
-        default=["image", "text"],
-        help="what to run (default: both)",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add_flag(parser, "folder", default="demo", help="where students and cards go")
+    add_flag(parser, "modality", nargs="+", choices=("image", "text"), default=["image", "text"], help="what to run")
     add_flag(parser, "readme", help="also write the closing table into this file, between its demo marks")
-    return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -46,11 +36,6 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"\n{time.perf_counter() - start:.0f} seconds")
     if arguments.readme:
         _into_readme(Path(arguments.readme), "\n\n".join(str(result) for result in results))
-
-
-def what_is_kept(arguments: argparse.Namespace) -> str:
-    """What an interrupted run leaves behind."""
-    return "Teachers trained so far and their outputs are kept. Run it again to go on."
 
 
 def _into_readme(path: Path, table: str) -> None:
