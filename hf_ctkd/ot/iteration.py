@@ -120,23 +120,24 @@ def iterate(
     before = None
     for step in range(1, limits.steps + 1):
         columns = live.kernel.columns(u)
-        history.append(columns.log())
+        history = [*history[1 - _MOST :], columns.log()]
         if live.extrapolates(step, len(history)):
-            before, columns = columns, torch.where(live.trusted, extrapolated(history[-_MOST:], live.b).exp_(), columns)
+            before, columns = columns, torch.where(live.trusted, extrapolated(history, live.b).exp_(), columns)
             history = []
         v = live.scale_columns(columns)
         rows = live.kernel.rows(v)
         if step % limits.every == 0 or step == limits.steps:
             error = live.guarded((u * (rows - old).abs_()).sum(-1), u, v, old, columns)
             better = error <= live.error
-            out.write(live.index, better, old, columns, error, step)
+            out.write(live, better, old, columns, error, step)
+            best = torch.where(better, error, live.error)
             # An unsound problem stops, unless it was the extrapolation that led it astray.
-            going = (error > limits.tolerance) | (error.isnan() & live.trusted[:, 0])
+            going = (best > limits.tolerance) & (live.trusted[:, 0] | ~error.isnan())
             if step == limits.steps or not bool(going.any()):
                 break
             if before is not None:
                 live.restore(rows, before, ~better)
-            live = replace(live, trusted=better[:, None], error=torch.where(better, error, live.error))
+            live = replace(live, trusted=better[:, None], error=best)
             before = None
             if 2 * int(going.sum()) <= len(going):
                 keep = going.nonzero()[:, 0]
@@ -187,8 +188,15 @@ class _Live:
         return cls(kernel, a, b, torch.arange(len(a), device=a.device), trusted, error, limits)
 
     def select(self, keep: Tensor) -> "_Live":
-        tensors = (self.a, self.b, self.index, self.trusted, self.error)
-        return _Live(self.kernel.select(keep), *(tensor[keep] for tensor in tensors), self.limits.select(keep))
+        return _Live(
+            kernel=self.kernel.select(keep),
+            a=self.a[keep],
+            b=self.b[keep],
+            index=self.index[keep],
+            trusted=self.trusted[keep],
+            error=self.error[keep],
+            limits=self.limits.select(keep),
+        )
 
     def extrapolates(self, step: int, points: int) -> bool:
         """Once between two checks, a plain step before the second."""
@@ -238,10 +246,15 @@ class _Output:
         steps = torch.zeros(len(a), dtype=torch.int64, device=a.device)
         return cls(torch.ones_like(a), torch.ones_like(b), error, steps, torch.ones_like(steps, dtype=torch.bool))
 
-    def write(self, index: Tensor, better: Tensor, rows: Tensor, columns: Tensor, error: Tensor, step: int) -> None:
-        self.steps[index], self.sound[index] = step, ~error.isnan()
-        if not bool(better.all()):
-            index, rows, columns, error = index[better], rows[better], columns[better], error[better]
+    def write(self, live: "_Live", better: Tensor, rows: Tensor, columns: Tensor, error: Tensor, step: int) -> None:
+        unfinished = live.error > live.limits.tolerance
+        index = live.index[unfinished]
+        self.steps[index], self.sound[index] = step, ~error.isnan()[unfinished]
+        kept = better & unfinished
+        if bool(kept.all()):
+            index = live.index
+        else:
+            index, rows, columns, error = live.index[kept], rows[kept], columns[kept], error[kept]
         self.rows[index], self.columns[index], self.error[index] = rows, columns, error
 
     def done(self) -> Scaled:

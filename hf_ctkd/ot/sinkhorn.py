@@ -18,7 +18,7 @@ from hf_ctkd.ot.problem import OTProblem
 from hf_ctkd.ot.solution import OTSolution, Status
 from hf_ctkd.ot.stabilised import scale, solve_stabilised
 
-_CACHE_BYTES = 2**22
+_CACHE_BYTES = 2**23
 _COARSEST, _FALL = 0.02, 3.0
 """The epsilon schedule: where it begins, relative to the largest cost, and by how much each level is smaller."""
 _LOOSE, _LOOSE_STEPS = 1e-3, 200
