@@ -2,11 +2,11 @@ import json
 
 import pytest
 import torch
-from contract import LossCase, check_loss
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, KLLoss
 from hf_ctkd.losses.base import as_setting
+from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import ModelOutputs, Needs
 
 

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from contract import LossCase
 
 from hf_ctkd.costs import EmpiricalCost, relatedness
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.label_costs import TeacherLabelCosts, teacher_logits
+from hf_ctkd.testing import LossCase
 
 
 def test_matrices_and_relatedness_of_all_teachers():

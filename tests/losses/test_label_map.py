@@ -2,12 +2,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from contract import LossCase, check_loss
 
 from hf_ctkd.costs import PrototypeCost
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import LabelMapLoss
 from hf_ctkd.ot import OTProblem, Sinkhorn
+from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import ModelOutputs, Needs
 
 

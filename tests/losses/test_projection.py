@@ -3,11 +3,11 @@ import itertools
 
 import pytest
 import torch
-from contract import LossCase, check_loss
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import InvertedProjectionLoss, LossContext, ProjectionLoss, projection
 from hf_ctkd.losses.distances import DISTANCES, LogSum
+from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import Hidden, LabelSpace, ModelOutputs, Needs
 
 SPACE = LabelSpace(("a", "b"))

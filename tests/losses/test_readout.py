@@ -1,11 +1,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from contract import LossCase, check_loss
 
 from hf_ctkd.costs import Readout
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import ReadoutLoss
+from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import ModelOutputs, Needs
 
 

@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from contract import LossCase, check_loss
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import RelationshipMatchingLoss
 from hf_ctkd.losses.relationship import semi_hard_tuples
+from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import ModelOutputs
 
 

@@ -2,10 +2,10 @@ import doctest
 
 import pytest
 import torch
-from contract import LossCase, check_loss
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import BSSLoss, InvertedProjectionLoss, LossContext, ProjectionLoss, SpectralLoss, spectral
+from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import Hidden, LabelSpace, ModelOutputs, Needs
 
 LABELS = torch.zeros(40, dtype=torch.long)

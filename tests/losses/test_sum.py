@@ -3,7 +3,6 @@ import doctest
 
 import pytest
 import torch
-from contract import LossCase, check_loss
 
 import hf_ctkd.losses.sum
 from hf_ctkd.errors import InvalidArgumentError
@@ -17,6 +16,7 @@ from hf_ctkd.losses import (
     TransportLoss,
     WeightedSum,
 )
+from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import Needs
 
 

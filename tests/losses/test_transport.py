@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from contract import check_loss
 
 from hf_ctkd.costs import EmpiricalCost, PrototypeCost, Readout, estimate_prior, transport_rows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import LossContext, ReadoutLoss, TransportLoss
+from hf_ctkd.testing import check_loss
 from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs, Needs
 
 SPACE = LabelSpace(("cat", "dog", "owl", "carp"))
@@ -217,3 +217,27 @@ def test_bad_positive_arguments(name):
 def test_bad_power():
     with pytest.raises(InvalidArgumentError, match="`power` must not be negative, got -1.0"):
         TransportLoss(power=-1.0)
+
+
+def test_students_own_prediction_joins_the_target_only_as_it_agrees():
+    truth = torch.arange(200) % 4
+    known = context(truth, 80, teacher(truth, 2.0))
+    alone, joined = TransportLoss(own=0.0), TransportLoss(own=0.5)
+    for loss in (alone, joined):
+        loss.setup(known)
+
+    def pull(loss, logits):
+        logits = logits.clone().requires_grad_()
+        loss(ModelOutputs(known.student.features, logits), known.teachers, known.labels)["transport"].backward()
+        return float(logits.grad.abs().sum())
+
+    sure = 6.0 * torch.nn.functional.one_hot(truth, 4).float()
+    assert pull(joined, sure) < 0.8 * pull(alone, sure)  # a student that knows better is held back less
+    wrong = 6.0 * torch.nn.functional.one_hot((truth + 1) % 4, 4).float()
+    assert pull(joined, wrong) > 0.9 * pull(alone, wrong)
+
+
+@pytest.mark.parametrize("own", [-0.1, 1.0])
+def test_bad_own_share(own):
+    with pytest.raises(InvalidArgumentError, match=r"`own` must lie in \[0, 1\), got"):
+        TransportLoss(own=own)

@@ -6,6 +6,7 @@ import torch
 
 from hf_ctkd.costs.base import LabelCost
 from hf_ctkd.errors import CTKDError
+from hf_ctkd.testing.promise import expect
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
 
 TARGET = LabelSpace(("tabby cat", "racing car", "oak tree"))
@@ -30,17 +31,26 @@ def check_cost(cost: LabelCost) -> None:
     """In [0, 1], deterministic; follows a permutation of labels; blind to unlabelled rows; least at the right class."""
     outputs, labels = example()
     matrix = cost.matrix(outputs, labels, target=TARGET, teacher=TEACHER)
-    assert cost.name and cost.citation and isinstance(cost.needs, Needs)
-    assert matrix.shape == (len(TEACHER), len(TARGET))
-    assert bool(torch.isfinite(matrix).all()) and float(matrix.min()) >= 0 and float(matrix.max()) <= 1
-    assert torch.equal(matrix, cost.matrix(outputs, labels, target=TARGET, teacher=TEACHER)), "not deterministic"
-    assert matrix.argmin(dim=0).tolist() == list(SHOWN_AS), "a class is not nearest to its own counterpart"
+    expect(
+        cost.name and cost.citation and isinstance(cost.needs, Needs),
+        "`name`, `citation` and `needs` must be set",
+    )
+    expect(matrix.shape == (len(TEACHER), len(TARGET)), "the cost must be [teacher classes, target classes]")
+    expect(
+        bool(torch.isfinite(matrix).all()) and float(matrix.min()) >= 0 and (float(matrix.max()) <= 1),
+        "the cost must be finite and in [0, 1]",
+    )
+    expect(torch.equal(matrix, cost.matrix(outputs, labels, target=TARGET, teacher=TEACHER)), "not deterministic")
+    expect(matrix.argmin(dim=0).tolist() == list(SHOWN_AS), "a class is not nearest to its own counterpart")
 
     _check_permutations(cost, matrix)
     noisy = ModelOutputs(outputs.features.clone(), outputs.logits.clone())
     noisy.features[labels == -100] += 100
     noisy.logits[labels == -100] *= -1
-    assert torch.allclose(cost.matrix(noisy, labels, target=TARGET, teacher=TEACHER), matrix, atol=1e-5)
+    expect(
+        torch.allclose(cost.matrix(noisy, labels, target=TARGET, teacher=TEACHER), matrix, atol=1e-05),
+        "unlabelled rows must change nothing",
+    )
 
     try:
         cost.name = "other"
@@ -52,7 +62,7 @@ def check_cost(cost: LabelCost) -> None:
         try:
             cost.matrix(ModelOutputs(outputs.features), labels, target=TARGET, teacher=TEACHER)
         except CTKDError as error:
-            assert "logits" in str(error)
+            expect("logits" in str(error), "the error for a headless teacher must speak of logits")
         else:
             raise AssertionError("no error for a teacher without logits")
 
@@ -64,13 +74,13 @@ def _check_permutations(cost: LabelCost, matrix: torch.Tensor) -> None:
     renamed = torch.where(labels == -100, labels, new_id[labels.clamp_min(0)])
     target = LabelSpace(tuple(TARGET.names[old] for old in order))
     moved = cost.matrix(outputs, renamed, target=target, teacher=TEACHER)
-    assert torch.allclose(moved, matrix[:, order], atol=1e-5), "does not follow a permutation of target classes"
+    expect(torch.allclose(moved, matrix[:, order], atol=1e-05), "does not follow a permutation of target classes")
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
     again = cost.matrix(outputs.select(shuffled), labels[shuffled], target=TARGET, teacher=TEACHER)
-    assert torch.allclose(again, matrix, atol=1e-5), "depends on the order of rows"
+    expect(torch.allclose(again, matrix, atol=1e-05), "depends on the order of rows")
     if Needs.LOGITS in cost.needs:
         order = torch.tensor([3, 1, 0, 2])
         teacher = LabelSpace(tuple(TEACHER.names[old] for old in order))
         swapped = ModelOutputs(outputs.features, outputs.logits[:, order])
         moved = cost.matrix(swapped, labels, target=TARGET, teacher=teacher)
-        assert torch.allclose(moved, matrix[order], atol=1e-5), "does not follow a permutation of teacher classes"
+        expect(torch.allclose(moved, matrix[order], atol=1e-05), "does not follow a permutation of teacher classes")

@@ -6,6 +6,7 @@ import torch
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.metrics.base import TransferabilityMetric
+from hf_ctkd.testing.promise import expect
 from hf_ctkd.types import ModelOutputs, Needs
 
 
@@ -21,11 +22,14 @@ def example(separation: float, *, rows: int = 120, classes: int = 4, width: int 
 
 def check_metric(metric: TransferabilityMetric) -> None:
     """Finite, deterministic; blind to row order, label names and unlabelled rows; separated classes score higher."""
-    assert metric.name and metric.citation and isinstance(metric.needs, Needs)
+    expect(
+        metric.name and metric.citation and isinstance(metric.needs, Needs),
+        "`name`, `citation` and `needs` must be set",
+    )
     outputs, labels = example(2.0)
     score = metric.score(outputs, labels)
-    assert isinstance(score, float) and math.isfinite(score)
-    assert metric.score(outputs, labels) == score, "not deterministic"
+    expect(isinstance(score, float) and math.isfinite(score), "the score must be a finite float")
+    expect(metric.score(outputs, labels) == score, "not deterministic")
 
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
     _same(metric.score(outputs.select(shuffled), labels[shuffled]), score, "depends on the order of rows")
@@ -34,12 +38,12 @@ def check_metric(metric: TransferabilityMetric) -> None:
     _same(metric.score(outputs.select(labels != -100), labels[labels != -100]), score, "reads unlabelled rows")
 
     ordered = [metric.score(*example(separation)) for separation in (0.0, 1.0, 2.0, 4.0)]
-    assert ordered == sorted(ordered) and ordered[0] < ordered[-1], f"separation does not pay: {ordered}"
+    expect(ordered == sorted(ordered) and ordered[0] < ordered[-1], f"separation does not pay: {ordered}")
     _check_errors(metric, outputs, labels)
 
 
 def _same(value: float, expected: float, complaint: str) -> None:
-    assert math.isclose(value, expected, rel_tol=1e-5, abs_tol=1e-6), f"{complaint}: {value} != {expected}"
+    expect(math.isclose(value, expected, rel_tol=1e-05, abs_tol=1e-06), f"{complaint}: {value} != {expected}")
 
 
 def _check_errors(metric: TransferabilityMetric, outputs: ModelOutputs, labels: torch.Tensor) -> None:
@@ -54,13 +58,13 @@ def _check_errors(metric: TransferabilityMetric, outputs: ModelOutputs, labels: 
     if Needs.LOGITS in metric.needs:
         _raises(InvalidArgumentError, "no logits", lambda: metric.score(headless, labels))
     else:
-        assert math.isfinite(metric.score(headless, labels))
+        expect(math.isfinite(metric.score(headless, labels)), "a headless teacher must get a finite score")
 
 
 def _raises(kind: type[Exception], words: str, call) -> None:
     try:
         call()
     except kind as error:
-        assert words in str(error), f"{words!r} is missing in: {error}"
+        expect(words in str(error), f"{words!r} is missing in: {error}")
     else:
         raise AssertionError(f"no {kind.__name__} about {words!r}")

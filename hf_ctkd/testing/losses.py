@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_ctkd.losses.base import DistillationLoss, LossContext
+from hf_ctkd.testing.promise import expect
 from hf_ctkd.types import UNLABELLED, Hidden, LabelSpace, ModelOutputs, Needs
 
 
@@ -98,25 +99,25 @@ def check_loss(
     _check_state(make, loss, case)
     _check_low_precision(loss, case)
     if Needs.TEACHER not in loss.needs:
-        _expect(bool(loss(case.student, (), case.labels)), "a loss that needs no teacher must work without one")
+        expect(bool(loss(case.student, (), case.labels)), "a loss that needs no teacher must work without one")
 
 
 def _check_description(loss: DistillationLoss, case: LossCase) -> None:
-    _expect(bool(loss.name) and bool(loss.citation), "`name` and `citation` must say something")
-    _expect(isinstance(loss.needs, Needs), "`needs` must be a `Needs`")
+    expect(bool(loss.name) and bool(loss.citation), "`name` and `citation` must say something")
+    expect(isinstance(loss.needs, Needs), "`needs` must be a `Needs`")
     settings = loss.settings()
-    _expect(json.loads(json.dumps(settings, allow_nan=False)) == settings, "`settings()` must be JSON values")
-    _expect(len(loss.weights()) in (0, len(case.teachers)), "`weights()` must hold one number a teacher, or none")
-    _expect(all(type(one) is float for one in loss.weights()), "`weights()` must be floats")
-    _expect(all(type(one) is float for one in loss.diagnostics().values()), "`diagnostics()` must be floats")
+    expect(json.loads(json.dumps(settings, allow_nan=False)) == settings, "`settings()` must be JSON values")
+    expect(len(loss.weights()) in (0, len(case.teachers)), "`weights()` must hold one number a teacher, or none")
+    expect(all(type(one) is float for one in loss.weights()), "`weights()` must be floats")
+    expect(all(type(one) is float for one in loss.diagnostics().values()), "`diagnostics()` must be floats")
 
 
 def _check_terms(loss: DistillationLoss, case: LossCase) -> None:
     terms = case.terms(loss)
-    _expect(bool(terms), "at least one term must come back")
+    expect(bool(terms), "at least one term must come back")
     for name, term in terms.items():
-        _expect(term.shape == () and bool(torch.isfinite(term)), f"term {name} must be one finite number, got {term}")
-        _expect(term.dtype in (torch.float32, torch.float64), f"term {name} must be computed in 32 bits or more")
+        expect(term.shape == () and bool(torch.isfinite(term)), f"term {name} must be one finite number, got {term}")
+        expect(term.dtype in (torch.float32, torch.float64), f"term {name} must be computed in 32 bits or more")
 
 
 def _check_gradients(loss: DistillationLoss, case: LossCase) -> None:
@@ -127,25 +128,25 @@ def _check_gradients(loss: DistillationLoss, case: LossCase) -> None:
     loss.zero_grad()
     sum(tracked.terms(loss).values()).backward()
     found = [tensor.grad for tensor in _tensors(tracked.student) if tensor.grad is not None]
-    _expect(any(bool(one.any()) for one in found), "a gradient must reach the student")
-    _expect(all(bool(torch.isfinite(one).all()) for one in found), "the student's gradient must be finite")
+    expect(any(bool(one.any()) for one in found), "a gradient must reach the student")
+    expect(all(bool(torch.isfinite(one).all()) for one in found), "the student's gradient must be finite")
     for name, parameter in loss.named_parameters():
         gradient = parameter.grad
-        _expect(gradient is not None and bool(gradient.any()), f"a gradient must reach the loss's own `{name}`")
-        _expect(bool(torch.isfinite(gradient).all()), f"the gradient of `{name}` must be finite")
+        expect(gradient is not None and bool(gradient.any()), f"a gradient must reach the loss's own `{name}`")
+        expect(bool(torch.isfinite(gradient).all()), f"the gradient of `{name}` must be finite")
     for teacher, old in zip(tracked.teachers, before, strict=True):
-        _expect(all(tensor.grad is None for tensor in _tensors(teacher)), "no gradient may reach a teacher")
+        expect(all(tensor.grad is None for tensor in _tensors(teacher)), "no gradient may reach a teacher")
         same = all(torch.equal(one, two) for one, two in zip(_tensors(teacher), old, strict=True))
-        _expect(same, "a teacher's outputs may not be changed")
+        expect(same, "a teacher's outputs may not be changed")
 
 
 def _check_labels(loss: DistillationLoss, case: LossCase, reads_labels: bool) -> None:
     found = case.terms(loss)
     for labels in (torch.full_like(case.labels, UNLABELLED), torch.zeros_like(case.labels)):
         terms = replace(case, labels=labels).terms(loss)
-        _expect(terms.keys() == found.keys(), "terms may not come and go with the labels")
-        _expect(all(bool(torch.isfinite(term)) for term in terms.values()), "terms must be finite for any labels")
-        _expect(
+        expect(terms.keys() == found.keys(), "terms may not come and go with the labels")
+        expect(all(bool(torch.isfinite(term)) for term in terms.values()), "terms must be finite for any labels")
+        expect(
             reads_labels or _close(terms, found), "labels changed a term, yet unlabelled rows are to be distilled too"
         )
 
@@ -154,18 +155,18 @@ def _check_padding(loss: DistillationLoss, case: LossCase) -> None:
     if not loss.hidden:
         return
     noisy = replace(case, student=_noise(case.student), teachers=tuple(_noise(teacher) for teacher in case.teachers))
-    _expect(_close(noisy.terms(loss), case.terms(loss)), "what stands at padding changed a term")
+    expect(_close(noisy.terms(loss), case.terms(loss)), "what stands at padding changed a term")
 
 
 def _check_rows(loss: DistillationLoss, case: LossCase, row_mean: bool) -> None:
     rows = torch.arange(len(case.labels))
     found = case.terms(loss)
-    _expect(_close(case.select(rows.flip(0)).terms(loss), found), "the order of the rows changed a term")
+    expect(_close(case.select(rows.flip(0)).terms(loss), found), "the order of the rows changed a term")
     if row_mean:
         doubled = case.select(torch.cat([rows, rows])).terms(loss)
-        _expect(_close(doubled, found), "repeating all rows changed a term: it is no mean over rows")
+        expect(_close(doubled, found), "repeating all rows changed a term: it is no mean over rows")
     one = case.select(rows[:1]).terms(loss)
-    _expect(all(bool(torch.isfinite(term)) for term in one.values()), "terms of a batch of one row must be finite")
+    expect(all(bool(torch.isfinite(term)) for term in one.values()), "terms of a batch of one row must be finite")
 
 
 def _check_state(make: Callable[[], DistillationLoss], loss: DistillationLoss, case: LossCase) -> None:
@@ -178,8 +179,8 @@ def _check_state(make: Callable[[], DistillationLoss], loss: DistillationLoss, c
     fresh.load_state_dict(trained.state_dict())
     for mode in (True, False):
         same = _close(case.terms(fresh.train(mode)), case.terms(trained.train(mode)))
-        _expect(same, "a new loss with the saved state must give the same terms")
-    _expect(fresh.weights() == trained.weights(), "a new loss with the saved state must give the same weights")
+        expect(same, "a new loss with the saved state must give the same terms")
+    expect(fresh.weights() == trained.weights(), "a new loss with the saved state must give the same weights")
 
 
 def _check_low_precision(loss: DistillationLoss, case: LossCase) -> None:
@@ -190,11 +191,11 @@ def _check_low_precision(loss: DistillationLoss, case: LossCase) -> None:
     terms = low.terms(loss)
     sum(terms.values()).backward()
     gradients = [tensor.grad for tensor in _tensors(low.student) if tensor.grad is not None]
-    _expect(all(bool(torch.isfinite(one).all()) for one in gradients), "gradients in bfloat16 must be finite")
+    expect(all(bool(torch.isfinite(one).all()) for one in gradients), "gradients in bfloat16 must be finite")
     # Eight bits of mantissa: a relative error of 1/256 in each input, taken to a fourth power at most.
-    _expect(_close(terms, exact, 0.05), "terms of bfloat16 outputs must agree with those of float32")
+    expect(_close(terms, exact, 0.05), "terms of bfloat16 outputs must agree with those of float32")
     with torch.autocast("cpu", torch.bfloat16):
-        _expect(_close(low.terms(loss), exact, 0.05), "terms under autocast must agree with those of float32")
+        expect(_close(low.terms(loss), exact, 0.05), "terms under autocast must agree with those of float32")
 
 
 def _outputs(
@@ -248,8 +249,3 @@ def _close(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: flo
     return found.keys() == expected.keys() and all(
         torch.allclose(found[name], expected[name], rtol=tolerance, atol=tolerance) for name in found
     )
-
-
-def _expect(condition: bool, promise: str) -> None:
-    if not condition:
-        raise AssertionError(promise)

@@ -1,0 +1,13 @@
+"""Contracts that any loss, metric, cost or solver must keep, third-party ones too; they need no test runner.
+
+Example:
+    >>> from hf_ctkd import ReadoutLoss
+    >>> check_loss(ReadoutLoss)
+"""
+
+from hf_ctkd.testing.costs import check_cost
+from hf_ctkd.testing.losses import LossCase, check_loss
+from hf_ctkd.testing.metrics import check_metric
+from hf_ctkd.testing.solvers import check_solver
+
+__all__ = ["LossCase", "check_cost", "check_loss", "check_metric", "check_solver"]
