@@ -16,7 +16,7 @@ def new_parser(prog: str, description: str) -> argparse.ArgumentParser:
     """A parser that shows defaults, takes no abbreviations, and knows `--config`."""
     parser = argparse.ArgumentParser(
         prog=prog,
-        description=description,
+        description=f"{description[:1].upper()}{description[1:]}.",
         usage=f"{prog} [flags]",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,

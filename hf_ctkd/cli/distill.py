@@ -10,7 +10,6 @@ from transformers import HfArgumentParser, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ctkd.cli.arguments import (
-    add_config_flag,
     add_dataset_flags,
     add_flag,
     add_loading_flags,
@@ -32,18 +31,11 @@ from hf_ctkd.training.command import command_line
 BASELINE_FOLDER = "without_distillation"
 
 
-def build_parser(prog: str) -> argparse.ArgumentParser:
-    """The flags: every field of `DistillationConfig`, then those of this command, which a terminal shows last."""
-    parser = HfArgumentParser(
-        DistillationConfig,
-        prog=prog,
-        usage=f"{prog} [flags]",
-        description="Train a student on its own labels and on what teachers of other tasks say.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags: every field of `DistillationConfig`, then those of this command, which a terminal shows last."""
+    # What `parents=` of argparse does, for a parser that is there already.
+    parser._add_container_actions(HfArgumentParser(DistillationConfig, add_help=False))
     parser.set_defaults(output_dir="student", seed=0)
-    add_config_flag(parser)
     rows = parser.add_argument_group("rows")
     add_dataset_flags(rows, split="to train on; those without a label are distilled on")
     add_flag(rows, "eval_split", help="rows to evaluate on; the test or else the validation rows if not given")
@@ -61,11 +53,17 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         "baseline",
         help="also train the same student on the labels alone, with the same seed and as many steps, and record it",
     )
-    return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, evaluate, save, render the card, print what came out."""
+    try:
+        _distill(arguments)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(_what_is_kept(arguments)) from stop
+
+
+def _distill(arguments: argparse.Namespace) -> None:
     config = _config(arguments)
     check_writable(config.output_dir, "--output_dir")
     resume = _checkpoint(config)
@@ -207,8 +205,7 @@ def _report(folder: Path) -> None:
     print(next_command(["publish", str(folder), f"YOUR_NAME/{folder.absolute().name}"]))
 
 
-def what_is_kept(arguments: argparse.Namespace) -> str:
-    """What an interrupted run leaves behind."""
+def _what_is_kept(arguments: argparse.Namespace) -> str:
     folder = Path(arguments.output_dir)
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     if last is not None:

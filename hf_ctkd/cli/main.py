@@ -8,7 +8,7 @@ from importlib import import_module
 from types import ModuleType
 
 from hf_ctkd import __version__
-from hf_ctkd.cli.arguments import parse
+from hf_ctkd.cli.arguments import new_parser, parse
 from hf_ctkd.errors import CTKDError
 
 COMMANDS = {
@@ -17,7 +17,7 @@ COMMANDS = {
     "publish": "write the student's card and push it to the Hub",
     "demo": "all three on built-in data, without a network",
 }
-"""What each command does. `hf_ctkd.cli.<name>` has `build_parser`, `run` and `what_is_kept`."""
+"""What each command does. `hf_ctkd.cli.<name>` has `add_arguments(parser)` and `run(arguments)`."""
 
 OK, ERROR, INTERRUPTED = 0, 1, 130
 _DISK = {
@@ -45,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         name = _command(words)
         module = import_module(f"hf_ctkd.cli.{name}")
-        arguments = parse(module.build_parser(f"hf-ctkd {name}"), words[1:])
+        parser = new_parser(f"hf-ctkd {name}", COMMANDS[name])
+        module.add_arguments(parser)
+        arguments = parse(parser, words[1:])
     except SystemExit as stop:  # how argparse ends after --help and after wrong usage
         return stop.code if isinstance(stop.code, int) else ERROR
     except KeyboardInterrupt:
@@ -83,8 +85,10 @@ def _run(name: str, module: ModuleType, arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return ERROR
-    except KeyboardInterrupt:
-        print(f"\nhf-ctkd {name}: interrupted. {module.what_is_kept(arguments)}", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        # A command that knows what is kept raises the interruption again with a sentence on it.
+        kept = " ".join(map(str, stop.args)) or "Run the same command again."
+        print(f"\nhf-ctkd {name}: interrupted. {kept}", file=sys.stderr)
         return INTERRUPTED
     return OK
 

@@ -55,23 +55,26 @@ def _settings(text: str | None) -> dict[str, Any]:
 
 
 def _build(kind: type, settings: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 (a loss or a cost)
-    values = {key: _value(value) for key, value in settings.items()}
+    values = {key: _value(value, key) for key, value in settings.items()}
     accepted = inspect.signature(kind)
     try:
         accepted.bind(**values)
         return kind(**values)
     except TypeError as error:
         raise InvalidArgumentError(
-            f"`--loss_settings` does not fit {name}: {error}. It takes {', '.join(accepted.parameters) or 'none'}."
+            f"`--loss_settings` does not fit {name}: {' '.join(str(error).split())[:200]}. "
+            f"It takes {', '.join(accepted.parameters) or 'none'}."
         ) from error
 
 
-def _value(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
+def _value(value: Any, key: str) -> Any:  # noqa: ANN401 (any JSON value)
     if isinstance(value, list):
-        return [_value(item) for item in value]
+        return tuple(_value(item, key) for item in value)
     if isinstance(value, dict) and "name" in value:
+        # There is a cost named "readout" and a loss: the argument's own name tells which is meant.
+        known = {**_costs(), **_losses()} if key.startswith("loss") else {**_losses(), **_costs()}
         settings = {key: item for key, item in value.items() if key != "name"}
-        return _build(_find(value["name"], {**_losses(), **_costs()}, "--loss_settings"), settings, value["name"])
+        return _build(_find(value["name"], known, "--loss_settings"), settings, value["name"])
     return value
 
 

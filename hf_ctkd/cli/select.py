@@ -12,7 +12,6 @@ from hf_ctkd.cli.arguments import (
     add_loading_flags,
     add_switch,
     check_writable,
-    new_parser,
 )
 from hf_ctkd.cli.report import next_command
 from hf_ctkd.errors import InvalidArgumentError
@@ -25,9 +24,8 @@ if TYPE_CHECKING:
     from hf_ctkd.teachers import LoadOptions
 
 
-def build_parser(prog: str) -> argparse.ArgumentParser:
-    """The flags."""
-    parser = new_parser(prog, "Rank teachers by how much they know of your task; nothing is trained but small probes.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
     rows = parser.add_argument_group("rows")
     add_dataset_flags(rows, split="to score on; only labelled ones are")
     add_flag(rows, "input_column", help="column of images or texts; found by its type if not given")
@@ -42,7 +40,6 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     add_flag(scores, "seed", type=int, default=0, help="of the draw of rows and of the random control")
     add_flag(scores, "cache_dir", help="where outputs and scores are kept; $HF_CTKD_CACHE or ~/.cache/hf_ctkd")
     add_flag(parser, "output", default="ranking.json", help="file to write")
-    return parser
 
 
 def _add_candidate_flags(flags: argparse._ArgumentGroup) -> None:
@@ -61,6 +58,16 @@ def _add_candidate_flags(flags: argparse._ArgumentGroup) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Rank, write the ranking, print it."""
+    try:
+        _rank(arguments)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(
+            f"Scores and outputs of finished teachers are kept in {arguments.cache_dir or default_cache()}; "
+            "run the same command again to go on from there."
+        ) from stop
+
+
+def _rank(arguments: argparse.Namespace) -> None:
     candidates = _candidates(arguments)
     output = Path(arguments.output)
     check_writable(output.parent, "--output")
@@ -151,11 +158,3 @@ def _report(ranking: TeacherRanking, output: Path, arguments: argparse.Namespace
     words += ["--encode_labels"] if arguments.encode_labels else []
     print(f"\nWritten to {output}.")
     print(next_command([*words, "--ranking", str(output), "--student", "ORG/MODEL"]))
-
-
-def what_is_kept(arguments: argparse.Namespace) -> str:
-    """What an interrupted run leaves behind."""
-    return (
-        f"Scores and outputs of finished teachers are kept in {arguments.cache_dir or default_cache()}; "
-        "run the same command again to go on from there."
-    )

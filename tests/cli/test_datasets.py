@@ -1,0 +1,123 @@
+import doctest
+
+import pytest
+from datasets import DatasetDict, Image
+
+from hf_ctkd.cli import datasets as module
+from hf_ctkd.cli.datasets import Rows, encode_labels
+from hf_ctkd.errors import DatasetError, InvalidArgumentError
+
+
+def test_examples_in_docstrings():
+    assert doctest.testmod(module).failed == 0
+
+
+def test_built_in_rows_know_their_split_and_name():
+    rows = Rows("demo:digits", labels=30, seed=1).load("test")
+    assert (str(rows.split), rows.info.dataset_name, len(rows)) == ("test", "demo:digits", 347)
+
+
+def test_built_in_rows_follow_labels_and_seed():
+    rows = [Rows("demo:digits", labels=labels, seed=seed).load("train") for labels, seed in ((30, 0), (30, 1), (40, 0))]
+    assert [sum(label >= 0 for label in one["label"]) for one in rows] == [30, 30, 40]
+    assert rows[0]["image"][0].tobytes() != rows[1]["image"][0].tobytes()
+
+
+def test_a_folder_of_parquet(shelf):
+    source = Rows(str(shelf / "squares"))
+    assert set(source.split_names) == {"train", "test"}
+    assert source.evaluation_split("train") == "test"
+    rows = source.load("train[:5]")
+    assert len(rows) == 5
+    assert rows.features["label"].names == ["dark", "bright", "striped"]
+    assert rows.info.dataset_name == str(shelf / "squares")
+
+
+def test_a_folder_of_pictures(tmp_path, image_rows):
+    for row in image_rows(6):
+        place = tmp_path / "pictures" / "train" / f"class{row['label']}"
+        place.mkdir(parents=True, exist_ok=True)
+        row["image"].save(place / f"{len(list(place.iterdir()))}.png")
+    rows = Rows(str(tmp_path / "pictures")).load("train")
+    assert isinstance(rows.features["image"], Image)
+    assert rows.features["label"].names == ["class0", "class1", "class2"]
+
+
+def test_a_file(tmp_path, text_rows):
+    text_rows().to_csv(tmp_path / "rows.csv")
+    source = Rows(str(tmp_path / "rows.csv"))
+    assert source.split_names == ("train",)
+    assert source.evaluation_split("train") is None
+    assert len(source.load("train")) == 16
+
+
+def test_what_save_to_disk_wrote(tmp_path, text_rows):
+    DatasetDict({"train": text_rows(), "validation": text_rows()}).save_to_disk(tmp_path / "both")
+    text_rows().save_to_disk(tmp_path / "one")
+    assert Rows(str(tmp_path / "both")).evaluation_split("train") == "validation"
+    assert len(Rows(str(tmp_path / "both")).load("validation")) == 16
+    assert Rows(str(tmp_path / "one")).split_names == ("train",)
+    with pytest.raises(DatasetError, match="`--split` 'test' is not in .*; it has train, validation."):
+        Rows(str(tmp_path / "both")).load("test")
+
+
+def test_the_split_evaluated_on_is_not_the_one_trained_on(shelf):
+    assert Rows(str(shelf / "squares")).evaluation_split("test[:5]") is None
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere", "rows.csv"])
+def test_what_is_no_file_is_not_looked_for_on_the_hub(hub, name):
+    with pytest.raises(DatasetError, match="does not exist. Check the spelling."):
+        Rows(name).load("train")
+    assert not hub.seen("datasets")
+
+
+def test_a_data_set_that_the_hub_does_not_have(hub):
+    with pytest.raises(DatasetError, match="`--dataset` 'me/nothing' cannot be loaded: .*Check `--dataset`"):
+        Rows("me/nothing").load("train")
+
+
+def test_an_unknown_split_names_those_there_are(shelf):
+    with pytest.raises(
+        DatasetError, match=r"Unknown split .*should be one of|Unknown split \"dev\"\. Should be one of"
+    ):
+        Rows(str(shelf / "squares")).load("dev")
+
+
+def test_broken_empty_and_strange_files(tmp_path):
+    (tmp_path / "broken.parquet").write_text("garbage")
+    (tmp_path / "notes.txt").write_text("garbage")
+    (tmp_path / "empty").mkdir()
+    for name in ("broken.parquet", "empty"):
+        with pytest.raises(DatasetError, match="cannot be loaded"):
+            Rows(str(tmp_path / name)).load("train")
+    with pytest.raises(DatasetError, match="must end in one of .parquet"):
+        Rows(str(tmp_path / "notes.txt")).load("train")
+
+
+def test_an_unknown_built_in_task():
+    with pytest.raises(InvalidArgumentError, match="'nothing' is no built-in task"):
+        Rows("demo:nothing").load("train")
+
+
+def test_names_become_class_ids_alike_in_all_splits(text_rows):
+    train, test = encode_labels(text_rows(names=True), None, text_rows(names=True).select([1, 3]))
+    assert train.features["label"].names == ["cat", "dog"]
+    assert train["label"][:4] == [0, 1, 0, 1]
+    assert test["label"][:] == [1, 1]
+
+
+def test_a_missing_name_means_no_label(text_rows):
+    rows = text_rows(names=True)
+    rows = rows.remove_columns("label").add_column("label", [None, "", *rows["label"][2:]])
+    assert encode_labels(rows, "label")[0]["label"][:3] == [-1, -1, 0]
+
+
+def test_names_that_cannot_be_encoded(text_rows):
+    with pytest.raises(DatasetError, match="`--encode_labels` needs strings in column 'label', got ClassLabel"):
+        encode_labels(text_rows(), None)
+    with pytest.raises(DatasetError, match="column 'kind', got None"):
+        encode_labels(text_rows(names=True), "kind")
+    other = text_rows(names=True).select([0]).remove_columns("label").add_column("label", ["bird"])
+    with pytest.raises(DatasetError, match="Class 'bird' stands in evaluation rows but in no training row"):
+        encode_labels(text_rows(names=True), None, other)

@@ -1,0 +1,174 @@
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
+
+from hf_ctkd.cli.main import main
+from hf_ctkd.records import DistillationRecord, TeacherRanking
+from hf_ctkd.training import DistillationTrainer
+
+
+def test_a_student_from_a_ranking_with_its_baseline(select, distill, tmp_path):
+    assert select()[0] == 0
+    best = TeacherRanking.load("ranking.json").top(1)[0]
+    code, out, err = distill("--ranking", "ranking.json", "--baseline", "--output_dir", "out", teachers=False)
+    assert code == 0, err
+    assert {path.name for path in Path("out").iterdir()} >= {"README.md", "ranking.json", "model.safetensors"}
+    record = DistillationRecord.load("out/distillation.json")
+    assert [teacher.candidate.revision for teacher in record.teachers] == [best.revision]
+    assert (record.task.train_rows, record.task.eval_rows, record.task.eval_split) == (24, 12, "test")
+    assert set(record.results) == set(record.baseline) == {"accuracy", "macro_f1"}
+    assert record.loss.name == "transport"
+    assert record.command.startswith("hf-ctkd distill --dataset ") and "--ranking ranking.json" in record.command
+    assert AutoModelForImageClassification.from_pretrained("out").config.id2label[2] == "striped"
+    assert "without distillation" in out and "gain" in out
+    assert "Card: out/README.md" in out
+    assert "Next:  hf-ctkd publish out YOUR_NAME/out" in out
+
+
+def test_a_text_student_and_no_evaluation(distill, shelf, tmp_path, text_rows):
+    text_rows(names=True).to_csv("rows.csv")
+    code, out, err = distill("--encode_labels", dataset="rows.csv", student=shelf / "bert", teachers=shelf / "bert")
+    assert code == 0, err
+    assert AutoModelForSequenceClassification.from_pretrained("student").config.id2label == {0: "cat", 1: "dog"}
+    assert "There was nothing to evaluate on; name rows with `--eval_split`." in out
+
+
+def test_another_loss_of_the_two_best(select, distill, shelf):
+    assert select()[0] == 0
+    words = ["--ranking", "ranking.json", "--top", 2, "--loss", "readout", "--loss_settings", '{"temperature": 2.0}']
+    assert distill(*words, teachers=False)[0] == 0
+    record = DistillationRecord.load("student/distillation.json")
+    assert len(record.teachers) == 2
+    assert (record.loss.name, record.loss.settings["temperature"]) == ("readout", 2.0)
+
+
+def test_every_field_of_the_configuration_is_a_flag(distill, tmp_path):
+    Path("flags.yaml").write_text(
+        "output_dir: elsewhere\nlearning_rate: 2e-3\nlr_scheduler_type: cosine\nmetrics: [accuracy]\nlogging_steps: 1\n"
+        "dataset_name: squares\nseed: 5\n"
+    )
+    code, out, err = distill("--config", "flags.yaml", "--seed", 6)
+    assert code == 0, err
+    record = DistillationRecord.load("elsewhere/distillation.json")
+    assert (record.training["learning_rate"], record.training["seed"]) == (2e-3, 6)
+    assert record.training["lr_scheduler_type"] == "cosine"
+    assert set(record.results) == {"accuracy"}
+    assert record.task.dataset == "squares"
+    assert "--learning_rate=2e-3" in record.command and "flags.yaml" not in record.command
+    assert "'transport'" in out  # the loss's own term is logged
+
+
+def test_a_token_never_gets_into_the_record(distill):
+    assert distill("--hub_token", "hf_secret", "--eval_split", "test[:6]")[0] == 0
+    text = Path("student/distillation.json").read_text() + Path("student/README.md").read_text()
+    assert "hf_secret" not in text and "--hub_token" in text
+
+
+def test_a_run_goes_on_from_its_checkpoint(distill, monkeypatch):
+    save = ["--save_strategy", "steps", "--save_steps", 1, "--max_steps", 3]
+    once = distill(*save, "--output_dir", "once")
+    assert once[0] == 0
+    step = DistillationTrainer.training_step
+
+    def interrupted(self, *arguments, **named):
+        if self.state.global_step == 2:
+            raise KeyboardInterrupt
+        return step(self, *arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DistillationTrainer, "training_step", interrupted)
+        code, _, err = distill(*save, "--output_dir", "twice")
+    assert code == 130
+    assert "twice/checkpoint-2 is kept; run the same command with `--resume_from_checkpoint true`" in err
+    code, _, err = distill(*save, "--output_dir", "twice", "--resume_from_checkpoint", "true")
+    assert code == 0, err
+    models = [AutoModelForImageClassification.from_pretrained(name) for name in ("once", "twice")]
+    pairs = zip(*(model.state_dict().values() for model in models), strict=True)
+    assert all(bool((one == other).all()) for one, other in pairs)
+
+
+def test_interruption_before_the_first_checkpoint(distill, monkeypatch, tmp_path):
+    def interrupted(self, *arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DistillationTrainer, "training_step", interrupted)
+    code, _, err = distill()
+    assert code == 130
+    assert f"Outputs of teachers are kept in {tmp_path / 'cache'}, but there is no checkpoint yet" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--loss", "transprot"], "`--loss` 'transprot' is unknown: choose one of"),
+        (["--loss_settings", "{"], "`--loss_settings` is not valid JSON"),
+        (["--ranking", "none.json"], "Cannot read none.json"),
+        (["--student", "./nowhere"], "`--student` './nowhere' must be an image model"),
+        (["--teachers", "./nowhere"], "nowhere"),
+        (["--output_dir", "/proc/nothing"], "`--output_dir`: /proc/nothing cannot be written"),
+        (["--resume_from_checkpoint", "true"], "finds no checkpoint in student. Leave it out"),
+        (["--resume_from_checkpoint", "nowhere"], "`--resume_from_checkpoint` nowhere is no folder"),
+        (["--load_best_model_at_end", "--eval_strategy", "steps"], "load_best_model_at_end requires"),
+        (["--distillation_weight", "-1"], "`distillation_weight` must be 0 or more, got -1.0"),
+        (["--eval_split", "dev"], 'Unknown split "dev"'),
+        (["--label_column", "kind"], "`label_column` 'kind' is not a column"),
+        (["--metrics", "no_such_metric"], "`metrics` names 'no_such_metric'"),
+    ],
+)
+def test_bad_input_is_one_line(distill, hub, words, said):
+    code, _, err = distill(*words)
+    assert code == 1
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("hf-ctkd distill: error: ") and said in last
+    assert "Traceback" not in err
+
+
+def test_a_loss_needs_a_teacher(distill):
+    code, _, err = distill(teachers=False)
+    assert code == 1
+    assert "`teachers` must name at least one for the loss TransportLoss, got none." in err
+
+
+def test_a_baseline_needs_rows_to_compare_on(distill, tmp_path, image_rows, write_splits):
+    folder = write_splits(tmp_path / "rows", train=image_rows(6))
+    code, _, err = distill("--baseline", dataset=folder)
+    assert code == 1
+    assert "`--baseline` needs rows to compare on" in err
+
+
+def test_a_teacher_of_a_ranking_that_is_gone(select, distill, tmp_path, save_resnet):
+    save_resnet(tmp_path / "zoo" / "mine", 4)
+    assert select(zoo=tmp_path / "zoo")[0] == 0
+    (tmp_path / "zoo").rename(tmp_path / "moved")
+    code, _, err = distill("--ranking", "ranking.json", teachers=False)
+    assert code == 1
+    assert "Teacher 'mine'" in err.strip().splitlines()[-1]
+
+
+def test_a_ranking_without_a_teacher_says_why(distill, select, tmp_path):
+    assert select()[0] == 0
+    values = json.loads(Path("ranking.json").read_text())
+    for teacher in values["teachers"]:
+        teacher["skipped"] = "its weights are not finite"
+    Path("ranking.json").write_text(json.dumps(values))
+    code, _, err = distill("--ranking", "ranking.json", teachers=False)
+    assert code == 1
+    assert "No teacher could be used out of 2." in err and "four: its weights are not finite" in err
+
+
+def test_a_student_is_not_lost_where_a_card_is_of_somebody_else(distill):
+    card = Path("student/README.md")
+    card.parent.mkdir()
+    card.write_text("mine")
+    code, out, err = distill()
+    assert code == 1
+    assert card.read_text() == "mine"
+    assert "README.md was not written by hf_ctkd" in err
+    assert "saved in student" in out and Path("student/model.safetensors").is_file()
+
+
+def test_flags_that_are_needed(capsys):
+    assert main(["distill", "--dataset", "x"]) == 2
+    assert "required: --student" in capsys.readouterr().err

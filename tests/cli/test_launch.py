@@ -1,0 +1,32 @@
+"""Commands under `accelerate launch`, as users type it."""
+
+import sys
+
+import pytest
+
+from hf_ctkd.records import DistillationRecord, TeacherRanking
+
+LAUNCH = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "hf_ctkd.cli.main"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_select_and_distill(run_against_hub, shelf, tmp_path):
+    settings = {"OMP_NUM_THREADS": "1", "HF_CTKD_CACHE": str(tmp_path / "cache"), "GLOO_SOCKET_IFNAME": "lo"}
+    rows = ["--dataset", str(shelf / "squares")]
+    ranking, student = tmp_path / "ranking.json", tmp_path / "student"
+    select = ["select", *rows, "--zoo", str(shelf / "zoo"), "--output", str(ranking)]
+    found = run_against_hub([*LAUNCH, *select], timeout=280, **settings)
+    assert found.returncode == 0, found.stderr[-3000:]
+    assert found.stdout.count("Written to") == 1
+    assert len(TeacherRanking.load(ranking).scored) == 2
+    words = ["--student", str(shelf / "student"), "--ranking", str(ranking), "--output_dir", str(student)]
+    small = ["--max_steps", "2", "--bootstrap_resamples", "10", "--use_cpu", "--baseline"]
+    found = run_against_hub([*LAUNCH, "distill", *rows, *words, *small], timeout=280, **settings)
+    assert found.returncode == 0, found.stderr[-3000:]
+    assert found.stdout.count("Card: ") == 1
+    record = DistillationRecord.load(student / "distillation.json")
+    assert record.training["processes"] == 2
+    assert record.task.eval_rows == 12 and record.baseline.keys() == record.results.keys()
+    assert sys.executable not in record.command

@@ -1,0 +1,91 @@
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hf_ctkd import __version__
+from hf_ctkd.cli import publish
+from hf_ctkd.cli.main import COMMANDS, main
+from hf_ctkd.errors import PublishingError
+
+ROOT = Path(__file__).parents[2]
+WORDS = ["publish", "student", "me/student"]
+
+
+def raising(monkeypatch, error):
+    def run(arguments):
+        raise error
+
+    monkeypatch.setattr(publish, "run", run)
+
+
+def test_help_loads_neither_torch_nor_transformers():
+    script = (
+        "import sys\n"
+        "from hf_ctkd.cli.main import main\n"
+        "codes = main(['--help']), main(['publish', '--help'])\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'accelerate', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy or codes != (0, 0) else 0)"
+    )
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert all(name in found.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_lists_its_flags(run, name):
+    code, out, _ = run(name, "--help")
+    assert code == 0
+    assert f"usage: hf-ctkd {name} " in out and "--config FILE.yaml" in out
+
+
+def test_version(run):
+    assert run("--version")[:2] == (0, f"hf_ctkd {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "required: COMMAND"),
+        (["rank"], "invalid choice: 'rank'"),
+        (["publish"], "required: FOLDER, REPO_ID"),
+        (["publish", "a", "b/c", "--private"], "unrecognized arguments: --private"),
+    ],
+)
+def test_wrong_usage_ends_with_two(run, words, said):
+    code, _, err = run(*words)
+    assert code == 2
+    assert said in err
+
+
+def test_an_error_of_ours_is_one_line(monkeypatch, run):
+    raising(monkeypatch, PublishingError("nothing there. Look elsewhere."))
+    assert run(*WORDS) == (1, "", "hf-ctkd publish: error: nothing there. Look elsewhere.\n")
+
+
+def test_a_disk_that_refuses_is_one_line(monkeypatch, run):
+    raising(monkeypatch, OSError(errno.ENOSPC, "No space left on device", "out/model.safetensors"))
+    code, _, err = run(*WORDS)
+    assert code == 1
+    assert err.startswith("hf-ctkd publish: error: out/model.safetensors: No space left on device. Choose")
+
+
+@pytest.mark.parametrize("bug", [RuntimeError("a bug"), OSError(errno.ECONNRESET, "a bug")])
+def test_a_bug_keeps_its_traceback(monkeypatch, bug):
+    raising(monkeypatch, bug)
+    with pytest.raises(type(bug), match="a bug"):
+        main(WORDS)
+
+
+@pytest.mark.parametrize(
+    ("stop", "said"),
+    [
+        (KeyboardInterrupt(), "\nhf-ctkd publish: interrupted. Run the same command again.\n"),
+        (KeyboardInterrupt("Half of it is kept."), "\nhf-ctkd publish: interrupted. Half of it is kept.\n"),
+    ],
+)
+def test_interruption_says_what_is_kept(monkeypatch, run, stop, said):
+    raising(monkeypatch, stop)
+    assert run(*WORDS) == (130, "", said)

@@ -1,0 +1,122 @@
+import pytest
+
+from hf_ctkd.records import TeacherRanking
+from hf_ctkd.selection import TeacherSelector
+
+
+def test_a_ranking_is_printed_and_written(select, shelf, tmp_path):
+    code, out, _ = select("--output", "new/ranking.json", "--max_rows", 12)
+    assert code == 0
+    ranking = TeacherRanking.load(tmp_path / "new" / "ranking.json")
+    assert {teacher.candidate.name for teacher in ranking.scored} == {"four", "encoder"}
+    assert ranking.dataset["name"] == f"{shelf / 'squares'} (train)"
+    assert ranking.dataset["scored_rows"] == 12
+    assert str(ranking) in out
+    assert "Written to new/ranking.json." in out
+    assert f"Next:  hf-ctkd distill --dataset {shelf / 'squares'} --ranking new/ranking.json --student" in out
+
+
+def test_flags_of_a_file_reach_the_next_command(select, shelf, tmp_path):
+    (tmp_path / "flags.yaml").write_text("metric: leep\nmetrics: [nearest_neighbour]\nsplit: test\nseed: 3\n")
+    code, out, _ = select("--config", "flags.yaml", "--seed", 4)
+    assert code == 0
+    ranking = TeacherRanking.load("ranking.json")
+    assert (ranking.metric, ranking.settings["seed"]) == ("leep", 4)
+    assert set(ranking.settings["metrics"]) == {"leep", "nearest_neighbour"}
+    assert "--split test" in out
+
+
+def test_text_rows_with_names_for_labels(select, shelf, tmp_path, text_rows):
+    text_rows(names=True).to_csv("rows.csv")
+    code, out, err = select("--encode_labels", "--teachers", shelf / "bert", dataset="rows.csv", zoo=False)
+    assert code == 0, err
+    assert "hf-ctkd distill --dataset rows.csv --encode_labels --ranking" in out
+
+
+def test_candidates_of_the_hub(select, hub, shelf):
+    files = {path.name: path.read_bytes() for path in (shelf / "zoo" / "four").iterdir()}
+    sha = hub.add("org/four", files)
+    code, _, err = select("--teachers", "org/four", "org/gone", "./nowhere", zoo=False)
+    assert code == 0, err
+    ranking = TeacherRanking.load("ranking.json")
+    assert ranking.top(1)[0].revision == sha
+    skipped = {teacher.candidate.model_id: teacher.skipped for teacher in ranking.teachers if teacher.skipped}
+    assert set(skipped) == {"org/gone", "./nowhere"}
+    assert "no such folder" in skipped["./nowhere"]
+
+
+def test_no_candidate_left_says_why_each_fell_and_keeps_the_old_file(select, shelf, tmp_path):
+    (tmp_path / "ranking.json").write_text("old")
+    code, out, err = select("--teachers", "./nowhere", shelf / "bert", zoo=False)
+    assert code == 1
+    assert "No teacher could be used out of 2." in err
+    assert "nowhere: there is no such folder" in err and "bert: takes input_ids, not image rows" in err
+    assert (tmp_path / "ranking.json").read_text() == "old"
+    assert "skipped  bert" in out
+
+
+def test_candidates_must_be_named(select):
+    code, _, err = select(zoo=False)
+    assert code == 1
+    assert "No candidates were named. Give `--teachers`" in err
+
+
+@pytest.mark.parametrize(
+    ("labels", "words", "said"),
+    [
+        (lambda row: -1, [], "must have labelled rows, but every label is missing"),
+        (lambda row: 0, [], "must hold at least two classes with labelled rows, got 1"),
+        (lambda row: min(row, 1), [], "has a single labelled row"),
+        (lambda row: row % 3, ["--label_column", "kind"], "`label_column` 'kind' is not a column; the data set has"),
+        (lambda row: row % 3, ["--label_column", "image"], "`label_column` 'image' must hold integer class ids"),
+        (lambda row: row % 3, ["--input_column", "label"], "`input_column` 'label' must hold images or texts"),
+        (lambda row: row % 3, ["--metric", "leap"], "`metric` 'leap' is no metric: choose one of"),
+        (lambda row: row % 3, ["--max_rows", 0], "`max_rows` must be at least 1, got 0"),
+        (lambda row: row % 3, ["--split", "dev"], 'Unknown split "dev"'),
+        (lambda row: row % 3, ["--encode_labels"], "`--encode_labels` needs strings"),
+        (lambda row: row % 3, ["--zoo", "nowhere"], "nowhere is none"),
+    ],
+)
+def test_bad_input_is_one_line(select, tmp_path, image_rows, write_splits, labels, words, said):
+    folder = write_splits(tmp_path / "rows", train=image_rows(6, labels=labels))
+    code, _, err = select(*words, dataset=folder)
+    assert code == 1
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("hf-ctkd select: error: ") and said in last
+    assert "Traceback" not in err
+    assert not (tmp_path / "ranking.json").exists()
+
+
+def test_bad_rows_can_be_left_out(select, tmp_path, text_rows, write_splits, shelf):
+    rows = text_rows()
+    rows = rows.add_column("body", ["", *rows["text"][1:]]).remove_columns("text")
+    folder = write_splits(tmp_path / "rows", train=rows)
+    words = ["--teachers", shelf / "bert", "--input_column", "body"]
+    code, _, err = select(*words, dataset=folder, zoo=False)
+    assert code == 1 and "Row 0 of `body` is empty" in err
+    assert select(*words, "--skip_bad_rows", dataset=folder, zoo=False)[0] == 0
+
+
+def test_an_output_that_cannot_be_written_is_found_out_first(select, monkeypatch):
+    monkeypatch.setattr(TeacherSelector, "rank", None)
+    code, _, err = select("--output", "/proc/nothing/ranking.json")
+    assert code == 1
+    assert "`--output`: /proc/nothing cannot be written" in err
+
+
+def test_interruption_says_where_scores_are(select, monkeypatch, tmp_path):
+    def interrupted(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TeacherSelector, "rank", interrupted)
+    code, _, err = select()
+    assert code == 130
+    assert f"are kept in {tmp_path / 'cache'}; run the same command again" in err
+
+
+def test_a_second_run_takes_scores_from_the_cache(select, read_json):
+    assert select()[0] == 0
+    first = read_json("ranking.json")
+    assert select()[0] == 0
+    second = read_json("ranking.json")
+    assert [teacher["scores"] for teacher in first["teachers"]] == [teacher["scores"] for teacher in second["teachers"]]
