@@ -144,9 +144,9 @@ _IMAGE_DEMO = (
     _image("handwriting-5-to-9", "handwriting", "high half", "vit", 32),
     _image("handwriting-0-to-4", "handwriting", "low half", "convnextv2", 20),
     _image("handwriting-parity", "handwriting", "parity", "resnet-wide", 12),
-    _image("font-digits", "digits", "each", "vit-wide", 18),
+    _image("font-digits", "digits", "each", "vit-wide", 26),
     _image("font-letters", "latin-lowercase", "each", "resnet-wide", 8),
-    _image("cyrillic", "cyrillic", "each", "convnext-wide", 8),
+    _image("cyrillic", "cyrillic", "each", "convnext-wide", 12),
     _image("arrows", "arrows", "each", "convnext", 16),
     _image("random-weights", "latin-lowercase", "each", "resnet", 0),
 )
@@ -155,11 +155,11 @@ _IMAGE_MORE = (
     _image("capital-letters", "latin-capitals", "each", "convnextv2", 12),
     _image("greek", "greek", "each", "resnet", 12),
     _image("armenian", "armenian", "each", "resnet-wide", 6),
-    _image("georgian", "georgian", "each", "convnextv2", 10),
+    _image("georgian", "georgian", "each", "resnet", 8),
     _image("mathematics", "mathematics", "each", "vit-wide", 20),
     _image("shapes", "shapes", "each", "convnext", 16),
     _image("photographs", "photos", "each", "convnextv2", 6),
-    _image("letters-encoder", "latin-lowercase", "each", "convnext-wide", 8, head=False),
+    _image("letters-encoder", "latin-lowercase", "each", "resnet-wide", 7, head=False),
     _image("random-transformer", "digits", "each", "vit", 0),
 )
 
