@@ -25,6 +25,13 @@ class DistillationConfig(TrainingArguments):
             "with an augmentation or a loss that reads hidden layers: teachers then run at every step."
         },
     )
+    cache_student_inputs: bool = field(
+        default=False,
+        metadata={
+            "help": "Preprocess the training rows once and keep them in memory, instead of in every epoch: for data "
+            "sets that fit. Without effect with an augmentation."
+        },
+    )
     cache_dir: str | None = field(
         default=None,
         metadata={"help": "Folder for cached teacher outputs; $HF_CTKD_CACHE or ~/.cache/hf_ctkd if not given."},

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from PIL import Image as PILImage
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from hf_ctkd.teachers import Preprocessor, TargetRows
@@ -20,15 +22,17 @@ class Row:
 
     Args:
         number: its place in the data set, by which cached outputs are found.
-        content: image or text.
+        content: image or text; None where nobody is going to preprocess it.
         label: class id, -100 without one.
         train: whether it is trained on, so that it is augmented and shown to teachers.
+        view: the student's preprocessed inputs where they are kept, texts with padding behind or before them.
     """
 
     number: int
-    content: PILImage.Image | str
+    content: PILImage.Image | str | None
     label: int
     train: bool
+    view: dict[str, Tensor] | None = None
 
 
 class RowDataset(Dataset):
@@ -37,11 +41,22 @@ class RowDataset(Dataset):
     Args:
         rows: checked raw rows.
         train: whether they are trained on.
+        keep: the student's preprocessing, to be applied once to all rows and kept in memory; None to leave it to the
+            collator.
+        contents: whether raw contents are needed beside what is kept.
     """
 
-    def __init__(self, rows: TargetRows, *, train: bool) -> None:
+    def __init__(
+        self, rows: TargetRows, *, train: bool, keep: Preprocessor | None = None, contents: bool = True
+    ) -> None:
         self.rows = rows
         self.train = train
+        self.keep = keep
+        self.contents = contents or keep is None
+
+    @cached_property
+    def _views(self) -> dict[str, Tensor] | None:
+        return None if self.keep is None else self.keep(self.rows.inputs(range(len(self.rows))))
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -49,7 +64,9 @@ class RowDataset(Dataset):
 
     def __getitem__(self, number: int) -> Row:
         """One raw row; raises DatasetError naming it if it cannot be decoded."""
-        return Row(number, self.rows.inputs([number])[0], int(self.rows.labels[number]), self.train)
+        content = self.rows.inputs([number])[0] if self.contents else None
+        view = None if self._views is None else {name: values[number] for name, values in self._views.items()}
+        return Row(number, content, int(self.rows.labels[number]), self.train, view)
 
 
 @dataclass(frozen=True)
@@ -68,14 +85,25 @@ class DistillationCollator:
 
     def __call__(self, rows: list[Row]) -> dict[str, Any]:
         """The batch: `labels` and `numbers` `[batch]`, `student` inputs, and a list of `teachers` inputs."""
-        contents = [
+        contents: list[Any] = [
             self.augmentation(row.content) if self.augmentation is not None and row.train else row.content
             for row in rows
         ]
+        views = [row.view for row in rows if row.view is not None]
         train = all(row.train for row in rows)
         return {
             "labels": torch.tensor([row.label for row in rows]),
             "numbers": torch.tensor([row.number for row in rows]),
-            "student": self.student(contents),
+            "student": _joined(views) if views else self.student(contents),
             "teachers": [teacher(contents) for teacher in self.teachers] if train else [],
         }
+
+
+def _joined(views: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Kept rows as a batch; texts lose the padding that none of them needs."""
+    batch = {name: torch.stack([view[name] for view in views]) for name in views[0]}
+    mask = batch.get("attention_mask")
+    if mask is None:
+        return batch
+    used = mask.any(dim=0)
+    return {name: values[:, used] if values.shape == mask.shape else values for name, values in batch.items()}

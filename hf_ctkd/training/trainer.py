@@ -171,6 +171,8 @@ class DistillationTrainer(StudentTrainer):
             _check_optimizer(self.optimizer, trainee.loss)
         views = () if guidance.kept else tuple(teacher.preprocessor for teacher in loaded)
         self.data_collator = DistillationCollator(view, views, augmentation)
+        if self._rows is not None and self.args.cache_student_inputs and augmentation is None:
+            self.train_dataset = RowDataset(self._rows, train=True, keep=view, contents=bool(views))
         return guidance
 
     # ---- data -------------------------------------------------------------------------------------------------------
