@@ -6,14 +6,20 @@ import pytest
 
 from hf_ctkd.records import DistillationRecord, TeacherRanking
 
-LAUNCH = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+# `--cpu` would mean a single process, so that two on the CPU take this and ACCELERATE_USE_CPU.
+LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
 LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "hf_ctkd.cli.main"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_processes_select_and_distill(run_against_hub, shelf, tmp_path):
-    settings = {"OMP_NUM_THREADS": "1", "HF_CTKD_CACHE": str(tmp_path / "cache"), "GLOO_SOCKET_IFNAME": "lo"}
+    settings = {
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+        "HF_CTKD_CACHE": str(tmp_path / "cache"),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
     rows = ["--dataset", str(shelf / "squares")]
     ranking, student = tmp_path / "ranking.json", tmp_path / "student"
     select = ["select", *rows, "--zoo", str(shelf / "zoo"), "--output", str(ranking)]

@@ -31,7 +31,7 @@ def test_a_card_of_somebody_else_stays_unless_told_otherwise(run, hub, logged_in
 @pytest.mark.parametrize(
     ("folder", "repo_id", "said"),
     [
-        ("student", "student", "`repo_id` must be 'owner/name', got 'student'"),
+        ("student", "a/b/c", "`repo_id` must be"),
         ("nowhere", "me/student", "nowhere is no folder"),
         (".", "me/student", "has no distillation.json"),
     ],

@@ -39,7 +39,7 @@ def test_its_readme_names_flags_that_there_are(name):
     script = (EXAMPLES / name / "run.py").read_text()
     own = {"--dataset", "--student", "--search_limit", "--max_parameters", "--publish_as"}
     training = {"--output_dir", "--max_steps", "--learning_rate", "--per_device_train_batch_size", "--num_train_epochs"}
-    launch = {"--cpu", "--num_processes", "--help"}
+    launch = {"--cpu", "--multi_gpu", "--num_processes", "--help"}
     words = (EXAMPLES / name / "README.md").read_text().replace("`", " ").split()
     assert {word for word in words if word.startswith("--")} <= own | training | launch
     assert all(f"    {flag[2:]}: " in script for flag in own)
