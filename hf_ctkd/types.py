@@ -25,6 +25,8 @@ class Needs(enum.Flag):
     """What the teacher's head reads, `[rows, width]`."""
     HIDDEN = enum.auto()
     """Chosen intermediate layers, `[rows, positions, width]`."""
+    LAYERS = enum.auto()
+    """Layers of all depths of the teacher, each pooled to one vector a row."""
     LABEL_NAMES = enum.auto()
     """Names of the teacher's and the target's classes that say something."""
     FIT = enum.auto()
@@ -56,11 +58,13 @@ class ModelOutputs:
         features: `[batch, width]`, what the head reads, or the pooled output of a model without a head.
         logits: `[batch, classes]`, or None for a model without a head.
         hidden: chosen intermediate layers, in the order in which they were asked for.
+        layers: layers of all depths, first to last, each pooled to `[batch, width of its own]`; empty unless asked for.
     """
 
     features: Float[Tensor, "batch width"]
     logits: Float[Tensor, "batch classes"] | None = None
     hidden: tuple[Hidden, ...] = ()
+    layers: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -75,6 +79,7 @@ class ModelOutputs:
                 Hidden(layer.values[rows], layer.grid, None if layer.mask is None else layer.mask[rows])
                 for layer in self.hidden
             ),
+            layers=tuple(layer[rows] for layer in self.layers),
         )
 
     def to(self, device: torch.device | str) -> "ModelOutputs":
@@ -86,6 +91,7 @@ class ModelOutputs:
                 Hidden(layer.values.to(device), layer.grid, None if layer.mask is None else layer.mask.to(device))
                 for layer in self.hidden
             ),
+            layers=tuple(layer.to(device) for layer in self.layers),
         )
 
 

@@ -35,7 +35,7 @@ class ReadoutLoss(DistillationLoss):
 
     name: ClassVar[str] = "readout"
     citation: ClassVar[str] = "Ours (hf_ctkd): a cross-fitted probe of the teacher's features as a soft target"
-    needs = Needs.TEACHER | Needs.FEATURES | Needs.FIT
+    needs = Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT
 
     def __init__(self, readout: Readout = Readout(), *, temperature: float = 1.0) -> None:  # noqa: B008 (frozen)
         super().__init__()

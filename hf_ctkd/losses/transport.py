@@ -20,9 +20,10 @@ class TransportLoss(DistillationLoss):
     """Optimal transport between what teachers and student say, weighted so that a poor teacher does no harm.
 
     With the default cost, `Readout()`, all training rows are transported at once onto the target classes: the cost is
-    minus the log posterior that a cross-fitted probe reads from the teachers' features, every class receives its share
-    of the rows (estimated from the labels, with shrinkage, and held only as firmly as their number allows), and each
-    row of the plan is that row's soft target. Use it by default.
+    minus the log posterior that cross-fitted probes read from the teachers' layers of all depths, every class receives
+    its share of the rows (estimated from the labels, with shrinkage, and held only as firmly as their number allows),
+    and each row of the plan is that row's soft target. The student's own prediction joins the target as far as the two
+    agree and the teacher is related, so that a student which comes to know better is not held back. Use it by default.
 
     With a label cost, such as `EmpiricalCost()`, every row's teacher prediction is transported onto the student's
     prediction between the two label spaces, as the paper has it: the loss is the Sinkhorn value. Use it where teacher
@@ -36,6 +37,8 @@ class TransportLoss(DistillationLoss):
         temperature: of the teachers' and the student's predictions under a label cost, positive.
         power: of the relatedness in the weight; 0 gives the literal loss, which can cost many points.
         relax: how firmly class shares are held, per labelled row; infinity takes the estimated shares for true.
+        own: largest share of the student's own prediction in its target, in [0, 1); 0 distils the plan alone. With a
+            `Readout` only.
 
     Raises:
         InvalidArgumentError: an argument out of its range.
@@ -58,6 +61,7 @@ class TransportLoss(DistillationLoss):
         temperature: float = 1.0,
         power: float | None = None,
         relax: float = 1.0,
+        own: float = 0.5,
     ) -> None:
         super().__init__()
         rows = isinstance(cost, Readout)
@@ -66,15 +70,18 @@ class TransportLoss(DistillationLoss):
         self.temperature = temperature
         self.power = (1.0 if rows else 2.0) if power is None else power
         self.relax = relax
+        self.own = own
         for name, value in (("epsilon", self.epsilon), ("temperature", temperature), ("relax", relax)):
             if not value > 0:
                 raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
         if self.power < 0:
             raise InvalidArgumentError(f"`power` must not be negative, got {power}.")
+        if not 0 <= own < 1:
+            raise InvalidArgumentError(f"`own` must lie in [0, 1), got {own}.")
         self.term: _RowsOntoClasses | _LabelsOntoLabels
         if isinstance(cost, Readout):
-            self.needs = Needs.TEACHER | Needs.FIT | Needs.FEATURES
-            self.term = _RowsOntoClasses(cost, self.epsilon, self.power, relax)
+            self.needs = Needs.TEACHER | Needs.FIT | Needs.FEATURES | Needs.LAYERS
+            self.term = _RowsOntoClasses(cost, self.epsilon, self.power, relax, own)
         else:
             self.needs = Needs.TEACHER | Needs.FIT | Needs.LOGITS | cost.needs
             self.term = _LabelsOntoLabels(cost, self.epsilon, self.power, temperature)
@@ -100,9 +107,9 @@ class _RowsOntoClasses(nn.Module):
 
     potential: Tensor
 
-    def __init__(self, readout: Readout, epsilon: float, power: float, relax: float) -> None:
+    def __init__(self, readout: Readout, epsilon: float, power: float, relax: float, own: float) -> None:
         super().__init__()
-        self.epsilon, self.power, self.relax = epsilon, power, relax
+        self.epsilon, self.power, self.relax, self.own = epsilon, power, relax, own
         self.readouts = TeacherReadouts(readout)
         self.register_buffer("potential", torch.zeros(0))
 
@@ -120,9 +127,22 @@ class _RowsOntoClasses(nn.Module):
         self.potential = transport_rows(posterior, prior, epsilon=self.epsilon, relax=firmness).potential
 
     def forward(self, logits: Float[Tensor, "batch classes"], teachers: tuple[ModelOutputs, ...]) -> Tensor:
-        target = ((self.readouts.log_posterior(teachers) + self.potential) / self.epsilon).softmax(dim=1)
-        divergence = F.kl_div(logits.float().log_softmax(dim=1), target, reduction="batchmean")
-        return self.readouts.weight**self.power * divergence
+        said = self.readouts.log_posterior(teachers)
+        predicted = logits.float().log_softmax(dim=1)
+        weight = self.readouts.weight
+        target = self._target(said)
+        if self.own > 0:
+            # Agreement takes the place of a schedule: next to nothing while the student is untrained.
+            agreement = (target * predicted.detach().exp()).sum(dim=1).mean()
+            own = self.own * weight * agreement
+            target = self._target((1 - own) * said + own * predicted.detach())
+            weight = (1 - own) * weight**self.power + own
+        else:
+            weight = weight**self.power
+        return weight * F.kl_div(predicted, target, reduction="batchmean")
+
+    def _target(self, log_posterior: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
+        return ((log_posterior + self.potential) / self.epsilon).softmax(dim=1)
 
 
 class _LabelsOntoLabels(nn.Module):

@@ -84,9 +84,7 @@ class OutputCache:
             InvalidArgumentError: if it cannot be written (the disk is full); earlier shards are intact.
         """
         raw = np.frombuffer(bytes.fromhex("".join(digests)), dtype=np.uint8).reshape(len(digests), -1)
-        tensors = {"digests": torch.from_numpy(raw.copy()), "features": outputs.features.contiguous()}
-        if outputs.logits is not None:
-            tensors["logits"] = outputs.logits.contiguous()
+        tensors = {"digests": torch.from_numpy(raw.copy()), **named_tensors(outputs)}
         name = uuid.uuid4().hex
         temporary = self.folder / f"{name}.partial"
         try:
@@ -99,6 +97,20 @@ class OutputCache:
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def named_tensors(outputs: ModelOutputs) -> dict[str, Tensor]:
+    """What is kept of a batch, by name; hidden layers, which are as large as a training step, are not."""
+    logits = {} if outputs.logits is None else {"logits": outputs.logits.contiguous()}
+    layers = {f"layer {place}": layer.contiguous() for place, layer in enumerate(outputs.layers)}
+    return {"features": outputs.features.contiguous(), **logits, **layers}
+
+
+def from_named(tensors: Mapping[str, Tensor]) -> ModelOutputs:
+    """The outputs that `named_tensors` took apart."""
+    places = range(sum(name.startswith("layer ") for name in tensors))
+    layers = tuple(tensors[f"layer {place}"] for place in places)
+    return ModelOutputs(tensors["features"], tensors.get("logits"), layers=layers)
 
 
 def _shape(shard: Mapping[str, Tensor]) -> dict[str, torch.Size]:

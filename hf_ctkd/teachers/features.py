@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import ModelOutput
 
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.teachers.layers import depths, pool_layers
 from hf_ctkd.types import Hidden, ModelOutputs
 
 _MOST_EXTRA_TOKENS = 8
@@ -62,18 +63,19 @@ class FeatureReader:
         """The layer whose input is read; None before the first batch, or when the pooled output is read."""
         return self._head
 
-    def read(self, batch: Mapping[str, Tensor], hidden: Sequence[int] = ()) -> ModelOutputs:
+    def read(self, batch: Mapping[str, Tensor], hidden: Sequence[int] = (), *, layers: bool = False) -> ModelOutputs:
         """Run the model on a preprocessed batch.
 
         Args:
             batch: the model's own inputs, without labels.
             hidden: indices into the model's `hidden_states` (negative ones count from the end).
+            layers: also pool layers of all depths; see `pool_layers`.
 
         Raises:
             InvalidArgumentError: if the model returns neither logits nor hidden states, or has no such layer.
         """
         inputs = {name: value for name, value in batch.items() if self._accepted is None or name in self._accepted}
-        states = {"output_hidden_states": True} if hidden or self._needs_states or not self._searched else {}
+        states = {"output_hidden_states": True} if hidden or layers or self._needs_states or not self._searched else {}
         calls: dict[nn.Module, _Call] = {}
         handles = [
             module.register_forward_hook(lambda module, entered, left: calls.update({module: _Call(entered[0], left)}))
@@ -86,8 +88,9 @@ class FeatureReader:
                 handle.remove()
         logits = _logits(output)
         features = self._features(output, logits, calls, batch.get("attention_mask"))
-        layers = _layers(output, hidden, batch)
-        return ModelOutputs(features=features, logits=logits, hidden=layers)
+        wanted = _layers(output, hidden, batch)
+        places = depths(len(output.get("hidden_states") or ())) if layers else ()
+        return ModelOutputs(features, logits, wanted, pool_layers(_layers(output, places, batch)))
 
     def _watched(self) -> list[nn.Module]:
         if self._searched:

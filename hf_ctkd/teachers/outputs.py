@@ -14,7 +14,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
-from hf_ctkd.teachers.cache import OutputCache
+from hf_ctkd.teachers.cache import OutputCache, from_named, named_tensors
+from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.teachers.processes import on_all, on_main
 from hf_ctkd.teachers.rows import TargetRows
 from hf_ctkd.teachers.teacher import Teacher
@@ -33,6 +34,7 @@ def compute_outputs(
     batch_size: int = 64,
     cache_dir: Path | str | None = None,
     progress: bool = True,
+    layers: bool = False,
 ) -> ModelOutputs:
     """Logits and features of every row, in row order, on the CPU and in float32, the same on every process.
 
@@ -47,6 +49,7 @@ def compute_outputs(
         batch_size: rows a forward pass on each process, to begin with; at least 1.
         cache_dir: folder of caches, one sub-folder a teacher; None to keep nothing.
         progress: show a bar on the main process.
+        layers: also pool layers of all depths; they are cached apart, being wide.
 
     Raises:
         InvalidArgumentError: `batch_size` is below one, or the cache cannot be written.
@@ -63,14 +66,14 @@ def compute_outputs(
 
     def open_and_find_missing() -> list[int]:
         nonlocal cache, index, stored
-        cache = None if cache_dir is None else open_cache(cache_dir, teacher)
+        cache = None if cache_dir is None else open_cache(cache_dir, teacher, layers=layers)
         index, stored = ({}, {}) if cache is None else cache.load()
         return _missing_rows(rows, index)
 
     missing = on_main(accelerator, open_and_find_missing)
     parts = {name: [tensor] for name, tensor in stored.items()}
     count = len(stored["features"]) if stored else 0
-    shares = _Shares(teacher, rows, accelerator, batch_size)
+    shares = _Shares(teacher, rows, accelerator, batch_size, layers)
     show = progress and accelerator.is_main_process and bool(missing)
     with tqdm(total=len(missing), desc=teacher.candidate.name, unit="row", leave=False, disable=not show) as bar:
         for start in range(0, len(missing), _ROWS_A_SHARD):
@@ -79,13 +82,12 @@ def compute_outputs(
             on_main(accelerator, lambda d=digests, o=outputs: None if cache is None else cache.add(d, o))  # type: ignore[misc]
             index.update({digest: count + number for number, digest in enumerate(digests)})
             count += len(digests)
-            parts.setdefault("features", []).append(outputs.features)
-            if outputs.logits is not None:
-                parts.setdefault("logits", []).append(outputs.logits)
+            for name, tensor in named_tensors(outputs).items():
+                parts.setdefault(name, []).append(tensor)
     return on_main(accelerator, lambda: _in_order(rows, index, parts))
 
 
-def open_cache(cache_dir: Path | str, teacher: Teacher) -> OutputCache:
+def open_cache(cache_dir: Path | str, teacher: Teacher, *, layers: bool = False) -> OutputCache:
     """The cache of one teacher: its folder is named by all that shapes its outputs.
 
     Raises:
@@ -104,6 +106,8 @@ def open_cache(cache_dir: Path | str, teacher: Teacher) -> OutputCache:
         "dtype": str(teacher.model.dtype),
         "transformers": transformers.__version__,
     }
+    if layers:
+        key["layers"] = str(MOST_LAYERS)
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     return OutputCache(Path(cache_dir) / f"{candidate.name.replace('/', '--').replace(' ', '-')}-{digest}", key)
 
@@ -123,18 +127,20 @@ def _missing_rows(rows: TargetRows, index: Mapping[str, int]) -> list[int]:
 
 def _in_order(rows: TargetRows, index: Mapping[str, int], parts: Mapping[str, list[Tensor]]) -> ModelOutputs:
     order = torch.tensor([index[digest] for digest in rows.digests])
-    logits = torch.cat(parts["logits"])[order] if "logits" in parts else None
-    return ModelOutputs(features=torch.cat(parts["features"])[order], logits=logits)
+    return from_named({name: torch.cat(tensors)[order] for name, tensors in parts.items()})
 
 
 class _Shares:
     """Runs rows on all processes, each taking its share, with a batch size that shrinks to what the memory holds."""
 
-    def __init__(self, teacher: Teacher, rows: TargetRows, accelerator: Accelerator, batch_size: int) -> None:
+    def __init__(
+        self, teacher: Teacher, rows: TargetRows, accelerator: Accelerator, batch_size: int, layers: bool
+    ) -> None:
         self.teacher = teacher
         self.rows = rows
         self.accelerator = accelerator
         self.batch_size = batch_size
+        self.layers = layers
 
     def run(self, wanted: list[int], bar: tqdm) -> tuple[list[int], ModelOutputs]:
         """The outputs of the wanted rows, and these rows in the order of the outputs."""
@@ -143,9 +149,10 @@ class _Shares:
         shares = on_all(self.accelerator, lambda: self._run(wanted[rank::processes], bar))
         bar.update(len(wanted) - len(wanted[rank::processes]))
         parts = [part for share in shares for part in share]
-        logits = None if parts[0].logits is None else torch.cat([p.logits for p in parts if p.logits is not None])
+        named = [named_tensors(part) for part in parts]
+        joined = {name: torch.cat([part[name] for part in named]) for name in named[0]}
         order = [row for process in range(processes) for row in wanted[process::processes]]
-        return order, ModelOutputs(torch.cat([part.features for part in parts]), logits)
+        return order, from_named(joined)
 
     def _run(self, mine: list[int], bar: tqdm) -> list[ModelOutputs]:
         parts = []
@@ -165,13 +172,12 @@ class _Shares:
     def _try(self, inputs: Sequence[PILImage.Image] | Sequence[str]) -> ModelOutputs | None:
         """The outputs of one batch, None where it does not fit the memory."""
         try:
-            outputs = self.teacher.outputs(self.teacher.collate(inputs)).to("cpu")
+            outputs = self.teacher.outputs(self.teacher.collate(inputs), layers=self.layers).to("cpu")
         except _FAILED as error:
             if isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error):
                 return None
             raise TeacherUnavailableError(f"cannot be run: {' '.join(str(error).split())[:300]}") from error
-        logits = None if outputs.logits is None else outputs.logits.float()
-        return ModelOutputs(outputs.features.float(), logits)
+        return from_named({name: tensor.float() for name, tensor in named_tensors(outputs).items()})
 
     def _halve(self, rows: int) -> None:
         if rows == 1:
@@ -180,7 +186,7 @@ class _Shares:
         clear_device_cache(garbage_collection=True)
 
     def _require_finite(self, outputs: ModelOutputs, numbers: list[int]) -> None:
-        for name, tensor in (("features", outputs.features), ("logits", outputs.logits)):
-            if tensor is not None and not torch.isfinite(tensor).all():
+        for name, tensor in named_tensors(outputs).items():
+            if not torch.isfinite(tensor).all():
                 row = numbers[int((~torch.isfinite(tensor)).any(1).nonzero()[0])]
                 raise TeacherUnavailableError(f"its {name} are not finite, first for row {int(self.rows.origin[row])}")

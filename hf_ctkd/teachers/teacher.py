@@ -163,21 +163,22 @@ class Teacher:
         return batch
 
     @torch.no_grad()
-    def outputs(self, batch: Mapping[str, Tensor], hidden: Sequence[int] = ()) -> ModelOutputs:
+    def outputs(self, batch: Mapping[str, Tensor], hidden: Sequence[int] = (), *, layers: bool = False) -> ModelOutputs:
         """Logits and features of a preprocessed batch, without gradient.
 
         Args:
             batch: from `collate`, on any device.
             hidden: indices of layers wanted besides.
+            layers: also pool layers of all depths.
         """
         dtype = self.model.dtype
         on_device = {
             name: tensor.to(self.device, dtype if tensor.is_floating_point() else None)
             for name, tensor in batch.items()
         }
-        outputs = self.reader.read(on_device, hidden)
+        outputs = self.reader.read(on_device, hidden, layers=layers)
         # A head whose labels are unknown to the loader (a headless encoder's stray output) is no classifier.
-        return outputs if self.label_space is not None else ModelOutputs(outputs.features, None, outputs.hidden)
+        return outputs if self.label_space is not None else replace(outputs, logits=None)
 
 
 def _config(folder: Path, modality: Modality, options: LoadOptions) -> tuple[PreTrainedConfig, bool]:

@@ -53,11 +53,13 @@ class Guidance:
         teachers: loaded, on their device.
         kept: outputs of each over all training rows, in row order, on the CPU; empty when they run at every step.
         hidden: layers of each teacher that the loss reads.
+        layers: whether the loss reads pooled layers of all depths.
     """
 
     teachers: tuple[Teacher, ...]
     kept: tuple[ModelOutputs, ...] = ()
     hidden: tuple[int, ...] = ()
+    layers: bool = False
 
     @classmethod
     def computed_once(
@@ -69,15 +71,22 @@ class Guidance:
         batch_size: int,
         cache_dir: Path | str,
         progress: bool = True,
+        layers: bool = False,
     ) -> "Guidance":
         """Run every teacher once over all rows, or find its outputs in the cache."""
         outputs = tuple(
             compute_outputs(
-                teacher, rows, accelerator=accelerator, batch_size=batch_size, cache_dir=cache_dir, progress=progress
+                teacher,
+                rows,
+                accelerator=accelerator,
+                batch_size=batch_size,
+                cache_dir=cache_dir,
+                progress=progress,
+                layers=layers,
             )
             for teacher in teachers
         )
-        return cls(teachers, outputs)
+        return cls(teachers, outputs, layers=layers)
 
     def outputs(self, batch: dict[str, Any]) -> tuple[ModelOutputs, ...]:
         """Outputs of every teacher on the rows of a batch, on the batch's device, without gradient.
@@ -93,5 +102,6 @@ class Guidance:
                 f"The batch must hold a view for each of {len(self.teachers)} teachers, got {len(batch['teachers'])}."
             )
         return tuple(
-            teacher.outputs(view, self.hidden) for teacher, view in zip(self.teachers, batch["teachers"], strict=True)
+            teacher.outputs(view, self.hidden, layers=self.layers)
+            for teacher, view in zip(self.teachers, batch["teachers"], strict=True)
         )

@@ -62,7 +62,7 @@ def eval_rows(
                 f"`eval_dataset` {name} must have the classes of `train_dataset`: {_listed(train.label_space)}, "
                 f"got {_listed(rows.label_space)}."
             )
-        if train is not None and rows.label_space.informative and rows.label_space != train.label_space:
+        if train is not None and rows.label_space != train.label_space and _both_named(rows, train):
             raise DatasetError(
                 f"`eval_dataset` {name} must name its classes as `train_dataset` does, in the same order: "
                 f"{_listed(train.label_space)}, got {_listed(rows.label_space)}."
@@ -116,7 +116,8 @@ def loss_context(rows: TargetRows, student: ModelOutputs, guidance: Guidance, *,
     """What the loss is told: all outputs of the teachers where they were computed, those of a few rows otherwise."""
     first = rows.inputs(range(min(_FIRST_ROWS, len(rows))))
     outputs = guidance.kept or tuple(
-        teacher.outputs(teacher.collate(first), guidance.hidden).to("cpu") for teacher in guidance.teachers
+        teacher.outputs(teacher.collate(first), guidance.hidden, layers=guidance.layers).to("cpu")
+        for teacher in guidance.teachers
     )
     return LossContext(
         labels=rows.labels,
@@ -126,6 +127,10 @@ def loss_context(rows: TargetRows, student: ModelOutputs, guidance: Guidance, *,
         teacher_label_spaces=tuple(teacher.label_space for teacher in guidance.teachers),
         seed=seed,
     )
+
+
+def _both_named(one: TargetRows, other: TargetRows) -> bool:
+    return one.label_space.informative and other.label_space.informative
 
 
 def _listed(space: LabelSpace) -> str:

@@ -147,9 +147,11 @@ class DistillationTrainer(StudentTrainer):
         view = Preprocessor.of(self.processing_class, self._space_rows.modality, trainee.student.config)
         first = check_student(trainee, view, self._space_rows, self.args.device)
         loaded = load_teachers(teachers, self._space_rows.modality, self.args.device, options)
-        guidance = Guidance(loaded, hidden=_teacher_layers(self._loss_as_given))
+        needs = Needs.NOTHING if self._loss_as_given is None else self._loss_as_given.needs
+        layers = Needs.LAYERS in needs
+        guidance = Guidance(loaded, hidden=_teacher_layers(self._loss_as_given), layers=layers)
         if self._rows is not None and loaded:
-            fits = Needs.FIT in (self._loss_as_given.needs if self._loss_as_given is not None else Needs.NOTHING)
+            fits = Needs.FIT in needs
             once = computed_once(self.args, augmentation, guidance.hidden)
             kept = guidance
             if once or fits:
@@ -160,6 +162,7 @@ class DistillationTrainer(StudentTrainer):
                     batch_size=self.args.teacher_batch_size,
                     cache_dir=self.args.cache_dir or default_cache() / "teachers",
                     progress=not self.args.disable_tqdm,
+                    layers=layers,
                 )
             guidance = kept if once else guidance
             self._context = loss_context(self._rows, first, kept if fits else guidance, seed=self.args.seed)

@@ -150,7 +150,7 @@ def test_term_is_the_weighted_kl_from_the_plans_rows(power):
     truth = torch.cat([torch.arange(80) % 4, torch.zeros(320, dtype=torch.long)])
     known = context(truth, 80, teacher(truth, 1.5))
     logits = torch.randn(400, 4)
-    found = terms(TransportLoss(power=power, relax=2.0), known, logits)["transport"]
+    found = terms(TransportLoss(power=power, relax=2.0, own=0.0), known, logits)["transport"]
     fitted = Readout().fit(known.teachers[0].features, known.labels, 4)
     posterior = fitted.log_posterior(known.teachers[0].features)
     plan = transport_rows(posterior, estimate_prior(known.labels, 4).probabilities, relax=2.0 * 80 / 400)
@@ -205,6 +205,7 @@ def test_defaults_depend_on_the_cost_and_are_recorded():
         "temperature": 1.0,
         "power": 2.0,
         "relax": 1.0,
+        "own": 0.5,
     }
 
 

@@ -1,0 +1,55 @@
+"""Layers of all depths, each pooled to one vector a row: what a model knows besides what its head reads."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from hf_ctkd.types import Hidden
+
+MOST_LAYERS = 4
+"""Layers read of a deep model, evenly spaced: neighbours say nearly the same, and all of them are kept for each row."""
+
+_SIDE = 2
+
+
+def depths(count: int, *, most: int = MOST_LAYERS) -> tuple[int, ...]:
+    """Which of a model's hidden states are read: all of a shallow one, else evenly spaced ones up to the last.
+
+    Args:
+        count: hidden states that the model returns, the first one being its embedding.
+        most: largest number of layers, at least 1.
+
+    Example:
+        >>> depths(3), depths(13)
+        ((0, 1, 2), (3, 6, 9, 12))
+    """
+    if count <= most:
+        return tuple(range(count))
+    return tuple((count - 1) * place // most for place in range(1, most + 1))
+
+
+def pool_layers(layers: Sequence[Hidden]) -> tuple[Float[Tensor, "batch pooled"], ...]:
+    """One vector a row of each layer: the means of the four quarters of an image's grid, or the mean over a text.
+
+    A single mean over the grid would lose where things are, which another task may ask for though the teacher's own
+    did not.
+
+    Args:
+        layers: hidden layers of one batch.
+    """
+    return tuple(_pooled(layer) for layer in layers)
+
+
+def _pooled(layer: Hidden) -> Float[Tensor, "batch pooled"]:
+    values = layer.values.float()
+    if len(layer.grid) == 2:
+        height, width = layer.grid
+        maps = values.transpose(1, 2).unflatten(2, (height, width))
+        # An odd side gives quarters that share their middle line, a side of one gives no more than one half.
+        return F.adaptive_avg_pool2d(maps, (min(_SIDE, height), min(_SIDE, width))).flatten(1)
+    if layer.mask is None:
+        return values.mean(1)
+    kept = layer.mask.unsqueeze(-1).to(values.dtype)
+    return (values * kept).sum(1) / kept.sum(1).clamp_min(1.0)
