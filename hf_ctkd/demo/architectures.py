@@ -123,14 +123,19 @@ def _resnet(*widths: int, depth: int = 1) -> Callable[[], PreTrainedConfig]:
     )
 
 
-def _convnext(kind: type[PreTrainedConfig], *widths: int, depth: int = 1) -> Callable[[], PreTrainedConfig]:
-    return lambda: kind(
+def _convnext(*widths: int) -> Callable[[], PreTrainedConfig]:
+    return lambda: ConvNextConfig(
         patch_size=2,
         num_stages=len(widths),
         hidden_sizes=list(widths),
-        depths=[depth] * len(widths),
-        drop_path_rate=0.0,
+        depths=[1] * len(widths),
         layer_scale_init_value=0.1,
+    )
+
+
+def _convnext_v2(*widths: int) -> Callable[[], PreTrainedConfig]:
+    return lambda: ConvNextV2Config(
+        patch_size=2, num_stages=len(widths), hidden_sizes=list(widths), depths=[1] * len(widths)
     )
 
 
@@ -204,9 +209,9 @@ def _electra(width: int, depth: int) -> Callable[[PreTrainedTokenizerFast], PreT
 IMAGE_ARCHITECTURES = {
     "resnet": ImageArchitecture(_resnet(16, 32, 64), 32, 0.3, 0.35, 4e-3),
     "resnet-wide": ImageArchitecture(_resnet(24, 48, 96), 32, 0.5, 0.5, 4e-3),
-    "convnext": ImageArchitecture(_convnext(ConvNextConfig, 32, 64), 16, 0.5, 0.5, 4e-3),
-    "convnext-wide": ImageArchitecture(_convnext(ConvNextConfig, 48, 96), 16, 0.45, 0.25, 4e-3),
-    "convnextv2": ImageArchitecture(_convnext(ConvNextV2Config, 32, 64), 16, 0.3, 0.3, 4e-3),
+    "convnext": ImageArchitecture(_convnext(32, 64), 16, 0.5, 0.5, 4e-3),
+    "convnext-wide": ImageArchitecture(_convnext(48, 96), 16, 0.45, 0.25, 4e-3),
+    "convnextv2": ImageArchitecture(_convnext_v2(32, 64), 16, 0.3, 0.3, 4e-3),
     "vit": ImageArchitecture(_vit(48, 2, 16, 4), 16, 0.5, 0.5, 3e-3),
     "vit-wide": ImageArchitecture(_vit(64, 2, 24, 6), 24, 0.3, 0.35, 2e-3),
 }

@@ -1,10 +1,13 @@
 """Fresh, tiny students for the built-in tasks: a model with random weights and the way in which it reads a raw row."""
 
+from collections.abc import Callable
+
 import torch
 from transformers import (
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     BertConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     ResNetConfig,
@@ -48,11 +51,9 @@ def image_student(task: DemoTask, *, seed: int = 0) -> tuple[PreTrainedModel, Vi
         InvalidArgumentError: if the task is not one of images.
     """
     _require(task, "image")
-    config = ResNetConfig(
-        embedding_size=8, hidden_sizes=[8, 16, 32], depths=[1, 1, 1], layer_type="basic", **_labels(task)
-    )
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16, 32], depths=[1, 1, 1], layer_type="basic")
     processor = ViTImageProcessorPil(size={"height": 16, "width": 16}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
-    return _seeded(AutoModelForImageClassification, config, seed), processor
+    return _seeded(AutoModelForImageClassification.from_config, config, task, seed), processor
 
 
 def text_student(task: DemoTask, *, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
@@ -76,22 +77,18 @@ def text_student(task: DemoTask, *, seed: int = 0) -> tuple[PreTrainedModel, Pre
         max_position_embeddings=32,
         pad_token_id=tokenizer.pad_token_id,
         initializer_range=INITIALIZER_RANGE,
-        **_labels(task),
     )
-    return _seeded(AutoModelForSequenceClassification, config, seed), tokenizer
+    return _seeded(AutoModelForSequenceClassification.from_config, config, task, seed), tokenizer
 
 
-def _labels(task: DemoTask) -> dict[str, dict]:
-    return {
-        "id2label": dict(enumerate(task.label_names)),
-        "label2id": {name: number for number, name in enumerate(task.label_names)},
-    }
-
-
-def _seeded(auto: type, config: ResNetConfig | BertConfig, seed: int) -> PreTrainedModel:
+def _seeded(
+    build: Callable[[PreTrainedConfig], PreTrainedModel], config: PreTrainedConfig, task: DemoTask, seed: int
+) -> PreTrainedModel:
+    config.id2label = dict(enumerate(task.label_names))
+    config.label2id = {name: number for number, name in enumerate(task.label_names)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return auto.from_config(config)
+        return build(config)
 
 
 def _require(task: DemoTask, modality: str) -> None:

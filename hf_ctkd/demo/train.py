@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -150,7 +151,7 @@ def train_teacher(spec: TeacherSpec, folder: Path) -> Path:
         "key": spec.key(),
         "spec": asdict(spec),
         "rows": len(train),
-        "classes": len(model.config.id2label),
+        "classes": model.config.num_labels,
         "held_out_rows": len(held_out),
         "held_out_accuracy": round(accuracy, 4),
         "parameters": model.num_parameters(),
@@ -161,10 +162,11 @@ def train_teacher(spec: TeacherSpec, folder: Path) -> Path:
 
 def _save(spec: TeacherSpec, folder: Path, model: PreTrainedModel, preprocessor: Preprocessor, record: dict) -> Path:
     target, partial = folder / spec.name, folder / f".{spec.name}.{os.getpid()}.partial"
+    saved = model if spec.head else cast(PreTrainedModel, model.base_model)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with _no_progress_bar():
-            (model if spec.head else model.base_model).save_pretrained(partial)
+            saved.save_pretrained(partial)
         preprocessor.save_pretrained(partial)
         write_text(partial / "README.md", _card(spec, record))
         write_json(partial / RECORD_FILE, record)
