@@ -43,7 +43,7 @@ def train_baseline(
         eval_dataset=evaluation,
         processing_class=processing_class,
     )
-    folder = Path(config.output_dir)
+    folder = Path(str(config.output_dir))
     if not again and (folder / _RECORD).is_file():
         kept = DistillationRecord.load(folder / _RECORD)
         if kept.task.fingerprint == labelled.fingerprint and kept.training["steps"] == config.max_steps:

@@ -111,12 +111,9 @@ class Rows:
     def _part(self, split: str) -> Dataset:
         if split not in self.split_names:
             raise DatasetError(f"`--split` {split!r} is not in {self.name}; it has {', '.join(self.split_names)}.")
-        if self._task is not None:
-            parts = {
-                "train": self._task.train,
-                "validation": lambda: self._task.validation,
-                "test": lambda: self._task.test,
-            }
+        task = self._task
+        if task is not None:
+            parts = {"train": task.train, "validation": lambda: task.validation, "test": lambda: task.test}
             # Rows put together in memory have no split yet, and records say which rows were evaluated on.
             rows = parts[split]().flatten_indices()
             return Dataset(rows.data, info=rows.info.copy(), split=NamedSplit(split))

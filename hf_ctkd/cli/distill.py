@@ -1,6 +1,7 @@
 """`hf-ctkd distill`: a student from the teachers of a ranking, or from any that are named."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from hf_ctkd.cli.report import next_command, results_table
 from hf_ctkd.cli.students import load_student
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.publishing import write_card
-from hf_ctkd.records import DistillationRecord, TeacherCandidate, TeacherRanking, default_cache
+from hf_ctkd.records import Confidence, DistillationRecord, TeacherCandidate, TeacherRanking, default_cache
 from hf_ctkd.teachers import LoadOptions, TargetRows
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.training.command import command_line
@@ -34,7 +35,7 @@ BASELINE_FOLDER = "without_distillation"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags: every field of `DistillationConfig`, then those of this command, which a terminal shows last."""
     # What `parents=` of argparse does, for a parser that is there already.
-    parser._add_container_actions(HfArgumentParser(DistillationConfig, add_help=False))
+    parser._add_container_actions(HfArgumentParser([DistillationConfig], add_help=False))  # type: ignore[list-item]
     parser.set_defaults(output_dir="student", seed=0)
     rows = parser.add_argument_group("rows")
     add_dataset_flags(rows, split="to train on; those without a label are distilled on")
@@ -65,13 +66,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _distill(arguments: argparse.Namespace) -> None:
     config = _config(arguments)
-    check_writable(config.output_dir, "--output_dir")
+    check_writable(arguments.output_dir, "--output_dir")
     resume = _checkpoint(config)
     loss = build_loss(arguments.loss, arguments.loss_settings)
     ranking = None if arguments.ranking is None else TeacherRanking.load(arguments.ranking)
     teachers = _teachers(arguments, ranking)
     data = _data(arguments, config)
-    options = _options(arguments, config)
+    options = _options(arguments)
     set_seed(config.seed)
     student, processing_class = load_student(
         arguments.student, data.rows.modality, data.rows.label_space, options=options
@@ -92,16 +93,10 @@ def _distill(arguments: argparse.Namespace) -> None:
     if data.evaluation is not None:
         trainer.evaluate()
     if arguments.baseline:
-        trainer.baseline = train_baseline(
-            lambda: load_student(arguments.student, data.rows.modality, data.rows.label_space, options=options),
-            _config(arguments, output_dir=str(Path(config.output_dir) / BASELINE_FOLDER), **_for_baseline(trainer)),
-            rows=data.rows,
-            evaluation=data.evaluation,
-            again=resume is None,
-        )
+        trainer.baseline = _baseline(arguments, trainer, data, again=resume is None)
     trainer.save_model()
     if trainer.is_world_process_zero():
-        _report(Path(config.output_dir))
+        _report(Path(arguments.output_dir))
     trainer.accelerator.end_training()
 
 
@@ -118,6 +113,28 @@ class Data:
     rows: TargetRows
     train: Dataset
     evaluation: Dataset | None
+
+
+def _baseline(
+    arguments: argparse.Namespace, trainer: DistillationTrainer, data: Data, *, again: bool
+) -> Mapping[str, Confidence]:
+    options = _options(arguments)
+    config = _config(
+        arguments,
+        output_dir=str(Path(arguments.output_dir) / BASELINE_FOLDER),
+        max_steps=trainer.state.max_steps,
+        save_strategy="no",
+        load_best_model_at_end=False,
+        push_to_hub=False,
+        resume_from_checkpoint=None,
+    )
+    return train_baseline(
+        lambda: load_student(arguments.student, data.rows.modality, data.rows.label_space, options=options),
+        config,
+        rows=data.rows,
+        evaluation=data.evaluation,
+        again=again,
+    )
 
 
 def _data(arguments: argparse.Namespace, config: DistillationConfig) -> Data:
@@ -149,16 +166,6 @@ def _config(arguments: argparse.Namespace, **changed: Any) -> DistillationConfig
         raise InvalidArgumentError(" ".join(str(error).split())) from error
 
 
-def _for_baseline(trainer: DistillationTrainer) -> dict[str, Any]:
-    return {
-        "max_steps": trainer.state.max_steps,
-        "save_strategy": "no",
-        "load_best_model_at_end": False,
-        "push_to_hub": False,
-        "resume_from_checkpoint": None,
-    }
-
-
 def _checkpoint(config: DistillationConfig) -> str | None:
     """Where to go on from: a checkpoint's folder, or the last one of the output folder for `true`."""
     wanted = config.resume_from_checkpoint
@@ -184,13 +191,13 @@ def _teachers(arguments: argparse.Namespace, ranking: TeacherRanking | None) -> 
     return [] if ranking is None else list(ranking.top(arguments.top))
 
 
-def _options(arguments: argparse.Namespace, config: DistillationConfig) -> LoadOptions:
+def _options(arguments: argparse.Namespace) -> LoadOptions:
     return LoadOptions(
         allow_pickle=arguments.allow_pickle,
         trust_remote_code=arguments.trust_remote_code,
         max_bytes=None if arguments.max_bytes is None else int(arguments.max_bytes),
-        seed=config.seed,
-        token=config.hub_token,
+        seed=arguments.seed,
+        token=arguments.hub_token,
     )
 
 
