@@ -54,9 +54,9 @@ class DistillationConfig(TrainingArguments):
         metadata={"help": "Leave out rows that cannot be read, and classes with one row, instead of stopping."},
     )
     metrics: list[str] = field(
-        default_factory=lambda: ["accuracy", "macro_f1"],
+        default_factory=list,
         metadata={
-            "help": "Evaluation metrics: accuracy and macro_f1 are built in; any other name is loaded from the Hub."
+            "help": "Evaluation metrics; accuracy and macro_f1 if not given. Any other name is loaded from the Hub."
         },
     )
     bootstrap_resamples: int = field(

@@ -1,6 +1,5 @@
 """Raw rows on their way to the models: one collator gives the student's and each teacher's view of the same row."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,9 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from hf_ctkd.teachers import Preprocessor, TargetRows
-
-Augmentation = Callable[[Any], Any]
-"""From a raw image or text to a changed one; applied once a row, before anybody's preprocessing."""
+from hf_ctkd.training.tasks import Augmentation, Classification, Label, StudentTask
 
 
 @dataclass(frozen=True)
@@ -23,14 +20,14 @@ class Row:
     Args:
         number: its place in the data set, by which cached outputs are found.
         content: image or text; None where nobody is going to preprocess it.
-        label: class id, -100 without one.
+        label: as the student's task reads it.
         train: whether it is trained on, so that it is augmented and shown to teachers.
         view: the student's preprocessed inputs where they are kept, texts with padding behind or before them.
     """
 
     number: int
     content: PILImage.Image | str | None
-    label: int
+    label: Label
     train: bool
     view: dict[str, Tensor] | None = None
 
@@ -44,15 +41,23 @@ class RowDataset(Dataset):
         keep: the student's preprocessing, to be applied once to all rows and kept in memory; None to leave it to the
             collator.
         contents: whether raw contents are needed beside what is kept.
+        task: how the student's labels are read.
     """
 
     def __init__(
-        self, rows: TargetRows, *, train: bool, keep: Preprocessor | None = None, contents: bool = True
+        self,
+        rows: TargetRows,
+        *,
+        train: bool,
+        keep: Preprocessor | None = None,
+        contents: bool = True,
+        task: StudentTask | None = None,
     ) -> None:
         self.rows = rows
         self.train = train
         self.keep = keep
         self.contents = contents or keep is None
+        self.task = Classification() if task is None else task
 
     @cached_property
     def _views(self) -> dict[str, Tensor] | None:
@@ -66,7 +71,7 @@ class RowDataset(Dataset):
         """One raw row; raises DatasetError naming it if it cannot be decoded."""
         content = self.rows.inputs([number])[0] if self.contents else None
         view = None if self._views is None else {name: values[number] for name, values in self._views.items()}
-        return Row(number, content, int(self.rows.labels[number]), self.train, view)
+        return Row(number, content, self.task.label(self.rows, number), self.train, view)
 
 
 @dataclass(frozen=True)
@@ -77,26 +82,32 @@ class DistillationCollator:
         student: the student's preprocessing.
         teachers: preprocessing of the teachers that run at every step; empty when their outputs are cached.
         augmentation: applied once to each training row, so that all models see the same changed row.
+        task: how the student's labels become a batch.
     """
 
     student: Preprocessor
     teachers: tuple[Preprocessor, ...] = ()
     augmentation: Augmentation | None = None
+    task: StudentTask = Classification()
 
     def __call__(self, rows: list[Row]) -> dict[str, Any]:
-        """The batch: `labels` and `numbers` `[batch]`, `student` inputs, and a list of `teachers` inputs."""
-        contents: list[Any] = [
-            self.augmentation(row.content) if self.augmentation is not None and row.train else row.content
-            for row in rows
-        ]
+        """The batch: `labels` and `numbers` of its rows, `student` inputs, and a list of `teachers` inputs."""
+        changed = [self._changed(row) for row in rows]
+        contents: list[Any] = [content for content, _ in changed]
         views = [row.view for row in rows if row.view is not None]
         train = all(row.train for row in rows)
+        student = _joined(views) if views else self.student(contents)
         return {
-            "labels": torch.tensor([row.label for row in rows]),
+            "labels": self.task.collate([label for _, label in changed], self.student, student),
             "numbers": torch.tensor([row.number for row in rows]),
-            "student": _joined(views) if views else self.student(contents),
+            "student": student,
             "teachers": [teacher(contents) for teacher in self.teachers] if train else [],
         }
+
+    def _changed(self, row: Row) -> tuple[Any, Label]:
+        if self.augmentation is None or not row.train or row.content is None:
+            return row.content, row.label
+        return self.task.augment(self.augmentation, row.content, row.label)
 
 
 def _joined(views: list[dict[str, Tensor]]) -> dict[str, Tensor]:

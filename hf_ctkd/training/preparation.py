@@ -1,42 +1,27 @@
 """Checks before training starts, so that nothing is found out half an hour into it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import datasets
 import torch
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
-from hf_ctkd.losses import LossContext
+from hf_ctkd.losses import DistillationLoss, LossContext
 from hf_ctkd.teachers import Preprocessor, TargetRows
 from hf_ctkd.training.config import DistillationConfig
-from hf_ctkd.training.data import Augmentation
-from hf_ctkd.training.guidance import Guidance
+from hf_ctkd.training.guidance import Guidance, TeacherLike
+from hf_ctkd.training.tasks import Augmentation, StudentTask, listed
 from hf_ctkd.training.trainee import Trainee
-from hf_ctkd.types import LabelSpace, ModelOutputs
+from hf_ctkd.types import ModelOutputs, Needs
 
 _FIRST_ROWS = 4
-
-
-def train_rows(dataset: datasets.Dataset | None, args: DistillationConfig) -> TargetRows | None:
-    """The training rows, checked.
-
-    Raises:
-        DatasetError: if they cannot be used.
-    """
-    if dataset is None:
-        return None
-    return TargetRows.of(
-        dataset,
-        input_column=args.input_column,
-        label_column=args.label_column,
-        skip_bad_rows=args.skip_bad_rows,
-    )
 
 
 def eval_rows(
     dataset: datasets.Dataset | Mapping[str, datasets.Dataset] | None,
     args: DistillationConfig,
     train: TargetRows | None,
+    task: StudentTask,
 ) -> dict[str, TargetRows]:
     """The evaluation rows by name; a single data set has the empty name.
 
@@ -46,33 +31,27 @@ def eval_rows(
     given = {} if dataset is None else dict(dataset) if isinstance(dataset, dict) else {"": dataset}
     found = {}
     for name, split in given.items():
-        rows = TargetRows.of(
-            split,
-            input_column=args.input_column if train is None else train.input_column,
-            label_column=args.label_column if train is None else train.label_column,
-            skip_bad_rows=args.skip_bad_rows,
-            evaluation=True,
-        )
+        rows = task.rows(split, args, like=train, evaluation=True)
         if (
             train is not None
             and rows.label_space != train.label_space
             and len(rows.label_space) > len(train.label_space)
         ):
             raise DatasetError(
-                f"`eval_dataset` {name} must have the classes of `train_dataset`: {_listed(train.label_space)}, "
-                f"got {_listed(rows.label_space)}."
+                f"`eval_dataset` {name} must have the classes of `train_dataset`: {listed(train.label_space)}, "
+                f"got {listed(rows.label_space)}."
             )
         if train is not None and rows.label_space != train.label_space and _both_named(rows, train):
             raise DatasetError(
                 f"`eval_dataset` {name} must name its classes as `train_dataset` does, in the same order: "
-                f"{_listed(train.label_space)}, got {_listed(rows.label_space)}."
+                f"{listed(train.label_space)}, got {listed(rows.label_space)}."
             )
         found[name] = rows
     return found
 
 
 def check_student(trainee: Trainee, view: Preprocessor, rows: TargetRows, device: torch.device) -> ModelOutputs:
-    """Run the student on a few rows, compare its classes with the data's, and give it their names if it has none.
+    """Run the student on a few rows and compare what it says with what their labels are; see its task.
 
     Raises:
         InvalidArgumentError: no head, another number of classes, or the same classes in another order.
@@ -83,28 +62,43 @@ def check_student(trainee: Trainee, view: Preprocessor, rows: TargetRows, device
     with torch.no_grad():
         first = trainee.outputs(batch)
     trainee.train(training)
-    if first.logits is None:
-        raise InvalidArgumentError(
-            f"`model` {type(trainee.student).__name__} has no classification head. Load it with an "
-            f"AutoModelFor... class."
-        )
-    wanted = rows.label_space
-    if first.logits.shape[1] != len(wanted):
-        raise InvalidArgumentError(
-            f"`model` must have {len(wanted)} classes as the data set has, got {first.logits.shape[1]}. "
-            f"Load it with `num_labels={len(wanted)}, ignore_mismatched_sizes=True`."
-        )
-    config = trainee.student.config
-    named = LabelSpace.from_id2label(config.id2label)
-    if named.informative and wanted.informative and named != wanted:
-        raise InvalidArgumentError(
-            f"`model` calls its classes {_listed(named)}, the data set {_listed(wanted)}. "
-            "Set `id2label` and `label2id` of the model to the data set's names, in its order."
-        )
-    if not named.informative:
-        config.id2label = dict(enumerate(wanted.names))
-        config.label2id = {name: index for index, name in enumerate(wanted.names)}
+    trainee.task.check_student(trainee.student, first, rows)
     return first
+
+
+def check_teachers(
+    teachers: Sequence[TeacherLike] | None, loss: DistillationLoss | None, rows: TargetRows | None, task: StudentTask
+) -> None:
+    """Refuse a loss without the teachers that it needs, teachers without a loss, and a loss that the task cannot serve.
+
+    Raises:
+        InvalidArgumentError: naming what is missing.
+        DatasetError: if the loss needs other rows.
+    """
+    if loss is not None and Needs.TEACHER in loss.needs and not teachers:
+        raise InvalidArgumentError(f"`teachers` must name at least one for the loss {type(loss).__name__}, got none.")
+    if teachers and loss is None:
+        raise InvalidArgumentError(
+            "`loss` must say how to learn from `teachers`, got None. TransportLoss() is a good start."
+        )
+    if loss is not None:
+        task.check_loss(loss, rows)
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer | None, loss: DistillationLoss) -> None:
+    """Refuse a ready optimizer that would leave the loss's own parameters untrained.
+
+    Raises:
+        InvalidArgumentError: if it does.
+    """
+    if optimizer is None:
+        return
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    if any(id(parameter) not in held for parameter in loss.parameters()):
+        raise InvalidArgumentError(
+            "`optimizers` must hold the loss's own parameters too, which are made with the trainer. Leave it "
+            "out, or subclass."
+        )
 
 
 def computed_once(args: DistillationConfig, augmentation: Augmentation | None, hidden: tuple[int, ...]) -> bool:
@@ -131,8 +125,3 @@ def loss_context(rows: TargetRows, student: ModelOutputs, guidance: Guidance, *,
 
 def _both_named(one: TargetRows, other: TargetRows) -> bool:
     return one.label_space.informative and other.label_space.informative
-
-
-def _listed(space: LabelSpace) -> str:
-    shown = ", ".join(space.names[:6])
-    return f"{len(space)} ({shown}{', ...' if len(space) > 6 else ''})"

@@ -30,7 +30,6 @@ from hf_ctkd.types import ModelOutputs
 
 _TIMED_ROWS = 32
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate")
-_TASKS = {"image": "image-classification", "text": "text-classification"}
 _ARGUMENTS = (
     "seed",
     "learning_rate",
@@ -84,18 +83,18 @@ def summarise(
         baseline: metrics of the same student without distillation, if there was one.
         command: what to run to make it again.
     """
-    rows, args, loss = run.rows, run.args, run.trainee.loss
+    rows, args, loss, kind = run.rows, run.args, run.trainee.loss, run.trainee.task
     values = args.to_dict()
     return DistillationRecord(
         task=TaskRecord(
             dataset=args.dataset_name or rows.dataset.info.dataset_name or "a data set of the user's own",
-            fingerprint=rows.fingerprint,
-            task=_TASKS[rows.modality],
+            fingerprint=kind.fingerprint(rows),
+            task=kind.tag(rows.modality),
             input_column=rows.input_column,
             label_column=rows.label_column,
-            label_names=rows.label_space.names,
+            label_names=kind.label_names(rows),
             train_rows=len(rows),
-            labelled_rows=len(rows.labelled),
+            labelled_rows=kind.labelled_rows(rows),
             eval_rows=run.eval_rows,
             eval_split=run.eval_split,
         ),

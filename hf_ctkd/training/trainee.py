@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 
-import torch.nn.functional as F
-from jaxtyping import Int
+from jaxtyping import Shaped
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.teachers import FeatureReader
-from hf_ctkd.types import UNLABELLED, ModelOutputs
+from hf_ctkd.training.tasks import Classification, StudentTask
+from hf_ctkd.types import ModelOutputs
 
 TASK = "task_loss"
 LOGITS = "logits"
@@ -23,21 +22,28 @@ class Trainee(nn.Module):
     is.
 
     Args:
-        student: a model with a classification head.
+        student: a model with the head that its task asks for.
         loss: the distillation loss; None to train on labels alone.
         label_smoothing: of the task loss, in [0, 1).
+        task: what the student is for; classification when None.
     """
 
     accepts_loss_kwargs = False
     _keys_to_ignore_on_save = None
 
     def __init__(
-        self, student: PreTrainedModel, loss: DistillationLoss | None = None, *, label_smoothing: float = 0.0
+        self,
+        student: PreTrainedModel,
+        loss: DistillationLoss | None = None,
+        *,
+        label_smoothing: float = 0.0,
+        task: StudentTask | None = None,
     ) -> None:
         super().__init__()
         self.student = student
         self.loss = loss
         self.label_smoothing = label_smoothing
+        self.task = Classification() if task is None else task
         self.reader = FeatureReader(student)
 
     @property
@@ -71,33 +77,23 @@ class Trainee(nn.Module):
     def forward(
         self,
         student: Mapping[str, Tensor],
-        labels: Int[Tensor, " batch"],
+        labels: Shaped[Tensor, "batch ..."],
         teachers: tuple[ModelOutputs, ...] | None = None,
     ) -> dict[str, Tensor]:
-        """Logits, the task loss and, given teachers' outputs, the loss's terms.
+        """Logits (or what else the head says), the task loss and, given teachers' outputs, the loss's terms.
 
-        The task loss is a mean over labelled rows, 0 without any.
+        The task loss is a mean over labels, 0 without any.
 
         Args:
             student: preprocessed rows.
-            labels: class ids, -100 for unlabelled rows.
+            labels: as the task collates them: class ids, -100 for unlabelled rows, when the student classifies.
             teachers: outputs of each teacher on the same rows, empty for a loss without teachers; None to leave the
                 loss out.
         """
         outputs = self.outputs(student)
-        if outputs.logits is None:
-            raise InvalidArgumentError(
-                "`model` must return logits, but it has no head. Load it with an AutoModelFor class."
-            )
-        labelled = (labels != UNLABELLED).sum().clamp_min(1)
-        task = F.cross_entropy(
-            outputs.logits.float(),
-            labels,
-            reduction="sum",
-            label_smoothing=self.label_smoothing,
-            ignore_index=UNLABELLED,
-        )
-        result = {LOGITS: outputs.logits, TASK: task / labelled}
+        prediction = self.task.prediction(outputs)
+        total = self.task.loss_sum(prediction, labels, label_smoothing=self.label_smoothing)
+        result = {LOGITS: prediction, TASK: total / self.task.count(labels).clamp_min(1)}
         if self.loss is not None and teachers is not None:
-            result.update(self.loss(outputs, teachers, labels))
+            result.update(self.loss(outputs, teachers, self.task.row_labels(labels)))
         return result

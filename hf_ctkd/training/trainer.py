@@ -18,14 +18,22 @@ from hf_ctkd.records import Confidence, DistillationRecord, TeacherRanking, defa
 from hf_ctkd.teachers import LoadOptions, Preprocessor, ProcessingClass, TargetRows
 from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
-from hf_ctkd.training.data import Augmentation, DistillationCollator, RowDataset
-from hf_ctkd.training.evaluation import ClassificationMetrics, as_confidences
+from hf_ctkd.training.data import DistillationCollator, RowDataset
+from hf_ctkd.training.evaluation import as_confidences
 from hf_ctkd.training.guidance import Guidance, TeacherLike, load_teachers
-from hf_ctkd.training.preparation import check_student, computed_once, eval_rows, loss_context, train_rows
+from hf_ctkd.training.preparation import (
+    check_optimizer,
+    check_student,
+    check_teachers,
+    computed_once,
+    eval_rows,
+    loss_context,
+)
 from hf_ctkd.training.saving import StudentTrainer
 from hf_ctkd.training.summary import Run, summarise
+from hf_ctkd.training.tasks import Augmentation, Classification
 from hf_ctkd.training.trainee import LOGITS, TASK, Trainee
-from hf_ctkd.types import UNLABELLED, Needs
+from hf_ctkd.types import Needs
 
 
 class DistillationTrainer(StudentTrainer):
@@ -79,8 +87,9 @@ class DistillationTrainer(StudentTrainer):
         options: LoadOptions = LoadOptions(),  # noqa: B008 (frozen)
     ) -> None:
         args = DistillationConfig("tmp_trainer") if args is None else args
-        self._rows = train_rows(train_dataset, args)
-        evaluated = eval_rows(eval_dataset, args, self._rows)
+        self.task = Classification()
+        self._rows = None if train_dataset is None else self.task.rows(train_dataset, args)
+        evaluated = eval_rows(eval_dataset, args, self._rows, self.task)
         self._space_rows = self._rows or next(iter(evaluated.values()), None)
         self._loss_as_given = loss
         self._context: LossContext | None = None
@@ -91,7 +100,7 @@ class DistillationTrainer(StudentTrainer):
         self.baseline: Mapping[str, Confidence] = {}
         self.command: str | None = None
         self.last_metrics: Mapping[str, float] = {}
-        _check_teachers(teachers, loss, self._rows)
+        check_teachers(teachers, loss, self._rows, self.task)
         if processing_class is None:
             raise InvalidArgumentError(
                 "`processing_class` must be the student's image processor or tokenizer, got None."
@@ -99,12 +108,11 @@ class DistillationTrainer(StudentTrainer):
         super().__init__(
             model=None if model is None else self._trainee(model),
             args=args,
-            train_dataset=None if self._rows is None else RowDataset(self._rows, train=True),
-            eval_dataset=_as_datasets(evaluated, eval_dataset),
+            train_dataset=None if self._rows is None else RowDataset(self._rows, train=True, task=self.task),
+            eval_dataset=self._evaluated(evaluated, eval_dataset),
             processing_class=processing_class,
             model_init=model_init,
-            compute_metrics=compute_metrics
-            or ClassificationMetrics(args.metrics, resamples=args.bootstrap_resamples, seed=args.seed),
+            compute_metrics=compute_metrics or self.task.compute_metrics(args),
             callbacks=callbacks,
             optimizers=optimizers,
         )
@@ -131,7 +139,7 @@ class DistillationTrainer(StudentTrainer):
         loss = copy.deepcopy(self._loss_as_given)
         if loss is not None and self._context is not None:
             loss.setup(self._context)
-        return Trainee(student, loss)
+        return Trainee(student, loss, task=self.task)
 
     def call_model_init(self, trial: Any = None) -> nn.Module:  # noqa: ANN401 (as in the parent)
         """A fresh student from `model_init` with a fresh loss; see `Trainer`."""
@@ -171,11 +179,11 @@ class DistillationTrainer(StudentTrainer):
         if trainee.loss is not None and self._context is not None:
             trainee.loss.setup(self._context)
             trainee.loss.to(self.args.device)
-            _check_optimizer(self.optimizer, trainee.loss)
+            check_optimizer(self.optimizer, trainee.loss)
         views = () if guidance.kept else tuple(teacher.preprocessor for teacher in loaded)
-        self.data_collator = DistillationCollator(view, views, augmentation)
+        self.data_collator = DistillationCollator(view, views, augmentation, self.task)
         if self._rows is not None and self.args.cache_student_inputs and augmentation is None:
-            self.train_dataset = RowDataset(self._rows, train=True, keep=view, contents=bool(views))
+            self.train_dataset = RowDataset(self._rows, train=True, keep=view, contents=bool(views), task=self.task)
         return guidance
 
     # ---- data -------------------------------------------------------------------------------------------------------
@@ -191,14 +199,18 @@ class DistillationTrainer(StudentTrainer):
     def _as_rows(self, dataset: Any) -> Any:  # noqa: ANN401 (as in the parent)
         if not isinstance(dataset, datasets.Dataset):
             return dataset
-        return RowDataset(eval_rows(dataset, self.args, self._space_rows)[""], train=False)
+        return self._evaluated(eval_rows(dataset, self.args, self._space_rows, self.task), dataset)
+
+    def _evaluated(self, rows: Mapping[str, TargetRows], given: object) -> Any:  # noqa: ANN401 (as Trainer takes it)
+        wrapped = {name: RowDataset(each, train=False, task=self.task) for name, each in rows.items()}
+        return wrapped if isinstance(given, dict) else wrapped.get("")
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list, Tensor]:
-        """The batches of one optimiser step with `[rows, labelled rows]` in them, over all processes."""
+        """The batches of one optimiser step with `[rows, labels]` in them, over all processes."""
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        counts = torch.tensor([[len(s["labels"]), int((s["labels"] != UNLABELLED).sum())] for s in samples] or [[0, 0]])
+        counts = torch.tensor([[len(s["labels"]), int(self.task.count(s["labels"]))] for s in samples] or [[0, 0]])
         return samples, self.accelerator.reduce(counts.sum(0).to(device), reduction="sum")
 
     # ---- the loss ---------------------------------------------------------------------------------------------------
@@ -216,12 +228,12 @@ class DistillationTrainer(StudentTrainer):
             model: the trainee, wrapped or not.
             inputs: a batch from the collator.
             return_outputs: whether to return logits and terms as well.
-            num_items_in_batch: `[rows, labelled rows]` of the optimiser step; this batch alone when None.
+            num_items_in_batch: `[rows, labels]` of the optimiser step; this batch alone when None.
         """
         labels = inputs["labels"]
         teachers = None if self._loss_as_given is None else self.guidance.outputs(inputs)
         outputs = model(student=inputs["student"], labels=labels, teachers=teachers)
-        here = torch.stack([torch.tensor(len(labels), device=labels.device), (labels != UNLABELLED).sum()])
+        here = torch.stack([torch.tensor(len(labels), device=labels.device), self.task.count(labels)])
         # Gradients are averaged over processes, so that each has to count for as many as there are.
         processes = 1 if num_items_in_batch is None else self.accelerator.num_processes
         rows, labelled = processes * here / (here if num_items_in_batch is None else num_items_in_batch).clamp_min(1)
@@ -254,13 +266,13 @@ class DistillationTrainer(StudentTrainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Task loss, logits and labels of a batch; teachers do not run."""
+        """Task loss, prediction and labels of a batch; teachers do not run."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(student=inputs["student"], labels=inputs["labels"])
         if prediction_loss_only:
             return outputs[TASK].detach(), None, None
-        return outputs[TASK].detach(), outputs[LOGITS].detach().float(), inputs["labels"]
+        return outputs[TASK].detach(), self.task.evaluated(outputs[LOGITS].detach(), inputs["labels"]), inputs["labels"]
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:  # noqa: ANN401 (as in the parent)
         """As in `Trainer`; the seconds are kept for the record."""
@@ -301,36 +313,6 @@ class DistillationTrainer(StudentTrainer):
             baseline=self.baseline,
             command=command or self.command or command_line(["python", *sys.argv]),
         )
-
-
-def _check_teachers(
-    teachers: Sequence[TeacherLike] | None, loss: DistillationLoss | None, rows: TargetRows | None
-) -> None:
-    needs = Needs.NOTHING if loss is None else loss.needs
-    if Needs.TEACHER in needs and not teachers:
-        raise InvalidArgumentError(f"`teachers` must name at least one for the loss {type(loss).__name__}, got none.")
-    if teachers and loss is None:
-        raise InvalidArgumentError(
-            "`loss` must say how to learn from `teachers`, got None. TransportLoss() is a good start."
-        )
-    if Needs.FIT in needs and rows is not None:
-        rows.require_two_rows_a_class()
-
-
-def _check_optimizer(optimizer: torch.optim.Optimizer | None, loss: DistillationLoss) -> None:
-    if optimizer is None:
-        return
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    if any(id(parameter) not in held for parameter in loss.parameters()):
-        raise InvalidArgumentError(
-            "`optimizers` must hold the loss's own parameters too, which are made with the trainer. Leave it "
-            "out, or subclass."
-        )
-
-
-def _as_datasets(evaluated: Mapping[str, TargetRows], given: object) -> Any:  # noqa: ANN401 (as Trainer takes it)
-    wrapped = {name: RowDataset(rows, train=False) for name, rows in evaluated.items()}
-    return wrapped if isinstance(given, dict) else wrapped.get("")
 
 
 def _teacher_layers(loss: DistillationLoss | None) -> tuple[int, ...]:

@@ -1,0 +1,145 @@
+"""What a student is for: how its labels are read, what they cost it, and how it is judged."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import datasets
+import numpy as np
+from jaxtyping import Int, Shaped
+from PIL import Image as PILImage
+from torch import Tensor
+from transformers import EvalPrediction, PreTrainedModel
+
+from hf_ctkd.losses import DistillationLoss
+from hf_ctkd.teachers import Modality, Preprocessor, TargetRows
+from hf_ctkd.training.config import DistillationConfig
+from hf_ctkd.types import ModelOutputs
+
+Augmentation = Callable[..., Any]
+"""From a raw image or text to a changed one; for dense students from image and label to both. Applied once a row."""
+
+Label = int | np.ndarray | None
+"""Of one row: a class id, -100 without one; or an array over the pixels of its image, None without one."""
+
+
+class StudentTask(ABC):
+    """All that differs between students that classify rows and students that say something of every pixel.
+
+    The trainer asks it for everything that touches labels; teachers and losses know nothing of it.
+    """
+
+    metric_names: ClassVar[tuple[str, ...]]
+    """Metrics of an evaluation unless others are asked for."""
+
+    @abstractmethod
+    def tag(self, modality: Modality) -> str:
+        """The Hub's task tag."""
+
+    @abstractmethod
+    def rows(
+        self,
+        dataset: datasets.Dataset,
+        args: DistillationConfig,
+        *,
+        like: TargetRows | None = None,
+        evaluation: bool = False,
+    ) -> TargetRows:
+        """Raw rows with their columns found.
+
+        Args:
+            dataset: one split.
+            args: names of columns, and whether bad rows are left out.
+            like: rows that have the same columns, if there are any.
+            evaluation: the rows are only to be evaluated on.
+
+        Raises:
+            DatasetError: if they cannot be used.
+        """
+
+    @abstractmethod
+    def check_loss(self, loss: DistillationLoss, rows: TargetRows | None) -> None:
+        """Refuse a loss that cannot serve such a student, or not with these rows.
+
+        Raises:
+            InvalidArgumentError: if it reads what there is not.
+            DatasetError: if it needs other rows.
+        """
+
+    @abstractmethod
+    def check_student(self, student: PreTrainedModel, outputs: ModelOutputs, rows: TargetRows) -> None:
+        """Compare what a student says about a few rows with what their labels are.
+
+        Raises:
+            InvalidArgumentError: if it has no head, or one for other labels.
+        """
+
+    @abstractmethod
+    def label(self, rows: TargetRows, number: int) -> Label:
+        """The label of one row.
+
+        Raises:
+            DatasetError: naming the row, if it cannot be used.
+        """
+
+    @abstractmethod
+    def augment(
+        self, augmentation: Augmentation, content: PILImage.Image | str, label: Label
+    ) -> tuple[PILImage.Image | str, Label]:
+        """A changed row with the label that then belongs to it."""
+
+    @abstractmethod
+    def collate(self, labels: Sequence[Label], view: Preprocessor, inputs: dict[str, Tensor]) -> Tensor:
+        """Labels as a batch, over the positions of the student's own view.
+
+        Args:
+            labels: one a row.
+            view: the student's preprocessing.
+            inputs: what it made of the same rows.
+        """
+
+    @abstractmethod
+    def count(self, labels: Shaped[Tensor, "batch ..."]) -> Int[Tensor, ""]:
+        """How many labels there are in a batch: the task loss is a mean over so many."""
+
+    @abstractmethod
+    def row_labels(self, labels: Shaped[Tensor, "batch ..."]) -> Int[Tensor, " batch"]:
+        """One class id a row for the distillation loss, -100 where there is none."""
+
+    @abstractmethod
+    def prediction(self, outputs: ModelOutputs) -> Tensor:
+        """What the student's head says.
+
+        Raises:
+            InvalidArgumentError: if it has no such head.
+        """
+
+    @abstractmethod
+    def loss_sum(
+        self, prediction: Tensor, labels: Shaped[Tensor, "batch ..."], *, label_smoothing: float = 0.0
+    ) -> Tensor:
+        """The task loss, summed over all labels of a batch; 0 without any."""
+
+    @abstractmethod
+    def evaluated(self, prediction: Tensor, labels: Shaped[Tensor, "batch ..."]) -> Tensor:
+        """What an evaluation keeps of a prediction, `[batch, ...]`."""
+
+    @abstractmethod
+    def compute_metrics(self, args: DistillationConfig) -> Callable[[EvalPrediction], dict[str, float]]:
+        """From what was kept and the labels to metrics with their intervals.
+
+        Raises:
+            InvalidArgumentError: if `args` names an unknown metric.
+        """
+
+    @abstractmethod
+    def label_names(self, rows: TargetRows) -> tuple[str, ...]:
+        """Names of the classes for the record; none for a task without."""
+
+    @abstractmethod
+    def labelled_rows(self, rows: TargetRows) -> int:
+        """Number of rows with a label."""
+
+    @abstractmethod
+    def fingerprint(self, rows: TargetRows) -> str:
+        """Digest of the rows in order, inputs and labels."""
