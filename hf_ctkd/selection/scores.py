@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import MISSING, fields
 
 from hf_ctkd import metrics as library
 from hf_ctkd.costs import EmpiricalCost, PrototypeCost
@@ -42,14 +43,19 @@ def chosen_metrics(
 
 
 def metric_names() -> tuple[str, ...]:
-    """Names of all metrics that come with the library."""
+    """Names of all metrics that come with the library and can be built without arguments."""
     return tuple(sorted(_by_name()))
 
 
 def _by_name() -> dict[str, TransferabilityMetric]:
     exported = [vars(library)[name] for name in library.__all__]
-    built = [one() for one in exported if one is not TransferabilityMetric]
+    built = [one() for one in exported if one is not TransferabilityMetric and _needs_no_argument(one)]
     return {metric.name: metric for metric in (*BESIDE, *built)}
+
+
+def _needs_no_argument(kind: type[TransferabilityMetric]) -> bool:
+    # A metric over rows of the teacher's own task is made for one teacher, and cannot be had by name.
+    return not any(field.default is MISSING and field.default_factory is MISSING for field in fields(kind))
 
 
 def _resolve(metric: TransferabilityMetric | str, argument: str) -> TransferabilityMetric:

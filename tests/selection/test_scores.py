@@ -23,6 +23,12 @@ def test_every_name_can_be_given():
         assert chosen_metrics(name, ())[0].name == name
 
 
+def test_a_metric_made_for_one_teacher_cannot_be_had_by_name():
+    assert {"nleep", "transrate", "gbc", "sfda", "parc", "pactran"} <= set(metric_names())
+    with pytest.raises(InvalidArgumentError, match="`metric` 'fotce' is no metric: choose one of"):
+        chosen_metrics("fotce", None)
+
+
 def test_a_class_of_ones_own_by_its_path(tmp_path, monkeypatch):
     (tmp_path / "of_mine.py").write_text(
         "from hf_ctkd.metrics import LEEP\nclass Mine(LEEP):\n    name = 'mine'\nx = 3\n"

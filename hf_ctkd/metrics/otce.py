@@ -1,0 +1,66 @@
+"""OTCE: domain difference and task difference under a coupling of source rows with target rows."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+from jaxtyping import Int
+from torch import Tensor
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.metrics.coupling import CoupledWithSource
+from hf_ctkd.types import ModelOutputs
+
+
+@dataclass(frozen=True, eq=False)
+class OTCE(CoupledWithSource):
+    """Minus a weighted sum of the transport cost between source and target rows and of F-OTCE's conditional entropy.
+
+    The paper fits the weights to measured transfers on other tasks. Use it where you have such measurements; where
+    you have none take `FOTCE`, whose order does not depend on them.
+
+    Args:
+        source: outputs of the same teacher over rows of its own task.
+        source_labels: labels of these rows; rows with -100 are ignored.
+        solver: of the transport.
+        domain_weight: of the mean squared distance that the plan moves rows by, relative to the mean squared length of
+            the centred target features; not negative.
+        task_weight: of the conditional entropy in nats, not negative.
+
+    Raises:
+        InvalidArgumentError: as in `FOTCE`, or a weight is negative.
+        DatasetError: if no source row is labelled.
+        NotConvergedError: if the transport missed its tolerance.
+
+    Reference:
+        After Tan, Li and Huang, "OTCE", CVPR 2021, arXiv:2103.13843; the scale of the distance is ours.
+
+    Example:
+        >>> import torch
+        >>> from hf_ctkd.types import ModelOutputs
+        >>> labels = torch.arange(2).repeat(10)
+        >>> near, far = ModelOutputs(torch.eye(2)[labels]), ModelOutputs(torch.eye(2)[labels] + 3)
+        >>> metric = OTCE(near, labels, domain_weight=0.1, task_weight=1.0)
+        >>> metric.score(near, labels) > metric.score(far, labels)
+        True
+    """
+
+    _: KW_ONLY
+    domain_weight: float
+    task_weight: float
+
+    name: ClassVar[str] = "otce"
+    citation: ClassVar[str] = "After Tan et al., arXiv:2103.13843"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, weight in (("domain_weight", self.domain_weight), ("task_weight", self.task_weight)):
+            if not weight >= 0:
+                raise InvalidArgumentError(f"`{name}` must not be negative, got {weight}.")
+
+    def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
+        """See `TransferabilityMetric.of_rows`."""
+        solution = self.coupling(outputs)
+        centred = outputs.features - outputs.features.mean(dim=0)
+        scale = float(centred.square().sum(dim=1).mean())
+        moved = float(solution.cost) / max(scale, 1e-300)
+        return -self.domain_weight * moved - self.task_weight * self.conditional_entropy(solution, labels)
