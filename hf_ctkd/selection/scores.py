@@ -1,8 +1,8 @@
 """Which scores a ranking shows, by name or as objects."""
 
 import importlib
+import inspect
 from collections.abc import Sequence
-from dataclasses import MISSING, fields
 
 from hf_ctkd import metrics as library
 from hf_ctkd.costs import EmpiricalCost, PrototypeCost
@@ -55,7 +55,7 @@ def _by_name() -> dict[str, TransferabilityMetric]:
 
 def _needs_no_argument(kind: type[TransferabilityMetric]) -> bool:
     # A metric over rows of the teacher's own task is made for one teacher, and cannot be had by name.
-    return not any(field.default is MISSING and field.default_factory is MISSING for field in fields(kind))
+    return all(parameter.default is not parameter.empty for parameter in inspect.signature(kind).parameters.values())
 
 
 def _resolve(metric: TransferabilityMetric | str, argument: str) -> TransferabilityMetric:
