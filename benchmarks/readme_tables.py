@@ -1,0 +1,65 @@
+"""Fill README's table of metrics from the classes themselves.
+
+    python -m benchmarks.readme_tables [--check]
+
+With `--check` nothing is written, and the exit status says whether the table is current.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from hf_ctkd import metrics
+from hf_ctkd.metrics import TransferabilityMetric
+from hf_ctkd.selection import metric_names
+from hf_ctkd.selection.scores import chosen_metrics
+from hf_ctkd.types import Needs
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+BEGIN, END = "<!-- metrics:begin -->", "<!-- metrics:end -->"
+WORDS = {Needs.LOGITS: "class predictions", Needs.FEATURES: "features", Needs.LABEL_NAMES: "label names"}
+
+
+def metric_table() -> str:
+    """One row for each metric that the selector knows by name, then those that are made for one teacher."""
+    named = [chosen_metrics(name, ())[0] for name in metric_names()]
+    exported = [vars(metrics)[name] for name in metrics.__all__]
+    alone = {type(metric) for metric in named} | {TransferabilityMetric}
+    rows = [_row(f"`{metric.name}`", metric, type(metric)) for metric in named]
+    rows += [_row("made for one teacher", kind, kind) for kind in exported if kind not in alone]
+    return "\n".join(["| metric | by name | teacher gives | reference |", "|---|---|---|---|", *rows])
+
+
+def _row(by_name: str, metric: TransferabilityMetric | type[TransferabilityMetric], kind: type) -> str:
+    gives = ", ".join(WORDS[need] for need in metric.needs) or "nothing"
+    if kind is metric:
+        gives += ", also of rows of its own task"
+    return f"| `{kind.__name__}` | {by_name} | {gives} | {metric.citation} |"
+
+
+def filled(text: str) -> str:
+    """README with its block of metrics renewed.
+
+    Raises:
+        ValueError: if the marks of the block are not there, once each and in order.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end) or BEGIN in after or END in after:
+        raise ValueError(f"README must hold {BEGIN} and {END} once each, in this order.")
+    return f"{before}{BEGIN}\n{metric_table()}\n{END}{after}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="Write nothing; fail if the table is not current.")
+    check = parser.parse_args().check
+    text = README.read_text()
+    if check:
+        return int(filled(text) != text)
+    README.write_text(filled(text))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
