@@ -1,6 +1,6 @@
 """Selective cross-task knowledge distillation for the Hugging Face ecosystem.
 
-Public names are imported on first use, so that `import hf_ctkd` and `hf-ctkd --help` load neither torch nor transformers.
+Public names are imported on first use: `import hf_ctkd` and `hf-ctkd --help` load neither torch nor transformers.
 """
 
 from importlib import import_module

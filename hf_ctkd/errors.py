@@ -1,6 +1,7 @@
 """The exceptions that a user of this library may want to catch.
 
-Every error raised on purpose derives from `CTKDError`; the command line turns these, and only these, into one readable line.
+Every error raised on purpose derives from `CTKDError`; the command line turns these, and
+only these, into one readable line.
 """
 
 

@@ -41,7 +41,8 @@ class Hidden:
 
     Args:
         values: `[batch, positions, width]`.
-        grid: height and width of the positions of an image model, their product being `positions`; `(positions,)` for text.
+        grid: height and width of the positions of an image model, their product being `positions`; `(positions,)` for
+            text.
         mask: `[batch, positions]`, false at padding; None where every position counts.
     """
 
@@ -59,12 +60,15 @@ class ModelOutputs:
         logits: `[batch, classes]`, or None for a model without a head.
         hidden: chosen intermediate layers, in the order in which they were asked for.
         layers: layers of all depths, first to last, each pooled to `[batch, width of its own]`; empty unless asked for.
+        dense: what a dense model says of every pixel, class scores `[batch, classes, height, width]` or depths
+            `[batch, height, width]`; None for any other model.
     """
 
     features: Float[Tensor, "batch width"]
     logits: Float[Tensor, "batch classes"] | None = None
     hidden: tuple[Hidden, ...] = ()
     layers: tuple[Tensor, ...] = ()
+    dense: Float[Tensor, "batch *pixels"] | None = None
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -80,6 +84,7 @@ class ModelOutputs:
                 for layer in self.hidden
             ),
             layers=tuple(layer[rows] for layer in self.layers),
+            dense=None if self.dense is None else self.dense[rows],
         )
 
     def to(self, device: torch.device | str) -> "ModelOutputs":
@@ -92,6 +97,7 @@ class ModelOutputs:
                 for layer in self.hidden
             ),
             layers=tuple(layer.to(device) for layer in self.layers),
+            dense=None if self.dense is None else self.dense.to(device),
         )
 
 

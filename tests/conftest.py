@@ -15,7 +15,17 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 from jaxtyping import install_import_hook
 
 # Not the configuration: the hook takes the default factories of its inherited fields for values.
-CHECKED = ("types", "ot", "costs", "teachers", "metrics", "losses", "selection", "training.trainee", "training.evaluation")
+CHECKED = (
+    "types",
+    "ot",
+    "costs",
+    "teachers",
+    "metrics",
+    "losses",
+    "selection",
+    "training.trainee",
+    "training.evaluation",
+)
 install_import_hook([f"hf_ctkd.{module}" for module in CHECKED], "beartype.beartype")
 
 import pytest  # noqa: E402

@@ -22,7 +22,8 @@ def check_outputs(outputs: ModelOutputs, needs: Needs) -> None:
         raise InvalidArgumentError(
             "`outputs` has no logits, as its model has no head. Use a method that reads features, or another model."
         )
-    for name, values in (("features", outputs.features), ("logits", outputs.logits)):
+    layers = [(f"layers[{place}]", layer) for place, layer in enumerate(outputs.layers)]
+    for name, values in (("features", outputs.features), ("logits", outputs.logits), *layers):
         if values is not None and not bool(torch.isfinite(values).all()):
             row = int((~torch.isfinite(values).all(dim=1)).nonzero()[0])
             raise InvalidArgumentError(

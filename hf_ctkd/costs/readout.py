@@ -31,6 +31,7 @@ class FittedReadout:
         temperature: calibrates the evidence; very large where features say nothing, which leaves the prior.
         gain: cross-fitted log-likelihood gain over the class prior, as a share of the prior's own: 1 is perfect, 0 no
             better than the prior, negative worse than it.
+        prior_likelihood: log-likelihood of the labelled rows under cross-fitted class shares alone, in nats.
         crossfit_posterior: posteriors of the labelled rows, in their order, each from a probe that did not see the row.
         strength: ridge strength that was chosen.
     """
@@ -42,6 +43,7 @@ class FittedReadout:
     scale: Float[Tensor, " width"]
     temperature: Float[Tensor, ""]
     gain: float
+    prior_likelihood: float
     crossfit_posterior: Float[Tensor, "labelled classes"]
     strength: float
 
@@ -150,7 +152,8 @@ class Readout:
         likelihood = _log_likelihood(log_prior, evidence, labels)
         posterior = _chosen_without_own_fold(log_prior, evidence, likelihood, fold)
         of_label = torch.arange(len(labels)), labels
-        gain = 1 - float(posterior[of_label].log().sum() / log_prior[of_label].sum())
+        prior_likelihood = float(log_prior[of_label].sum())
+        gain = 1 - float(posterior[of_label].log().sum()) / prior_likelihood
         best, share = _best(likelihood.sum(dim=2))
         prior = estimate_prior(labels, n_classes).probabilities.double().log()
         weights = fit_path(basis.rows, labels, log_prior=prior, strengths=strengths[: best + 1])[-1]
@@ -162,6 +165,7 @@ class Readout:
             scale=basis.scale.float(),
             temperature=torch.tensor(1 / _SHARES[share]),
             gain=gain,
+            prior_likelihood=prior_likelihood,
             crossfit_posterior=posterior.float(),
             strength=strengths[best],
         )

@@ -1,14 +1,12 @@
 """What teachers say about the target classes, read out of their layers: one posterior a row out of one or several."""
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hf_ctkd.costs import FittedReadout, Readout
+from hf_ctkd.costs import FittedReadout, Readout, gain_shares, log_mean, read_layers, views
 from hf_ctkd.losses.base import LossContext, require_teachers
-from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs
+from hf_ctkd.types import LabelSpace, ModelOutputs
 
 
 class TeacherReadouts(nn.Module):
@@ -49,7 +47,7 @@ class TeacherReadouts(nn.Module):
         ]
         self.members.extend(members)
         self.gains = torch.tensor([member.gain for member in members])
-        self.shares = _shares(self.gains, self.power)
+        self.shares = gain_shares(self.gains, self.power)
 
     @property
     def _fitted(self) -> "list[_TeacherReadout]":
@@ -69,19 +67,6 @@ class TeacherReadouts(nn.Module):
         )
 
 
-def log_mean(
-    shares: Float[Tensor, " members"], log_posteriors: Sequence[Float[Tensor, "rows classes"]]
-) -> Float[Tensor, "rows classes"]:
-    """The normalised geometric mean of several posteriors."""
-    mixed = sum(share * one for share, one in zip(shares, log_posteriors, strict=True))
-    return torch.as_tensor(mixed).log_softmax(dim=1)
-
-
-def views(outputs: ModelOutputs) -> tuple[Tensor, ...]:
-    """All that is read of one teacher: its pooled layers, and what its head reads."""
-    return (*outputs.layers, outputs.features)
-
-
 class _TeacherReadout(nn.Module):
     """One probe a view of a teacher, and their log-mean.
 
@@ -99,36 +84,16 @@ class _TeacherReadout(nn.Module):
         space: LabelSpace,
     ) -> None:
         super().__init__()
-        fitted = [readout.fit(view, labels, len(space), target=space) for view in views(outputs)]
-        self.probes = nn.ModuleList(_Probe(one) for one in fitted)
-        self.register_buffer("shares", _shares(torch.tensor([one.relatedness for one in fitted]), power))
-        self.gain = _gain_of_mean(fitted, self.shares, labels[labels != UNLABELLED])
+        fitted = read_layers(readout, outputs, labels, len(space), target=space, power=power)
+        self.probes = nn.ModuleList(_Probe(one) for one in fitted.readouts)
+        self.register_buffer("shares", fitted.shares)
+        self.gain = max(fitted.gain, 0.0)
 
     def log_posterior(self, outputs: ModelOutputs) -> Float[Tensor, "rows classes"]:
         probes = [probe for probe in self.probes if isinstance(probe, _Probe)]
         return log_mean(
             self.shares, [probe.log_posterior(view) for probe, view in zip(probes, views(outputs), strict=True)]
         )
-
-
-def _shares(gains: Float[Tensor, " members"], power: float) -> Float[Tensor, " members"]:
-    powered = gains.clamp_min(1e-6) ** power
-    return powered / powered.sum()
-
-
-def _gain_of_mean(
-    fitted: Sequence[FittedReadout], shares: Float[Tensor, " views"], labels: Int[Tensor, " labelled"]
-) -> float:
-    """The gain of a log-mean of readouts over the class prior, clipped at zero."""
-    mixed = log_mean(shares, [one.crossfit_posterior.log() for one in fitted])
-
-    def likelihood(log_posterior: Tensor) -> float:
-        return float(log_posterior[torch.arange(len(labels)), labels].double().sum())
-
-    # All views share the prior of each fold, whose likelihood follows from any view's own gain.
-    first = fitted[0]
-    prior = likelihood(first.crossfit_posterior.log()) / (1 - first.gain) if first.gain < 1 else -float("inf")
-    return max(1 - likelihood(mixed) / prior, 0.0)
 
 
 class _Probe(nn.Module):

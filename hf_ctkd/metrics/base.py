@@ -68,7 +68,8 @@ def canonical(outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> tuple[Mode
     if int(starts.sum()) < 2:
         raise DatasetError("All labelled rows are of one class, but two are needed. Label rows of other classes too.")
     logits = None if outputs.logits is None else outputs.logits[order].double()
-    return ModelOutputs(outputs.features[order].double(), logits), starts.cumsum(dim=0) - 1
+    layers = tuple(layer[order].double() for layer in outputs.layers)
+    return ModelOutputs(outputs.features[order].double(), logits, layers=layers), starts.cumsum(dim=0) - 1
 
 
 def log_likelihood_of_map(probabilities: Float[Tensor, "rows clusters"], labels: Int[Tensor, " rows"]) -> float:

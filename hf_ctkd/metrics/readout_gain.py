@@ -1,4 +1,4 @@
-"""The cross-fitted gain of a probe on the teacher's features."""
+"""The cross-fitted gain of probes on the teacher's layers."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -6,17 +6,18 @@ from typing import ClassVar
 from jaxtyping import Int
 from torch import Tensor
 
-from hf_ctkd.costs.readout import Readout
+from hf_ctkd.costs import Readout, read_layers
 from hf_ctkd.metrics.base import TransferabilityMetric
 from hf_ctkd.types import ModelOutputs, Needs
 
 
 @dataclass(frozen=True)
 class ReadoutGain(TransferabilityMetric):
-    """How much of the labels' uncertainty a small probe on the teacher's features removes on rows it did not see.
+    """How much of the labels' uncertainty small probes on the teacher's layers remove on rows they did not see.
 
     Use it by default: it serves teachers with and without a head, is not flattered by few rows or wide features, and
-    is the weight that the readout loss gives the teacher. 1 is perfect, 0 no better than the class prior. Each class
+    is the weight that `TransportLoss` and `ReadoutLoss` give the teacher; clipped at zero there. Without
+    `ModelOutputs.layers` it reads the features alone. 1 is perfect, 0 no better than the class prior. Each class
     needs two rows.
 
     Args:
@@ -37,8 +38,8 @@ class ReadoutGain(TransferabilityMetric):
 
     name: ClassVar[str] = "readout_gain"
     citation: ClassVar[str] = "Ours; after linear probes, Alain and Bengio, arXiv:1610.01644"
-    needs: ClassVar[Needs] = Needs.FEATURES
+    needs: ClassVar[Needs] = Needs.FEATURES | Needs.LAYERS
 
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
         """See `TransferabilityMetric.of_rows`; DatasetError for a class with a single row."""
-        return self.readout.fit(outputs.features, labels, int(labels.max()) + 1).gain
+        return read_layers(self.readout, outputs, labels, int(labels.max()) + 1).gain

@@ -1,6 +1,6 @@
 """Which teacher to distill from."""
 
 from hf_ctkd.selection.scores import metric_names
-from hf_ctkd.selection.selector import TeacherSelector, default_cache_dir
+from hf_ctkd.selection.selector import TeacherSelector
 
-__all__ = ["TeacherSelector", "default_cache_dir", "metric_names"]
+__all__ = ["TeacherSelector", "metric_names"]

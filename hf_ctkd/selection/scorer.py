@@ -133,6 +133,7 @@ class Scorer:
                 batch_size=self.workplace.batch_size,
                 cache_dir=self.workplace.folder / "outputs",
                 progress=self.workplace.progress,
+                layers=any(Needs.LAYERS in metric.needs for metric in self.metrics),
             )
             return loaded[0].candidate.parameters, outputs
         finally:

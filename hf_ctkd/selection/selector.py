@@ -1,6 +1,5 @@
 """Which teacher to distill from: every candidate scored on the target's own rows, whatever becomes of some of them."""
 
-import os
 import platform
 import sys
 from collections.abc import Iterable, Sized
@@ -18,7 +17,7 @@ from tqdm.auto import tqdm
 from hf_ctkd import __version__
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.metrics import TransferabilityMetric
-from hf_ctkd.records import RankedTeacher, TeacherRanking
+from hf_ctkd.records import RankedTeacher, TeacherRanking, default_cache
 from hf_ctkd.selection.candidates import Source, each_candidate
 from hf_ctkd.selection.controls import CONTROLS
 from hf_ctkd.selection.sampling import scoring_rows
@@ -107,7 +106,7 @@ class TeacherSelector:
         sample = scoring_rows(rows, self.max_rows, self.seed)
         student = _student(student_probabilities, len(dataset), sample)
         metrics = chosen_metrics(self.metric, self.metrics)
-        folder = Path(self.cache_dir) if self.cache_dir is not None else default_cache_dir()
+        folder = Path(self.cache_dir) if self.cache_dir is not None else default_cache()
         scorer = Scorer(
             metrics,
             sample,
@@ -153,11 +152,6 @@ class TeacherSelector:
                 "python": platform.python_version(),
             },
         }
-
-
-def default_cache_dir() -> Path:
-    """Where outputs and scores are kept unless told otherwise: `$HF_CTKD_CACHE`, or `~/.cache/hf_ctkd`."""
-    return Path(os.environ.get("HF_CTKD_CACHE") or Path.home() / ".cache" / "hf_ctkd")
 
 
 def _student(probabilities: Tensor | None, given: int, sample: TargetRows) -> Tensor | None:

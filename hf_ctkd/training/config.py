@@ -34,7 +34,10 @@ class DistillationConfig(TrainingArguments):
     )
     cache_dir: str | None = field(
         default=None,
-        metadata={"help": "Folder for cached teacher outputs; $HF_CTKD_CACHE or ~/.cache/hf_ctkd if not given."},
+        metadata={
+            "help": "Folder for cached teacher outputs, the same as the selector's; $HF_CTKD_CACHE or ~/.cache/hf_ctkd if "
+            "not given."
+        },
     )
     teacher_batch_size: int = field(
         default=64,

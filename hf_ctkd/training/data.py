@@ -60,8 +60,11 @@ class RowDataset(Dataset):
         self.task = Classification() if task is None else task
 
     @cached_property
-    def _views(self) -> dict[str, Tensor] | None:
-        return None if self.keep is None else self.keep(self.rows.inputs(range(len(self.rows))))
+    def _kept(self) -> tuple[dict[str, Tensor], list[Label]] | None:
+        if self.keep is None:
+            return None
+        contents = self.rows.inputs(range(len(self.rows)))
+        return self.keep(contents), [self.task.label(self.rows, *numbered) for numbered in enumerate(contents)]
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -70,8 +73,10 @@ class RowDataset(Dataset):
     def __getitem__(self, number: int) -> Row:
         """One raw row; raises DatasetError naming it if it cannot be decoded."""
         content = self.rows.inputs([number])[0] if self.contents else None
-        view = None if self._views is None else {name: values[number] for name, values in self._views.items()}
-        return Row(number, content, self.task.label(self.rows, number), self.train, view)
+        if self._kept is None:
+            return Row(number, content, self.task.label(self.rows, number, content), self.train)
+        views, labels = self._kept
+        return Row(number, content, labels[number], self.train, {name: view[number] for name, view in views.items()})
 
 
 @dataclass(frozen=True)

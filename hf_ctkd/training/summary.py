@@ -168,6 +168,8 @@ def _transport_map(run: Run, loss: DistillationLoss | None) -> TransportMap | No
     """How the first teacher's mean prediction is transported onto the class shares, under the empirical cost."""
     if loss is None or not run.guidance.kept or run.guidance.teachers[0].label_space is None:
         return None
+    if not len(run.rows.labelled):  # labels of pixels are no classes of rows
+        return None
     outputs: ModelOutputs = run.guidance.kept[0]
     if outputs.logits is None:
         return None

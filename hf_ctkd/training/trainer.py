@@ -3,6 +3,7 @@
 import copy
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -31,7 +32,7 @@ from hf_ctkd.training.preparation import (
 )
 from hf_ctkd.training.saving import StudentTrainer
 from hf_ctkd.training.summary import Run, summarise
-from hf_ctkd.training.tasks import Augmentation, Classification
+from hf_ctkd.training.tasks import Augmentation, first_student, task_of
 from hf_ctkd.training.trainee import LOGITS, TASK, Trainee
 from hf_ctkd.types import Needs
 
@@ -87,7 +88,12 @@ class DistillationTrainer(StudentTrainer):
         options: LoadOptions = LoadOptions(),  # noqa: B008 (frozen)
     ) -> None:
         args = DistillationConfig("tmp_trainer") if args is None else args
-        self.task = Classification()
+        if processing_class is None:
+            raise InvalidArgumentError(
+                "`processing_class` must be the student's image processor or tokenizer, got None."
+            )
+        self.task = task_of(first_student(model, model_init), processing_class)
+        self.task.check_arguments(args)
         self._rows = None if train_dataset is None else self.task.rows(train_dataset, args)
         evaluated = eval_rows(eval_dataset, args, self._rows, self.task)
         self._space_rows = self._rows or next(iter(evaluated.values()), None)
@@ -101,10 +107,6 @@ class DistillationTrainer(StudentTrainer):
         self.command: str | None = None
         self.last_metrics: Mapping[str, float] = {}
         check_teachers(teachers, loss, self._rows, self.task)
-        if processing_class is None:
-            raise InvalidArgumentError(
-                "`processing_class` must be the student's image processor or tokenizer, got None."
-            )
         super().__init__(
             model=None if model is None else self._trainee(model),
             args=args,
@@ -168,7 +170,7 @@ class DistillationTrainer(StudentTrainer):
                     self._rows,
                     accelerator=self.accelerator,
                     batch_size=self.args.teacher_batch_size,
-                    cache_dir=self.args.cache_dir or default_cache() / "teachers",
+                    cache_dir=Path(self.args.cache_dir or default_cache()) / "outputs",
                     progress=not self.args.disable_tqdm,
                     layers=layers,
                 )

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from hf_ctkd.errors import DatasetError, InvalidArgumentError, NoTeacherLeftError, TeacherUnavailableError
 from hf_ctkd.hub import folder_teachers, hub_teachers
 from hf_ctkd.metrics import LEEP, ReadoutGain, TransferabilityMetric
-from hf_ctkd.records import TeacherCandidate, TeacherRanking
-from hf_ctkd.selection import TeacherSelector, default_cache_dir
+from hf_ctkd.records import TeacherCandidate, TeacherRanking, default_cache
+from hf_ctkd.selection import TeacherSelector
 from hf_ctkd.teachers import LoadOptions, TargetRows, Teacher, compute_outputs
 from hf_ctkd.types import Needs
 
@@ -235,12 +235,12 @@ def test_settings_are_checked(name, value):
 
 def test_where_results_are_kept(monkeypatch, tmp_path, zoo, rows):
     monkeypatch.setenv("HF_CTKD_CACHE", str(tmp_path / "mine"))
-    assert default_cache_dir() == tmp_path / "mine"
+    assert default_cache() == tmp_path / "mine"
     TeacherSelector(progress=False).rank(zoo / "first", rows)
     assert {path.name for path in (tmp_path / "mine").iterdir()} == {"outputs", "scores"}
     monkeypatch.delenv("HF_CTKD_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_cache_dir() == tmp_path / ".cache" / "hf_ctkd"
+    assert default_cache() == tmp_path / ".cache" / "hf_ctkd"
 
 
 def test_progress_is_told_for_each_teacher(tmp_path, zoo, rows, capfd):

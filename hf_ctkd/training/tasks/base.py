@@ -75,8 +75,21 @@ class StudentTask(ABC):
         """
 
     @abstractmethod
-    def label(self, rows: TargetRows, number: int) -> Label:
+    def check_arguments(self, args: DistillationConfig) -> None:
+        """Refuse arguments of a run that mean nothing here.
+
+        Raises:
+            InvalidArgumentError: naming the argument.
+        """
+
+    @abstractmethod
+    def label(self, rows: TargetRows, number: int, content: PILImage.Image | str | None = None) -> Label:
         """The label of one row.
+
+        Args:
+            rows: raw rows.
+            number: the row.
+            content: its image or text, where it is at hand, to be checked against.
 
         Raises:
             DatasetError: naming the row, if it cannot be used.

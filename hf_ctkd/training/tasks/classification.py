@@ -73,7 +73,10 @@ class Classification(StudentTask):
             config.id2label = dict(enumerate(wanted.names))
             config.label2id = {name: index for index, name in enumerate(wanted.names)}
 
-    def label(self, rows: TargetRows, number: int) -> Label:
+    def check_arguments(self, args: DistillationConfig) -> None:
+        """Every argument has its use."""
+
+    def label(self, rows: TargetRows, number: int, content: PILImage.Image | str | None = None) -> Label:
         """A class id, -100 without one."""
         return int(rows.labels[number])
 

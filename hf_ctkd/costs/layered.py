@@ -1,0 +1,93 @@
+"""Target classes read out of all layers of one teacher: one readout a layer, and their log-mean."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hf_ctkd.costs.readout import FittedReadout, Readout
+from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs
+
+
+@dataclass(frozen=True)
+class LayeredReadout:
+    """What is read out of one teacher, view by view.
+
+    The last layer of a teacher of another task has often dropped what the target asks for; an earlier one has not.
+
+    Args:
+        readouts: one a view, in the order of `views`.
+        shares: `[views]`, of each readout in the log-mean, summing to one.
+        gain: cross-fitted log-likelihood gain of the log-mean over the class prior; see `FittedReadout.gain`.
+    """
+
+    readouts: tuple[FittedReadout, ...]
+    shares: Float[Tensor, " views"]
+    gain: float
+
+
+def views(outputs: ModelOutputs) -> tuple[Tensor, ...]:
+    """All that is read of one teacher: its pooled layers where they were asked for, and what its head reads."""
+    return (*outputs.layers, outputs.features)
+
+
+def read_layers(
+    readout: Readout,
+    outputs: ModelOutputs,
+    labels: Int[Tensor, " rows"],
+    n_classes: int,
+    *,
+    target: LabelSpace | None = None,
+    power: float = 4.0,
+) -> LayeredReadout:
+    """Fit a readout to every view of a teacher on the labelled rows.
+
+    Args:
+        readout: how to fit each.
+        outputs: of the teacher, with its `layers` if they are to be read too.
+        labels: target labels; rows with -100 are ignored.
+        n_classes: number of target classes.
+        target: names of the classes, for messages.
+        power: of a view's own gain in its share: views that know little hardly count.
+
+    Raises:
+        DatasetError: if fewer than two classes are labelled, or one of them has a single row.
+        InvalidArgumentError: if features are not finite.
+    """
+    fitted = tuple(readout.fit(view, labels, n_classes, target=target) for view in views(outputs))
+    shares = gain_shares(torch.tensor([one.relatedness for one in fitted]), power)
+    return LayeredReadout(fitted, shares, _gain_of_mean(fitted, shares, labels[labels != UNLABELLED].cpu()))
+
+
+def gain_shares(gains: Float[Tensor, " members"], power: float) -> Float[Tensor, " members"]:
+    """Shares in proportion to a power of the gains, equal ones where nobody gains.
+
+    Args:
+        gains: cross-fitted gains, not negative.
+        power: the higher, the less those that know little count.
+    """
+    powered = gains.clamp_min(1e-6) ** power
+    return powered / powered.sum()
+
+
+def log_mean(
+    shares: Float[Tensor, " members"], log_posteriors: Sequence[Float[Tensor, "rows classes"]]
+) -> Float[Tensor, "rows classes"]:
+    """The normalised geometric mean of several posteriors.
+
+    Args:
+        shares: of each, summing to one.
+        log_posteriors: log probabilities.
+    """
+    mixed = sum(share * one for share, one in zip(shares, log_posteriors, strict=True))
+    return torch.as_tensor(mixed).log_softmax(dim=1)
+
+
+def _gain_of_mean(
+    fitted: Sequence[FittedReadout], shares: Float[Tensor, " views"], labels: Int[Tensor, " labelled"]
+) -> float:
+    mixed = log_mean(shares, [one.crossfit_posterior.log() for one in fitted])
+    likelihood = float(mixed[torch.arange(len(labels)), labels].double().sum())
+    return 1 - likelihood / fitted[0].prior_likelihood
