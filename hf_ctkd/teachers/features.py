@@ -36,7 +36,8 @@ class FeatureReader:
     told not to trust it), or the mean over the positions of its last layer.
 
     Args:
-        model: a `transformers` model for classification, or a headless encoder.
+        model: a `transformers` model for classification, semantic segmentation or depth estimation, or a headless
+            encoder.
         trust_pooler: whether the pooler's weights came with the checkpoint.
 
     Example:
@@ -90,7 +91,7 @@ class FeatureReader:
         features = self._features(output, logits, calls, batch.get("attention_mask"))
         wanted = _layers(output, hidden, batch)
         places = depths(len(output.get("hidden_states") or ())) if layers else ()
-        return ModelOutputs(features, logits, wanted, pool_layers(_layers(output, places, batch)))
+        return ModelOutputs(features, logits, wanted, pool_layers(_layers(output, places, batch)), _dense(output))
 
     def _watched(self) -> list[nn.Module]:
         if self._searched:
@@ -140,6 +141,13 @@ class FeatureReader:
 def _logits(output: ModelOutput) -> Tensor | None:
     logits = output.get("logits")
     return logits if isinstance(logits, Tensor) and logits.ndim == 2 else None
+
+
+def _dense(output: ModelOutput) -> Tensor | None:
+    depth, logits = output.get("predicted_depth"), output.get("logits")
+    if isinstance(depth, Tensor):
+        return depth
+    return logits if isinstance(logits, Tensor) and logits.ndim == 4 else None
 
 
 def _read_by_head(call: _Call, logits: Tensor) -> Tensor | None:

@@ -9,18 +9,16 @@ from typing import Literal
 
 import torch
 import xxhash
-from datasets import ClassLabel, Dataset, Features, Image, Value
+from datasets import Dataset, Features, Image
 from jaxtyping import Int
 from PIL import Image as PILImage
 from torch import Tensor
 
-from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.errors import DatasetError
+from hf_ctkd.teachers.columns import class_ids, find_input, find_label, require_column
 from hf_ctkd.types import UNLABELLED, LabelSpace
 
 Modality = Literal["image", "text"]
-_TEXT_NAMES = ("text", "sentence", "content", "review", "document", "utterance", "question")
-_LABEL_NAMES = ("label", "labels", "fine_label", "target", "class", "category", "intent")
-_NO_LABEL = {-1, UNLABELLED}
 # What Pillow and its plugins raise for files that are cut short, malformed, or a bomb.
 _UNDECODABLE = (
     OSError,
@@ -81,20 +79,47 @@ class TargetRows:
         Raises:
             DatasetError: no usable column, labels that are no integers, one class only, or a bad row (which is named).
         """
-        if not isinstance(dataset, Dataset):
-            raise DatasetError(
-                f"`dataset` must be one split as a datasets.Dataset, got {type(dataset).__name__}. "
-                "Pass a split, such as dataset['train'], and take rows from a stream first."
-            )
-        if len(dataset) == 0:
-            raise DatasetError("`dataset` must have rows, got none.")
+        _require_rows(dataset)
         dataset = dataset.with_format(None)
-        input_column = _find_input(dataset.features, input_column)
-        label_column = _find_label(dataset.features, label_column)
-        label_space, labels = _labels(dataset, label_column)
+        input_column = find_input(dataset.features, input_column)
+        label_column = find_label(dataset.features, label_column)
+        label_space, labels = class_ids(dataset, label_column)
         modality: Modality = "image" if isinstance(dataset.features[input_column], Image) else "text"
         rows = cls(dataset, modality, input_column, label_column, label_space, labels, torch.arange(len(dataset)))
         return rows._checked(skip_bad_rows, evaluation)
+
+    @classmethod
+    def of_images(
+        cls,
+        dataset: Dataset,
+        label_space: LabelSpace,
+        *,
+        label_column: str,
+        input_column: str | None = None,
+        skip_bad_rows: bool = False,
+    ) -> "TargetRows":
+        """Images whose labels are no classes of rows but images themselves, such as masks: no row has a class.
+
+        Args:
+            dataset: one split, with raw images.
+            label_space: what the labels tell apart; they are not looked at here.
+            label_column: column of labels.
+            input_column: column of images; found by its feature type among the other columns when None.
+            skip_bad_rows: leave out images that cannot be decoded, instead of stopping at the first one.
+
+        Raises:
+            DatasetError: no usable column.
+        """
+        _require_rows(dataset)
+        dataset = dataset.with_format(None)
+        require_column(dataset.features, "label_column", label_column)
+        others = Features({name: feature for name, feature in dataset.features.items() if name != label_column})
+        input_column = find_input(others, input_column)
+        if not isinstance(others[input_column], Image):
+            raise DatasetError(f"`input_column` {input_column!r} must hold images, got {others[input_column]}.")
+        labels = torch.full((len(dataset),), UNLABELLED)
+        rows = cls(dataset, "image", input_column, label_column, label_space, labels, torch.arange(len(dataset)))
+        return rows._checked(skip_bad_rows, evaluation=True)
 
     def _checked(self, skip_bad_rows: bool, evaluation: bool) -> "TargetRows":
         bad = self._bad_texts() if self.modality == "text" else []
@@ -184,6 +209,36 @@ class TargetRows:
             return None
         return image
 
+    def raw_label(self, row: int) -> object:
+        """What the label column holds for one row, an image decoded.
+
+        Raises:
+            DatasetError: if an image cannot be decoded; the row is named.
+        """
+        try:
+            label = self._label[row][self.label_column]
+            if isinstance(label, PILImage.Image):
+                label.load()
+        except _UNDECODABLE as error:
+            raise DatasetError(
+                f"Row {int(self.origin[row])} of `{self.label_column}` holds no image that can be decoded. Mend it."
+            ) from error
+        return label
+
+    @cached_property
+    def _label(self) -> Dataset:
+        return self.dataset.select_columns(self.label_column)
+
+    @cached_property
+    def label_digests(self) -> list[str | None]:
+        """One digest a row, of its raw label alone; None where there is none."""
+        if not isinstance(self.dataset.features[self.label_column], Image):
+            raw = (row[self.label_column] for row in self._label)
+            return [None if label is None else xxhash.xxh3_128_hexdigest(str(label).encode()) for label in raw]
+        undecoded = self._label.cast_column(self.label_column, Image(decode=False))
+        images = (row[self.label_column] for row in undecoded)
+        return [None if image is None else _image_digest(image) for image in images]
+
     def _bad_texts(self) -> list[int]:
         return [row for row, text in enumerate(self._input[:][self.input_column]) if text is None or not text.strip()]
 
@@ -204,6 +259,16 @@ class TargetRows:
         return hasher.hexdigest()
 
 
+def _require_rows(dataset: object) -> None:
+    if not isinstance(dataset, Dataset):
+        raise DatasetError(
+            f"`dataset` must be one split as a datasets.Dataset, got {type(dataset).__name__}. "
+            "Pass a split, such as dataset['train'], and take rows from a stream first."
+        )
+    if len(dataset) == 0:
+        raise DatasetError("`dataset` must have rows, got none.")
+
+
 def _image_digest(stored: dict[str, bytes | str | None] | None) -> str:
     if stored is None:
         return xxhash.xxh3_128_hexdigest(b"no image")
@@ -214,74 +279,3 @@ def _image_digest(stored: dict[str, bytes | str | None] | None) -> str:
         except OSError:  # a file that is gone is reported, with its row, when the row is read
             content = path.encode()
     return xxhash.xxh3_128_hexdigest(content)
-
-
-def _find_input(features: Features, named: str | None) -> str:
-    if named is not None:
-        _require(features, "input_column", named)
-        if not (isinstance(features[named], Image) or _is_text(features[named])):
-            raise DatasetError(f"`input_column` {named!r} must hold images or texts, got {features[named]}.")
-        return named
-    images = [name for name, feature in features.items() if isinstance(feature, Image)]
-    texts = [name for name, feature in features.items() if _is_text(feature)]
-    usual = [name for name in _TEXT_NAMES if name in texts]
-    found = images if images else (usual[:1] or texts)
-    if len(found) != 1:
-        raise DatasetError(
-            f"Found {len(found)} columns that may hold the input among {sorted(features)}. Name it with `input_column`."
-        )
-    return found[0]
-
-
-def _find_label(features: Features, named: str | None) -> str:
-    if named is not None:
-        _require(features, "label_column", named)
-        return named
-    classes = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
-    usual = [name for name in _LABEL_NAMES if name in (classes or features)]
-    found = classes if len(classes) == 1 else usual[:1]
-    if not found:
-        raise DatasetError(
-            f"Found no label column among {sorted(features)}. "
-            "Name it with `label_column`; it must hold integer class ids."
-        )
-    return found[0]
-
-
-def _require(features: Features, argument: str, name: str) -> None:
-    if name not in features:
-        raise DatasetError(f"`{argument}` {name!r} is not a column; the data set has {sorted(features)}.")
-
-
-def _is_text(feature: object) -> bool:
-    return isinstance(feature, Value) and feature.dtype in {"string", "large_string"}
-
-
-def _labels(dataset: Dataset, column: str) -> tuple[LabelSpace, Tensor]:
-    feature = dataset.features[column]
-    if not isinstance(feature, ClassLabel) and not (isinstance(feature, Value) and "int" in feature.dtype):
-        raise DatasetError(
-            f"`label_column` {column!r} must hold integer class ids, got {feature}. "
-            f"Call `dataset.class_encode_column({column!r})` first."
-        )
-    values = dataset.select_columns(column)[:][column]
-    ids = [UNLABELLED if value is None or value in _NO_LABEL else value for value in values]
-    labels = torch.tensor(ids, dtype=torch.long)
-    known = labels[labels != UNLABELLED]
-    if known.numel() == 0:
-        raise DatasetError(f"`label_column` {column!r} must have labelled rows, but every label is missing.")
-    classes = feature.num_classes if isinstance(feature, ClassLabel) else int(known.max()) + 1
-    if not isinstance(feature, ClassLabel) and classes > max(1000, len(labels)):
-        raise DatasetError(
-            f"`label_column` {column!r} must hold class ids from 0 on, got {classes - 1} among {len(labels)} rows. "
-            f"Name another column, or call `dataset.class_encode_column({column!r})` first."
-        )
-    wrong = ((labels < 0) & (labels != UNLABELLED)) | (labels >= classes)
-    if wrong.any():
-        row = int(wrong.nonzero()[0])
-        raise DatasetError(f"Row {row} of `{column}` must be in [0, {classes}) or -100, got {ids[row]}.")
-    names = feature.names if isinstance(feature, ClassLabel) else [str(label) for label in range(classes)]
-    try:
-        return LabelSpace(tuple(names)), labels
-    except InvalidArgumentError as error:
-        raise DatasetError(f"`{column}`: {error}") from error

@@ -35,7 +35,7 @@ class DistillationConfig(TrainingArguments):
     cache_dir: str | None = field(
         default=None,
         metadata={
-            "help": "Folder for cached teacher outputs, the same as the selector's; $HF_CTKD_CACHE or ~/.cache/hf_ctkd if "
+            "help": "Folder for cached teacher outputs, as in the selector; $HF_CTKD_CACHE or ~/.cache/hf_ctkd if "
             "not given."
         },
     )

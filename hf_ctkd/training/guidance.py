@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError, TeacherUnavailableError
-from hf_ctkd.hub import folder_teachers, hub_teachers
+from hf_ctkd.hub import RANDOM, folder_teachers, hub_teachers, random_like
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.teachers import LoadOptions, Modality, TargetRows, Teacher, compute_outputs
 from hf_ctkd.types import ModelOutputs
@@ -20,7 +20,7 @@ TeacherLike = TeacherCandidate | Teacher | str
 def load_teachers(
     teachers: Sequence[TeacherLike], modality: Modality, device: torch.device, options: LoadOptions
 ) -> tuple[Teacher, ...]:
-    """Teachers from candidates, Hub ids (`"org/model@revision"`), folders, or loaded ones.
+    """Teachers from candidates, Hub ids (`"org/model@revision"`), folders, either after "random:", or loaded ones.
 
     Raises:
         TeacherUnavailableError: naming the first that cannot be used: training goes on with all or not at all.
@@ -39,6 +39,8 @@ def _load(teacher: TeacherLike, modality: Modality, device: torch.device, option
 
 
 def _candidate(name: str) -> TeacherCandidate:
+    if name.startswith(RANDOM):
+        return random_like(name.removeprefix(RANDOM))
     found = list(folder_teachers(name) if Path(name).is_dir() else hub_teachers(name))
     if len(found) != 1:
         raise NoTeacherLeftError(f"`teachers` names {name!r}, which holds {len(found)} models. Name one of them.")
