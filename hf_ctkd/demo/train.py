@@ -120,9 +120,8 @@ def _train_in_processes(
             for done in as_completed([pool.submit(train_teacher, spec, folder) for spec in ordered]):
                 done.result()
                 advance()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # after an error or an interruption, nothing new is begun
 
 
 def _parse_library(library: str) -> None:

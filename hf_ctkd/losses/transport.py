@@ -60,8 +60,8 @@ class TransportLoss(DistillationLoss):
         epsilon: float | None = None,
         temperature: float = 1.0,
         power: float | None = None,
-        relax: float = 1.0,
-        own: float = 0.5,
+        relax: float = 4.0,
+        own: float = 0.7,
     ) -> None:
         super().__init__()
         rows = isinstance(cost, Readout)

@@ -204,8 +204,8 @@ def test_defaults_depend_on_the_cost_and_are_recorded():
         "epsilon": 0.1,
         "temperature": 1.0,
         "power": 2.0,
-        "relax": 1.0,
-        "own": 0.5,
+        "relax": 4.0,
+        "own": 0.7,
     }
 
 
