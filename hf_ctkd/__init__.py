@@ -42,13 +42,14 @@ _DEFINED_IN = {
     "folder_teachers": "hf_ctkd.hub",
     "hub_teachers": "hf_ctkd.hub",
     "publish": "hf_ctkd.publishing",
+    "random_like": "hf_ctkd.hub",
 }
 
 __all__ = ["__version__", *sorted(_DEFINED_IN)]  # noqa: PLE0604 (names, and a test compares them)
 
 if TYPE_CHECKING:
     from hf_ctkd.costs import EmpiricalCost, PrototypeCost, Readout, SemanticCost, SharedCost
-    from hf_ctkd.hub import folder_teachers, hub_teachers
+    from hf_ctkd.hub import folder_teachers, hub_teachers, random_like
     from hf_ctkd.losses import (
         BSSLoss,
         DistillationLoss,

@@ -30,7 +30,9 @@ from hf_ctkd.records import DistillationRecord, TeacherRanking
 TEMPLATE = Path(__file__).with_name("template.md")
 
 _NOUNS = {"image-classification": "images", "text-classification": "texts"}
-_PACKAGES = {"image-classification": "transformers torch pillow"}
+_PACKAGES = dict.fromkeys(
+    ("image-classification", "image-segmentation", "depth-estimation"), "transformers torch pillow"
+)
 
 
 def render_card(
@@ -96,9 +98,8 @@ def _about(record: DistillationRecord, repo_id: str | None) -> dict[str, str]:
     )
     return {
         "summary": (
-            f"A model ({escape(student.architecture)}, {size(student.parameters)} parameters, {origin}) that sorts "
-            f"{_NOUNS.get(task.task, 'inputs')} into {len(task.label_names)} classes: {listing(task.label_names)}. "
-            f"It was {made_from(record)}."
+            f"A model ({escape(student.architecture)}, {size(student.parameters)} parameters, {origin}) that "
+            f"{_does(record)}. It was {made_from(record)}."
         ),
         "install": f"`pip install {_PACKAGES.get(task.task, 'transformers torch')}`; hf_ctkd itself is not needed"
         + (":" if repo_id else ". In this folder:"),
@@ -109,6 +110,16 @@ def _about(record: DistillationRecord, repo_id: str | None) -> dict[str, str]:
         ),
         "fingerprint": "".join(c for c in plain(task.fingerprint) if c.isalnum() or c in "-_."),
     }
+
+
+def _does(record: DistillationRecord) -> str:
+    task, names = record.task.task, record.task.label_names
+    if task == "depth-estimation":
+        return "estimates how far away every pixel of an image is, in metres"
+    classes = f"{len(names)} classes: {listing(names)}"
+    if task == "image-segmentation":
+        return f"puts every pixel of an image into one of {classes}"
+    return f"sorts {_NOUNS.get(task, 'inputs')} into {classes}"
 
 
 def _outcome(record: DistillationRecord) -> dict[str, Any]:

@@ -10,6 +10,14 @@ from hf_ctkd.records import DistillationRecord, TeacherRanking
 
 FEW_ROWS_A_CLASS = 100
 SMALL_TEST_SET = 1000
+FEW_LABELLED_IMAGES = 1000
+
+_DENSE = {
+    "image-segmentation": "It knows {} classes and puts every pixel into one, also what belongs to none. It was "
+    "measured on the pixels that its own processor makes of an image, which may be fewer.",
+    "depth-estimation": "Its depths are metres as its training rows had them: with other cameras and scenes they may "
+    "be wrong by a factor. It was measured on the pixels that its own processor makes of an image, which may be fewer.",
+}
 
 
 def limitations(record: DistillationRecord, ranking: TeacherRanking | None = None) -> list[str]:
@@ -25,7 +33,9 @@ def limitations(record: DistillationRecord, ranking: TeacherRanking | None = Non
 def _training(record: DistillationRecord) -> list[str]:
     task, found = record.task, []
     each = task.labelled_rows / max(1, len(task.label_names))
-    if each < FEW_ROWS_A_CLASS:
+    if task.task in _DENSE and task.labelled_rows < FEW_LABELLED_IMAGES:
+        found.append(f"Few labels: {task.labelled_rows} labelled images.")
+    elif task.task not in _DENSE and each < FEW_ROWS_A_CLASS:
         found.append(f"Few labels: {task.labelled_rows} labelled rows, {each:.3g} a class on average.")
     unlabelled = task.train_rows - task.labelled_rows
     if unlabelled > 0:
@@ -35,7 +45,8 @@ def _training(record: DistillationRecord) -> list[str]:
             if record.teachers
             else f"{unlabelled} of {task.train_rows} training rows had no label."
         )
-    found.append(f"It knows {len(task.label_names)} classes and puts every input into one, also what belongs to none.")
+    found.append(_DENSE.get(task.task, "It knows {} classes and puts every input into one, also what belongs to none."))
+    found[-1] = found[-1].format(len(task.label_names))
     return found
 
 
@@ -44,7 +55,9 @@ def _evaluation(record: DistillationRecord) -> list[str]:
     if not record.results or rows == 0:
         return ["It was not evaluated: nothing is known of how well it does."]
     found = []
-    if rows < SMALL_TEST_SET:
+    if rows < SMALL_TEST_SET and record.task.task in _DENSE:
+        found.append(f"Small test set: {rows} images.")
+    elif rows < SMALL_TEST_SET:
         widest = 100 * 1.96 * math.sqrt(0.25 / rows)
         found.append(
             f"Small test set: with {rows} rows, an accuracy is uncertain by up to {widest:.1f} points either way "

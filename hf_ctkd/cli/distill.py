@@ -44,7 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flag(models, "student", required=True, metavar="ID_OR_FOLDER", help="checkpoint that the student starts from")
     add_flag(models, "ranking", metavar="FILE", help="what `hf-ctkd select` wrote: its best teachers are used")
     add_flag(models, "top", type=int, default=1, help="how many of the ranking's best to distill from")
-    add_flag(models, "teachers", nargs="+", default=[], metavar="ID_OR_FOLDER", help="teachers by name instead")
+    add_flag(
+        models,
+        "teachers",
+        nargs="+",
+        default=[],
+        metavar="ID_OR_FOLDER",
+        help="teachers by name instead; after random: for random weights",
+    )
     add_loading_flags(models)
     method = parser.add_argument_group("method")
     add_flag(method, "loss", default="transport", help=f"{', '.join(loss_names())}, or package.module:Class")

@@ -15,7 +15,7 @@ from hf_ctkd.cli.arguments import (
 )
 from hf_ctkd.cli.report import next_command
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.hub import folder_teachers, hub_teachers
+from hf_ctkd.hub import RANDOM, folder_teachers, hub_teachers, random_like
 from hf_ctkd.records import TeacherCandidate, TeacherRanking, default_cache
 
 if TYPE_CHECKING:
@@ -43,7 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_candidate_flags(flags: argparse._ArgumentGroup) -> None:
-    add_flag(flags, "teachers", nargs="+", default=[], metavar="ID_OR_FOLDER", help="ids (org/name@revision), folders")
+    add_flag(
+        flags,
+        "teachers",
+        nargs="+",
+        default=[],
+        metavar="ID_OR_FOLDER",
+        help="ids (org/name@revision), folders; after random: for random weights",
+    )
     add_flag(flags, "zoo", metavar="FOLDER", help="a folder of models that `save_pretrained` wrote")
     add_flag(flags, "task", help="search the Hub for this task, such as image-classification")
     add_flag(flags, "search", help="search the Hub for models whose name holds these words")
@@ -104,10 +111,12 @@ def _candidates(arguments: argparse.Namespace) -> Iterable[TeacherCandidate]:
             "No candidates were named. Give `--teachers`, a folder with `--zoo`, or search the Hub with `--task`, "
             "`--search` or `--author`."
         )
+    controls = [teacher for teacher in arguments.teachers if teacher.startswith(RANDOM)]
     folders = [teacher for teacher in arguments.teachers if Path(teacher).is_dir()]
-    gone = [teacher for teacher in arguments.teachers if teacher not in folders and _looks_like_folder(teacher)]
-    ids = [teacher for teacher in arguments.teachers if teacher not in (*folders, *gone)]
+    gone = [name for name in arguments.teachers if name not in (*folders, *controls) and _looks_like_folder(name)]
+    ids = [teacher for teacher in arguments.teachers if teacher not in (*folders, *gone, *controls)]
     sources = [folder_teachers(folder) for folder in ([arguments.zoo] if arguments.zoo else []) + folders]
+    sources.append(random_like(name.removeprefix(RANDOM), token=arguments.token) for name in controls)
     sources.append(iter([TeacherCandidate(name, "", "folder", problem="there is no such folder.") for name in gone]))
     if ids or searching:
         found = hub_teachers(

@@ -1,9 +1,18 @@
 """Everything that talks to a Hub or reads a folder of models: search, safe download, push. Needs no torch."""
 
+from hf_ctkd.hub.control import RANDOM, random_like
 from hf_ctkd.hub.download import fetch_teacher
 from hf_ctkd.hub.files import push_refusal
 from hf_ctkd.hub.folders import folder_teachers
 from hf_ctkd.hub.push import push_folder
 from hf_ctkd.hub.search import hub_teachers
 
-__all__ = ["fetch_teacher", "folder_teachers", "hub_teachers", "push_folder", "push_refusal"]
+__all__ = [
+    "RANDOM",
+    "fetch_teacher",
+    "folder_teachers",
+    "hub_teachers",
+    "push_folder",
+    "push_refusal",
+    "random_like",
+]

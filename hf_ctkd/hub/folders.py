@@ -39,14 +39,14 @@ def folder_teachers(path: Path | str) -> Iterator[TeacherCandidate]:
     if not root.is_dir():
         raise InvalidArgumentError(f"`path` must be a folder of models, but {root} is none. Check the spelling.")
     if (root / "config.json").is_file():
-        return iter([_candidate(root)])
+        return iter([folder_candidate(root)])
     folders = sorted(child for child in root.iterdir() if (child / "config.json").is_file())
     if not folders:
         raise InvalidArgumentError(
             f"`path` holds no model: neither {root} nor a folder in it has a config.json. "
             "Save one with `save_pretrained`."
         )
-    return map(_candidate, folders)
+    return map(folder_candidate, folders)
 
 
 def folder_digest(folder: Path, *, allow_pickle: bool = True) -> str:
@@ -76,7 +76,13 @@ def folder_digest(folder: Path, *, allow_pickle: bool = True) -> str:
     return digest.hexdigest()
 
 
-def _candidate(folder: Path) -> TeacherCandidate:
+def folder_candidate(folder: Path, *, weights: bool = True) -> TeacherCandidate:
+    """The teacher that a folder holds, with its `problem` if it is broken.
+
+    Args:
+        folder: with a config.json.
+        weights: whether its weights are wanted; where not, missing or broken ones are no problem.
+    """
     revision, problem, parameters = "", None, None
     config: Mapping[str, Any] = {}
     names = None
@@ -84,7 +90,8 @@ def _candidate(folder: Path) -> TeacherCandidate:
         config = _read_json(folder, "config.json")
         names = label_names_of(config)
         revision = folder_digest(folder)
-        parameters = _parameters(folder, loadable_files(_names(folder)))
+        files = loadable_files(_names(folder), weights=weights)
+        parameters = _parameters(folder, files) if weights else None
     except (TeacherUnavailableError, InvalidArgumentError) as error:
         problem = str(error)
     card = _card(folder)

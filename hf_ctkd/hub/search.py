@@ -14,6 +14,8 @@ from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_
 from hf_ctkd.hub.problems import HubFailure, explain, seconds_to_wait
 from hf_ctkd.records import TeacherCandidate
 
+NO_SAFETENSORS = "it has no safetensors weights. Choose another, or fetch it with `allow_pickle=True` if you trust it."
+
 _ATTEMPTS = 3
 _TIMEOUT = 30.0
 _CARD = ("license", "license_name", "language")
@@ -194,7 +196,7 @@ def _problem(api: HfApi, info: ModelInfo) -> str | None:
         except HubFailure as error:
             return explain(error, info.id)
     if info.safetensors is None:
-        return "it has no safetensors weights. Choose another, or fetch it with `allow_pickle=True` if you trust it."
+        return NO_SAFETENSORS
     return None
 
 

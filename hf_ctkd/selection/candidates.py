@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
-from hf_ctkd.hub import folder_teachers, hub_teachers
+from hf_ctkd.hub import RANDOM, folder_teachers, hub_teachers, random_like
 from hf_ctkd.records import TeacherCandidate
 
 Source = TeacherCandidate | str | Path
-"""A candidate, the id of a model on the Hub (`"org/name@revision"`), or a folder of one model or of many."""
+"""A candidate, the id of a model on the Hub (`"org/name@revision"`) or a folder of one model or of many, or
+`"random:"` and the name of one model."""
 
 REST = "all further candidates"
 """Stands in the ranking for what a source that broke off would have given."""
@@ -42,6 +43,8 @@ def _flat(sources: Iterable[Source], token: str | None) -> Iterator[TeacherCandi
         for source in sources:
             if isinstance(source, TeacherCandidate):
                 yield source
+            elif isinstance(source, str) and source.startswith(RANDOM):
+                yield random_like(source.removeprefix(RANDOM), token=token)
             elif isinstance(source, Path) or (isinstance(source, str) and Path(source).is_dir()):
                 yield from folder_teachers(source)
             elif isinstance(source, str):

@@ -44,3 +44,13 @@ def test_where_the_teachers_come_from(image_record, ranking):
     folder = said(replace(image_record, teachers=(TeacherRecord(own),)))
     assert "Not on the Hub, so that others may be unable to get it: own." in folder
     assert "Under which terms it may be used is not settled: see the licence of own." in folder
+
+
+def test_students_that_say_something_of_every_pixel(image_record):
+    task = replace(image_record.task, task="image-segmentation")
+    masks = said(replace(image_record, task=task))
+    assert "Few labels: 50 labelled images." in masks and "Small test set: 300 images." in masks
+    assert "It knows 10 classes and puts every pixel into one" in masks and "an accuracy" not in masks
+    depths = said(replace(image_record, task=replace(task, task="depth-estimation", label_names=())))
+    assert "Its depths are metres" in depths and "classes" not in depths
+    assert "Few labels" not in said(replace(image_record, task=replace(task, labelled_rows=1000)))

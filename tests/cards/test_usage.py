@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
+    DPTConfig,
+    DPTForDepthEstimation,
+    DPTForSemanticSegmentation,
     PreTrainedTokenizerFast,
     ResNetConfig,
     ResNetForImageClassification,
@@ -62,6 +66,29 @@ def test_the_code_on_a_text_card_runs_in_the_folder(text_student, text_record, m
     monkeypatch.chdir(text_student)
     exec(code_on(render_card(text_record)), {})
     assert capsys.readouterr().out.strip() in ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("task", "student", "said"),
+    [
+        ("image-segmentation", DPTForSemanticSegmentation, "{'"),
+        ("depth-estimation", DPTForDepthEstimation, "torch.Size(["),
+    ],
+)
+def test_the_code_on_the_card_of_a_dense_student_runs(
+    image_student, image_record, monkeypatch, capsys, task, student, said
+):
+    config = DPTConfig(
+        image_size=16, patch_size=4, hidden_size=8, num_hidden_layers=4, num_attention_heads=1, intermediate_size=8,
+        backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[4] * 4, fusion_hidden_size=4,
+        id2label={0: "cat", 1: "dog"},
+    )  # fmt: skip
+    student(config).save_pretrained(image_student)
+    monkeypatch.chdir(image_student)
+    card = render_card(replace(image_record, task=replace(image_record.task, task=task)))
+    assert "every pixel of an image" in card and "sorts" not in card and "torch pillow`" in card
+    exec(code_on(card), {})
+    assert capsys.readouterr().out.startswith(said)
 
 
 def test_the_code_for_other_tasks_runs_too(image_student, monkeypatch):

@@ -36,13 +36,14 @@ def test_text_rows_with_names_for_labels(select, shelf, tmp_path, text_rows):
 def test_candidates_of_the_hub(select, hub, shelf):
     files = {path.name: path.read_bytes() for path in (shelf / "zoo" / "four").iterdir()}
     sha = hub.add("org/four", files)
-    code, _, err = select("--teachers", "org/four", "org/gone", "./nowhere", zoo=False)
+    code, _, err = select("--teachers", "org/four", "org/gone", "./nowhere", "random:org/four", zoo=False)
     assert code == 0, err
     ranking = TeacherRanking.load("ranking.json")
     assert ranking.top(1)[0].revision == sha
     skipped = {teacher.candidate.model_id: teacher.skipped for teacher in ranking.teachers if teacher.skipped}
     assert set(skipped) == {"org/gone", "./nowhere"}
     assert "no such folder" in skipped["./nowhere"]
+    assert "random weights like org/four" in {teacher.candidate.name for teacher in ranking.scored}
 
 
 def test_no_candidate_left_says_why_each_fell_and_keeps_the_old_file(select, shelf, tmp_path):

@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+from hub_server import model_files
 
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
 from hf_ctkd.records import TeacherCandidate
@@ -41,3 +42,10 @@ def test_ids_are_looked_up_on_the_hub(hub):
     missing = next(each_candidate("org/missing@v1"))
     assert (missing.model_id, missing.revision) == ("org/missing", "v1")
     assert "private or missing" in missing.problem
+
+
+def test_a_name_after_random_is_a_control(hub):
+    hub.add("org/one", model_files())
+    plain, control = each_candidate(["org/one", "random:org/one"])
+    assert (plain.random_weights, control.random_weights) == (False, True)
+    assert plain.revision == control.revision
