@@ -23,6 +23,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the demo and print what came out."""
     from hf_ctkd.demo.run import run_demo
 
+    if arguments.readme:
+        _check_marks(Path(arguments.readme))  # before the work, not after it
     start = time.perf_counter()
     results = run_demo(arguments.folder, modalities=arguments.modality, say=print)
     for result in results:
@@ -38,12 +40,16 @@ def run(arguments: argparse.Namespace) -> None:
         _into_readme(Path(arguments.readme), "\n\n".join(str(result) for result in results))
 
 
+def _check_marks(path: Path) -> None:
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if not all(mark in text for mark in _MARKS):
+        raise InvalidArgumentError(
+            f"`--readme` {path} must be a file with the marks {' and '.join(_MARKS)}. Put them where the table goes."
+        )
+
+
 def _into_readme(path: Path, table: str) -> None:
     begin, end = _MARKS
     text = path.read_text(encoding="utf-8")
-    if begin not in text or end not in text:
-        raise InvalidArgumentError(
-            f"`--readme` {path} must hold the marks {begin} and {end}; put them where the table goes."
-        )
     block = f"{begin}\n```text\n{table}\n```\n{end}"
     write_text(path, re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: block, text, flags=re.S))

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import datasets
 import numpy as np
 import torch
+from transformers import PrinterCallback
 from transformers import logging as transformers_logging
 
 from hf_ctkd.demo.students import build_student
@@ -23,7 +25,7 @@ class Arm:
         labels: rows that keep their label.
         seed: of the labelled rows, the student's weights and the batches.
         steps: optimiser steps, the same for all arms.
-        learning_rate: the same for all arms.
+        learning_rate: of the student.
         teacher: to distill from; None for the labels alone.
         ranking: file of the ranking that the teacher came from, for the card; None to save no student.
         folder: of the trainer.
@@ -61,6 +63,7 @@ def train_arm(arm: Arm) -> Outcome:
     torch.set_num_threads(1)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    datasets.disable_progress_bars()
     task = build_task(arm.task, labels=arm.labels, seed=arm.seed)
     student, processing_class = build_student(task, seed=arm.seed)
     trainer = DistillationTrainer(
@@ -74,6 +77,7 @@ def train_arm(arm: Arm) -> Outcome:
             seed=arm.seed,
             use_cpu=True,
             disable_tqdm=True,
+            cache_student_inputs=True,
             save_strategy="no",
             logging_strategy="no",
             dataset_name=f"built-in task {arm.task}",
@@ -85,10 +89,12 @@ def train_arm(arm: Arm) -> Outcome:
         processing_class=processing_class,
         ranking=None if arm.ranking is None else TeacherRanking.load(arm.ranking),
     )
+    trainer.remove_callback(PrinterCallback)  # one line of its own from each of two processes says nothing to a reader
     trainer.train()
     metrics = trainer.evaluate()
     prediction = trainer.predict(task.test)
     if arm.ranking is not None:
         trainer.save_model()
         trainer.record(command=arm.command).save(Path(arm.folder) / "distillation.json")
-    return Outcome(arm, metrics, prediction.predictions.argmax(axis=1) == prediction.label_ids)
+    predicted = np.asarray(prediction.predictions).argmax(axis=1)
+    return Outcome(arm, metrics, predicted == prediction.label_ids)

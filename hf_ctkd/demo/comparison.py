@@ -1,6 +1,6 @@
 """Gains over the student without a teacher, with intervals over test rows and seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +48,7 @@ def paired_gain(treated: Sequence[np.ndarray], control: Sequence[np.ndarray], *,
     return Confidence(float(differences.mean()), float(low), float(high))
 
 
-def compare(correct: dict[str, Sequence[np.ndarray]], control: str) -> list[Comparison]:
+def compare(correct: Mapping[str, Sequence[np.ndarray]], control: str) -> list[Comparison]:
     """Every kind of student beside the control.
 
     Args:
