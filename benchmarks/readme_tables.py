@@ -17,7 +17,13 @@ from hf_ctkd.types import Needs
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- metrics:begin -->", "<!-- metrics:end -->"
-WORDS = {Needs.LOGITS: "class predictions", Needs.FEATURES: "features", Needs.LABEL_NAMES: "label names"}
+WORDS = {
+    Needs.LOGITS: "class predictions",
+    Needs.FEATURES: "features",
+    Needs.HIDDEN: "chosen layers",
+    Needs.LAYERS: "layers of all depths",
+    Needs.LABEL_NAMES: "label names",
+}
 
 
 def metric_table() -> str:
@@ -31,7 +37,7 @@ def metric_table() -> str:
 
 
 def _row(by_name: str, metric: TransferabilityMetric | type[TransferabilityMetric], kind: type) -> str:
-    gives = ", ".join(WORDS[need] for need in metric.needs) or "nothing"
+    gives = ", ".join(word for need, word in WORDS.items() if need in metric.needs) or "nothing"
     if kind is metric:
         gives += ", also of rows of its own task"
     return f"| `{kind.__name__}` | {by_name} | {gives} | {metric.citation} |"

@@ -1,17 +1,19 @@
 """F-OTCE: what is left unknown of the target's labels once source rows are coupled with target rows."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
 
 from jaxtyping import Int
 from torch import Tensor
 
-from hf_ctkd.metrics.coupling import CoupledWithSource
-from hf_ctkd.types import ModelOutputs
+from hf_ctkd.metrics.base import TransferabilityMetric
+from hf_ctkd.metrics.coupling import SourceCoupling
+from hf_ctkd.ot import CloudSinkhorn
+from hf_ctkd.types import ModelOutputs, Needs
 
 
 @dataclass(frozen=True, eq=False)
-class FOTCE(CoupledWithSource):
+class FOTCE(TransferabilityMetric):
     """Minus the entropy of the target's label given the source's, under optimal transport between their features.
 
     Use it where rows of the data that the teacher was trained on are at hand. One object serves one teacher: score
@@ -40,9 +42,22 @@ class FOTCE(CoupledWithSource):
         True
     """
 
+    source: ModelOutputs
+    source_labels: Int[Tensor, " source_rows"]
+    _: KW_ONLY
+    solver: CloudSinkhorn = field(default_factory=CloudSinkhorn)
+
     name: ClassVar[str] = "fotce"
     citation: ClassVar[str] = "After Tan et al., arXiv:2207.05510"
+    needs: ClassVar[Needs] = Needs.FEATURES
+
+    def __post_init__(self) -> None:
+        self._coupling()
 
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
         """See `TransferabilityMetric.of_rows`."""
-        return -self.conditional_entropy(self.coupling(outputs), labels)
+        coupling = self._coupling()
+        return -coupling.conditional_entropy(coupling.solve(outputs), labels)
+
+    def _coupling(self) -> SourceCoupling:
+        return SourceCoupling(self.source, self.source_labels, self.solver)

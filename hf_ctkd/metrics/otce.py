@@ -1,18 +1,20 @@
 """OTCE: domain difference and task difference under a coupling of source rows with target rows."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
 
 from jaxtyping import Int
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.metrics.coupling import CoupledWithSource
-from hf_ctkd.types import ModelOutputs
+from hf_ctkd.metrics.base import TransferabilityMetric
+from hf_ctkd.metrics.coupling import SourceCoupling
+from hf_ctkd.ot import CloudSinkhorn
+from hf_ctkd.types import ModelOutputs, Needs
 
 
 @dataclass(frozen=True, eq=False)
-class OTCE(CoupledWithSource):
+class OTCE(TransferabilityMetric):
     """Minus a weighted sum of the transport cost between source and target rows and of F-OTCE's conditional entropy.
 
     The paper fits the weights to measured transfers on other tasks. Use it where you have such measurements; where
@@ -44,23 +46,31 @@ class OTCE(CoupledWithSource):
         True
     """
 
+    source: ModelOutputs
+    source_labels: Int[Tensor, " source_rows"]
     _: KW_ONLY
+    solver: CloudSinkhorn = field(default_factory=CloudSinkhorn)
     domain_weight: float
     task_weight: float
 
     name: ClassVar[str] = "otce"
     citation: ClassVar[str] = "After Tan et al., arXiv:2103.13843"
+    needs: ClassVar[Needs] = Needs.FEATURES
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        self._coupling()
         for name, weight in (("domain_weight", self.domain_weight), ("task_weight", self.task_weight)):
             if not weight >= 0:
                 raise InvalidArgumentError(f"`{name}` must not be negative, got {weight}.")
 
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
         """See `TransferabilityMetric.of_rows`."""
-        solution = self.coupling(outputs)
+        coupling = self._coupling()
+        solution = coupling.solve(outputs)
         centred = outputs.features - outputs.features.mean(dim=0)
         scale = float(centred.square().sum(dim=1).mean())
         moved = float(solution.cost) / max(scale, 1e-300)
-        return -self.domain_weight * moved - self.task_weight * self.conditional_entropy(solution, labels)
+        return -self.domain_weight * moved - self.task_weight * coupling.conditional_entropy(solution, labels)
+
+    def _coupling(self) -> SourceCoupling:
+        return SourceCoupling(self.source, self.source_labels, self.solver)
