@@ -15,7 +15,7 @@ demo: $(INSTALLED)
 	$(BIN)/hf-ctkd demo --folder demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 style: $(INSTALLED)
 	$(BIN)/ruff format .
