@@ -134,10 +134,16 @@ class LabelSpace:
         return not all(re.fullmatch(r"(label|class)?[\s_-]*\d+", name.strip().lower()) for name in self.names)
 
     @classmethod
-    def from_id2label(cls, id2label: Mapping[int, str] | Mapping[str, str]) -> "LabelSpace":
-        """From a model configuration's `id2label`; names that stand twice are told apart by their id."""
-        ordered = [str(id2label[key]) for key in sorted(id2label, key=int)]
-        return cls.of(ordered)
+    def from_id2label(cls, id2label: Mapping[int, str] | Mapping[str, str] | None) -> "LabelSpace":
+        """From a model configuration's `id2label`; names that stand twice are told apart by their id.
+
+        Raises:
+            InvalidArgumentError: if it is None.
+        """
+        if id2label is None:
+            raise InvalidArgumentError("`id2label` must name the model's classes, got None. Set it in its config.")
+        by_id = {int(key): str(name) for key, name in id2label.items()}
+        return cls.of(by_id[key] for key in sorted(by_id))
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "LabelSpace":

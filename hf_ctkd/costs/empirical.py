@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hf_ctkd.costs.base import LabelCost
 from hf_ctkd.costs.joint import joint
-from hf_ctkd.costs.labelled import labelled_rows
+from hf_ctkd.costs.labelled import labelled_rows, logits_of
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
 
@@ -61,7 +61,7 @@ class EmpiricalCost(LabelCost):
     ) -> Float[Tensor, "teacher_classes target_classes"]:
         """See `LabelCost.matrix`; raises InvalidArgumentError for a teacher without logits."""
         outputs, labels = labelled_rows(outputs, labels, needs=self.needs, n_classes=len(target))
-        table = joint(outputs.logits.double().softmax(dim=1), labels, len(target)) * len(labels)
+        table = joint(logits_of(outputs).double().softmax(dim=1), labels, len(target)) * len(labels)
         prior = table.sum(dim=1) / len(labels)
         conditional = (table.T + self.smoothing * prior) / (table.sum(dim=0)[:, None] + self.smoothing)
         return (1 - conditional).clamp(0, 1).float()

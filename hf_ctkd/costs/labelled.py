@@ -18,10 +18,8 @@ def check_outputs(outputs: ModelOutputs, needs: Needs) -> None:
     Raises:
         InvalidArgumentError: on missing logits, or NaN or infinite values.
     """
-    if Needs.LOGITS in needs and outputs.logits is None:
-        raise InvalidArgumentError(
-            "`outputs` has no logits, as its model has no head. Use a method that reads features, or another model."
-        )
+    if Needs.LOGITS in needs:
+        logits_of(outputs)
     layers = [(f"layers[{place}]", layer) for place, layer in enumerate(outputs.layers)]
     for name, values in (("features", outputs.features), ("logits", outputs.logits), *layers):
         if values is not None and not bool(torch.isfinite(values).all()):
@@ -29,6 +27,22 @@ def check_outputs(outputs: ModelOutputs, needs: Needs) -> None:
             raise InvalidArgumentError(
                 f"`{name}` must be finite, but row {row} holds NaN or infinity. Check the weights and precision."
             )
+
+
+def logits_of(outputs: ModelOutputs) -> Float[Tensor, "rows classes"]:
+    """The logits of a model that must have a head.
+
+    Args:
+        outputs: the model's outputs.
+
+    Raises:
+        InvalidArgumentError: if it has none.
+    """
+    if outputs.logits is None:
+        raise InvalidArgumentError(
+            "`outputs` has no logits, as its model has no head. Use a method that reads features, or another model."
+        )
+    return outputs.logits
 
 
 def labelled_rows(

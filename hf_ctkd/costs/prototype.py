@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.costs.base import LabelCost, cosine_cost
-from hf_ctkd.costs.labelled import labelled_rows
+from hf_ctkd.costs.labelled import labelled_rows, logits_of
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
 
 
@@ -51,7 +51,7 @@ class PrototypeCost(LabelCost):
         features = outputs.features.double()
         features = features - features.mean(dim=0)
         one_hot = torch.nn.functional.one_hot(labels, len(target)).double()
-        teacher_side = weighted_centres(features, outputs.logits.double().softmax(dim=1))
+        teacher_side = weighted_centres(features, logits_of(outputs).double().softmax(dim=1))
         return cosine_cost(teacher_side, weighted_centres(features, one_hot)).float()
 
 

@@ -65,19 +65,16 @@ class FittedReadout:
 
     def to(self, device: torch.device | str) -> "FittedReadout":
         """The same readout on another device."""
-        moved = {
-            name: value.to(device)
-            for name, value in (
-                ("weight", self.weight),
-                ("bias", self.bias),
-                ("log_prior", self.log_prior),
-                ("mean", self.mean),
-                ("scale", self.scale),
-                ("temperature", self.temperature),
-                ("crossfit_posterior", self.crossfit_posterior),
-            )
-        }
-        return replace(self, **moved)
+        return replace(
+            self,
+            weight=self.weight.to(device),
+            bias=self.bias.to(device),
+            log_prior=self.log_prior.to(device),
+            mean=self.mean.to(device),
+            scale=self.scale.to(device),
+            temperature=self.temperature.to(device),
+            crossfit_posterior=self.crossfit_posterior.to(device),
+        )
 
 
 @dataclass(frozen=True)

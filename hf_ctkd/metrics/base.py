@@ -20,12 +20,15 @@ class TransferabilityMetric(ABC):
     renaming the classes cannot change a score.
     """
 
-    name: ClassVar[str]
-    """Short name for tables and logs."""
     citation: ClassVar[str]
     """The paper, and whether this is *after* it or *reconstructed from* it."""
     needs: ClassVar[Needs]
     """What of the teacher it reads."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Short name for tables and logs; a plain attribute of the class where no setting is part of it."""
 
     def score(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
         """The score of one teacher; comparable between teachers over the same rows only.

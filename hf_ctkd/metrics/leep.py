@@ -6,6 +6,7 @@ from typing import ClassVar
 from jaxtyping import Int
 from torch import Tensor
 
+from hf_ctkd.costs.labelled import logits_of
 from hf_ctkd.metrics.base import TransferabilityMetric, log_likelihood_of_map
 from hf_ctkd.types import ModelOutputs, Needs
 
@@ -34,4 +35,4 @@ class LEEP(TransferabilityMetric):
 
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
         """See `TransferabilityMetric.of_rows`."""
-        return log_likelihood_of_map(outputs.logits.softmax(dim=1), labels)
+        return log_likelihood_of_map(logits_of(outputs).softmax(dim=1), labels)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from hf_ctkd.costs.labelled import logits_of
 from hf_ctkd.metrics.base import TransferabilityMetric
 from hf_ctkd.types import ModelOutputs, Needs
 
@@ -36,7 +37,8 @@ class NCE(TransferabilityMetric):
 
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
         """See `TransferabilityMetric.of_rows`."""
-        predicted = torch.nn.functional.one_hot(outputs.logits.argmax(dim=1), outputs.logits.shape[1]).double()
+        logits = logits_of(outputs)
+        predicted = torch.nn.functional.one_hot(logits.argmax(dim=1), logits.shape[1]).double()
         together = torch.nn.functional.one_hot(labels).double().T @ predicted / len(labels)
         teacher = together.sum(dim=0)
         entropy = torch.special.xlogy(teacher, teacher).sum() - torch.special.xlogy(together, together).sum()

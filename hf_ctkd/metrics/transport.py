@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hf_ctkd.costs.base import LabelCost
 from hf_ctkd.costs.empirical import EmpiricalCost
-from hf_ctkd.costs.labelled import deal_folds, labelled_rows
+from hf_ctkd.costs.labelled import deal_folds, labelled_rows, logits_of
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.metrics.base import TransferabilityMetric
 from hf_ctkd.ot import OTProblem, Sinkhorn
@@ -78,7 +78,7 @@ class TransportScore(TransferabilityMetric):
 
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
         """See `TransferabilityMetric.of_rows`; the one-hot identity of optimal transport."""
-        probabilities = outputs.logits.double().softmax(dim=1)
+        probabilities = logits_of(outputs).double().softmax(dim=1)
         rows = torch.arange(len(labels))
         total = sum(
             float((probabilities[inside] * matrix.double().T[labels[inside]]).sum())
@@ -111,7 +111,7 @@ class TransportScore(TransferabilityMetric):
         known, chosen = labelled_rows(outputs, labels, needs=self.needs, n_classes=len(target))
         everywhere = torch.arange(len(labels))[labels.cpu() < 0]
         solver = solver or Sinkhorn(epsilon=0.1, tolerance=1e-4)
-        logits = outputs.logits.cpu()
+        logits = logits_of(outputs).cpu()
         total = 0.0
         fits = self._matrices(known, chosen, torch.arange(len(labels))[labels.cpu() >= 0], target)
         if len(everywhere):
@@ -131,7 +131,7 @@ class TransportScore(TransferabilityMetric):
     ) -> list[tuple[Int[Tensor, " inside"], Float[Tensor, "teacher_classes target_classes"]]]:
         """For each fold: the numbers of its rows, and the cost fitted on the others."""
         target = target or self.target or _numbered(int(labels.max()) + 1)
-        fold = deal_folds(torch.cat([outputs.features, outputs.logits], dim=1), labels, self.folds)
+        fold = deal_folds(torch.cat([outputs.features, logits_of(outputs)], dim=1), labels, self.folds)
         fits = []
         for number in range(int(fold.max()) + 1):
             others = outputs.select(fold != number)

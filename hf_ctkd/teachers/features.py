@@ -109,8 +109,8 @@ class FeatureReader:
         self, output: ModelOutput, logits: Tensor | None, calls: dict[nn.Module, _Call], mask: Tensor | None
     ) -> Tensor:
         found = None
-        for module, call in calls.items() if logits is not None else ():
-            read = _read_by_head(call, logits)
+        for module, call in calls.items():
+            read = None if logits is None else _read_by_head(call, logits)
             if read is not None:
                 found, self._head = read, module
         self._searched = True

@@ -48,10 +48,7 @@ class Preprocessor:
         """
         is_tokenizer = isinstance(processing_class, PreTrainedTokenizerBase)
         if is_tokenizer != (modality == "text") and not isinstance(processing_class, ProcessorMixin):
-            wanted = "a tokenizer" if modality == "text" else "an image processor"
-            raise InvalidArgumentError(
-                f"`processing_class` must be {wanted} for {modality} rows, got {type(processing_class).__name__}."
-            )
+            raise _unsuited(processing_class, modality)
         settings = config.to_dict()
         length = _LONGEST_TEXT
         if isinstance(processing_class, PreTrainedTokenizerBase):
@@ -65,6 +62,8 @@ class Preprocessor:
     def __call__(self, inputs: Sequence[PILImage.Image] | Sequence[str]) -> dict[str, Tensor]:
         """A batch of tensors on the CPU, texts padded to the longest of the batch."""
         if self.modality == "text":
+            if isinstance(self.processing_class, BaseImageProcessor):
+                raise _unsuited(self.processing_class, self.modality)
             return dict(
                 self.processing_class(
                     text=list(inputs), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
@@ -103,6 +102,13 @@ def load_processing_class(
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise OSError(f"no tokenizer with a vocabulary in {folder}")
     return tokenizer
+
+
+def _unsuited(processing_class: ProcessingClass, modality: Modality) -> InvalidArgumentError:
+    wanted = "a tokenizer" if modality == "text" else "an image processor"
+    return InvalidArgumentError(
+        f"`processing_class` must be {wanted} for {modality} rows, got {type(processing_class).__name__}."
+    )
 
 
 def _with_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:

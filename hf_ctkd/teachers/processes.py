@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 
 from hf_ctkd.errors import CTKDError
 
@@ -23,14 +23,8 @@ def on_main(accelerator: Accelerator, work: Callable[[], Result]) -> Result:
     Raises:
         CTKDError: what `work` raised, on every process.
     """
-    outcome: list[tuple[Result | None, CTKDError | None]] = [(None, None)]
-    if accelerator.is_main_process:
-        outcome = [_attempt(work)]
-    broadcast_object_list(outcome)
-    result, error = outcome[0]
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]
+    (result,) = _shared(accelerator, [_attempt(work)] if accelerator.is_main_process else [])
+    return result
 
 
 def on_all(accelerator: Accelerator, work: Callable[[], Result]) -> list[Result]:
@@ -43,17 +37,23 @@ def on_all(accelerator: Accelerator, work: Callable[[], Result]) -> list[Result]
     Raises:
         CTKDError: the first that any process raised, on every process.
     """
-    outcomes = [_attempt(work)]
+    return _shared(accelerator, [_attempt(work)])
+
+
+def _attempt(work: Callable[[], Result]) -> Result | CTKDError:
+    try:
+        return work()
+    except CTKDError as error:
+        return error
+
+
+def _shared(accelerator: Accelerator, outcomes: list[Result | CTKDError]) -> list[Result]:
+    """What all processes have, in their order, on each of them; the first error is raised on each."""
     if accelerator.num_processes > 1:
         outcomes = gather_object(outcomes)
-    for _, error in outcomes:
-        if error is not None:
-            raise error
-    return [result for result, _ in outcomes]
-
-
-def _attempt(work: Callable[[], Result]) -> tuple[Result | None, CTKDError | None]:
-    try:
-        return work(), None
-    except CTKDError as error:
-        return None, error
+    results = []
+    for outcome in outcomes:
+        if isinstance(outcome, CTKDError):
+            raise outcome
+        results.append(outcome)
+    return results

@@ -273,7 +273,7 @@ def _image_digest(stored: dict[str, bytes | str | None] | None) -> str:
     if stored is None:
         return xxhash.xxh3_128_hexdigest(b"no image")
     content, path = stored["bytes"], str(stored["path"])
-    if content is None:
+    if not isinstance(content, bytes):
         try:
             content = Path(path).read_bytes()
         except OSError:  # a file that is gone is reported, with its row, when the row is read

@@ -5,9 +5,10 @@ from dataclasses import FrozenInstanceError
 import torch
 
 from hf_ctkd.costs.base import LabelCost
+from hf_ctkd.costs.labelled import logits_of
 from hf_ctkd.errors import CTKDError
 from hf_ctkd.testing.promise import expect
-from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
+from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs, Needs
 
 TARGET = LabelSpace(("tabby cat", "racing car", "oak tree"))
 TEACHER = LabelSpace(("oak trees", "tabby cats", "racing cars", "sailing boat"))
@@ -23,7 +24,7 @@ def example(seed: int = 0, rows: int = 60) -> tuple[ModelOutputs, torch.Tensor]:
     directions = torch.eye(len(TEACHER), 6)
     features = directions[shown] + 0.1 * torch.randn(rows, 6, generator=generator)
     logits = 6 * features @ directions.T
-    labels[::10] = -100
+    labels[::10] = UNLABELLED
     return ModelOutputs(features=features, logits=logits), labels
 
 
@@ -32,7 +33,7 @@ def check_cost(cost: LabelCost) -> None:
     outputs, labels = example()
     matrix = cost.matrix(outputs, labels, target=TARGET, teacher=TEACHER)
     expect(
-        cost.name and cost.citation and isinstance(cost.needs, Needs),
+        bool(cost.name and cost.citation) and isinstance(cost.needs, Needs),
         "`name`, `citation` and `needs` must be set",
     )
     expect(matrix.shape == (len(TEACHER), len(TARGET)), "the cost must be [teacher classes, target classes]")
@@ -44,16 +45,18 @@ def check_cost(cost: LabelCost) -> None:
     expect(matrix.argmin(dim=0).tolist() == list(SHOWN_AS), "a class is not nearest to its own counterpart")
 
     _check_permutations(cost, matrix)
-    noisy = ModelOutputs(outputs.features.clone(), outputs.logits.clone())
-    noisy.features[labels == -100] += 100
-    noisy.logits[labels == -100] *= -1
+    unlabelled = (labels == UNLABELLED)[:, None]
+    noisy = ModelOutputs(
+        torch.where(unlabelled, outputs.features + 100, outputs.features),
+        torch.where(unlabelled, -logits_of(outputs), logits_of(outputs)),
+    )
     expect(
         torch.allclose(cost.matrix(noisy, labels, target=TARGET, teacher=TEACHER), matrix, atol=1e-05),
         "unlabelled rows must change nothing",
     )
 
     try:
-        cost.name = "other"
+        type(cost).__setattr__(cost, "name", "other")
     except FrozenInstanceError:
         pass
     else:
@@ -71,7 +74,7 @@ def _check_permutations(cost: LabelCost, matrix: torch.Tensor) -> None:
     outputs, labels = example()
     order = torch.tensor([2, 0, 1])
     new_id = torch.argsort(order)
-    renamed = torch.where(labels == -100, labels, new_id[labels.clamp_min(0)])
+    renamed = torch.where(labels == UNLABELLED, labels, new_id[labels.clamp_min(0)])
     target = LabelSpace(tuple(TARGET.names[old] for old in order))
     moved = cost.matrix(outputs, renamed, target=target, teacher=TEACHER)
     expect(torch.allclose(moved, matrix[:, order], atol=1e-05), "does not follow a permutation of target classes")
@@ -81,6 +84,6 @@ def _check_permutations(cost: LabelCost, matrix: torch.Tensor) -> None:
     if Needs.LOGITS in cost.needs:
         order = torch.tensor([3, 1, 0, 2])
         teacher = LabelSpace(tuple(TEACHER.names[old] for old in order))
-        swapped = ModelOutputs(outputs.features, outputs.logits[:, order])
+        swapped = ModelOutputs(outputs.features, logits_of(outputs)[:, order])
         moved = cost.matrix(swapped, labels, target=TARGET, teacher=teacher)
         expect(torch.allclose(moved, matrix[order], atol=1e-05), "does not follow a permutation of teacher classes")

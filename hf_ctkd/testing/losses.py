@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_ctkd.losses.base import DistillationLoss, LossContext
-from hf_ctkd.testing.promise import expect
+from hf_ctkd.testing.promise import expect, present
 from hf_ctkd.types import UNLABELLED, Hidden, LabelSpace, ModelOutputs, Needs
 
 
@@ -126,13 +126,14 @@ def _check_gradients(loss: DistillationLoss, case: LossCase) -> None:
     )
     before = copy.deepcopy([_tensors(teacher) for teacher in case.teachers])
     loss.zero_grad()
-    sum(tracked.terms(loss).values()).backward()
+    _total(tracked.terms(loss)).backward()
     found = [tensor.grad for tensor in _tensors(tracked.student) if tensor.grad is not None]
     expect(any(bool(one.any()) for one in found), "a gradient must reach the student")
     expect(all(bool(torch.isfinite(one).all()) for one in found), "the student's gradient must be finite")
     for name, parameter in loss.named_parameters():
-        gradient = parameter.grad
-        expect(gradient is not None and bool(gradient.any()), f"a gradient must reach the loss's own `{name}`")
+        reached = f"a gradient must reach the loss's own `{name}`"
+        gradient = present(parameter.grad, reached)
+        expect(bool(gradient.any()), reached)
         expect(bool(torch.isfinite(gradient).all()), f"the gradient of `{name}` must be finite")
     for teacher, old in zip(tracked.teachers, before, strict=True):
         expect(all(tensor.grad is None for tensor in _tensors(teacher)), "no gradient may reach a teacher")
@@ -189,7 +190,7 @@ def _check_low_precision(loss: DistillationLoss, case: LossCase) -> None:
         case, student=_tracked(_cast(case.student)), teachers=tuple(_cast(teacher) for teacher in case.teachers)
     )
     terms = low.terms(loss)
-    sum(terms.values()).backward()
+    _total(terms).backward()
     gradients = [tensor.grad for tensor in _tensors(low.student) if tensor.grad is not None]
     expect(all(bool(torch.isfinite(one).all()) for one in gradients), "gradients in bfloat16 must be finite")
     # Eight bits of mantissa: a relative error of 1/256 in each input, taken to a fourth power at most.
@@ -243,6 +244,10 @@ def _noise(outputs: ModelOutputs) -> ModelOutputs:
             for layer in outputs.hidden
         ),
     )
+
+
+def _total(terms: dict[str, Tensor]) -> Tensor:
+    return sum(terms.values(), start=torch.zeros(()))
 
 
 def _close(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 2e-4) -> bool:

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from hf_ctkd.costs.labelled import logits_of
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.metrics.base import TransferabilityMetric
 from hf_ctkd.testing.promise import expect
@@ -23,7 +24,7 @@ def example(separation: float, *, rows: int = 120, classes: int = 4, width: int 
 def check_metric(metric: TransferabilityMetric) -> None:
     """Finite, deterministic; blind to row order, label names and unlabelled rows; separated classes score higher."""
     expect(
-        metric.name and metric.citation and isinstance(metric.needs, Needs),
+        bool(metric.name and metric.citation) and isinstance(metric.needs, Needs),
         "`name`, `citation` and `needs` must be set",
     )
     outputs, labels = example(2.0)
@@ -47,9 +48,9 @@ def _same(value: float, expected: float, complaint: str) -> None:
 
 
 def _check_errors(metric: TransferabilityMetric, outputs: ModelOutputs, labels: torch.Tensor) -> None:
-    spoiled = ModelOutputs(outputs.features.clone(), outputs.logits.clone())
-    spoiled.features[1, 0] = float("nan")
-    spoiled.logits[1, 0] = float("nan")
+    features, logits = outputs.features.clone(), logits_of(outputs).clone()
+    features[1, 0] = logits[1, 0] = float("nan")
+    spoiled = ModelOutputs(features, logits)
     _raises(InvalidArgumentError, "finite", lambda: metric.score(spoiled, labels))
     _raises(DatasetError, "one class", lambda: metric.score(outputs, labels.clamp_max(0)))
     _raises(DatasetError, "No row has a label", lambda: metric.score(outputs, torch.full_like(labels, -100)))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 
 from hf_ctkd.ot import OTProblem, OTSolution, exact
+from hf_ctkd.testing.promise import present
 
 
 def check_solver(solve: Callable[[OTProblem, float], OTSolution], *, epsilon: float = 0.1) -> None:
@@ -51,8 +52,9 @@ def _check_inert(solve: Callable[[OTProblem, float], OTSolution], problem: OTPro
     solution = solve(OTProblem(cost, a, b), epsilon)
     torch.testing.assert_close(solution.value.detach(), solve(problem, epsilon).value, rtol=1e-9, atol=1e-9)
     solution.value.sum().backward()
-    for name, gradient in (("a", a.grad[:, -1]), ("b", b.grad[:, -1]), ("plan", solution.plan()[:, -1])):
-        if bool((gradient != 0).any()):
+    of_a, of_b, of_cost = (present(tensor.grad, "the value must have a gradient") for tensor in (a, b, cost))
+    for name, inert in (("a", of_a[:, -1]), ("b", of_b[:, -1]), ("plan", solution.plan()[:, -1])):
+        if bool((inert != 0).any()):
             raise AssertionError(f"an entry of zero mass must have no gradient and no plan, `{name}` has")
-    if not all(bool(torch.isfinite(tensor.grad).all()) for tensor in (a, b, cost)):
+    if not all(bool(torch.isfinite(gradient).all()) for gradient in (of_a, of_b, of_cost)):
         raise AssertionError("zero mass must give finite gradients")
