@@ -1,0 +1,105 @@
+"""The evidence suite.
+
+python -m benchmarks.evidence tune
+python -m benchmarks.evidence run --minutes 10
+python -m benchmarks.evidence run --full
+python -m benchmarks.evidence report
+python -m benchmarks.evidence readme
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.evidence.grid import Cell, Extras, plan
+from benchmarks.evidence.run import Suite, measure
+from benchmarks.evidence.store import RUNS, SCORES, Store
+from benchmarks.evidence.student import Workplace, candidates, quiet
+from benchmarks.evidence.tune import tune
+from hf_ctkd.demo.train import build_zoo
+from hf_ctkd.demo.zoo import all_specs
+from hf_ctkd.records import default_cache, write_text
+
+HERE = Path(__file__).parent
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
+    parser.add_argument("command", choices=["tune", "run", "report", "readme"])
+    parser.add_argument("--minutes", type=float, default=10.0, help="wall time of `run`")
+    parser.add_argument("--full", action="store_true", help="every method on every cell with the whole zoo, no limit")
+    parser.add_argument("--processes", type=int, default=2, help="runs at once, each on one thread")
+    parser.add_argument("--seeds", type=int, default=5, help="most seeds")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the tables")
+    parser.add_argument("--task", action="append", default=[], help="package.module:build, or ...:build@50 (labels)")
+    parser.add_argument("--zoo", action="append", default=[], help="a folder of teachers; may be given repeatedly")
+    parser.add_argument("--loss", action="append", default=[], help="package.module:Class; may be given repeatedly")
+    return parser.parse_args(argv)
+
+
+def suite_of(options: argparse.Namespace) -> Suite:
+    """The suite that the arguments ask for; teachers of the built-in zoo that are missing are trained."""
+    built_in = default_cache() / "zoo"
+    own = {kind: tuple(candidates((folder,))) for kind in ("image", "text") for folder in _zoos(options.zoo, kind)}
+    for kind in ("image", "text"):
+        build_zoo(built_in / kind, all_specs(kind), processes=options.processes)  # type: ignore[arg-type]
+    zoos = {kind: (str(built_in / kind), *_zoos(options.zoo, kind)) for kind in ("image", "text")}
+    return Suite(
+        options.results,
+        Workplace(zoos, str(default_cache() / "evidence")),
+        Extras([_cell(task) for task in options.task], own, options.loss),
+        options.full,
+        options.processes,
+    )
+
+
+def _zoos(folders: Sequence[str], kind: str) -> list[str]:
+    """Those folders whose teachers read this kind of rows."""
+    wanted = "image-classification" if kind == "image" else "text-classification"
+    return [folder for folder in folders if any(one.task == wanted for one in candidates((folder,)).values())]
+
+
+def _cell(task: str) -> Cell:
+    name, _, labels = task.partition("@")
+    return Cell(name, int(labels or 50))
+
+
+def report(results: Path, target: Path) -> None:
+    """Write the section of `RESULTS.md`, its figures and `losses.json` from the tables of runs and scores."""
+    from benchmarks.evidence import readme
+    from benchmarks.evidence.analysis import load_runs, load_scores
+    from benchmarks.evidence.figures import draw
+    from benchmarks.evidence.report import BEGIN, END, section
+
+    rows = Store(results, "runs", RUNS).merge()
+    runs, scores = load_runs(rows), load_scores(Store(results, "scores", SCORES).merge())
+    text = section(runs, scores, [row for row in rows if row["error"]])
+    old = (
+        target.read_text(encoding="utf-8") if target.exists() else "# Results, written by the scripts in this folder\n"
+    )
+    if BEGIN not in old:
+        old = f"{old.rstrip()}\n\n{BEGIN}\n{END}\n"
+    write_text(target, readme.replaced(old, BEGIN, END, text.rstrip("\n")))
+    draw(runs, scores, target.parent / "figures")
+    readme.save(runs, results / "losses.json")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    options = arguments(argv)
+    if options.command == "tune":
+        tune(suite_of(options))
+    elif options.command == "run":
+        suite = suite_of(options)
+        quiet()
+        runs = plan(seeds=options.seeds, full=options.full, extras=suite.extras, modality=suite.modality)
+        measure(suite, runs, seconds=None if options.full else 60 * options.minutes)
+    elif options.command == "report":
+        report(options.results, HERE.parent / "RESULTS.md")
+    else:
+        from benchmarks.evidence.readme import fill
+
+        fill(HERE.parent.parent / "README.md", options.results / "losses.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""What is measured: target tasks x label budgets x teachers x methods x seeds, and in which order."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hf_ctkd.costs import EmpiricalCost
+from hf_ctkd.demo.tasks import TASKS
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses import (
+    BSSLoss,
+    DistillationLoss,
+    InvertedProjectionLoss,
+    LabelMapLoss,
+    ProjectionLoss,
+    ReadoutLoss,
+    RelationshipMatchingLoss,
+    SpectralLoss,
+    TransportLoss,
+)
+
+PLAIN, DEFAULT = "plain", "default"
+STEPS = 300
+BATCH = {"image": 64, "text": 32}
+"""Optimiser steps of every arm, and rows of each."""
+
+METHODS: dict[str, Callable[[], DistillationLoss]] = {
+    DEFAULT: TransportLoss,
+    "readout": ReadoutLoss,
+    "transport, empirical": lambda: TransportLoss(EmpiricalCost()),
+    "transport, literal": lambda: TransportLoss(EmpiricalCost(), power=0.0),
+    "inverted projection": InvertedProjectionLoss,
+    "traditional projection": lambda: ProjectionLoss("traditional"),
+    "label map": LabelMapLoss,
+    "relationship matching": RelationshipMatchingLoss,
+}
+"""Losses that learn from a teacher, all with the library's default settings in every cell."""
+
+READS_LOGITS = ("transport, empirical", "transport, literal", "label map")
+"""Methods that an encoder without a head cannot teach."""
+
+ALONE: dict[str, Callable[[], DistillationLoss]] = {"spectral": SpectralLoss, "bss": BSSLoss}
+"""Teacher-free losses."""
+
+CONTROLS = (
+    PLAIN,
+    "self-training",
+    "self-training, transported",
+    "raw input, readout",
+    "raw input, transported",
+    *ALONE,
+)
+"""Arms without a teacher; each has the same rows, labels, student and optimiser steps as the methods."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A target task with a number of labelled rows."""
+
+    task: str
+    labels: int
+
+    @property
+    def modality(self) -> str:
+        return TASKS[self.task][0] if self.task in TASKS else ""
+
+    def __str__(self) -> str:
+        return f"{self.task} @ {self.labels}"
+
+
+CELLS = (
+    Cell("digits", 50),
+    Cell("digits", 100),
+    Cell("digits", 300),
+    Cell("digit-families", 50),
+    Cell("digits-imbalanced", 50),
+    Cell("greek-letters", 72),
+    Cell("scipy-docstrings", 150),
+    Cell("sklearn-docstrings", 100),
+    Cell("pandas-docstrings", 100),
+)
+SMALL = tuple(cell for cell in CELLS if cell != Cell("digits", 300))
+"""The small label budgets that the goals speak of."""
+BALANCED, IMBALANCED = Cell("digits", 50), Cell("digits-imbalanced", 50)
+DETAILED = (BALANCED, IMBALANCED, Cell("sklearn-docstrings", 100))
+"""Cells on which all methods run; elsewhere the default and the controls."""
+
+SAME_TASK = {
+    "digits": "handwriting",
+    "digits-imbalanced": "handwriting",
+    "greek-letters": "greek",
+    "scipy-docstrings": "scipy",
+    "sklearn-docstrings": "sklearn",
+    "pandas-docstrings": "pandas",
+}
+"""The teacher with the target's own label set on the same kind of rows; every other one is of another task."""
+
+TEACHERS = {
+    "image": (
+        "handwriting", "handwriting-pairs", "handwriting-5-to-9", "handwriting-0-to-4", "handwriting-parity",
+        "font-digits", "font-letters", "greek", "arrows", "photographs", "letters-encoder", "random-weights",
+    ),
+    "text": (
+        "scipy", "sklearn", "torch", "scipy-kinds", "random-weights", "numpy", "pandas", "sympy", "networkx",
+        "which-library", "torch-encoder", "random-transformer",
+    ),
+}  # fmt: skip
+"""Teachers of the fair subset; `--full` takes the whole zoo."""
+FEWER_ON = (Cell("digits", 100), Cell("digits", 300))
+FEWER = {
+    "image": (
+        "handwriting", "handwriting-pairs", "handwriting-5-to-9", "font-letters", "font-digits", "arrows",
+        "random-weights",
+    ),
+    "text": ("sklearn", "torch", "numpy", "which-library", "random-weights"),
+}  # fmt: skip
+"""Teachers of the methods besides the default, and of all methods where only the number of labels differs."""
+HEADLESS = ("letters-encoder", "torch-encoder")
+RANDOM = ("random-weights", "random-transformer")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One student to train, or (method "scores") one ranking of the teachers to make."""
+
+    cell: Cell
+    method: str
+    seed: int
+    teacher: str = ""
+
+
+SCORES = "scores"
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What joins from outside, by name."""
+
+    tasks: Sequence[Cell] = ()
+    teachers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    losses: Sequence[str] = ()
+
+
+def is_cross_task(task: str, teacher: str) -> bool:
+    """Whether a teacher learned anything but the target's own labels on the same kind of rows."""
+    return SAME_TASK.get(task) != teacher
+
+
+def plan(*, seeds: int, full: bool = False, extras: Extras = Extras(), modality: Callable[[str], str]) -> list[Run]:  # noqa: B008
+    """All runs in the order in which they are made.
+
+    The default and the controls of a seed come before the other methods of the seed before, so that the main claim has
+    most seeds when the time is up; within these the order is random, so that it breaks off evenly.
+
+    Args:
+        seeds: how many.
+        full: every method on every cell with the whole zoo, in place of the fair subset.
+        extras: tasks, teachers and losses from outside.
+        modality: of a task, by its name.
+
+    Raises:
+        InvalidArgumentError: if `seeds` is below one.
+    """
+    if seeds < 1:
+        raise InvalidArgumentError(f"`seeds` must be at least 1, got {seeds}.")
+    generator = np.random.default_rng(0)
+    ordered: list[tuple[float, int, float, Run]] = []
+    for seed in range(seeds):
+        for cell in (*CELLS, *extras.tasks):
+            kind = modality(cell.task)
+            for run in _main_runs(cell, kind, seed, full, extras):
+                ordered.append((seed, run.method != PLAIN, generator.random(), run))
+            for run in _other_runs(cell, kind, seed, full, extras):
+                ordered.append((seed + 1.5, True, generator.random(), run))
+    return [run for *_, run in sorted(ordered, key=lambda entry: entry[:3])]
+
+
+def teachers_of(kind: str, full: bool, extras: Extras) -> tuple[str, ...]:
+    """Names of the teachers of the default method."""
+    base = TEACHERS[kind] if not full else tuple(dict.fromkeys((*TEACHERS[kind], *_whole_zoo(kind))))
+    return (*base, *extras.teachers.get(kind, ()))
+
+
+def _whole_zoo(kind: str) -> Iterable[str]:
+    from hf_ctkd.demo.zoo import all_specs
+
+    return (spec.name for spec in all_specs("text" if kind == "text" else "image"))
+
+
+def _main_runs(cell: Cell, kind: str, seed: int, full: bool, extras: Extras) -> Iterable[Run]:
+    yield Run(cell, SCORES, seed)
+    yield from (Run(cell, control, seed) for control in CONTROLS)
+    few = cell in FEWER_ON and not full
+    teachers = (*FEWER[kind], *extras.teachers.get(kind, ())) if few else teachers_of(kind, full, extras)
+    yield from (Run(cell, DEFAULT, seed, teacher) for teacher in teachers)
+
+
+def _other_runs(cell: Cell, kind: str, seed: int, full: bool, extras: Extras) -> Iterable[Run]:
+    detailed = full or cell in DETAILED or cell in extras.tasks
+    own = [name for name in METHODS if name != DEFAULT] if full else [name for name in _SUBSET if detailed]
+    for method in (*own, *(extras.losses if detailed else ())):
+        for teacher in teachers_of(kind, full, extras) if full else (*FEWER[kind], *extras.teachers.get(kind, ())):
+            if not (method in READS_LOGITS and teacher in HEADLESS):
+                yield Run(cell, method, seed, teacher)
+
+
+_SUBSET = ("readout", "transport, empirical", "inverted projection", "traditional projection", "label map")

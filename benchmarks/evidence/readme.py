@@ -1,0 +1,112 @@
+"""README's table of losses, from what was measured."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas
+
+from benchmarks.evidence.analysis import Estimate, estimate, worst_teacher
+from benchmarks.evidence.grid import CONTROLS, DEFAULT, PLAIN
+from benchmarks.evidence.report import comparable, table
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.records import read_json, write_json, write_text
+
+KIND = "evidence-losses"
+BEGIN, END = "<!-- losses:begin -->", "<!-- losses:end -->"
+
+LOSSES = {
+    DEFAULT: (
+        "TransportLoss()",
+        "features",
+        "ours: rows transported onto classes at the cost of a cross-fitted readout",
+    ),
+    "readout": ("ReadoutLoss()", "features", "ours"),
+    "transport, empirical": (
+        "TransportLoss(EmpiricalCost())",
+        "class predictions",
+        "Lu et al., selective cross-task distillation (reconstructed), weighted by relatedness",
+    ),
+    "transport, literal": (
+        "TransportLoss(EmpiricalCost(), power=0)",
+        "class predictions",
+        "the same as the paper has it, unweighted",
+    ),
+    "inverted projection": ("InvertedProjectionLoss()", "features", "Auty et al., learning to project (reconstructed)"),
+    "traditional projection": ('ProjectionLoss("traditional")', "features", "its counterpart"),
+    "label map": ("LabelMapLoss()", "class predictions", "the soft label map that transport alone amounts to"),
+    "relationship matching": ("RelationshipMatchingLoss()", "features", "Ye et al., REFILLED"),
+    "spectral": ("SpectralLoss()", "no teacher", "Auty et al. (reconstructed)"),
+    "bss": ("BSSLoss()", "no teacher", "Chen et al."),
+}
+"""Method -> how to write it, what its teacher must give, whom it is after."""
+UNMEASURED = (
+    ("KLLoss()", "class predictions, same or mapped labels", "Hinton et al."),
+    ("WeightedSum([...])", "what its parts need", ""),
+)
+
+
+def losses_record(runs: pandas.DataFrame) -> dict[str, object]:
+    """Mean gain and worst teacher of each method, on the cells and teachers that all of them ran on."""
+    part = comparable(runs)
+    found = {}
+    for method in [name for name in LOSSES if name in set(part["method"])]:
+        mine = part[part["method"] == method]
+        entry: dict[str, object] = {"gain": _values(estimate(mine)), "runs": len(mine)}
+        if method not in CONTROLS:
+            name, worst = worst_teacher(part, method)
+            entry |= {"worst_teacher": name, "worst": _values(worst)}
+        found[method] = entry
+    cells = sorted(part["cell"].unique())
+    return {"kind": KIND, "over": PLAIN, "cells": cells, "losses": found}
+
+
+def _values(found: Estimate) -> dict[str, float]:
+    return {"mean": round(found.value, 2), "low": round(found.low, 2), "high": round(found.high, 2)}
+
+
+def losses_table(record: Mapping[str, dict]) -> str:
+    """The table for the README."""
+    rows = []
+    for method, (code, gives, after) in LOSSES.items():
+        entry = record["losses"].get(method)
+        gain = "not measured" if entry is None else _shown(entry["gain"])
+        worst = (
+            "" if entry is None or "worst" not in entry else f"{entry['worst']['mean']:+.1f}, {entry['worst_teacher']}"
+        )
+        rows.append([f"`{code}`", gives, gain, worst, after])
+    rows += [[f"`{code}`", gives, "not measured", "", after] for code, gives, after in UNMEASURED]
+    return table(["loss", "teacher gives", "mean gain, points (95 %)", "worst teacher", "after"], rows)
+
+
+def _shown(found: Mapping[str, float]) -> str:
+    return f"{found['mean']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})"
+
+
+def save(runs: pandas.DataFrame, path: Path) -> None:
+    write_json(path, losses_record(runs))
+
+
+def fill(readme: Path, record: Path) -> None:
+    """Put the table between its markers in the README.
+
+    Raises:
+        InvalidArgumentError: if the markers are missing.
+    """
+    text = replaced(
+        readme.read_text(encoding="utf-8"), BEGIN, END, f"{BEGIN}\n{losses_table(read_json(record, KIND))}\n{END}"
+    )
+    write_text(readme, text)
+
+
+def replaced(text: str, begin: str, end: str, section: str) -> str:
+    """A text with the section between two markers (and the markers) replaced.
+
+    Raises:
+        InvalidArgumentError: if the markers are missing.
+    """
+    if begin not in text or end not in text:
+        raise InvalidArgumentError(
+            f"The file must hold the markers {begin} and {end}. Add them where the table belongs."
+        )
+    head, rest = text.split(begin, 1)
+    return head + section + rest.split(end, 1)[1]

@@ -1,0 +1,216 @@
+"""Tables of the report: Markdown, from the runs alone."""
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterable, Sequence
+
+import pandas
+
+from benchmarks.evidence.analysis import (
+    Estimate,
+    against,
+    agreement,
+    best_controls,
+    chosen_by,
+    estimate,
+    over_best_control,
+    per_teacher,
+    worst_teacher,
+)
+from benchmarks.evidence.goals import goals
+from benchmarks.evidence.grid import (
+    CELLS,
+    CONTROLS,
+    DEFAULT,
+    DETAILED,
+    FEWER,
+    IMBALANCED,
+    METHODS,
+    PLAIN,
+    STEPS,
+)
+
+BEGIN, END = "<!-- evidence:begin -->", "<!-- evidence:end -->"
+_PACKAGES = ("torch", "transformers", "datasets", "scikit-learn")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(str(entry) for entry in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def section(runs: pandas.DataFrame, scores: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> str:
+    """The whole section of `RESULTS.md`, between its markers."""
+    parts = [
+        BEGIN,
+        "## Does a teacher of another task help?\n",
+        _introduction(runs, failed),
+        "### Goals\n",
+        "Computed from the runs by `benchmarks/evidence/goals.py`; *reached* goes by the mean.\n",
+        goals_table(runs, scores),
+        "\n### By target task\n",
+        _CELLS_NOTE,
+        cells_table(runs, scores),
+        "\n### By method\n",
+        _METHODS_NOTE,
+        methods_table(runs),
+        "\n![methods](figures/evidence_methods.png)\n",
+        "### By teacher, default method\n",
+        _TEACHERS_NOTE,
+        teachers_table(runs),
+        "\n![teachers](figures/evidence_teachers.png)\n",
+        "### Pairs of methods\n",
+        pairs_table(runs),
+        "\n### Which teacher: scores against outcomes\n",
+        _SCORES_NOTE,
+        agreement_table(runs, scores),
+        "\n![scores](figures/evidence_scores.png)\n",
+        END,
+    ]
+    return "\n".join(parts) + "\n"
+
+
+_CELLS_NOTE = (
+    "Accuracy of the tuned plain student; gains over it in points. *Default, cross-task* is the mean over all teachers "
+    "of another task; *by the selector* the teacher that the selector puts first without seeing a test row (it may be "
+    "one of the same task); the best control is the one with the highest validation accuracy, plain among them.\n"
+)
+_METHODS_NOTE = (
+    "Only cells and teachers that all methods ran on, teachers of another task only. *Worst teacher*: the lowest mean "
+    "change.\n"
+)
+_TEACHERS_NOTE = (
+    "Mean change over the plain student. Balanced: all cells but one; imbalanced: five of ten digits at a fifth of "
+    "their rows, in every split.\n"
+)
+_SCORES_NOTE = (
+    "Each score, computed on the labelled training rows before any training, against the default's test accuracy, per "
+    "cell and seed. Weighted Kendall tau as `scipy.stats.weightedtau(outcome, score, rank=None)`: ranks by outcome, so "
+    "that the best teachers weigh most. Regret: points lost to the best teacher by taking the first one. `parameters` "
+    "and `random` know nothing of the target: a score that does not beat them is no evidence.\n"
+)
+_HOW = (
+    f"Every student of a cell and seed has the same labelled rows, initial weights and {STEPS} optimiser steps. "
+    "Learning rate and regularisation were tuned on validation rows with other seeds, once per kind of task; no arm "
+    "had more trials than the plain student, and arms that were not tuned took the settings of their kin "
+    "(`results/tuning.json`). Losses have their default settings in every cell. Test rows chose nothing. Gains are "
+    "paired by cell and seed; intervals are 95 % bootstrap intervals that resample cells and, within each, seeds. With "
+    "few seeds such an interval is too narrow where it rests on a single cell.\n"
+)
+
+
+def _introduction(runs: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> str:
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
+    seeds = runs.groupby("cell")["seed"].nunique()
+    reasons = "".join(
+        f"\n- failed: {one['task']} @ {one['labels']}, {one['method']}, {one['teacher']}: {one['error']}"
+        for one in failed
+    )
+    seconds = runs.groupby("modality")["seconds"].median()
+    speed = " and ".join(f"{value:.1f} s a run of {kind} rows" for kind, value in seconds.items())
+    return (
+        f"Written by `python -m benchmarks.evidence report` from `benchmarks/evidence/results/`: {len(runs)} runs, "
+        f"{len(failed)} failed; {runs['cell'].nunique()} cells, {seeds.min()} to {seeds.max()} seeds; median {speed}, "
+        f"two at a time on {os.cpu_count()} cores that other work shared; {versions}, Python "
+        f"{platform.python_version()}.{reasons}\n\n{_HOW}"
+    )
+
+
+def goals_table(runs: pandas.DataFrame, scores: pandas.DataFrame) -> str:
+    return table(
+        ["goal", "measured", ""],
+        [[goal.text, goal.measured, "reached" if goal.reached else "**missed**"] for goal in goals(runs, scores)],
+    )
+
+
+def cells_table(runs: pandas.DataFrame, scores: pandas.DataFrame) -> str:
+    best, chosen = best_controls(runs), chosen_by(scores, runs)
+    rows = []
+    for cell in sorted(runs["cell"].unique(), key=_place):
+        mine = runs[runs["cell"] == cell]
+        default = mine[(mine["method"] == DEFAULT) & mine["cross"]]
+        picked = chosen[chosen["cell"] == cell] if len(chosen) else chosen
+        controls = [estimate(mine[mine["method"] == one]) for one in CONTROLS if one != PLAIN]
+        plain = mine[mine["method"] == PLAIN]["accuracy"]
+        rows.append(
+            [
+                cell, mine["seed"].nunique(), f"{plain.mean():.1f}", estimate(default), estimate(picked),
+                *(f"{one.value:+.1f}" for one in controls), best.get(cell, ""),
+            ]
+        )  # fmt: skip
+    header = ["cell", "seeds", "plain", "default, cross-task", "default, by the selector"]
+    return table([*header, *CONTROLS[1:], "best control"], rows)
+
+
+def _place(cell: str) -> int:
+    names = [str(one) for one in CELLS]
+    return names.index(cell) if cell in names else len(names)
+
+
+def comparable(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """The part on which methods can be compared: detailed cells, teachers of another task that all methods had."""
+    cells, teachers = [str(cell) for cell in DETAILED], {name for kind in FEWER.values() for name in kind}
+    part = runs[runs["cell"].isin(cells)]
+    return part[part["method"].isin(CONTROLS) | (part["teacher"].isin(teachers) & part["cross"])]
+
+
+def methods_table(runs: pandas.DataFrame) -> str:
+    part = comparable(runs)
+    rows = []
+    for method in dict.fromkeys((*METHODS, *CONTROLS[1:], *sorted(part["method"].unique()))):
+        mine = part[part["method"] == method]
+        if mine.empty or method == PLAIN:
+            continue
+        name, worst = worst_teacher(part, method) if method not in CONTROLS else ("", None)
+        rows.append(
+            [
+                method, len(mine), f"{mine['accuracy'].mean():.1f}", estimate(mine), over_best_control(part, method),
+                "" if worst is None else f"{name}: {worst}",
+            ]
+        )  # fmt: skip
+    header = ["method", "runs", "accuracy", "gain over plain", "over the best control", "worst teacher"]
+    return table(header, rows)
+
+
+def teachers_table(runs: pandas.DataFrame) -> str:
+    imbalanced = runs["cell"] == str(IMBALANCED)
+    balanced, other = per_teacher(runs[~imbalanced]), per_teacher(runs[imbalanced])
+    ordered = sorted(balanced, key=lambda names: (names[0], -balanced[names].value))
+    rows = [[*names, _counted(balanced[names]), _counted(other.get(names))] for names in ordered]
+    return table(["rows", "teacher", "balanced", "imbalanced"], rows)
+
+
+def _counted(found: Estimate | None) -> str:
+    return "" if found is None else f"{found}, {found.pairs} pairs"
+
+
+PAIRS = (
+    (DEFAULT, "readout"),
+    (DEFAULT, "transport, empirical"),
+    ("inverted projection", "traditional projection"),
+    ("transport, empirical", "label map"),
+    ("spectral", PLAIN),
+    ("spectral", "bss"),
+    ("bss", PLAIN),
+)
+
+
+def pairs_table(runs: pandas.DataFrame) -> str:
+    cross = runs[runs["cross"]]
+    found = [(one, two, against(cross, one, two)) for one, two in PAIRS]
+    rows = [[f"{one} minus {two}", both, both.cells, both.pairs] for one, two, both in found if both.pairs]
+    return table(["paired difference, cross-task", "points", "cells", "cells x seeds"], rows)
+
+
+def agreement_table(runs: pandas.DataFrame, scores: pandas.DataFrame) -> str:
+    rows = []
+    for metric in dict.fromkeys(scores["metric"]) if len(scores) else ():
+        tau, regret = agreement(scores, runs, metric)
+        rows.append([tau.value, metric, *(f"{part / 100:.2f}" for part in (tau.value, tau.low, tau.high)), regret])
+    ordered = sorted(rows, key=lambda row: -row[0])
+    return table(
+        ["score", "weighted tau (95 % interval)", "top-1 regret, points"],
+        [[row[1], f"{row[2]} ({row[3]} to {row[4]})", str(row[5]).replace("+", "")] for row in ordered],
+    )

@@ -1,0 +1,106 @@
+"""How a student is trained: tuned once per kind of task on validation rows, the same grid for every arm."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean
+
+from benchmarks.evidence.grid import CONTROLS, DEFAULT, PLAIN, Cell, Run
+from hf_ctkd.records import read_json, write_json
+
+KIND = "evidence-tuning"
+SEEDS = (1000, 1001)
+"""Tuning draws other labels, weights and batches than any measured run."""
+TUNED_ON = {"image": (Cell("digits", 50), "font-letters"), "text": (Cell("sklearn-docstrings", 100), "torch")}
+"""Cell and teacher of each kind of task."""
+ARMS = (PLAIN, DEFAULT, "raw input, transported", "self-training, transported", "inverted projection")
+"""What is tuned; the others take the settings of their kin."""
+KIN = {
+    "raw input, readout": "raw input, transported",
+    "self-training": "self-training, transported",
+    "traditional projection": "inverted projection",
+    "relationship matching": "inverted projection",
+    "spectral": PLAIN,
+    "bss": PLAIN,
+}
+"""Every other method takes those of the default."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Optimiser settings of one arm.
+
+    Args:
+        learning_rate: peak of the linear schedule.
+        weight_decay: of AdamW.
+        label_smoothing: of the task loss.
+    """
+
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+
+
+RATES = {"image": (1e-3, 3e-3, 1e-2, 3e-2), "text": (3e-4, 1e-3, 3e-3, 1e-2)}
+REGULAR = (Settings(), Settings(weight_decay=0.1, label_smoothing=0.1))
+
+
+def first_round(modality: str) -> list[tuple[Run, Settings]]:
+    """The student without a teacher: every learning rate with and without regularisation."""
+    return [one for regular in REGULAR for one in _at_all_rates(PLAIN, modality, regular)]
+
+
+def second_round(modality: str, plain: Settings, arms: Sequence[str] = ARMS) -> list[tuple[Run, Settings]]:
+    """All others: every learning rate, with the regularisation that was best without a teacher."""
+    return [one for arm in arms if arm != PLAIN for one in _at_all_rates(arm, modality, plain)]
+
+
+def _at_all_rates(arm: str, modality: str, regular: Settings) -> Iterable[tuple[Run, Settings]]:
+    cell, teacher = TUNED_ON[modality]
+    for rate in RATES[modality]:
+        for seed in SEEDS if arm == PLAIN else SEEDS[:1]:
+            run = Run(cell, arm, seed, "" if arm in CONTROLS else teacher)
+            yield run, replace(regular, learning_rate=rate)
+
+
+def best(outcomes: Sequence[tuple[Settings, float]]) -> Settings:
+    """The settings with the highest mean validation accuracy; the first of equals."""
+    found: dict[Settings, list[float]] = {}
+    for settings, accuracy in outcomes:
+        found.setdefault(settings, []).append(accuracy)
+    return max(found, key=lambda one: mean(found[one]))
+
+
+class Tuned:
+    """Settings of each arm for each kind of task, as found by tuning.
+
+    An arm that was not tuned takes those of its kin.
+
+    Args:
+        chosen: modality -> arm -> settings.
+    """
+
+    def __init__(self, chosen: Mapping[str, Mapping[str, Settings]]) -> None:
+        self.chosen = chosen
+
+    @classmethod
+    def load(cls, path: Path) -> "Tuned":
+        """From the file that tuning wrote; library defaults for all arms if there is none."""
+        if not path.is_file():
+            return cls({})
+        chosen = read_json(path, KIND)["chosen"]
+        return cls({kind: {arm: Settings(**one) for arm, one in arms.items()} for kind, arms in chosen.items()})
+
+    def save(self, path: Path, trials: Sequence[Mapping[str, object]]) -> None:
+        chosen = {kind: {arm: asdict(one) for arm, one in arms.items()} for kind, arms in self.chosen.items()}
+        grid = {
+            "rates": {kind: list(rates) for kind, rates in RATES.items()},
+            "regularisation": [asdict(one) for one in REGULAR],
+            "seeds": list(SEEDS),
+        }
+        write_json(path, {"kind": KIND, "grid": grid, "chosen": chosen, "trials": list(trials)})
+
+    def of(self, method: str, modality: str) -> Settings:
+        arms = self.chosen.get(modality, {})
+        kin = KIN.get(method, DEFAULT)
+        return arms.get(method) or arms.get(kin) or arms.get(PLAIN) or Settings()

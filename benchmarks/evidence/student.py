@@ -1,0 +1,222 @@
+"""One run: a student trained by one arm on one cell, measured on validation and test rows."""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from sklearn.metrics import f1_score
+from transformers import PrinterCallback
+from transformers import logging as transformers_logging
+
+from benchmarks.evidence.controls import SelfTrainingLoss, raw_input_teacher
+from benchmarks.evidence.grid import ALONE, BATCH, METHODS, PLAIN, STEPS, Run
+from benchmarks.evidence.grid import SCORES as RANKING
+from benchmarks.evidence.settings import Settings
+from hf_ctkd.cli.methods import build_loss
+from hf_ctkd.demo.students import build_student
+from hf_ctkd.demo.tasks import DemoTask, build_task
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.hub import folder_teachers
+from hf_ctkd.losses import DistillationLoss, ReadoutLoss, TransportLoss
+from hf_ctkd.records import TeacherCandidate
+from hf_ctkd.teachers import ProcessingClass
+from hf_ctkd.training import DistillationConfig, DistillationTrainer
+from hf_ctkd.training.guidance import TeacherLike
+
+FORMAT = 1
+"""Raise it when the library changes so that earlier runs no longer count."""
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where runs find teachers and leave what is no result.
+
+    Args:
+        zoos: folders of teachers, by modality.
+        work: cached teacher outputs and students for self-training.
+    """
+
+    zoos: dict[str, tuple[str, ...]]
+    work: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run with all that shapes its outcome; `plain` are the settings of the student for self-training."""
+
+    run: Run
+    settings: Settings
+    plain: Settings
+    place: Workplace
+
+
+def quiet() -> None:
+    """One thread, no bars and no notices: for every process that trains."""
+    torch.set_num_threads(1)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+@lru_cache(maxsize=12)
+def task_of(name: str, labels: int, seed: int) -> DemoTask:
+    return build_task(name, labels=labels, seed=seed)
+
+
+@lru_cache(maxsize=4)
+def candidates(folders: tuple[str, ...]) -> dict[str, TeacherCandidate]:
+    """Teachers of some zoos by name, the first zoo that has one winning."""
+    found: dict[str, TeacherCandidate] = {}
+    for folder in folders:
+        for candidate in folder_teachers(folder):
+            found.setdefault(candidate.name, candidate)
+    return found
+
+
+def key_of(job: Job, modality: str) -> str:
+    """Identifies a run by all that shapes it: two with the same key have the same outcome."""
+    run = job.run
+    revision = ""
+    if run.teacher:
+        revision = candidates(job.place.zoos[modality])[run.teacher].revision
+    loss = loss_of(run.method)
+    used = [asdict(job.settings), asdict(job.plain) if run.method.startswith("self-training") else {}]
+    content = [FORMAT, STEPS, BATCH[modality], asdict(run), used, revision, {} if loss is None else loss.settings()]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def loss_of(method: str) -> DistillationLoss | None:
+    """The loss of an arm; None for the plain student.
+
+    Raises:
+        InvalidArgumentError: if the name is neither an arm nor `package.module:Class`.
+    """
+    if method in (PLAIN, RANKING):
+        return None
+    made = {
+        **METHODS,
+        **ALONE,
+        "self-training": lambda: SelfTrainingLoss(transported=False),
+        "self-training, transported": lambda: SelfTrainingLoss(transported=True),
+        "raw input, readout": ReadoutLoss,
+        "raw input, transported": TransportLoss,
+    }
+    return made[method]() if method in made else build_loss(method)
+
+
+def train(job: Job) -> dict[str, object]:
+    """Train and measure one student; what comes back is a row of the table of runs."""
+    started = time.perf_counter()
+    run = job.run
+    task = task_of(run.cell.task, run.cell.labels, run.seed)
+    trainer = _trained(job, task)
+    test, validation = _measure(trainer, task.test), _measure(trainer, task.validation)
+    if run.method == PLAIN:
+        _keep(trainer, _plain_folder(job))
+    return {
+        "key": key_of(job, task.modality),
+        "task": run.cell.task,
+        "labels": run.cell.labels,
+        "modality": task.modality,
+        "teacher": run.teacher,
+        "method": run.method,
+        "seed": run.seed,
+        "accuracy": test[0],
+        "macro_f1": test[1],
+        "validation_accuracy": validation[0],
+        "steps": STEPS,
+        "learning_rate": job.settings.learning_rate,
+        "weight_decay": job.settings.weight_decay,
+        "label_smoothing": job.settings.label_smoothing,
+        "seconds": round(time.perf_counter() - started, 2),
+        "error": "",
+    }
+
+
+def _trained(job: Job, task: DemoTask) -> DistillationTrainer:
+    run = job.run
+    student, processing_class = build_student(task, seed=run.seed)
+    trainer = DistillationTrainer(
+        student,
+        DistillationConfig(
+            str(Path(job.place.work) / "trainer"),
+            max_steps=STEPS,
+            learning_rate=job.settings.learning_rate,
+            weight_decay=job.settings.weight_decay,
+            label_smoothing_factor=job.settings.label_smoothing,
+            per_device_train_batch_size=BATCH[task.modality],
+            per_device_eval_batch_size=256,
+            seed=run.seed,
+            use_cpu=True,
+            disable_tqdm=True,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            bootstrap_resamples=0,
+            metrics=[],
+            cache_student_inputs=True,
+            cache_dir=str(Path(job.place.work) / "outputs"),
+        ),
+        teachers=_teachers(job, task, processing_class),
+        loss=loss_of(run.method),
+        train_dataset=task.train(),
+        processing_class=processing_class,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return trainer
+
+
+def _teachers(job: Job, task: DemoTask, processing_class: ProcessingClass) -> Sequence[TeacherLike] | None:
+    run = job.run
+    if run.teacher:
+        known = candidates(job.place.zoos[task.modality])
+        if run.teacher not in known:
+            raise InvalidArgumentError(f"`teacher` {run.teacher!r} is in none of the zoos. Build it, or name another.")
+        return [known[run.teacher]]
+    if run.method.startswith("self-training"):
+        return [str(_plain_student(job, task))]
+    if run.method.startswith("raw input"):
+        return [raw_input_teacher(task, processing_class, name=f"{run.cell} {run.seed}")]
+    return None
+
+
+def _plain_student(job: Job, task: DemoTask) -> Path:
+    """The plain student of the same cell and seed, trained now if it was not trained before."""
+    plain = Job(Run(job.run.cell, PLAIN, job.run.seed), job.plain, job.plain, job.place)
+    folder = _plain_folder(plain)
+    if not folder.is_dir():
+        _keep(_trained(plain, task), folder)
+    return folder
+
+
+def _plain_folder(job: Job) -> Path:
+    name = hashlib.sha256(json.dumps([asdict(job.run), asdict(job.settings)]).encode()).hexdigest()[:16]
+    return Path(job.place.work) / "students" / name
+
+
+def _keep(trainer: DistillationTrainer, folder: Path) -> None:
+    """Save a student under its final name only when it is whole: another process may look for it."""
+    partial = folder.with_name(f"{folder.name}-{uuid.uuid4().hex}.partial")
+    trainer.student.save_pretrained(partial)
+    trainer.processing_class.save_pretrained(partial)
+    try:
+        os.rename(partial, folder)
+    except OSError:  # somebody else was first, with the same weights
+        shutil.rmtree(partial)
+
+
+def _measure(trainer: DistillationTrainer, rows: Dataset) -> tuple[float, float]:
+    output = trainer.predict(rows)
+    predicted, labels = np.asarray(output.predictions).argmax(axis=1), np.asarray(output.label_ids)
+    f1 = f1_score(labels, predicted, average="macro", zero_division=0.0)
+    return float((predicted == labels).mean()), float(f1)

@@ -1,0 +1,43 @@
+import pytest
+from test_analysis import _scores
+from tiny_suite import row, runs_with
+
+from benchmarks.evidence.analysis import load_runs, load_scores
+from benchmarks.evidence.goals import goals
+from benchmarks.evidence.grid import BALANCED, DEFAULT, IMBALANCED, PLAIN
+
+
+def _goals(gain, control=0.02, scored=True):
+    runs = load_runs(runs_with((BALANCED, IMBALANCED), gain, control=control))
+    scores = load_scores(
+        [one for cell in (BALANCED, IMBALANCED) for one in _scores(cell, {"handwriting": 1.0, "arrows": 0.0})]
+        if scored
+        else []
+    )
+    return goals(runs, scores)
+
+
+def test_all_goals_are_reached_by_a_large_gain_and_none_by_a_loss():
+    assert [goal.reached for goal in _goals(0.15)] == [True] * 7
+    assert [goal.reached for goal in _goals(-0.05)] == [False] * 7
+
+
+@pytest.mark.parametrize(
+    ("gain", "control", "reached"),
+    [(0.09, 0.02, [True, True, False]), (0.09, 0.08, [True, False, False]), (0.04, 0.0, [False, True, False])],
+)
+def test_each_goal_has_its_own_bound(gain, control, reached):
+    assert [goal.reached for goal in _goals(gain, control)[:3]] == reached
+
+
+def test_without_scores_nothing_is_claimed_of_the_selector():
+    assert not _goals(0.15, scored=False)[2].reached
+
+
+def test_a_teacher_that_harms_is_named():
+    rows = [row(BALANCED, PLAIN, seed, 0.5) for seed in range(3)]
+    rows += [row(BALANCED, DEFAULT, seed, 0.47, teacher="arrows") for seed in range(3)]
+    rows += [row(BALANCED, DEFAULT, seed, 0.6, teacher="greek") for seed in range(3)]
+    found = goals(load_runs(rows), load_scores([]))
+    assert "arrows -3.0" in found[3].measured and not found[3].reached
+    assert "arrows" in found[4].measured and "greek" not in found[4].measured and not found[4].reached

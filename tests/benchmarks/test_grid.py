@@ -1,0 +1,91 @@
+import pytest
+
+from benchmarks.evidence.grid import (
+    CELLS,
+    CONTROLS,
+    DEFAULT,
+    FEWER,
+    HEADLESS,
+    PLAIN,
+    READS_LOGITS,
+    SAME_TASK,
+    SCORES,
+    TEACHERS,
+    Cell,
+    Extras,
+    is_cross_task,
+    plan,
+)
+from hf_ctkd.demo.tasks import TASKS
+from hf_ctkd.demo.zoo import all_specs
+from hf_ctkd.errors import InvalidArgumentError
+
+
+def _modality(task):
+    return TASKS[task][0] if task in TASKS else "text"
+
+
+def test_grid_is_as_wide_as_promised():
+    assert len({cell.task for cell in CELLS}) >= 6
+    assert sum(cell.modality == "text" for cell in CELLS) == 3
+    assert {cell.labels for cell in CELLS if cell.task == "digits"} == {50, 100, 300}
+    for kind, names in TEACHERS.items():
+        known = {spec.name: spec for spec in all_specs(kind)}
+        assert len(names) >= 12 and set(names) <= set(known)
+        assert set(FEWER[kind]) <= set(names)
+        assert len({known[name].architecture for name in names}) >= 4
+        assert {name for name in names if not known[name].head} == {name for name in names if name in HEADLESS}
+        assert any(known[name].epochs == 0 for name in names)
+    assert set(SAME_TASK) <= set(TASKS)
+
+
+def test_every_seed_has_every_cell_before_the_next_has_any():
+    runs = plan(seeds=3, modality=_modality)
+    assert len(set(runs)) == len(runs)
+    main = [run for run in runs if run.method in (DEFAULT, SCORES, *CONTROLS)]
+    assert [run.seed for run in main] == sorted(run.seed for run in main)
+    for seed in range(3):
+        for cell in CELLS:
+            mine = [run for run in main if run.seed == seed and run.cell == cell]
+            assert {run.method for run in mine} == {DEFAULT, SCORES, *CONTROLS}
+    first = [run.method for run in runs[: len(CELLS)]]
+    assert set(first) == {PLAIN}, "self-training needs the plain student of its cell"
+
+
+def test_other_methods_wait_until_the_main_claim_has_one_seed_more():
+    runs = plan(seeds=3, modality=_modality)
+    first_other = next(place for place, run in enumerate(runs) if run.method == "readout")
+    before = {run.seed for run in runs[:first_other]}
+    assert before == {0, 1}
+
+
+def test_encoders_without_a_head_teach_no_method_that_reads_classes():
+    runs = plan(seeds=1, full=True, modality=_modality)
+    taught = {run.method for run in runs if run.teacher in HEADLESS}
+    assert taught and taught.isdisjoint(READS_LOGITS)
+
+
+def test_full_takes_the_whole_zoo():
+    runs = plan(seeds=1, full=True, modality=_modality)
+    assert {spec.name for spec in all_specs("image")} <= {run.teacher for run in runs}
+
+
+def test_tasks_teachers_and_losses_join_by_name():
+    extras = Extras([Cell("mine:build", 8)], {"text": ("stranger",)}, ["mine:Loss"])
+    runs = plan(seeds=1, extras=extras, modality=_modality)
+    mine = [run for run in runs if run.cell.task == "mine:build"]
+    assert {run.method for run in mine} >= {DEFAULT, *CONTROLS, "mine:Loss"}
+    assert any(run.teacher == "stranger" and run.method == DEFAULT for run in mine)
+    assert any(run.teacher == "stranger" and run.method == "mine:Loss" for run in mine)
+
+
+def test_only_the_target_itself_is_no_other_task():
+    assert not is_cross_task("digits", "handwriting")
+    assert is_cross_task("digits", "handwriting-pairs")
+    assert is_cross_task("digit-families", "handwriting")
+    assert is_cross_task("mine:build", "handwriting")
+
+
+def test_no_seed_is_refused():
+    with pytest.raises(InvalidArgumentError, match="`seeds` must be at least 1, got 0"):
+        plan(seeds=0, modality=_modality)

@@ -1,0 +1,42 @@
+from benchmarks.evidence.grid import CONTROLS, METHODS, PLAIN
+from benchmarks.evidence.settings import (
+    ARMS,
+    RATES,
+    SEEDS,
+    TUNED_ON,
+    Settings,
+    Tuned,
+    best,
+    first_round,
+    second_round,
+)
+
+
+def test_best_is_the_highest_mean_over_seeds():
+    good, lucky = Settings(1e-3), Settings(1e-2)
+    assert best([(good, 0.8), (lucky, 0.9), (good, 0.8), (lucky, 0.6)]) == good
+
+
+def test_no_arm_has_more_trials_than_the_plain_student():
+    for kind in TUNED_ON:
+        plain = first_round(kind)
+        others = second_round(kind, Settings(label_smoothing=0.1))
+        for arm in ARMS[1:]:
+            mine = [settings for run, settings in others if run.method == arm]
+            assert {one.learning_rate for one in mine} == set(RATES[kind])
+            assert 0 < len(mine) <= len(plain)
+            assert all(one.label_smoothing == 0.1 for one in mine)
+        assert all(run.seed in SEEDS and min(SEEDS) >= 1000 for run, _ in (*plain, *others))
+        assert all(bool(run.teacher) == (run.method not in CONTROLS) for run, _ in others)
+
+
+def test_arms_that_were_not_tuned_take_the_settings_of_their_kin(tmp_path):
+    chosen = {"image": {PLAIN: Settings(1e-3), "default": Settings(2e-3), "inverted projection": Settings(3e-3)}}
+    Tuned(chosen).save(tmp_path / "tuning.json", [])
+    tuned = Tuned.load(tmp_path / "tuning.json")
+    found = {arm: tuned.of(arm, "image").learning_rate for arm in (*METHODS, *CONTROLS)}
+    assert found["readout"] == found["label map"] == 2e-3
+    assert found["traditional projection"] == 3e-3
+    assert found["spectral"] == found["bss"] == 1e-3
+    assert tuned.of("default", "text") == Settings()
+    assert Tuned.load(tmp_path / "none.json").of(PLAIN, "image") == Settings()

@@ -1,0 +1,51 @@
+"""A tiny task and tables made by hand, for the tests of the evidence suite."""
+
+from datasets import ClassLabel, Dataset
+
+from benchmarks.evidence.grid import CONTROLS, DEFAULT, METHODS, PLAIN, TEACHERS, Cell
+from benchmarks.evidence.store import RUNS
+from hf_ctkd.demo.tasks import TASKS, DemoTask, Pools, assemble_task
+
+
+def build(*, labels: int, seed: int) -> DemoTask:
+    words = ("solve the equation number", "filter the signal number")
+    texts = [f"{words[row % 2]} {row}" for row in range(60)]
+    rows = Dataset.from_dict({"text": texts}).add_column(
+        "label", [row % 2 for row in range(60)], feature=ClassLabel(names=["optimize", "signal"])
+    )
+    pools = Pools(rows.select(range(40)), rows.select(range(40, 50)), rows.select(range(50, 60)))
+    return assemble_task("tiny", "text", pools, labels=labels, seed=seed)
+
+
+def row(cell: Cell, method: str, seed: int, accuracy: float, *, teacher: str = "", **changes: object) -> dict[str, str]:
+    values = {
+        "key": f"{cell} {method} {teacher} {seed}",
+        "task": cell.task,
+        "labels": cell.labels,
+        "modality": TASKS[cell.task][0],
+        "teacher": teacher,
+        "method": method,
+        "seed": seed,
+        "accuracy": accuracy,
+        "macro_f1": accuracy,
+        "validation_accuracy": accuracy,
+        "seconds": 2.0,
+        "error": "",
+        **changes,
+    }
+    return {name: str(values.get(name, "")) for name in RUNS}
+
+
+def runs_with(cells: tuple[Cell, ...], gain: float, *, control: float = 0.02, seeds: int = 3) -> list[dict[str, str]]:
+    """Every method gains `gain` over a plain student of 0.5 with every teacher, every control `control`."""
+    found = []
+    for cell in cells:
+        for seed in range(seeds):
+            base = 0.5 + 0.01 * seed
+            found += [row(cell, one, seed, base + (0 if one == PLAIN else control)) for one in CONTROLS]
+            for method in METHODS:
+                for teacher in (
+                    TEACHERS[TASKS[cell.task][0]] if method == DEFAULT else TEACHERS[TASKS[cell.task][0]][:3]
+                ):
+                    found.append(row(cell, method, seed, base + gain, teacher=teacher))
+    return found
