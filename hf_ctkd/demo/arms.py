@@ -26,6 +26,7 @@ class Arm:
         seed: of the labelled rows, the student's weights and the batches.
         steps: optimiser steps, the same for all arms.
         learning_rate: of the student.
+        regularisation: weight decay and label smoothing.
         teacher: to distill from; None for the labels alone.
         ranking: file of the ranking that the teacher came from, for the card; None to save no student.
         folder: of the trainer.
@@ -37,6 +38,7 @@ class Arm:
     seed: int
     steps: int
     learning_rate: float
+    regularisation: float
     teacher: TeacherCandidate | None
     folder: str
     ranking: str | None = None
@@ -72,6 +74,8 @@ def train_arm(arm: Arm) -> Outcome:
             arm.folder,
             max_steps=arm.steps,
             learning_rate=arm.learning_rate,
+            weight_decay=arm.regularisation,
+            label_smoothing_factor=arm.regularisation,
             per_device_train_batch_size=64,
             per_device_eval_batch_size=128,
             seed=arm.seed,

@@ -35,6 +35,7 @@ class DemoPlan:
         steps: optimiser steps of every student.
         learning_rate: of students with a teacher, and of the one without: each is chosen on validation rows by the
             evidence suite, where a student without a teacher does best with another one.
+        regularisation: weight decay and label smoothing of every student, chosen with the rates.
     """
 
     modality: Modality
@@ -43,11 +44,14 @@ class DemoPlan:
     seeds: int
     steps: int
     learning_rate: tuple[float, float]
+    regularisation: float
 
 
 PLANS = {
-    "image": DemoPlan("image", "digits", labels=50, seeds=3, steps=300, learning_rate=(3e-3, 1e-2)),
-    "text": DemoPlan("text", "scipy-docstrings", labels=150, seeds=1, steps=300, learning_rate=(2e-3, 2e-3)),
+    "image": DemoPlan("image", "digits", labels=50, seeds=3, steps=300, learning_rate=(3e-3, 1e-2), regularisation=0.0),
+    "text": DemoPlan(
+        "text", "scipy-docstrings", labels=150, seeds=1, steps=300, learning_rate=(1e-3, 3e-3), regularisation=0.1
+    ),
 }
 
 
@@ -130,6 +134,7 @@ def _arms(plan: DemoPlan, rankings: Sequence[TeacherRanking], out: Path) -> Iter
             seed=seed,
             steps=plan.steps,
             learning_rate=plan.learning_rate[1],
+            regularisation=plan.regularisation,
             teacher=None,
             folder=str(out.parent / ".runs" / f"{plan.modality}-{seed}"),
         )
