@@ -15,7 +15,7 @@ from hf_ctkd.cli.arguments import (
 )
 from hf_ctkd.cli.report import next_command
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.hub import RANDOM, folder_teachers, hub_teachers, random_like
+from hf_ctkd.hub import RANDOM, candidates_named, hub_teachers
 from hf_ctkd.records import TeacherCandidate, TeacherRanking, default_cache
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ def _candidates(arguments: argparse.Namespace) -> Iterable[TeacherCandidate]:
     folders = [teacher for teacher in arguments.teachers if Path(teacher).is_dir()]
     gone = [name for name in arguments.teachers if name not in (*folders, *controls) and _looks_like_folder(name)]
     ids = [teacher for teacher in arguments.teachers if teacher not in (*folders, *gone, *controls)]
-    sources = [folder_teachers(folder) for folder in ([arguments.zoo] if arguments.zoo else []) + folders]
-    sources.append(random_like(name.removeprefix(RANDOM), token=arguments.token) for name in controls)
+    zoo = [Path(arguments.zoo)] if arguments.zoo else []
+    sources = [candidates_named(name, token=arguments.token) for name in (*zoo, *folders, *controls)]
     sources.append(iter([TeacherCandidate(name, "", "folder", problem="there is no such folder.") for name in gone]))
     if ids or searching:
         found = hub_teachers(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
-from hf_ctkd.hub import RANDOM, folder_teachers, hub_teachers, random_like
+from hf_ctkd.hub import candidates_named
 from hf_ctkd.records import TeacherCandidate
 
 Source = TeacherCandidate | str | Path
@@ -43,12 +43,8 @@ def _flat(sources: Iterable[Source], token: str | None) -> Iterator[TeacherCandi
         for source in sources:
             if isinstance(source, TeacherCandidate):
                 yield source
-            elif isinstance(source, str) and source.startswith(RANDOM):
-                yield random_like(source.removeprefix(RANDOM), token=token)
-            elif isinstance(source, Path) or (isinstance(source, str) and Path(source).is_dir()):
-                yield from folder_teachers(source)
-            elif isinstance(source, str):
-                yield from hub_teachers(source, token=token)
+            elif isinstance(source, str | Path):
+                yield from candidates_named(source, token=token)
             else:
                 raise InvalidArgumentError(
                     "`candidates` must hold TeacherCandidate records, ids of models or folders, got "

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError, TeacherUnavailableError
-from hf_ctkd.hub import RANDOM, folder_teachers, hub_teachers, random_like
+from hf_ctkd.hub import candidates_named
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.teachers import LoadOptions, Modality, TargetRows, Teacher, compute_outputs
 from hf_ctkd.types import ModelOutputs
@@ -39,9 +39,7 @@ def _load(teacher: TeacherLike, modality: Modality, device: torch.device, option
 
 
 def _candidate(name: str) -> TeacherCandidate:
-    if name.startswith(RANDOM):
-        return random_like(name.removeprefix(RANDOM))
-    found = list(folder_teachers(name) if Path(name).is_dir() else hub_teachers(name))
+    found = list(candidates_named(name))
     if len(found) != 1:
         raise NoTeacherLeftError(f"`teachers` names {name!r}, which holds {len(found)} models. Name one of them.")
     return found[0]

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+from hub_server import model_files
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.hub import candidates_named
+
+
+def _save(folder):
+    folder.mkdir()
+    for name, content in model_files().items():
+        (folder / name).write_bytes(content)
+
+
+@pytest.fixture
+def zoo(tmp_path):
+    for name in ("one", "two"):
+        _save(tmp_path / name)
+    return tmp_path
+
+
+def test_a_folder_of_many_stands_for_all_of_them(zoo):
+    for name in (zoo, str(zoo)):
+        assert [Path(found.model_id).name for found in candidates_named(name)] == ["one", "two"]
+
+
+def test_an_id_is_looked_up_only_when_asked_for(hub):
+    found = candidates_named("org/one@main")
+    sha = hub.add("org/one", model_files())
+    assert [(one.model_id, one.revision, one.random_weights) for one in found] == [("org/one", sha, False)]
+
+
+def test_a_control_of_a_model_on_the_hub_or_in_a_folder(hub, zoo):
+    found = candidates_named("random:org/one")
+    hub.add("org/one", model_files())
+    assert [(one.model_id, one.random_weights) for one in found] == [("org/one", True)]
+    (control,) = candidates_named(f"random:{zoo / 'two'}")
+    assert (control.source, control.random_weights) == ("folder", True)
+
+
+def test_a_path_is_never_an_id(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="`path` must be a folder of models"):
+        candidates_named(tmp_path / "gone")
+    with pytest.raises(InvalidArgumentError, match="A model id must look like"):
+        candidates_named("org/a@")
+
+
+def test_the_token_reaches_the_hub(hub, logged_in, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    hub.add("org/secret", model_files(), private=True)
+    for name in ("org/secret", "random:org/secret"):
+        (refused,) = candidates_named(name)
+        (found,) = candidates_named(name, token=logged_in)
+        assert "private or missing" in refused.problem and found.problem is None
