@@ -1,0 +1,43 @@
+import pytest
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.records import (
+    Confidence,
+    DistillationRecord,
+    LossRecord,
+    StudentRecord,
+    TaskRecord,
+    TeacherCandidate,
+    TeacherRecord,
+    TransportMap,
+)
+
+PLAIN = DistillationRecord(
+    task=TaskRecord("me/pets", "1f2e", "image-classification", "image", "label", ("cat", "dog"), 60, 20, 30),
+    student=StudentRecord("ResNetForImageClassification", parameters=6),
+    teachers=(),
+    loss=LossRecord("none", {}, ""),
+)
+FULL = DistillationRecord(
+    task=PLAIN.task,
+    student=PLAIN.student,
+    teachers=(TeacherRecord(TeacherCandidate("zoo/a", "ab", label_names=("x", "y", "z")), 0.5, 100.0),),
+    loss=LossRecord("TransportLoss", {"epsilon": 0.1, "cost": {"name": "readout"}}, "ours"),
+    results={"accuracy": Confidence(0.9, 0.8, 0.95)},
+    baseline={"accuracy": Confidence(0.7, 0.6, 0.75, level=0.9)},
+    training={"seed": 0},
+    command="hf-ctkd distill",
+    versions={"torch": "2.13.0"},
+    transport_map=TransportMap("zoo/a", ("x", "y", "z"), ("cat", "dog"), ((0.2, 0.1), (0.3, 0.0), (0.0, 0.4))),
+)
+
+
+@pytest.mark.parametrize("record", [PLAIN, FULL], ids=["plain", "full"])
+def test_what_is_saved_is_loaded_equal(record, tmp_path):
+    assert DistillationRecord.load(record.save(tmp_path / "distillation.json")) == record
+
+
+def test_another_record_is_refused(tmp_path):
+    (tmp_path / "ranking.json").write_text('{"kind": "teacher-ranking"}')
+    with pytest.raises(InvalidArgumentError, match="must hold a record of kind 'distillation', got 'teacher-ranking'"):
+        DistillationRecord.load(tmp_path / "ranking.json")

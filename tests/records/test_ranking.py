@@ -1,0 +1,99 @@
+import sys
+from dataclasses import replace
+
+import pytest
+
+from hf_ctkd.errors import InvalidArgumentError, MissingExtraError, NoTeacherLeftError
+from hf_ctkd.records import RankedTeacher, TeacherCandidate, TeacherRanking
+
+
+def teacher(name, *, skipped=None, **scores):
+    candidate = TeacherCandidate(name, "ab12", license="mit", parameters=1_234_567)
+    return RankedTeacher(candidate, scores, rows=20, seconds=1.25, skipped=skipped)
+
+
+@pytest.fixture
+def ranking():
+    teachers = [
+        teacher("org/broken", skipped="its weights are not finite"),
+        teacher("org/b", leep=-0.5, readout=0.25, parameters=1.2e6),
+        teacher("org/best", leep=-0.1, readout=0.75, parameters=1.2e6),
+        teacher("org/a", readout=0.25, parameters=1.2e6),
+    ]
+    return TeacherRanking.of(
+        teachers, "readout", controls=("parameters", "random"), dataset={"rows": 20}, settings={"seed": 0}
+    )
+
+
+def test_best_first_then_ties_by_name_then_the_skipped(ranking):
+    assert [entry.candidate.name for entry in ranking.teachers] == ["org/best", "org/a", "org/b", "org/broken"]
+    assert [entry.candidate.name for entry in ranking.scored] == ["org/best", "org/a", "org/b"]
+    assert [candidate.name for candidate in ranking.top(2)] == ["org/best", "org/a"]
+
+
+def test_top_refuses_what_it_cannot_give(ranking):
+    with pytest.raises(InvalidArgumentError, match="`k` must be at least 1, got 0"):
+        ranking.top(0)
+    with pytest.raises(NoTeacherLeftError, match="No teacher could be used out of 1. org/broken: its weights are not"):
+        replace(ranking, teachers=ranking.teachers[-1:]).top()
+
+
+def test_the_table_shows_every_score_once_and_why_each_was_skipped(ranking):
+    lines = str(ranking).splitlines()
+    assert lines[0].split() == "rank teacher readout leep parameters licence seconds rows".split()  # noqa: SIM905
+    assert lines[1].split() == ["1", "org/best", "0.750", "-0.100", "1.23M", "mit", "1.2", "20"]
+    assert lines[2].split()[:4] == ["2", "org/a", "0.250", "-"]
+    assert lines[4] == "skipped  org/broken: its weights are not finite"
+
+
+def test_tables_of_nothing():
+    assert str(TeacherRanking((), "readout")) == "No candidates."
+    assert str(TeacherRanking((teacher("org/a", skipped="gone"),), "x")).startswith("No teacher was scored.\nskipped")
+
+
+def test_the_score_that_orders_comes_first_and_controls_last(ranking):
+    assert ranking.score_names == ["readout", "leep", "parameters"]
+
+
+def test_what_is_saved_is_loaded_equal(ranking, tmp_path):
+    assert TeacherRanking.load(ranking.save(tmp_path / "ranking.json")) == ranking
+    (tmp_path / "other.json").write_text('{"kind": "distillation"}')
+    with pytest.raises(InvalidArgumentError, match="must hold a record of kind 'teacher-ranking'"):
+        TeacherRanking.load(tmp_path / "other.json")
+
+
+def test_pandas_has_a_row_a_teacher(ranking):
+    frame = ranking.to_pandas()
+    assert frame["teacher"].tolist() == ["org/best", "org/a", "org/b", "org/broken"]
+    assert frame["readout"].tolist()[:3] == [0.75, 0.25, 0.25]
+    assert frame["skipped"].isna().tolist() == [True, True, True, False]
+
+
+def test_the_leaderboard_has_a_panel_a_score_and_a_point_a_value(ranking):
+    figure = ranking.plot()
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["readout\n(orders this list)", "leep\n(also scored)", "parameters\n(control)"]
+    assert [len(axes.collections[0].get_offsets()) for axes in figure.axes] == [3, 2, 3]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["org/best", "org/a", "org/b"]
+
+
+def test_the_leaderboard_needs_a_teacher_and_matplotlib(ranking, monkeypatch):
+    with pytest.raises(NoTeacherLeftError):
+        replace(ranking, teachers=()).plot()
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtraError, match=r"`plot` needs matplotlib. Install it with"):
+        ranking.plot()
+
+
+def test_others_do_not_learn_where_folders_lie():
+    entry = RankedTeacher(TeacherCandidate("/home/me/zoo/a", "ab", "folder"), {"readout": 0.5})
+    assert TeacherRanking((entry,), "readout").without_paths().teachers[0].candidate.model_id == "a"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "shown"), [(None, "unknown"), (999, "999"), (78_000, "78k"), (1_500_000_000, "1.5B")]
+)
+def test_sizes_are_short(parameters, shown):
+    entry = RankedTeacher(TeacherCandidate("org/a", "ab", parameters=parameters), {"x": 12345.0}, skipped=None)
+    cells = str(TeacherRanking((entry,), "x")).splitlines()[1].split()
+    assert cells[2:4] == ["1.23e+04", shown]
