@@ -14,7 +14,7 @@ def test_example_in_docstring_runs():
     ("cells", "right"),
     [
         (["1", "-", "-2.5", "1.2M"], True),
-        (["+.5", "12"], True),
+        (["+5", "12.5"], True),
         (["1", "unknown"], False),
         (["-", "-x"], False),
         (["1", ""], False),
