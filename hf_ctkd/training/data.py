@@ -64,7 +64,9 @@ class RowDataset(Dataset):
         if self.keep is None:
             return None
         contents = self.rows.inputs(range(len(self.rows)))
-        return self.keep(contents), [self.task.label(self.rows, *numbered) for numbered in enumerate(contents)]
+        return self.keep(contents), [
+            self.task.label(self.rows, number, contents[number]) for number in range(len(contents))
+        ]
 
     def __len__(self) -> int:
         """Number of rows."""

@@ -69,7 +69,7 @@ def check_student(trainee: Trainee, view: Preprocessor, rows: TargetRows, device
 def check_teachers(
     teachers: Sequence[TeacherLike] | None, loss: DistillationLoss | None, rows: TargetRows | None, task: StudentTask
 ) -> None:
-    """Refuse a loss without the teachers that it needs, teachers without a loss, and a loss that the task cannot serve.
+    """Refuse a loss without the teachers that it needs, and a loss that the task cannot serve.
 
     Raises:
         InvalidArgumentError: naming what is missing.
@@ -77,10 +77,6 @@ def check_teachers(
     """
     if loss is not None and Needs.TEACHER in loss.needs and not teachers:
         raise InvalidArgumentError(f"`teachers` must name at least one for the loss {type(loss).__name__}, got none.")
-    if teachers and loss is None:
-        raise InvalidArgumentError(
-            "`loss` must say how to learn from `teachers`, got None. TransportLoss() is a good start."
-        )
     if loss is not None:
         task.check_loss(loss, rows)
 

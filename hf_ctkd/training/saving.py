@@ -13,6 +13,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.publishing import publish, write_card
 from hf_ctkd.records import DistillationRecord, TeacherRanking
+from hf_ctkd.teachers import ProcessingClass
+from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.trainee import Trainee
 
 LOSS_FILE = "distillation_loss.safetensors"
@@ -23,7 +25,14 @@ RANKING_FILE = "ranking.json"
 class StudentTrainer(Trainer, ABC):
     """The part of `DistillationTrainer` that writes and reads: checkpoints, the published folder, the Hub."""
 
+    args: DistillationConfig
+    processing_class: ProcessingClass
     ranking: TeacherRanking | None
+
+    @property
+    def folder(self) -> Path:
+        """Where the student is written."""
+        return Path(self.args.output_dir or "tmp_trainer")
 
     @property
     def trainee(self) -> Trainee:
@@ -36,11 +45,11 @@ class StudentTrainer(Trainer, ABC):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         """Write the student and its processor, in a checkpoint the loss's own weights too; no pickle."""
-        folder = Path(output_dir if output_dir is not None else self.args.output_dir)
+        folder = self.folder if output_dir is None else Path(output_dir)
         if not self.args.should_save:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        trainee = self.accelerator.unwrap_model(self.model)
+        trainee = self.trainee
         own = None
         if state_dict is not None:
             own = {name.removeprefix("student."): v for name, v in state_dict.items() if name.startswith("student.")}
@@ -53,7 +62,7 @@ class StudentTrainer(Trainer, ABC):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """The student with its processor, and unless in a checkpoint the record of how it was made."""
         super().save_model(output_dir, _internal_call=True)
-        folder = Path(output_dir if output_dir is not None else self.args.output_dir)
+        folder = self.folder if output_dir is None else Path(output_dir)
         if not _internal_call and self.args.should_save:
             self._write_records(folder)
         if self.args.push_to_hub and not _internal_call:
@@ -85,10 +94,10 @@ class StudentTrainer(Trainer, ABC):
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (as in the parent)
         """Write the card from the records, instead of `Trainer`'s draft; its arguments are not needed."""
         if self.is_world_process_zero():
-            self._write_records(Path(self.args.output_dir))
-            write_card(self.args.output_dir, self.hub_model_id)
+            self._write_records(self.folder)
+            write_card(self.folder, self.hub_model_id)
 
-    def push_to_hub(
+    def push_to_hub(  # type: ignore[override] # a commit's address is what the parent's CommitInfo reads as
         self,
         commit_message: str | None = "End of training",
         blocking: bool = True,
@@ -120,11 +129,11 @@ class StudentTrainer(Trainer, ABC):
         self.save_model(_internal_call=True)
         if not self.is_world_process_zero():
             return ""
-        self._write_records(Path(self.args.output_dir))
+        self._write_records(self.folder)
         private = private if private is not None else self.args.hub_private_repo
         return publish(
-            self.args.output_dir,
-            self.args.hub_model_id or Path(self.args.output_dir).absolute().name,
+            self.folder,
+            self.args.hub_model_id or self.folder.absolute().name,
             private=True if private is None else private,
             token=token or self.args.hub_token,
             commit_message=commit_message,

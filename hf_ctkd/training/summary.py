@@ -138,7 +138,7 @@ def _student(run: Run) -> StudentRecord:
     )
 
 
-def _base_model(name: str) -> str | None:
+def _base_model(name: str | None) -> str | None:
     """A checkpoint's id on the Hub; None for a student made from a configuration or a folder of this machine."""
     return None if not name or Path(name).exists() else name
 

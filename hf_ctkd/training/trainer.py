@@ -50,7 +50,8 @@ class DistillationTrainer(StudentTrainer):
         args: a `DistillationConfig`.
         teachers: candidates (`ranking.top(1)`), Hub ids (`"org/model@revision"`), folders, or loaded teachers; None
             for a loss without teachers.
-        loss: how to learn from them; None to train on the labels alone, as a baseline does.
+        loss: how to learn from them: `TransportLoss()` for classes when None. Without teachers, None trains on the
+            labels alone, as a baseline does.
         train_dataset: raw rows with an image or text column and a label column.
         eval_dataset: the same, or a dict of them.
         processing_class: the student's image processor or tokenizer.
@@ -97,6 +98,7 @@ class DistillationTrainer(StudentTrainer):
         self._rows = None if train_dataset is None else self.task.rows(train_dataset, args)
         evaluated = eval_rows(eval_dataset, args, self._rows, self.task)
         self._space_rows = self._rows or next(iter(evaluated.values()), None)
+        loss = self.task.default_loss() if loss is None and teachers else loss
         self._loss_as_given = loss
         self._context: LossContext | None = None
         self._terms: dict[str, Tensor] = {}
@@ -130,12 +132,12 @@ class DistillationTrainer(StudentTrainer):
     @property
     def student(self) -> PreTrainedModel:
         """The student, without the loss."""
-        return self.accelerator.unwrap_model(self.model).student
+        return self.trainee.student
 
     @property
     def loss(self) -> DistillationLoss | None:
         """The distillation loss in training, with its own weights."""
-        return self.accelerator.unwrap_model(self.model).loss
+        return self.trainee.loss
 
     def _trainee(self, student: PreTrainedModel) -> Trainee:
         loss = copy.deepcopy(self._loss_as_given)
@@ -145,18 +147,20 @@ class DistillationTrainer(StudentTrainer):
 
     def call_model_init(self, trial: Any = None) -> nn.Module:  # noqa: ANN401 (as in the parent)
         """A fresh student from `model_init` with a fresh loss; see `Trainer`."""
-        return self._trainee(super().call_model_init(trial))
+        student = super().call_model_init(trial)
+        if not isinstance(student, PreTrainedModel):
+            raise InvalidArgumentError(f"`model_init` must return a PreTrainedModel, got {type(student).__name__}.")
+        return self._trainee(student)
 
     def _prepare(
         self, teachers: Sequence[TeacherLike], options: LoadOptions, augmentation: Augmentation | None
     ) -> Guidance:
-        if self._space_rows is None:
-            raise InvalidArgumentError("`train_dataset` or `eval_dataset` must be given, got neither.")
-        trainee = self.model
+        space_rows = self._known_rows()
+        trainee = self.trainee
         trainee.label_smoothing = self.args.label_smoothing_factor
-        view = Preprocessor.of(self.processing_class, self._space_rows.modality, trainee.student.config)
-        first = check_student(trainee, view, self._space_rows, self.args.device)
-        loaded = load_teachers(teachers, self._space_rows.modality, self.args.device, options)
+        self._view = view = Preprocessor.of(self.processing_class, space_rows.modality, trainee.student.config)
+        first = check_student(trainee, view, space_rows, self.args.device)
+        loaded = load_teachers(teachers, space_rows.modality, self.args.device, options)
         needs = Needs.NOTHING if self._loss_as_given is None else self._loss_as_given.needs
         layers = Needs.LAYERS in needs
         guidance = Guidance(loaded, hidden=_teacher_layers(self._loss_as_given), layers=layers)
@@ -187,6 +191,11 @@ class DistillationTrainer(StudentTrainer):
         if self._rows is not None and self.args.cache_student_inputs and augmentation is None:
             self.train_dataset = RowDataset(self._rows, train=True, keep=view, contents=bool(views), task=self.task)
         return guidance
+
+    def _known_rows(self) -> TargetRows:
+        if self._space_rows is None:
+            raise InvalidArgumentError("`train_dataset` or `eval_dataset` must be given, got neither.")
+        return self._space_rows
 
     # ---- data -------------------------------------------------------------------------------------------------------
 
@@ -222,7 +231,7 @@ class DistillationTrainer(StudentTrainer):
         model: nn.Module,
         inputs: dict[str, Any],
         return_outputs: bool = False,
-        num_items_in_batch: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Task loss plus weighted distillation terms, each a mean over the rows of the whole optimiser step.
 
@@ -236,9 +245,11 @@ class DistillationTrainer(StudentTrainer):
         teachers = None if self._loss_as_given is None else self.guidance.outputs(inputs)
         outputs = model(student=inputs["student"], labels=labels, teachers=teachers)
         here = torch.stack([torch.tensor(len(labels), device=labels.device), self.task.count(labels)])
-        # Gradients are averaged over processes, so that each has to count for as many as there are.
-        processes = 1 if num_items_in_batch is None else self.accelerator.num_processes
-        rows, labelled = processes * here / (here if num_items_in_batch is None else num_items_in_batch).clamp_min(1)
+        whole, processes = here, 1
+        if isinstance(num_items_in_batch, Tensor):
+            # Gradients are averaged over processes, so that each has to count for as many as there are.
+            whole, processes = num_items_in_batch, self.accelerator.num_processes
+        rows, labelled = processes * here / whole.clamp_min(1)
         scaled = {
             name: value * (labelled if name == TASK else rows * self.args.distillation_weight)
             for name, value in outputs.items()
@@ -298,11 +309,11 @@ class DistillationTrainer(StudentTrainer):
         evaluated = self.eval_dataset if isinstance(self.eval_dataset, RowDataset) else None
         split = None if evaluated is None else evaluated.rows.dataset.split
         run = Run(
-            trainee=self.accelerator.unwrap_model(self.model),
+            trainee=self.trainee,
             args=self.args,
             guidance=self.guidance,
-            rows=self._space_rows,
-            view=self.data_collator.student,
+            rows=self._known_rows(),
+            view=self._view,
             eval_rows=0 if evaluated is None else len(evaluated),
             eval_split="test" if split is None else str(split),
             steps=self.state.global_step,

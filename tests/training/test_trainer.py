@@ -202,6 +202,10 @@ def test_several_teachers(make, image_teacher, tmp_path):
     assert len(trainer.record().teachers) == 2
 
 
+def test_teachers_without_a_loss_get_the_default_one(make):
+    assert isinstance(make(loss=None).loss, TransportLoss)
+
+
 def test_without_a_loss_it_is_the_baseline(make):
     trainer = make(teachers=None, loss=None)
     trainer.train()
@@ -234,7 +238,6 @@ def test_activation_checkpointing_reaches_the_student(make, config):
     ("changes", "error", "message"),
     [
         ({"teachers": None}, InvalidArgumentError, "`teachers` must name at least one"),
-        ({"loss": None}, InvalidArgumentError, "`loss` must say how to learn"),
         ({"processing_class": None}, InvalidArgumentError, "`processing_class` must be"),
         ({"model": tiny.image_student(classes=5)}, InvalidArgumentError, "must have 3 classes .* got 5"),
         (dict.fromkeys(("train_dataset", "eval_dataset", "teachers", "loss")), InvalidArgumentError, "got neither"),

@@ -58,6 +58,10 @@ class StudentTask(ABC):
         """
 
     @abstractmethod
+    def default_loss(self) -> DistillationLoss:
+        """How such a student learns from teachers unless told otherwise."""
+
+    @abstractmethod
     def check_loss(self, loss: DistillationLoss, rows: TargetRows | None) -> None:
         """Refuse a loss that cannot serve such a student, or not with these rows.
 

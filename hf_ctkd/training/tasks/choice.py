@@ -1,7 +1,8 @@
 """Which task a student is for, told by its class."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from transformers import (
     MODEL_FOR_DEPTH_ESTIMATION_MAPPING,
@@ -30,7 +31,7 @@ def task_of(student: PreTrainedModel | None, processing_class: ProcessingClass) 
     if student is None:
         return Classification()
     config = student.config
-    if isinstance(student, MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING.get(type(config), ())):
+    if _is_one_of(student, MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING):
         ignored = config.to_dict().get("semantic_loss_ignore_index")
         settings = processing_class.to_dict() if isinstance(processing_class, BaseImageProcessor) else {}
         return SemanticSegmentation(
@@ -38,9 +39,16 @@ def task_of(student: PreTrainedModel | None, processing_class: ProcessingClass) 
             ignored=_IGNORED if ignored is None else ignored,
             reduced=bool(settings.get("do_reduce_labels")),
         )
-    if isinstance(student, MODEL_FOR_DEPTH_ESTIMATION_MAPPING.get(type(config), ())):
+    if _is_one_of(student, MODEL_FOR_DEPTH_ESTIMATION_MAPPING):
         return DepthEstimation()
     return Classification()
+
+
+def _is_one_of(student: PreTrainedModel, mapping: Mapping[type, Any]) -> bool:
+    """Whether an `Auto` mapping (configuration class -> model class, or several) names the student's class."""
+    found = mapping.get(type(student.config), ())
+    classes = found if isinstance(found, tuple) else (found,)
+    return any(isinstance(one, type) and isinstance(student, one) for one in classes)
 
 
 def first_student(

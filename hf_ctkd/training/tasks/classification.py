@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import EvalPrediction, PreTrainedModel
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses import DistillationLoss
+from hf_ctkd.losses import DistillationLoss, TransportLoss
 from hf_ctkd.teachers import Modality, Preprocessor, TargetRows
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.evaluation import ClassificationMetrics
@@ -47,6 +47,10 @@ class Classification(StudentTask):
             skip_bad_rows=args.skip_bad_rows,
             evaluation=evaluation,
         )
+
+    def default_loss(self) -> DistillationLoss:
+        """Transport of rows onto classes: what does best over the cells of the evidence suite."""
+        return TransportLoss()
 
     def check_loss(self, loss: DistillationLoss, rows: TargetRows | None) -> None:
         """A loss that fits needs two rows of every class; see `StudentTask.check_loss`."""

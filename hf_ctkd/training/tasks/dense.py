@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
-from hf_ctkd.losses import DistillationLoss
+from hf_ctkd.losses import DistillationLoss, InvertedProjectionLoss
 from hf_ctkd.teachers import Modality, Preprocessor, TargetRows
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.tasks.base import Augmentation, Label, StudentTask
@@ -93,6 +93,10 @@ class DenseTask(StudentTask, ABC):
                 "or an array over the pixels of each image."
             )
         return usual[0] if usual else ""
+
+    def default_loss(self) -> DistillationLoss:
+        """The inverted projection of the last layers: it needs no classes of the teacher."""
+        return InvertedProjectionLoss(layers=((-1, -1),))
 
     def check_loss(self, loss: DistillationLoss, rows: TargetRows | None) -> None:
         """A loss that reads classes of rows cannot serve; see `StudentTask.check_loss`."""
