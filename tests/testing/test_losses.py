@@ -1,0 +1,87 @@
+"""The contract of losses notices one that is broken."""
+
+import pytest
+import torch
+
+from hf_ctkd.losses import DistillationLoss
+from hf_ctkd.testing import check_loss
+from hf_ctkd.types import Needs
+
+
+class Own(DistillationLoss):
+    """Keeps the contract."""
+
+    name = "own"
+    citation = "none"
+    needs = Needs.NOTHING
+
+    def forward(self, student, teachers, labels):
+        return {"own": student.features.float().square().mean()}
+
+
+@pytest.mark.parametrize(
+    ("broken", "promise"),
+    [
+        (lambda student, teachers: {}, "at least one term"),
+        (lambda student, teachers: {"x": student.features.sum() * float("nan")}, "must be one finite number"),
+        (lambda student, teachers: {"x": student.features.float().square().sum()}, "no mean over rows"),
+        (lambda student, teachers: {"x": student.features.bfloat16().square().mean()}, "32 bits or more"),
+        (lambda student, teachers: {"x": teachers[0].features.float().square().mean()}, "reach the student"),
+        (
+            lambda student, teachers: {"x": (student.features.float().square().mean() * teachers[0].features.mean())},
+            "no gradient may reach a teacher",
+        ),
+        (lambda student, teachers: {"x": student.features[0].float().square().mean()}, "order of the rows"),
+    ],
+)
+def test_contract_finds_broken_losses(broken, promise):
+    class Broken(Own):
+        def forward(self, student, teachers, labels):
+            return broken(student, teachers)
+
+    with pytest.raises(AssertionError, match=promise):
+        check_loss(Broken)
+
+
+def test_contract_finds_state_that_is_lost():
+    class Forgetful(Own):
+        def setup(self, context):
+            self.scale = torch.nn.Parameter(torch.ones(()))
+            self.offset = 0.0
+
+        def forward(self, student, teachers, labels):
+            self.offset += 1.0
+            return {"own": self.scale * student.features.float().square().mean() + self.offset}
+
+    with pytest.raises(AssertionError):
+        check_loss(Forgetful)
+
+
+def test_contract_finds_parameters_out_of_reach():
+    class Idle(Own):
+        def setup(self, context):
+            self.idle = torch.nn.Parameter(torch.ones(3))
+
+    with pytest.raises(AssertionError, match="must reach the loss's own `idle`"):
+        check_loss(Idle)
+
+
+def test_contract_finds_labels_that_matter():
+    class Labels(Own):
+        def forward(self, student, teachers, labels):
+            return {"own": student.features[labels >= 0].float().square().sum() / len(labels)}
+
+    with pytest.raises(AssertionError, match="labels changed a term"):
+        check_loss(Labels)
+    check_loss(Labels, reads_labels=True)
+
+
+def test_contract_finds_padding_that_matters():
+    class Padding(Own):
+        hidden = ((0, 0),)
+
+        def forward(self, student, teachers, labels):
+            return {"own": student.hidden[0].values.float().square().mean()}
+
+    with pytest.raises(AssertionError, match="padding changed a term"):
+        check_loss(Padding)
