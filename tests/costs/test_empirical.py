@@ -3,11 +3,12 @@ import torch
 
 from hf_ctkd.costs import EmpiricalCost
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.testing import check_cost
 from hf_ctkd.types import LabelSpace, ModelOutputs
 
 
-def test_holds_the_contract(contracts):
-    contracts.check_cost(EmpiricalCost())
+def test_holds_the_contract():
+    check_cost(EmpiricalCost())
 
 
 def test_agrees_with_loops():

@@ -4,13 +4,14 @@ from transformers import AutoModel, BertConfig, BertModel, BertTokenizerFast
 
 from hf_ctkd.costs import SemanticCost
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.testing import check_cost
 from hf_ctkd.types import LabelSpace, ModelOutputs
 
 NOTHING = ModelOutputs(features=torch.zeros(0, 1)), torch.zeros(0, dtype=torch.long)
 
 
-def test_holds_the_contract(contracts):
-    contracts.check_cost(SemanticCost())
+def test_holds_the_contract():
+    check_cost(SemanticCost())
 
 
 def test_equal_names_cost_nothing_however_they_are_written():

@@ -1,15 +1,9 @@
-"""A student's folder as `save_pretrained` leaves it, in small, and the loopback Hub of `tests/hub_server.py`."""
+"""A student's folder as `save_pretrained` leaves it, in small."""
 
-import json
-import sys
 from pathlib import Path
 
 import pytest
-
-if "hub_server" not in sys.modules:
-    sys.path.insert(0, str(Path(__file__).parent.parent))
-    from hub_server import pytest_configure, pytest_unconfigure  # noqa: F401
-from hub_server import hub, logged_in, model_files, no_waiting  # noqa: F401
+from hub_server import model_files
 
 from hf_ctkd.records import (
     Confidence,
@@ -65,8 +59,3 @@ def folder(tmp_path, record, ranking) -> Path:
     record.save(folder / "distillation.json")
     ranking.save(folder / "ranking.json")
     return folder
-
-
-def edit_config(folder: Path, **values) -> None:
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hub_server import TOKEN
 from huggingface_hub import ModelCard, snapshot_download
 
 from hf_ctkd.cards.mark import CardMark
@@ -39,8 +40,6 @@ def test_published_listed_and_pulled_with_a_card_that_parses(hub, logged_in, fol
 
 
 def test_public_with_a_message_when_asked_for(hub, folder):
-    from hub_server import TOKEN
-
     publish(folder, "me/pets-student", private=False, token=TOKEN, commit_message="First")
     assert not hub.repos["me/pets-student"].private
 
