@@ -30,5 +30,9 @@ benchmark: $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[benchmark]'
 	$(BIN)/python benchmarks/ot.py
 
+evidence: $(INSTALLED)
+	$(BIN)/python -m benchmarks.evidence run --minutes 10
+	$(BIN)/python -m benchmarks.evidence report
+
 clean:
 	rm -rf $(VENV) demo build *.egg-info
