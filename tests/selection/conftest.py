@@ -1,30 +1,14 @@
 """Zoos of tiny real models in folders and on the loopback Hub, and rows to rank them on."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from datasets import ClassLabel, Dataset, Features, Image
-from PIL import Image as PILImage
+from datasets import Dataset
 from safetensors.torch import load_file, save_file
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    ResNetConfig,
-    ResNetForImageClassification,
-    ResNetModel,
-    ViTImageProcessorPil,
-)
+from tiny_models import encoded, image_processor, image_rows, tiny_bert, tiny_resnet
 
 CLASSES = ("dark", "stripes", "bright")
-
-
-def _resnet(head: bool, seed: int, labels: int):
-    torch.manual_seed(seed)
-    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=labels)
-    return (ResNetForImageClassification if head else ResNetModel)(config)
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +16,9 @@ def make_teacher():
     """Write a tiny image teacher into a folder."""
 
     def make(folder: Path, *, head: bool = True, seed: int = 0, labels: int = 4, license: str = "mit") -> Path:
-        _resnet(head, seed, labels).save_pretrained(folder)
-        ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
+        model = tiny_resnet(labels, seed)
+        (model if head else model.base_model).save_pretrained(folder)
+        image_processor().save_pretrained(folder)
         (folder / "README.md").write_text(f"---\nlicense: {license}\n---\n# A teacher\n")
         return folder
 
@@ -54,20 +39,12 @@ def zoo(tmp_path_factory, make_teacher) -> Path:
     make_teacher(folder / "second", seed=2, labels=7)
     make_teacher(folder / "headless", head=False, seed=3)
     _poison(make_teacher(folder / "bad-nan"))
-    torch.manual_seed(0)
-    tiny = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    BertForSequenceClassification(BertConfig(**tiny, vocab_size=16)).save_pretrained(folder / "bad-modality")
+    tiny_bert().save_pretrained(folder / "bad-modality")
     (make_teacher(folder / "bad-processor") / "preprocessor_config.json").unlink()
     (make_teacher(folder / "bad-config") / "config.json").write_text("{")
     weights = make_teacher(folder / "bad-weights") / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     return folder
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    PILImage.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(stream, "PNG")
-    return stream.getvalue()
 
 
 @pytest.fixture
@@ -76,11 +53,9 @@ def rows() -> Dataset:
     generator = np.random.default_rng(0)
     stripes = np.tile([0, 0, 250, 250], (8, 2))
     kinds = (np.full((8, 8), 40), stripes, np.full((8, 8), 220))
-    contents = [_png(kinds[row % 3] + generator.normal(0, 30, (8, 8))) for row in range(60)]
+    contents = [encoded(kinds[row % 3] + generator.normal(0, 30, (8, 8))) for row in range(60)]
     labels = [-1 if row % 10 == 9 else row % 3 for row in range(60)]
-    features = Features({"image": Image(), "label": ClassLabel(names=list(CLASSES))})
-    stored = [{"bytes": content, "path": None} for content in contents]
-    return Dataset.from_dict({"image": stored, "label": labels}, features=features)
+    return image_rows(contents, labels, names=CLASSES)
 
 
 @pytest.fixture

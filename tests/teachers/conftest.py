@@ -1,62 +1,10 @@
-"""Tiny real models in folders, built from their configurations, and rows for them."""
+"""Tiny real models in folders, and rows for them."""
 
-import io
-from pathlib import Path
-
-import numpy as np
 import pytest
-import torch
-from datasets import ClassLabel, Dataset, Features, Image, Value
-from PIL import Image as PILImage
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    ResNetConfig,
-    ResNetForImageClassification,
-    ViTImageProcessorPil,
-)
+from datasets import Dataset
+from tiny_models import WORDS, image_processor, image_rows, png, save, text_rows, tiny_bert, tiny_resnet, word_tokenizer
 
-from hf_ctkd.hub import folder_teachers
 from hf_ctkd.records import TeacherCandidate
-
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-WORDS = (*SPECIAL, "a", "red", "blue", "green", "cat", "dog", "house", "runs", "sleeps", "far", "near")
-TINY = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
-PATCHES = {"image_size": 16, "patch_size": 4}
-
-
-def word_tokenizer(**special) -> PreTrainedTokenizerFast:
-    """A tokenizer of whole words."""
-    backend = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **{"pad_token": "[PAD]", "unk_token": "[UNK]", **special})
-
-
-def tiny_resnet(labels: int = 3, seed: int = 0) -> PreTrainedModel:
-    torch.manual_seed(seed)
-    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=labels)
-    return ResNetForImageClassification(config)
-
-
-def tiny_bert(labels: int = 3, **settings) -> PreTrainedModel:
-    torch.manual_seed(0)
-    settings = {**TINY, "vocab_size": len(WORDS), "max_position_embeddings": 32, **settings}
-    return BertForSequenceClassification(BertConfig(num_labels=labels, **settings))
-
-
-def image_processor(size: int = 16) -> ViTImageProcessorPil:
-    return ViTImageProcessorPil(size={"height": size, "width": size})
-
-
-def save(folder: Path, model: PreTrainedModel, processing_class=None) -> TeacherCandidate:
-    """A model's folder as a candidate."""
-    model.save_pretrained(folder)
-    if processing_class is not None:
-        processing_class.save_pretrained(folder)
-    return next(folder_teachers(folder))
 
 
 @pytest.fixture
@@ -69,26 +17,6 @@ def bert(tmp_path) -> TeacherCandidate:
     return save(tmp_path / "bert", tiny_bert(), word_tokenizer())
 
 
-def png(value: int, size: int = 8) -> bytes:
-    """A picture of stripes of its own."""
-    pixels = np.random.default_rng(value).integers(0, 255, (size, size)).astype(np.uint8)
-    stream = io.BytesIO()
-    PILImage.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def image_rows(contents: list[bytes | None], labels: list[int | None], names=("cat", "dog", "fox")) -> Dataset:
-    """Rows as they are stored: encoded pictures, decoded on access."""
-    features = Features({"image": Image(), "label": ClassLabel(names=list(names))})
-    stored = [None if content is None else {"bytes": content, "path": None} for content in contents]
-    return Dataset.from_dict({"image": stored, "label": labels}, features=features)
-
-
-def text_rows(texts: list[str | None], labels: list[int | None], names=("cat", "dog", "fox")) -> Dataset:
-    features = Features({"text": Value("string"), "label": ClassLabel(names=list(names))})
-    return Dataset.from_dict({"text": texts, "label": labels}, features=features)
-
-
 @pytest.fixture
 def images() -> Dataset:
     return image_rows([png(row) for row in range(12)], [row % 3 for row in range(12)])
@@ -99,44 +27,3 @@ def texts() -> Dataset:
     words = WORDS[5:]
     rows = [" ".join(words[(row + step) % len(words)] for step in range(1 + row % 5)) for row in range(12)]
     return text_rows([f"{text} {words[row % 11]}" for row, text in enumerate(rows)], [row % 3 for row in range(12)])
-
-
-# Test modules cannot import this file by name, so what they build with comes as fixtures.
-@pytest.fixture(name="word_tokenizer")
-def _word_tokenizer():
-    return word_tokenizer
-
-
-@pytest.fixture(name="image_processor")
-def _image_processor():
-    return image_processor
-
-
-@pytest.fixture(name="tiny_resnet")
-def _tiny_resnet():
-    return tiny_resnet
-
-
-@pytest.fixture(name="tiny_bert")
-def _tiny_bert():
-    return tiny_bert
-
-
-@pytest.fixture(name="save")
-def _save():
-    return save
-
-
-@pytest.fixture(name="png")
-def _png():
-    return png
-
-
-@pytest.fixture(name="image_rows")
-def _image_rows():
-    return image_rows
-
-
-@pytest.fixture(name="text_rows")
-def _text_rows():
-    return text_rows

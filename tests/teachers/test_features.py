@@ -2,6 +2,7 @@ import doctest
 
 import pytest
 import torch
+from tiny_models import TINY
 from transformers import (
     BeitConfig,
     BeitForImageClassification,
@@ -39,7 +40,6 @@ import hf_ctkd.teachers.features
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.teachers import FeatureReader
 
-TINY = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 VIT = {**TINY, "image_size": 16, "patch_size": 4}
 RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}
 CONVNEXT = {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2, "patch_size": 2, "image_size": 16}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import image_rows, png
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError, StaleCacheError, TeacherUnavailableError
 from hf_ctkd.teachers import LoadOptions, TargetRows, Teacher, compute_outputs, open_cache
@@ -177,7 +178,7 @@ def test_outputs_that_are_not_finite_name_the_row_that_was_given(teacher, rows, 
         compute_outputs(teacher, rows.select([5, 7]), progress=False)
 
 
-def test_a_model_that_cannot_be_run_is_unavailable_but_a_bad_row_is_the_data_sets(teacher, rows, image_rows, png):
+def test_a_model_that_cannot_be_run_is_unavailable_but_a_bad_row_is_the_data_sets(teacher, rows):
     wide = Teacher.load(teacher.candidate, "image")
     wide.preprocessor.processing_class.do_resize = False
     mixed = TargetRows.of(image_rows([png(0, 8), png(1, 12)], [0, 1]))
@@ -200,7 +201,7 @@ def test_progress_is_shown_when_asked_for(teacher, rows, capfd):
     assert "resnet" in capfd.readouterr().err
 
 
-def test_two_processes_agree_with_one(teacher, rows, images, image_rows, png, tmp_path):
+def test_two_processes_agree_with_one(teacher, rows, images, tmp_path):
     images.save_to_disk(tmp_path / "rows")
     image_rows([png(0), b"nothing", png(2)], [0, 1, 0]).save_to_disk(tmp_path / "broken")
     # `accelerate launch --cpu` starts a single process unless there is an mpirun; torchrun starts two.

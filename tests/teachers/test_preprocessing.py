@@ -1,13 +1,14 @@
 import pytest
 import torch
 from PIL import Image as PILImage
+from tiny_models import image_processor, word_tokenizer
 from transformers import BertConfig, GPT2Config, ResNetConfig, RobertaConfig, ViTConfig
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.teachers import Preprocessor, load_processing_class
 
 
-def test_texts_are_padded_together_and_cut_to_what_the_model_takes(word_tokenizer):
+def test_texts_are_padded_together_and_cut_to_what_the_model_takes():
     tokenizer = word_tokenizer()
     for config in (
         BertConfig(max_position_embeddings=8),
@@ -19,12 +20,12 @@ def test_texts_are_padded_together_and_cut_to_what_the_model_takes(word_tokenize
         assert batch["attention_mask"].sum(1).tolist() == [2, 6]
 
 
-def test_the_tokenizers_own_length_counts_too(word_tokenizer):
+def test_the_tokenizers_own_length_counts_too():
     assert Preprocessor.of(word_tokenizer(model_max_length=5), "text", BertConfig()).max_length == 5
     assert Preprocessor.of(word_tokenizer(), "text", BertConfig()).max_length == 510
 
 
-def test_a_tokenizer_without_padding_pads_with_its_end_and_the_callers_stays_as_it_was(word_tokenizer):
+def test_a_tokenizer_without_padding_pads_with_its_end_and_the_callers_stays_as_it_was():
     tokenizer = word_tokenizer(pad_token=None, eos_token="[SEP]")
     batch = Preprocessor.of(tokenizer, "text", GPT2Config(bos_token_id=1, eos_token_id=1))(["red cat", "dog"])
     assert batch["input_ids"].shape == (2, 2)
@@ -32,12 +33,12 @@ def test_a_tokenizer_without_padding_pads_with_its_end_and_the_callers_stays_as_
     assert tokenizer.pad_token is None
 
 
-def test_a_tokenizer_with_neither_padding_nor_end_is_refused(word_tokenizer):
+def test_a_tokenizer_with_neither_padding_nor_end_is_refused():
     with pytest.raises(InvalidArgumentError, match="neither a padding nor an end token.*Set its `pad_token`"):
         Preprocessor.of(word_tokenizer(pad_token=None), "text", BertConfig())
 
 
-def test_images_of_any_mode_become_what_the_model_takes(image_processor):
+def test_images_of_any_mode_become_what_the_model_takes():
     images = [PILImage.new(mode, (9, 7)) for mode in ("L", "RGB", "RGBA", "P", "CMYK", "1", "LA")]
     colour = Preprocessor.of(image_processor(), "image", ViTConfig())(images)
     assert colour["pixel_values"].shape == (7, 3, 16, 16)
@@ -48,21 +49,21 @@ def test_images_of_any_mode_become_what_the_model_takes(image_processor):
     assert grey["pixel_values"].dtype == torch.float32
 
 
-def test_a_processing_class_for_the_other_modality_is_refused(word_tokenizer, image_processor):
+def test_a_processing_class_for_the_other_modality_is_refused():
     with pytest.raises(InvalidArgumentError, match="`processing_class` must be an image processor for image rows, got"):
         Preprocessor.of(word_tokenizer(), "image", ViTConfig())
     with pytest.raises(InvalidArgumentError, match="`processing_class` must be a tokenizer for text rows, got ViT"):
         Preprocessor.of(image_processor(), "text", BertConfig())
 
 
-def test_loaded_from_a_folder(tmp_path, word_tokenizer, image_processor):
+def test_loaded_from_a_folder(tmp_path):
     word_tokenizer().save_pretrained(tmp_path)
     image_processor().save_pretrained(tmp_path)
     assert load_processing_class(tmp_path, "text")("red cat").input_ids == word_tokenizer()("red cat").input_ids
     assert load_processing_class(tmp_path, "image").size == {"height": 16, "width": 16}
 
 
-def test_a_malformed_tokenizer_is_a_value_error_in_words(tmp_path, word_tokenizer):
+def test_a_malformed_tokenizer_is_a_value_error_in_words(tmp_path):
     word_tokenizer().save_pretrained(tmp_path)
     file = tmp_path / "tokenizer.json"
     file.write_text(file.read_text().replace("WordLevel", "Nonsense"))

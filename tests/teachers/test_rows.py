@@ -4,6 +4,7 @@ import io
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as PILImage
+from tiny_models import image_rows, png, text_rows
 
 from hf_ctkd.errors import DatasetError
 from hf_ctkd.teachers import TargetRows
@@ -49,7 +50,7 @@ def test_only_one_split_is_taken(texts):
         TargetRows.of(texts.select([]))
 
 
-def test_labels_that_are_missing_in_any_spelling(text_rows):
+def test_labels_that_are_missing_in_any_spelling():
     rows = TargetRows.of(text_rows(list("abcdefg"), [0, 1, None, -1, 0, 1, 2]))
     assert rows.labels.tolist() == [0, 1, -100, -100, 0, 1, 2]
     assert rows.labelled.tolist() == [0, 1, 4, 5, 6]
@@ -74,12 +75,12 @@ def test_labels_that_cannot_be_used(labels, message):
         TargetRows.of(columns(text=list("abcd"), label=labels))
 
 
-def test_label_names_that_stand_twice_cannot_even_be_declared(text_rows):
+def test_label_names_that_stand_twice_cannot_even_be_declared():
     with pytest.raises(ValueError, match="duplicated"):
         text_rows(["a", "b"], [0, 1], names=("cat", "cat"))
 
 
-def test_a_class_with_one_row(text_rows):
+def test_a_class_with_one_row():
     dataset = text_rows(list("abcde"), [0, 0, 1, 1, 2])
     rows = TargetRows.of(dataset)
     with pytest.raises(DatasetError, match="Class 'fox' has a single labelled row.*`skip_bad_rows=True`"):
@@ -90,7 +91,7 @@ def test_a_class_with_one_row(text_rows):
     assert len(rows.label_space) == 3
 
 
-def test_empty_texts_are_named_or_left_out(text_rows):
+def test_empty_texts_are_named_or_left_out():
     dataset = text_rows(["a", "b", " \n", None, "e", "f"], [0, 1, 0, 1, 0, 1])
     with pytest.raises(DatasetError, match=r"Row 2 of `text` is empty \(2 such rows\).*`skip_bad_rows=True`"):
         TargetRows.of(dataset)
@@ -105,7 +106,7 @@ def bomb() -> bytes:
     return stream.getvalue()
 
 
-def test_images_that_cannot_be_decoded_are_named_by_the_row_that_was_given(image_rows, png):
+def test_images_that_cannot_be_decoded_are_named_by_the_row_that_was_given():
     good = [png(row) for row in range(6)]
     dataset = image_rows([*good[:2], good[2][:40], b"no image", None, bomb(), *good[3:]], [0, 1, 0, 1, 0, 1, 0, 1, 0])
     rows = TargetRows.of(dataset)
@@ -119,7 +120,7 @@ def test_images_that_cannot_be_decoded_are_named_by_the_row_that_was_given(image
     assert len(kept.inputs(range(5))) == 5
 
 
-def test_a_picture_whose_file_is_gone_is_named(tmp_path, png):
+def test_a_picture_whose_file_is_gone_is_named(tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(4)]
     for number, path in enumerate(paths):
         path.write_bytes(png(number))
@@ -132,7 +133,7 @@ def test_a_picture_whose_file_is_gone_is_named(tmp_path, png):
         rows.inputs([2])
 
 
-def test_other_columns_are_never_decoded(image_rows, png):
+def test_other_columns_are_never_decoded():
     dataset = image_rows([png(0), png(1)], [0, 1])
     features = Features({**dataset.features, "mask": Image()})
     broken = dataset.add_column("mask", [{"bytes": b"nothing", "path": None}] * 2).cast(features)
@@ -149,7 +150,7 @@ def test_a_row_keeps_its_digest_wherever_it_goes(images, texts):
         assert TargetRows.of(dataset.with_format("torch")).fingerprint == rows.fingerprint
 
 
-def test_the_fingerprint_follows_order_inputs_and_labels(texts, text_rows):
+def test_the_fingerprint_follows_order_inputs_and_labels(texts):
     rows = TargetRows.of(texts)
     assert rows.fingerprint == TargetRows.of(texts.select(range(12))).fingerprint
     other = text_rows(texts["text"][:], [1, *texts["label"][1:]])

@@ -4,6 +4,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_models import TINY, image_processor, save, tiny_bert, tiny_resnet, word_tokenizer
 from transformers import (
     AutoModelForImageClassification,
     BertConfig,
@@ -23,7 +24,6 @@ from hf_ctkd.hub import folder_teachers
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.teachers import LoadOptions, TargetRows, Teacher
 
-TINY = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 VIT = {**TINY, "image_size": 16, "patch_size": 4}
 
 
@@ -71,7 +71,7 @@ def test_a_text_classifier_cuts_long_texts(bert):
     assert outputs.logits.shape == (2, 3)
 
 
-def test_gpt2_without_padding_token(tmp_path, save, word_tokenizer):
+def test_gpt2_without_padding_token(tmp_path):
     config = GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=16, num_labels=3, bos_token_id=3, eos_token_id=3)
     tokenizer = word_tokenizer(pad_token=None, eos_token="[SEP]")
     teacher = Teacher.load(save(tmp_path, GPT2ForSequenceClassification(config), tokenizer), "text")
@@ -81,7 +81,7 @@ def test_gpt2_without_padding_token(tmp_path, save, word_tokenizer):
     torch.testing.assert_close(together.features[1:], alone.features)
 
 
-def test_headless_encoders(tmp_path, save, word_tokenizer, image_processor):
+def test_headless_encoders(tmp_path):
     masked = BertForMaskedLM(BertConfig(**TINY, vocab_size=16))
     for name, model in (("bert", BertModel(BertConfig(**TINY, vocab_size=16))), ("masked", masked)):
         teacher = Teacher.load(save(tmp_path / name, model, word_tokenizer()), "text")
@@ -95,7 +95,7 @@ def test_headless_encoders(tmp_path, save, word_tokenizer, image_processor):
     assert not Teacher.load(vit, "image").reader.trust_pooler
 
 
-def test_either_side_of_clip(tmp_path, save, images, word_tokenizer, image_processor):
+def test_either_side_of_clip(tmp_path, images):
     ids = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
     config = CLIPConfig(vision_config=VIT, text_config={**TINY, "vocab_size": 16, **ids}, projection_dim=4)
     model = CLIPModel(config).eval()
@@ -116,7 +116,7 @@ def test_the_wrong_modality(resnet, bert):
     assert "takes input_ids, not image rows" in refused(bert, "image")
 
 
-def test_no_processor(tmp_path, save, tiny_resnet, tiny_bert):
+def test_no_processor(tmp_path):
     assert "cannot be loaded: " in refused(save(tmp_path / "a", tiny_resnet()), "image")
     assert "no tokenizer with a vocabulary" in refused(save(tmp_path / "b", tiny_bert()), "text")
 
@@ -167,7 +167,7 @@ def test_a_broken_tokenizer(bert):
     assert "tokenizer is malformed" in refused(candidate, "text")
 
 
-def test_a_tokenizer_beyond_the_models_vocabulary(tmp_path, save, tiny_bert, word_tokenizer):
+def test_a_tokenizer_beyond_the_models_vocabulary(tmp_path):
     teacher = Teacher.load(save(tmp_path, tiny_bert(vocab_size=8), word_tokenizer()), "text")
     with pytest.raises(TeacherUnavailableError, match="gives token 15, but its model knows 8 tokens"):
         teacher.collate(["near"])
