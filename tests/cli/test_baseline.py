@@ -1,4 +1,5 @@
 import pytest
+from tiny_shelf import image_rows
 
 from hf_ctkd.cli import baseline as module
 from hf_ctkd.cli.baseline import train_baseline
@@ -9,7 +10,7 @@ from hf_ctkd.training import DistillationConfig
 
 
 @pytest.fixture
-def train(tmp_path, shelf, image_rows):
+def train(tmp_path, shelf):
     def call(*, max_steps: int = 2, **named):
         config = DistillationConfig(
             str(tmp_path / "out"),

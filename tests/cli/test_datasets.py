@@ -2,6 +2,7 @@ import doctest
 
 import pytest
 from datasets import DatasetDict, Image
+from tiny_shelf import image_rows, text_rows
 
 from hf_ctkd.cli import datasets as module
 from hf_ctkd.cli.datasets import Rows, encode_labels
@@ -33,7 +34,7 @@ def test_a_folder_of_parquet(shelf):
     assert rows.info.dataset_name == str(shelf / "squares")
 
 
-def test_a_folder_of_pictures(tmp_path, image_rows):
+def test_a_folder_of_pictures(tmp_path):
     for row in image_rows(6):
         place = tmp_path / "pictures" / "train" / f"class{row['label']}"
         place.mkdir(parents=True, exist_ok=True)
@@ -43,7 +44,7 @@ def test_a_folder_of_pictures(tmp_path, image_rows):
     assert rows.features["label"].names == ["class0", "class1", "class2"]
 
 
-def test_a_file(tmp_path, text_rows):
+def test_a_file(tmp_path):
     text_rows().to_csv(tmp_path / "rows.csv")
     source = Rows(str(tmp_path / "rows.csv"))
     assert source.split_names == ("train",)
@@ -51,7 +52,7 @@ def test_a_file(tmp_path, text_rows):
     assert len(source.load("train")) == 16
 
 
-def test_what_save_to_disk_wrote(tmp_path, text_rows):
+def test_what_save_to_disk_wrote(tmp_path):
     DatasetDict({"train": text_rows(), "validation": text_rows()}).save_to_disk(tmp_path / "both")
     text_rows().save_to_disk(tmp_path / "one")
     assert Rows(str(tmp_path / "both")).evaluation_split("train") == "validation"
@@ -100,20 +101,20 @@ def test_an_unknown_built_in_task():
         Rows("demo:nothing").load("train")
 
 
-def test_names_become_class_ids_alike_in_all_splits(text_rows):
+def test_names_become_class_ids_alike_in_all_splits():
     train, test = encode_labels(text_rows(names=True), None, text_rows(names=True).select([1, 3]))
     assert train.features["label"].names == ["cat", "dog"]
     assert train["label"][:4] == [0, 1, 0, 1]
     assert test["label"][:] == [1, 1]
 
 
-def test_a_missing_name_means_no_label(text_rows):
+def test_a_missing_name_means_no_label():
     rows = text_rows(names=True)
     rows = rows.remove_columns("label").add_column("label", [None, "", *rows["label"][2:]])
     assert encode_labels(rows, "label")[0]["label"][:3] == [-1, -1, 0]
 
 
-def test_names_that_cannot_be_encoded(text_rows):
+def test_names_that_cannot_be_encoded():
     with pytest.raises(DatasetError, match="`--encode_labels` needs strings in column 'label', got ClassLabel"):
         encode_labels(text_rows(), None)
     with pytest.raises(DatasetError, match="column 'kind', got None"):

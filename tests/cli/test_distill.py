@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_shelf import image_rows, save_resnet, text_rows, write_splits
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from hf_ctkd.cli.main import main
@@ -27,7 +28,7 @@ def test_a_student_from_a_ranking_with_its_baseline(select, distill, tmp_path):
     assert "Next:  hf-ctkd publish out YOUR_NAME/out" in out
 
 
-def test_a_text_student_and_no_evaluation(distill, shelf, tmp_path, text_rows):
+def test_a_text_student_and_no_evaluation(distill, shelf, tmp_path):
     text_rows(names=True).to_csv("rows.csv")
     code, out, err = distill("--encode_labels", dataset="rows.csv", student=shelf / "bert", teachers=shelf / "bert")
     assert code == 0, err
@@ -131,14 +132,14 @@ def test_a_loss_needs_a_teacher(distill):
     assert "`teachers` must name at least one for the loss TransportLoss, got none." in err
 
 
-def test_a_baseline_needs_rows_to_compare_on(distill, tmp_path, image_rows, write_splits):
+def test_a_baseline_needs_rows_to_compare_on(distill, tmp_path):
     folder = write_splits(tmp_path / "rows", train=image_rows(6))
     code, _, err = distill("--baseline", dataset=folder)
     assert code == 1
     assert "`--baseline` needs rows to compare on" in err
 
 
-def test_a_teacher_of_a_ranking_that_is_gone(select, distill, tmp_path, save_resnet):
+def test_a_teacher_of_a_ranking_that_is_gone(select, distill, tmp_path):
     save_resnet(tmp_path / "zoo" / "mine", 4)
     assert select(zoo=tmp_path / "zoo")[0] == 0
     (tmp_path / "zoo").rename(tmp_path / "moved")

@@ -1,4 +1,5 @@
 import pytest
+from tiny_shelf import image_rows, text_rows, write_splits
 
 from hf_ctkd.records import TeacherRanking
 from hf_ctkd.selection import TeacherSelector
@@ -26,7 +27,7 @@ def test_flags_of_a_file_reach_the_next_command(select, shelf, tmp_path):
     assert "--split test" in out
 
 
-def test_text_rows_with_names_for_labels(select, shelf, tmp_path, text_rows):
+def test_text_rows_with_names_for_labels(select, shelf, tmp_path):
     text_rows(names=True).to_csv("rows.csv")
     code, out, err = select("--encode_labels", "--teachers", shelf / "bert", dataset="rows.csv", zoo=False)
     assert code == 0, err
@@ -78,7 +79,7 @@ def test_candidates_must_be_named(select):
         (lambda row: row % 3, ["--zoo", "nowhere"], "nowhere is none"),
     ],
 )
-def test_bad_input_is_one_line(select, tmp_path, image_rows, write_splits, labels, words, said):
+def test_bad_input_is_one_line(select, tmp_path, labels, words, said):
     folder = write_splits(tmp_path / "rows", train=image_rows(6, labels=labels))
     code, _, err = select(*words, dataset=folder)
     assert code == 1
@@ -88,7 +89,7 @@ def test_bad_input_is_one_line(select, tmp_path, image_rows, write_splits, label
     assert not (tmp_path / "ranking.json").exists()
 
 
-def test_bad_rows_can_be_left_out(select, tmp_path, text_rows, write_splits, shelf):
+def test_bad_rows_can_be_left_out(select, tmp_path, shelf):
     rows = text_rows()
     rows = rows.add_column("body", ["", *rows["text"][1:]]).remove_columns("text")
     folder = write_splits(tmp_path / "rows", train=rows)

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from tiny_shelf import save_resnet
 
 from hf_ctkd.cli.students import load_student
 from hf_ctkd.errors import InvalidArgumentError
@@ -63,7 +64,7 @@ def test_a_student_that_the_hub_does_not_have(hub):
         load("org/none")
 
 
-def test_a_student_without_a_processor(tmp_path, save_resnet):
+def test_a_student_without_a_processor(tmp_path):
     save_resnet(tmp_path / "bare", 3)
     (tmp_path / "bare" / "preprocessor_config.json").unlink()
     with pytest.raises(InvalidArgumentError, match="must be an image model with its image processor"):
