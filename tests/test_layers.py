@@ -10,7 +10,7 @@ import hf_ctkd
 ROOT = Path(hf_ctkd.__file__).parent
 LEVELS = (
     {"errors"},
-    {"types", "records"},
+    {"types", "records", "naming"},
     {"ot", "hub"},
     {"costs", "teachers", "cards"},
     {"metrics", "losses", "publishing"},

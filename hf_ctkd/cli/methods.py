@@ -1,6 +1,5 @@
 """Losses by name: from `--loss` and `--loss_settings` to an object."""
 
-import importlib
 import inspect
 import json
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from hf_ctkd import costs, losses
 from hf_ctkd.costs import LabelCost, Readout
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss
+from hf_ctkd.naming import imported, is_import_path
 
 
 def loss_names() -> tuple[str, ...]:
@@ -96,15 +96,9 @@ def _costs() -> dict[str, type]:
 def _find(name: str, known: Mapping[str, type], flag: str) -> Any:  # noqa: ANN401 (whatever stands there)
     if name in known:
         return known[name]
-    module, _, attribute = name.partition(":")
-    if not attribute:
+    if not is_import_path(name):
         raise InvalidArgumentError(
             f"`{flag}` {name!r} is unknown: choose one of {', '.join(sorted(known))}, or name a class of your own as "
             "`package.module:Class`."
         )
-    try:
-        return vars(importlib.import_module(module))[attribute]
-    except (ImportError, KeyError) as error:
-        raise InvalidArgumentError(
-            f"`{flag}` {name!r} cannot be imported: {error}. Put its module on the Python path."
-        ) from error
+    return imported(name, flag)

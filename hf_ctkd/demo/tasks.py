@@ -4,7 +4,6 @@ Rows fall into fixed pools that no seed moves: those of the teachers, and the st
 rows. A seed only chooses which training rows keep their label.
 """
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +15,7 @@ from datasets import ClassLabel, Dataset, DatasetInfo, Features, concatenate_dat
 from hf_ctkd.demo.images import CHARSETS, STUDENT_FONTS, digits_dataset, glyphs_dataset
 from hf_ctkd.demo.text import docstrings_dataset, text_key
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.naming import imported, is_import_path
 from hf_ctkd.types import UNLABELLED, LabelSpace
 
 Modality = Literal["image", "text"]
@@ -103,20 +103,13 @@ def build_task(name: str, *, labels: int, seed: int) -> DemoTask:
     if name in TASKS:
         modality, pools = TASKS[name]
         return assemble_task(name, modality, pools(), labels=labels, seed=seed)
-    module, _, function = name.partition(":")
-    if not function:
+    if not is_import_path(name):
         known = ", ".join(TASKS)
         raise InvalidArgumentError(
             f"`name` {name!r} is no built-in task: {known}. Choose one of these, or name a function of your own as "
             "`package.module:function`."
         )
-    try:
-        build = vars(importlib.import_module(module))[function]
-    except (ImportError, KeyError) as error:
-        raise InvalidArgumentError(
-            f"`name` {name!r} cannot be imported: {error}. Put its module on the Python path."
-        ) from error
-    task = build(labels=labels, seed=seed)
+    task = imported(name, "name")(labels=labels, seed=seed)
     if not isinstance(task, DemoTask):
         raise InvalidArgumentError(
             f"`name` {name!r} must be a function that returns a `DemoTask`, got {type(task).__name__}. "

@@ -1,6 +1,5 @@
 """Which scores a ranking shows, by name or as objects."""
 
-import importlib
 import inspect
 from collections.abc import Sequence
 
@@ -8,6 +7,7 @@ from hf_ctkd import metrics as library
 from hf_ctkd.costs import EmpiricalCost, PrototypeCost
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.metrics import LEEP, NearestNeighbour, ReadoutGain, TransferabilityMetric, TransportScore
+from hf_ctkd.naming import imported, is_import_path
 
 BESIDE: tuple[TransferabilityMetric, ...] = (
     ReadoutGain(),
@@ -68,18 +68,12 @@ def _resolve(metric: TransferabilityMetric | str, argument: str) -> Transferabil
     known = _by_name()
     if metric in known:
         return known[metric]
-    module, _, name = metric.partition(":")
-    if not name:
+    if not is_import_path(metric):
         raise InvalidArgumentError(
             f"`{argument}` {metric!r} is no metric: choose one of {', '.join(sorted(known))}, or name your own class "
             "as `package.module:Class`."
         )
-    try:
-        found = vars(importlib.import_module(module))[name]
-    except (ImportError, KeyError) as error:
-        raise InvalidArgumentError(
-            f"`{argument}` {metric!r} cannot be imported: {error}. Put its module on the Python path."
-        ) from error
+    found = imported(metric, argument)
     if not (isinstance(found, type) and issubclass(found, TransferabilityMetric)):
         raise InvalidArgumentError(f"`{argument}` {metric!r} is no TransferabilityMetric. Derive it from that class.")
     return found()
