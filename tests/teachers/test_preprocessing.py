@@ -54,6 +54,8 @@ def test_a_processing_class_for_the_other_modality_is_refused():
         Preprocessor.of(word_tokenizer(), "image", ViTConfig())
     with pytest.raises(InvalidArgumentError, match="`processing_class` must be a tokenizer for text rows, got ViT"):
         Preprocessor.of(image_processor(), "text", BertConfig())
+    with pytest.raises(InvalidArgumentError, match="`processing_class` must be a tokenizer for text rows, got ViT"):
+        Preprocessor(image_processor(), "text")(["red cat"])
 
 
 def test_loaded_from_a_folder(tmp_path):
