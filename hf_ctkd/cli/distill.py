@@ -34,7 +34,8 @@ BASELINE_FOLDER = "without_distillation"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags: every field of `DistillationConfig`, then those of this command, which a terminal shows last."""
-    # What `parents=` of argparse does, for a parser that is there already.
+    # What `parents=` of argparse does, for a parser that is there already. HfArgumentParser takes dataclasses, but is
+    # annotated with a NewType that no class satisfies.
     parser._add_container_actions(HfArgumentParser([DistillationConfig], add_help=False))  # type: ignore[list-item]
     parser.set_defaults(output_dir="student", seed=0)
     rows = parser.add_argument_group("rows")

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -159,9 +158,19 @@ def train_teacher(spec: TeacherSpec, folder: Path) -> Path:
     return _save(spec, folder, model, preprocessor, record)
 
 
+def _body(model: PreTrainedModel) -> PreTrainedModel:
+    body = model.base_model
+    if not isinstance(body, PreTrainedModel):
+        raise InvalidArgumentError(
+            f"`spec` asks for a model without its head, but {type(model).__name__} has no body to save alone. "
+            "Choose another architecture."
+        )
+    return body
+
+
 def _save(spec: TeacherSpec, folder: Path, model: PreTrainedModel, preprocessor: Preprocessor, record: dict) -> Path:
     target, partial = folder / spec.name, folder / f".{spec.name}.{os.getpid()}.partial"
-    saved = model if spec.head else cast(PreTrainedModel, model.base_model)
+    saved = model if spec.head else _body(model)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with _no_progress_bar():

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -79,12 +80,17 @@ def compute_outputs(
         for start in range(0, len(missing), _ROWS_A_SHARD):
             wanted, outputs = shares.run(missing[start : start + _ROWS_A_SHARD], bar)
             digests = [rows.digests[row] for row in wanted]
-            on_main(accelerator, lambda d=digests, o=outputs: None if cache is None else cache.add(d, o))  # type: ignore[misc]
+            on_main(accelerator, partial(_keep, cache, digests, outputs))
             index.update({digest: count + number for number, digest in enumerate(digests)})
             count += len(digests)
             for name, tensor in named_tensors(outputs).items():
                 parts.setdefault(name, []).append(tensor)
     return on_main(accelerator, lambda: _in_order(rows, index, parts))
+
+
+def _keep(cache: OutputCache | None, digests: Sequence[str], outputs: ModelOutputs) -> None:
+    if cache is not None:
+        cache.add(digests, outputs)
 
 
 def open_cache(cache_dir: Path | str, teacher: Teacher, *, layers: bool = False) -> OutputCache:

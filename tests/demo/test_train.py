@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    ConvNextV2ForImageClassification,
 )
 
 from hf_ctkd.demo import train, zoo
@@ -50,6 +51,12 @@ def test_an_encoder_is_saved_without_its_head(tmp_path):
     folder = train_teacher(dataclasses.replace(IMAGE, head=False, epochs=0), tmp_path)
     assert not [name for name in load_file(folder / "model.safetensors") if "classifier" in name]
     assert AutoModel.from_pretrained(folder).config.architectures == ["ConvNextV2Model"]
+
+
+def test_a_model_without_a_body_of_its_own_cannot_lose_its_head(tmp_path, monkeypatch):
+    monkeypatch.setattr(ConvNextV2ForImageClassification, "base_model_prefix", "classifier")
+    with pytest.raises(InvalidArgumentError, match="`spec` asks for a model without its head, but ConvNextV2For"):
+        train_teacher(dataclasses.replace(IMAGE, head=False, epochs=0), tmp_path)
 
 
 def test_the_same_specification_gives_the_same_weights_whatever_ran_before(tmp_path):
