@@ -24,7 +24,7 @@ from benchmarks.evidence.grid import (
     CONTROLS,
     DEFAULT,
     DETAILED,
-    FEWER,
+    FEWEST,
     IMBALANCED,
     METHODS,
     PLAIN,
@@ -137,7 +137,7 @@ def cells_table(runs: pandas.DataFrame, scores: pandas.DataFrame) -> str:
         rows.append(
             [
                 cell, mine["seed"].nunique(), f"{plain.mean():.1f}", estimate(default), estimate(picked),
-                *(f"{one.value:+.1f}" for one in controls), best.get(cell, ""),
+                *(f"{one.value:+.1f}" if one.pairs else "" for one in controls), best.get(cell, ""),
             ]
         )  # fmt: skip
     header = ["cell", "seeds", "plain", "default, cross-task", "default, by the selector"]
@@ -151,7 +151,7 @@ def _place(cell: str) -> int:
 
 def comparable(runs: pandas.DataFrame) -> pandas.DataFrame:
     """The part on which methods can be compared: detailed cells, teachers of another task that all methods had."""
-    cells, teachers = [str(cell) for cell in DETAILED], {name for kind in FEWER.values() for name in kind}
+    cells, teachers = [str(cell) for cell in DETAILED], {name for kind in FEWEST.values() for name in kind}
     part = runs[runs["cell"].isin(cells)]
     return part[part["method"].isin(CONTROLS) | (part["teacher"].isin(teachers) & part["cross"])]
 

@@ -1,0 +1,60 @@
+import pytest
+
+from benchmarks.evidence import tune as module
+from benchmarks.evidence.grid import PLAIN
+from benchmarks.evidence.run import Suite
+from benchmarks.evidence.settings import ARMS, SEEDS, Settings, Tuned
+from benchmarks.evidence.student import Workplace
+from benchmarks.evidence.tune import FILE, tune
+
+
+@pytest.fixture
+def suite(tmp_path, monkeypatch):
+    """A suite whose trials are judged by a formula: the plain student likes 1e-2 and smoothing, all others 3e-3."""
+    made = []
+
+    def work_through(suite, jobs, until):
+        for job in jobs:
+            made.append(job)
+            wanted = 1e-2 if job.run.method == PLAIN else 3e-3
+            accuracy = 0.8 - abs(job.settings.learning_rate - wanted) + 0.1 * job.settings.label_smoothing
+            row = {name: "" for name in suite.runs.columns} | {
+                "key": suite.key(job),
+                "task": job.run.cell.task,
+                "method": job.run.method,
+                "seed": job.run.seed,
+                "validation_accuracy": accuracy,
+                "accuracy": 1 - accuracy,  # whoever looks at test rows chooses wrongly
+            }
+            suite.runs.add(suite.key(job), [row])
+
+    monkeypatch.setattr(module, "work_through", work_through)
+    monkeypatch.setattr("benchmarks.evidence.student.candidates", lambda folders: _Any())
+    return Suite(tmp_path, Workplace({"image": (), "text": ()}, str(tmp_path)), say=lambda line: None), made
+
+
+class _Any(dict):
+    def __missing__(self, name):
+        class Candidate:
+            revision = name
+
+        return Candidate
+
+
+def test_each_arm_gets_what_is_best_on_validation_rows_with_the_regularisation_of_the_plain_student(suite):
+    suite, made = suite
+    tuned = tune(suite)
+    assert tuned.of(PLAIN, "image") == Settings(1e-2, 0.1, 0.1)
+    for arm in ARMS[1:]:
+        for kind in ("image", "text"):
+            assert tuned.of(arm, kind) == Settings(3e-3, 0.1, 0.1)
+    assert {job.run.seed for job in made} == set(SEEDS)
+    assert Tuned.load(suite.folder / FILE).chosen == tuned.chosen
+
+
+def test_trials_are_made_once(suite):
+    suite, made = suite
+    first = tune(suite)
+    count = len(made)
+    assert tune(suite).chosen == first.chosen
+    assert len(made) == count > 0
