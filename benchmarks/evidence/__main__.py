@@ -74,6 +74,9 @@ def report(results: Path, target: Path) -> None:
     rows = Store(results, "runs", RUNS).merge()
     runs, scores = load_runs(rows), load_scores(Store(results, "scores", SCORES).merge())
     text = section(runs, scores, [row for row in rows if row["error"]])
+    reading = results / "reading.md"
+    if reading.is_file():  # what people make of the figures: the one part that is typed
+        text = text.replace("\n### By target task", f"\n{reading.read_text(encoding='utf-8')}\n### By target task")
     old = (
         target.read_text(encoding="utf-8") if target.exists() else "# Results, written by the scripts in this folder\n"
     )
