@@ -56,6 +56,7 @@ class Run:
         eval_rows: number of rows evaluated on.
         eval_split: what these are called.
         steps: optimiser steps taken.
+        epochs: passes over the training rows that they made.
         seconds: of training.
         processes: that trained together.
     """
@@ -68,6 +69,7 @@ class Run:
     eval_rows: int
     eval_split: str
     steps: int
+    epochs: float
     seconds: float
     processes: int
 
@@ -106,7 +108,7 @@ def summarise(
         training={
             **{name: values[name] for name in _ARGUMENTS},
             "steps": run.steps,
-            "epochs": args.num_train_epochs,
+            "epochs": round(run.epochs, 2),
             "seconds": round(run.seconds, 1),
             "processes": run.processes,
             "bootstrap_resamples": args.bootstrap_resamples,

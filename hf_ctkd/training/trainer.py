@@ -317,6 +317,7 @@ class DistillationTrainer(StudentTrainer):
             eval_rows=0 if evaluated is None else len(evaluated),
             eval_split="test" if split is None else str(split),
             steps=self.state.global_step,
+            epochs=self.state.epoch or 0.0,
             seconds=self._train_seconds,
             processes=self.accelerator.num_processes,
         )
