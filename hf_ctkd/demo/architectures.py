@@ -1,5 +1,6 @@
 """Tiny `transformers` architectures of the teachers: what a teacher is made of, before it learns anything."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -65,20 +66,32 @@ class TextArchitecture:
 
 
 def wordpiece_tokenizer(texts: Sequence[str], *, vocabulary: int = 2000, length: int = 40) -> PreTrainedTokenizerFast:
-    """A lower-casing WordPiece tokenizer trained on the texts, in the manner of BERT.
+    """A lower-casing WordPiece tokenizer of the texts' most frequent words, in the manner of BERT.
+
+    Rarer words are spelled by their characters. The vocabulary is counted here, since the trainer of the tokenizers
+    package numbers and merges pieces in another order in every process, and students have to start alike.
 
     Args:
         texts: to learn the vocabulary from.
         vocabulary: largest number of tokens.
         length: tokens after which a text is cut.
     """
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary, special_tokens=list(SPECIAL_TOKENS), show_progress=False, min_frequency=2
+    normalizer, pre_tokenizer = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words = Counter(
+        word for text in texts for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text))
     )
-    return _trained(tokenizer, trainer, texts, length)
+    letters = Counter(letter for word, count in words.items() for letter in word * count)
+    spelled = _most_frequent(letters, vocabulary // 4)
+    whole = [word for word in _most_frequent(words, vocabulary) if words[word] > 1 and len(word) > 1]
+    pieces = [*SPECIAL_TOKENS, *spelled, *(f"##{letter}" for letter in spelled), *whole][:vocabulary]
+    tokenizer = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizer
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    return _wrapped(tokenizer, length)
+
+
+def _most_frequent(counts: Counter[str], most: int) -> list[str]:
+    return sorted(counts, key=lambda piece: (-counts[piece], piece))[:most]
 
 
 def bpe_tokenizer(texts: Sequence[str], *, vocabulary: int = 1500, length: int = 48) -> PreTrainedTokenizerFast:
@@ -97,11 +110,11 @@ def bpe_tokenizer(texts: Sequence[str], *, vocabulary: int = 1500, length: int =
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    return _trained(tokenizer, trainer, texts, length)
-
-
-def _trained(tokenizer: Tokenizer, trainer, texts: Sequence[str], length: int) -> PreTrainedTokenizerFast:
     tokenizer.train_from_iterator(texts, trainer)
+    return _wrapped(tokenizer, length)
+
+
+def _wrapped(tokenizer: Tokenizer, length: int) -> PreTrainedTokenizerFast:
     first, last = SPECIAL_TOKENS.index("[CLS]"), SPECIAL_TOKENS.index("[SEP]")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", first), ("[SEP]", last)]

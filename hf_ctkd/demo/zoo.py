@@ -15,7 +15,7 @@ from hf_ctkd.demo.text import FORMAT as TEXT_FORMAT
 from hf_ctkd.demo.text import distribution_of
 from hf_ctkd.errors import InvalidArgumentError
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same specification trains to another teacher, so that cached ones are made anew."""
 
 FEWEST_ROWS_OF_A_CLASS = 90

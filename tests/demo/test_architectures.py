@@ -1,9 +1,15 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_ctkd.demo.architectures import IMAGE_ARCHITECTURES, TEXT_ARCHITECTURES, bpe_tokenizer, wordpiece_tokenizer
 
+ROOT = Path(__file__).parents[2]
 TEXTS = ["Compute the mean of an array", "Filter a signal over time", "Solve for the roots"] * 20
 
 
@@ -35,3 +41,25 @@ def test_tokenizers_round_trip_and_differ(train, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     assert AutoTokenizer.from_pretrained(tmp_path)(TEXTS[0])["input_ids"] == tokenizer(TEXTS[0])["input_ids"]
     assert wordpiece_tokenizer(TEXTS).tokenize(TEXTS[0]) != bpe_tokenizer(TEXTS).tokenize(TEXTS[0])
+
+
+@pytest.mark.parametrize("train", [wordpiece_tokenizer, bpe_tokenizer])
+def test_vocabulary_is_the_same_in_every_process(train):
+    code = (
+        f"from hf_ctkd.demo.architectures import {train.__name__} as train\n"
+        f"print(sorted(train({TEXTS!r}).get_vocab().items(), key=lambda item: item[1]))"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(printed) == 1
+
+
+def test_rare_words_are_spelled_and_frequent_ones_kept_whole():
+    tokenizer = wordpiece_tokenizer(["matrix matrix vector", "matrix of tops"])
+    assert tokenizer.tokenize("matrix") == ["matrix"]
+    assert tokenizer.tokenize("tops") == ["t", "##o", "##p", "##s"]
