@@ -33,6 +33,8 @@ class Needs(enum.Flag):
     """The teacher's outputs over all training rows, once, before training starts."""
     TEACHER = enum.auto()
     """At least one teacher; a loss without it trains with `teachers=None`."""
+    INPUT = enum.auto()
+    """The student's own input as plain features, `ModelOutputs.inputs` of the student."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class ModelOutputs:
         layers: layers of all depths, first to last, each pooled to `[batch, width of its own]`; empty unless asked for.
         dense: what a dense model says of every pixel, class scores `[batch, classes, height, width]` or depths
             `[batch, height, width]`; None for any other model.
+        inputs: `[batch, inputs]`, what a student was shown, as plain features; None unless asked for.
     """
 
     features: Float[Tensor, "batch width"]
@@ -69,6 +72,7 @@ class ModelOutputs:
     hidden: tuple[Hidden, ...] = ()
     layers: tuple[Tensor, ...] = ()
     dense: Float[Tensor, "batch *pixels"] | None = None
+    inputs: Float[Tensor, "batch inputs"] | None = None
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -85,6 +89,7 @@ class ModelOutputs:
             ),
             layers=tuple(layer[rows] for layer in self.layers),
             dense=None if self.dense is None else self.dense[rows],
+            inputs=None if self.inputs is None else self.inputs[rows],
         )
 
     def to(self, device: torch.device | str) -> "ModelOutputs":
@@ -98,6 +103,7 @@ class ModelOutputs:
             ),
             layers=tuple(layer.to(device) for layer in self.layers),
             dense=None if self.dense is None else self.dense.to(device),
+            inputs=None if self.inputs is None else self.inputs.to(device),
         )
 
 

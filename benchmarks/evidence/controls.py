@@ -1,21 +1,15 @@
 """Teacher-free controls: what the same rows, labels and class shares give without anybody else's model."""
 
-import hashlib
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
-from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from jaxtyping import Int
+from torch import Tensor
 
 from hf_ctkd.costs import estimate_prior, transport_rows
-from hf_ctkd.demo.tasks import DemoTask
-from hf_ctkd.losses import DistillationLoss, LossContext
+from hf_ctkd.losses import DistillationLoss, LossContext, ReadoutLoss, TransportLoss
 from hf_ctkd.losses.base import require_logits, require_teachers, student_logits
-from hf_ctkd.records import TeacherCandidate
-from hf_ctkd.teachers import FeatureReader, Preprocessor, ProcessingClass, Teacher
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
 
@@ -57,73 +51,12 @@ class SelfTrainingLoss(DistillationLoss):
         return {self.name: F.kl_div(predicted, target, log_target=True, reduction="batchmean")}
 
 
-class RawPixels(PreTrainedModel):
-    """The student's own pixels as features."""
-
-    config_class = PreTrainedConfig
-    main_input_name = "pixel_values"
-
-    def __init__(self, config: PreTrainedConfig) -> None:
-        super().__init__(config)
-        self.unused = nn.Parameter(torch.zeros(1))
-
-    def forward(
-        self,
-        pixel_values: Float[Tensor, "batch channels height width"],
-        output_hidden_states: bool = False,
-        return_dict: bool = True,
-    ) -> BaseModelOutputWithPooling:
-        return BaseModelOutputWithPooling(pooler_output=pixel_values.flatten(1))
-
-
-class WordCounts(PreTrainedModel):
-    """Counts of the student's own tokens, each weighted by how rare it is, as features of length one."""
-
-    config_class = PreTrainedConfig
-    main_input_name = "input_ids"
-
-    def __init__(self, config: PreTrainedConfig, rarity: Float[Tensor, " vocabulary"]) -> None:
-        super().__init__(config)
-        self.rarity = nn.Embedding.from_pretrained(rarity[:, None])
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.rarity
-
-    def forward(
-        self,
-        input_ids: Int[Tensor, "batch length"],
-        attention_mask: Int[Tensor, "batch length"],
-        output_hidden_states: bool = False,
-        return_dict: bool = True,
-    ) -> BaseModelOutputWithPooling:
-        rarity = self.rarity.weight[:, 0]
-        weighted = token_counts(input_ids, attention_mask, len(rarity)) * rarity
-        return BaseModelOutputWithPooling(last_hidden_state=F.normalize(weighted, dim=1)[:, None])
-
-
-def token_counts(
-    input_ids: Int[Tensor, "batch length"], attention_mask: Int[Tensor, "batch length"], vocabulary: int
-) -> Float[Tensor, "batch vocabulary"]:
-    counts = torch.zeros(len(input_ids), vocabulary)
-    return counts.scatter_add_(1, input_ids, attention_mask.float())
-
-
-def raw_input_teacher(task: DemoTask, processing_class: ProcessingClass, *, name: str) -> Teacher:
-    """A "teacher" that knows nothing but the student's own input.
+def raw_input(*, transported: bool) -> DistillationLoss:
+    """The library's own way of reading target classes, with nobody to read but the student's input.
 
     Args:
-        task: the target, whose training texts say how rare a token is.
-        processing_class: the student's.
-        name: tells apart the cached outputs of one target from those of another.
+        transported: as `TransportLoss` does, else as `ReadoutLoss`.
     """
-    config = PreTrainedConfig()
-    view = Preprocessor.of(processing_class, task.modality, config)
-    model: PreTrainedModel = RawPixels(config)
-    if task.modality == "text":
-        batch = view(task.train()["text"][:])
-        seen = token_counts(batch["input_ids"], batch["attention_mask"], len(processing_class)) > 0
-        model = WordCounts(config, (len(seen) / (1 + seen.sum(0))).log().clamp_min(0.0))
-    model.requires_grad_(False).eval()
-    revision = hashlib.sha256(name.encode()).hexdigest()
-    candidate = TeacherCandidate("raw-input", revision, source="folder")
-    return Teacher(candidate, view, FeatureReader(model), None)
+    loss = TransportLoss() if transported else ReadoutLoss(raw_input=True)
+    loss.needs &= ~(Needs.TEACHER | Needs.LAYERS | Needs.FEATURES)
+    return loss

@@ -27,6 +27,7 @@ BATCH = {"image": 64, "text": 32}
 
 METHODS: dict[str, Callable[[], DistillationLoss]] = {
     DEFAULT: TransportLoss,
+    "default, teacher alone": lambda: TransportLoss(raw_input=False),
     "readout": ReadoutLoss,
     "transport, empirical": lambda: TransportLoss(EmpiricalCost()),
     "transport, literal": lambda: TransportLoss(EmpiricalCost(), power=0.0),
@@ -103,7 +104,7 @@ TEACHERS = {
     ),
     "text": (
         "scipy", "sklearn", "torch", "scipy-kinds", "random-weights", "numpy", "pandas", "sympy", "networkx",
-        "which-library", "torch-encoder", "random-transformer",
+        "which-library", "torch-encoder", "random-transformer", "minilm",
     ),
 }  # fmt: skip
 """Teachers of the fair subset; `--full` takes the whole zoo."""
@@ -112,17 +113,17 @@ FEWER = {
         "handwriting", "handwriting-pairs", "handwriting-5-to-9", "font-letters", "font-digits", "arrows",
         "random-weights",
     ),
-    "text": ("sklearn", "torch", "numpy", "which-library", "random-weights"),
+    "text": ("sklearn", "torch", "numpy", "which-library", "random-weights", "minilm"),
 }  # fmt: skip
 """Teachers of the default on the other cells."""
 FEWEST = {
     "image": ("handwriting-pairs", "font-letters", "arrows", "random-weights"),
-    "text": ("torch", "which-library", "random-weights"),
+    "text": ("torch", "which-library", "random-weights", "minilm"),
 }
 """Teachers of the methods besides the default, all of another task."""
 DETAILED_CONTROLS = ("self-training", *ALONE)
 """Controls on the detailed cells alone: weaker than their transported counterparts, or regularisers."""
-HEADLESS = ("letters-encoder", "torch-encoder")
+HEADLESS = ("letters-encoder", "torch-encoder", "minilm")
 RANDOM = ("random-weights", "random-transformer")
 
 
@@ -211,4 +212,13 @@ def _other_runs(cell: Cell, kind: str, seed: int, full: bool, extras: Extras) ->
                 yield Run(cell, method, seed, teacher)
 
 
-_SUBSET = ("readout", "transport, empirical", "inverted projection", "traditional projection", "label map")
+_SUBSET = (
+    "default, teacher alone",
+    "readout",
+    "transport, empirical",
+    "transport, literal",
+    "inverted projection",
+    "traditional projection",
+    "label map",
+    "relationship matching",
+)

@@ -18,7 +18,7 @@ from sklearn.metrics import f1_score
 from transformers import PrinterCallback
 from transformers import logging as transformers_logging
 
-from benchmarks.evidence.controls import SelfTrainingLoss, raw_input_teacher
+from benchmarks.evidence.controls import SelfTrainingLoss, raw_input
 from benchmarks.evidence.grid import ALONE, BATCH, METHODS, PLAIN, STEPS, Run
 from benchmarks.evidence.grid import SCORES as RANKING
 from benchmarks.evidence.settings import Settings
@@ -27,13 +27,12 @@ from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import DemoTask, build_task
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import folder_teachers
-from hf_ctkd.losses import DistillationLoss, ReadoutLoss, TransportLoss
+from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.records import TeacherCandidate
-from hf_ctkd.teachers import ProcessingClass
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.training.guidance import TeacherLike
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the library changes so that earlier runs no longer count."""
 
 
@@ -107,8 +106,8 @@ def loss_of(method: str) -> DistillationLoss | None:
         **ALONE,
         "self-training": lambda: SelfTrainingLoss(transported=False),
         "self-training, transported": lambda: SelfTrainingLoss(transported=True),
-        "raw input, readout": ReadoutLoss,
-        "raw input, transported": TransportLoss,
+        "raw input, readout": lambda: raw_input(transported=False),
+        "raw input, transported": lambda: raw_input(transported=True),
     }
     return made[method]() if method in made else build_loss(method)
 
@@ -166,7 +165,7 @@ def _trained(job: Job, task: DemoTask) -> DistillationTrainer:
             cache_student_inputs=True,
             cache_dir=str(Path(job.place.work) / "outputs"),
         ),
-        teachers=_teachers(job, task, processing_class),
+        teachers=_teachers(job, task),
         loss=loss_of(run.method),
         train_dataset=task.train(),
         processing_class=processing_class,
@@ -176,7 +175,7 @@ def _trained(job: Job, task: DemoTask) -> DistillationTrainer:
     return trainer
 
 
-def _teachers(job: Job, task: DemoTask, processing_class: ProcessingClass) -> Sequence[TeacherLike] | None:
+def _teachers(job: Job, task: DemoTask) -> Sequence[TeacherLike] | None:
     run = job.run
     if run.teacher:
         known = candidates(job.place.zoos[task.modality])
@@ -185,8 +184,6 @@ def _teachers(job: Job, task: DemoTask, processing_class: ProcessingClass) -> Se
         return [known[run.teacher]]
     if run.method.startswith("self-training"):
         return [str(_plain_student(job, task))]
-    if run.method.startswith("raw input"):
-        return [raw_input_teacher(task, processing_class, name=f"{run.cell} {run.seed}")]
     return None
 
 

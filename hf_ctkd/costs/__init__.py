@@ -3,7 +3,7 @@
 from hf_ctkd.costs.base import LabelCost
 from hf_ctkd.costs.empirical import EmpiricalCost
 from hf_ctkd.costs.joint import joint, relatedness, shared_information
-from hf_ctkd.costs.layered import LayeredReadout, gain_shares, log_mean, read_layers, views
+from hf_ctkd.costs.layered import LayeredReadout, gain_shares, log_mean, posterior_gain, read_layers, views
 from hf_ctkd.costs.prior import ClassPrior, estimate_prior, refine_prior
 from hf_ctkd.costs.prototype import PrototypeCost
 from hf_ctkd.costs.readout import FittedReadout, Readout
@@ -27,6 +27,7 @@ __all__ = [
     "gain_shares",
     "joint",
     "log_mean",
+    "posterior_gain",
     "read_layers",
     "refine_prior",
     "relatedness",

@@ -20,11 +20,13 @@ class LayeredReadout:
     Args:
         readouts: one a view, in the order of `views`.
         shares: `[views]`, of each readout in the log-mean, summing to one.
+        crossfit: log posteriors of the labelled rows by the log-mean, each from probes that did not see the row.
         gain: cross-fitted log-likelihood gain of the log-mean over the class prior; see `FittedReadout.gain`.
     """
 
     readouts: tuple[FittedReadout, ...]
     shares: Float[Tensor, " views"]
+    crossfit: Float[Tensor, "labelled classes"]
     gain: float
 
 
@@ -58,7 +60,9 @@ def read_layers(
     """
     fitted = tuple(readout.fit(view, labels, n_classes, target=target) for view in views(outputs))
     shares = gain_shares(torch.tensor([one.relatedness for one in fitted]), power)
-    return LayeredReadout(fitted, shares, _gain_of_mean(fitted, shares, labels[labels != UNLABELLED].cpu()))
+    crossfit = log_mean(shares, [one.crossfit_posterior.log() for one in fitted])
+    gain = posterior_gain(crossfit, labels[labels != UNLABELLED].cpu(), fitted[0].prior_likelihood)
+    return LayeredReadout(fitted, shares, crossfit, gain)
 
 
 def gain_shares(gains: Float[Tensor, " members"], power: float) -> Float[Tensor, " members"]:
@@ -85,9 +89,14 @@ def log_mean(
     return torch.as_tensor(mixed).log_softmax(dim=1)
 
 
-def _gain_of_mean(
-    fitted: Sequence[FittedReadout], shares: Float[Tensor, " views"], labels: Int[Tensor, " labelled"]
+def posterior_gain(
+    log_posterior: Float[Tensor, "labelled classes"], labels: Int[Tensor, " labelled"], prior_likelihood: float
 ) -> float:
-    mixed = log_mean(shares, [one.crossfit_posterior.log() for one in fitted])
-    likelihood = float(mixed[torch.arange(len(labels)), labels].double().sum())
-    return 1 - likelihood / fitted[0].prior_likelihood
+    """Log-likelihood gain of posteriors over the class prior, as a share of the prior's own; 1 is perfect.
+
+    Args:
+        log_posterior: of labelled rows, each from what did not see the row.
+        labels: their class ids.
+        prior_likelihood: see `FittedReadout`.
+    """
+    return 1 - float(log_posterior[torch.arange(len(labels)), labels].double().sum()) / prior_likelihood

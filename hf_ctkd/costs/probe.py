@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 _LARGE = 20_000_000
@@ -49,35 +49,35 @@ class Basis:
 
 def fit_path(
     rows: Float[Tensor, "rows rank"],
-    labels: Int[Tensor, " rows"],
+    truth: Float[Tensor, "rows classes"],
     *,
     log_prior: Float[Tensor, " classes"],
     strengths: tuple[float, ...],
 ) -> list[Float[Tensor, "rank_and_one classes"]]:
     """Weights (last row: bias) for each ridge strength, strongest first, each fit starting at the one before.
 
-    Maximises `sum_i log softmax(log_prior + evidence_i)[y_i] - strength / 2 * |weights|^2`.
+    Maximises `sum_iv truth[i, v] log softmax(log_prior + evidence_i)[v] - strength / 2 * |weights|^2`.
 
     Args:
         rows: coordinates in a `Basis`.
-        labels: class ids.
+        truth: mass of each class in each row; a row's sum is its weight.
         log_prior: added to the evidence of every row.
         strengths: ridge strengths in descending order.
     """
     inputs = torch.cat([rows, torch.ones(len(rows), 1, dtype=rows.dtype)], dim=1)
-    one_hot = torch.nn.functional.one_hot(labels, len(log_prior)).to(rows.dtype)
-    power = inputs.square().sum(dim=0) / len(log_prior)
+    truth = truth.to(rows.dtype)
+    power = (truth.sum(dim=1, keepdim=True) * inputs.square()).sum(dim=0) / len(log_prior)
     weights = torch.zeros(inputs.shape[1], len(log_prior), dtype=rows.dtype)
     path = []
     for strength in strengths:
-        weights = _fit(inputs, one_hot, log_prior, strength=strength, start=weights, power=power)
+        weights = _fit(inputs, truth, log_prior, strength=strength, start=weights, power=power)
         path.append(weights)
     return path
 
 
 def _fit(
     inputs: Float[Tensor, "rows inputs"],
-    one_hot: Float[Tensor, "rows classes"],
+    truth: Float[Tensor, "rows classes"],
     log_prior: Float[Tensor, " classes"],
     *,
     strength: float,
@@ -89,14 +89,15 @@ def _fit(
     # Single precision is three times faster and ample for the tolerance below; small problems are fast anyway.
     precision = torch.float32 if inputs.numel() * start.shape[1] > _LARGE else torch.float64
     scaled, ridge = (inputs * unit.T).to(precision), (strength * unit.square()).to(precision)
-    offset, truth = log_prior.to(precision), one_hot.to(precision)
+    offset, target = log_prior.to(precision), truth.to(precision)
+    mass = target.sum(dim=1, keepdim=True)
 
     def loss_and_gradient(flat: Tensor) -> tuple[float, Tensor]:
         weights = flat.view(start.shape)
         log_posterior = torch.addmm(offset, scaled, weights).log_softmax(dim=1)
         penalty = ridge * weights
-        loss = 0.5 * (penalty * weights).sum(dtype=torch.float64) - (log_posterior * truth).sum(dtype=torch.float64)
-        return float(loss), penalty.addmm_(scaled.T, log_posterior.exp() - truth).view(-1)
+        loss = 0.5 * (penalty * weights).sum(dtype=torch.float64) - (log_posterior * target).sum(dtype=torch.float64)
+        return float(loss), penalty.addmm_(scaled.T, mass * log_posterior.exp() - target).view(-1)
 
     found = _minimise(loss_and_gradient, (start / unit).to(precision).view(-1))
     return found.double().view(start.shape) * unit

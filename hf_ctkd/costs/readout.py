@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -143,6 +144,7 @@ class Readout:
         outputs, labels = labelled_rows(ModelOutputs(features=features), labels, n_classes=n_classes)
         _check_counts(labels, n_classes, target)
         strengths = tuple(sorted(self.strengths, reverse=True))
+        one_hot = F.one_hot(labels, n_classes).double()
         basis = Basis.of(outputs.features)
         fold = deal_folds(basis.rows @ basis.axes.T, labels, self.folds, self.seed)
         log_prior, evidence = _held_out(basis.rows, labels, fold, n_classes=n_classes, strengths=strengths)
@@ -153,7 +155,7 @@ class Readout:
         gain = 1 - float(posterior[of_label].log().sum()) / prior_likelihood
         best, share = _best(likelihood.sum(dim=2))
         prior = estimate_prior(labels, n_classes).probabilities.double().log()
-        weights = fit_path(basis.rows, labels, log_prior=prior, strengths=strengths[: best + 1])[-1]
+        weights = fit_path(basis.rows, one_hot, log_prior=prior, strengths=strengths[: best + 1])[-1]
         return FittedReadout(
             weight=(basis.axes @ weights[:-1]).float(),
             bias=weights[-1].float(),
@@ -191,11 +193,12 @@ def _held_out(
     """Log prior and evidence of every row from the folds that it is not in."""
     log_prior = torch.empty(len(rows), n_classes, dtype=torch.float64)
     evidence = torch.empty(len(strengths), len(rows), n_classes, dtype=torch.float64)
+    one_hot = F.one_hot(labels, n_classes).double()
     for number in range(int(fold.max()) + 1):
         inside, outside = fold == number, fold != number
         prior = estimate_prior(labels[outside], n_classes).probabilities.double().log()
         log_prior[inside] = prior
-        path = fit_path(rows[outside], labels[outside], log_prior=prior, strengths=strengths)
+        path = fit_path(rows[outside], one_hot[outside], log_prior=prior, strengths=strengths)
         for index, weights in enumerate(path):
             evidence[index, inside] = rows[inside] @ weights[:-1] + weights[-1]
     return log_prior, evidence

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
@@ -25,6 +25,8 @@ class LossContext:
             `Needs.FIT`.
         teacher_label_spaces: classes of each teacher; None for a headless encoder.
         seed: of anything random in the fitting.
+        inputs: the student's own input of all training rows as plain features, in the order of `labels`, when the loss
+            needs `Needs.INPUT`.
     """
 
     labels: Int[Tensor, " rows"]
@@ -33,6 +35,7 @@ class LossContext:
     teachers: tuple[ModelOutputs, ...] = ()
     teacher_label_spaces: tuple[LabelSpace | None, ...] = ()
     seed: int = 0
+    inputs: Float[Tensor, "rows width"] | None = None
 
 
 class DistillationLoss(nn.Module, ABC):

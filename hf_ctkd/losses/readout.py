@@ -10,7 +10,7 @@ from torch import Tensor
 from hf_ctkd.costs import Readout
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.base import DistillationLoss, LossContext, student_logits
-from hf_ctkd.losses.readouts import TeacherReadouts
+from hf_ctkd.losses.readouts import Readouts
 from hf_ctkd.types import ModelOutputs, Needs
 
 
@@ -25,6 +25,7 @@ class ReadoutLoss(DistillationLoss):
     Args:
         readout: how the probe is fitted.
         temperature: of the student's predictions, positive.
+        raw_input: read the student's own input as well, as `TransportLoss` does by default.
 
     Raises:
         InvalidArgumentError: `temperature` is not positive.
@@ -35,15 +36,23 @@ class ReadoutLoss(DistillationLoss):
 
     name: ClassVar[str] = "readout"
     citation: ClassVar[str] = "Ours (hf_ctkd): a cross-fitted probe of the teacher's features as a soft target"
-    needs = Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT
+    needs: Needs = Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT
 
-    def __init__(self, readout: Readout = Readout(), *, temperature: float = 1.0) -> None:  # noqa: B008 (frozen)
+    def __init__(
+        self,
+        readout: Readout = Readout(),  # noqa: B008 (frozen)
+        *,
+        temperature: float = 1.0,
+        raw_input: bool = False,
+    ) -> None:
         super().__init__()
         if not temperature > 0:
             raise InvalidArgumentError(f"`temperature` must be positive, got {temperature}.")
         self.readout = readout
         self.temperature = temperature
-        self.readouts = TeacherReadouts(readout)
+        self.raw_input = raw_input
+        self.needs = type(self).needs | (Needs.INPUT if raw_input else Needs.NOTHING)
+        self.readouts = Readouts(readout, raw_input=raw_input)
 
     def setup(self, context: LossContext) -> None:
         """Fit the probes on the labelled rows; see `DistillationLoss.setup`."""
@@ -55,10 +64,10 @@ class ReadoutLoss(DistillationLoss):
         """The term `readout`; see `DistillationLoss.forward`."""
         with torch.autocast(student.features.device.type, enabled=False):
             predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
-            target = self.readouts.log_posterior(teachers)
+            target = self.readouts.log_posterior(student.inputs, teachers)
             divergence = F.kl_div(predicted, target, log_target=True, reduction="batchmean")
         return {self.name: self.readouts.weight * divergence}
 
     def weights(self) -> tuple[float, ...]:
         """Cross-fitted gain of each teacher."""
-        return tuple(self.readouts.gains.tolist())
+        return tuple(self.readouts.teacher_gains.tolist())

@@ -11,7 +11,7 @@ from hf_ctkd.costs import LabelCost, Readout, estimate_prior, transport_rows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.base import DistillationLoss, LossContext, student_logits
 from hf_ctkd.losses.label_costs import TeacherLabelCosts, teacher_logits
-from hf_ctkd.losses.readouts import TeacherReadouts
+from hf_ctkd.losses.readouts import Readouts
 from hf_ctkd.ot import OTProblem, Sinkhorn
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
@@ -20,10 +20,12 @@ class TransportLoss(DistillationLoss):
     """Optimal transport between what teachers and student say, weighted so that a poor teacher does no harm.
 
     With the default cost, `Readout()`, all training rows are transported at once onto the target classes: the cost is
-    minus the log posterior that cross-fitted probes read from the teachers' layers of all depths, every class receives
-    its share of the rows (estimated from the labels, with shrinkage, and held only as firmly as their number allows),
-    and each row of the plan is that row's soft target. The student's own prediction joins the target as far as the two
-    agree and the teacher is related, so that a student which comes to know better is not held back. Use it by default.
+    minus the log posterior that cross-fitted probes read from the teachers' layers of all depths and from the student's
+    own raw input, every class receives its share of the rows (estimated from the labels, with shrinkage, and held only
+    as firmly as their number allows), and each row of the plan is that row's soft target. The probes then learn once
+    more, from the plan of all rows, and the rows are transported again. A teacher that knows less than the raw input
+    hardly counts, so it does no harm. The student's own prediction joins the target as far as the two agree and the
+    readouts are related, so that a student which comes to know better is not held back. Use it by default.
 
     With a label cost, such as `EmpiricalCost()`, every row's teacher prediction is transported onto the student's
     prediction between the two label spaces, as the paper has it: the loss is the Sinkhorn value. Use it where teacher
@@ -39,6 +41,10 @@ class TransportLoss(DistillationLoss):
         relax: how firmly class shares are held, per labelled row; infinity takes the estimated shares for true.
         own: largest share of the student's own prediction in its target, in [0, 1); 0 distils the plan alone. With a
             `Readout` only.
+        raw_input: read the student's own input too, as a member beside the teachers: its pixels, or its tokens weighted
+            by how rare they are. Without teachers' help this is a strong baseline where labels are few. With a
+            `Readout` only.
+        rounds: how often the probes learn once more from the plan of all rows. With a `Readout` only.
 
     Raises:
         InvalidArgumentError: an argument out of its range.
@@ -62,6 +68,8 @@ class TransportLoss(DistillationLoss):
         power: float | None = None,
         relax: float = 4.0,
         own: float = 0.7,
+        raw_input: bool = True,
+        rounds: int = 2,
     ) -> None:
         super().__init__()
         rows = isinstance(cost, Readout)
@@ -71,17 +79,25 @@ class TransportLoss(DistillationLoss):
         self.power = (1.0 if rows else 2.0) if power is None else power
         self.relax = relax
         self.own = own
+        self.raw_input = raw_input and rows
+        self.rounds = rounds if rows else 0
         for name, value in (("epsilon", self.epsilon), ("temperature", temperature), ("relax", relax)):
             if not value > 0:
                 raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
         if self.power < 0:
             raise InvalidArgumentError(f"`power` must not be negative, got {power}.")
+        if rounds < 0:
+            raise InvalidArgumentError(f"`rounds` must not be negative, got {rounds}.")
         if not 0 <= own < 1:
             raise InvalidArgumentError(f"`own` must lie in [0, 1), got {own}.")
         self.term: _RowsOntoClasses | _LabelsOntoLabels
         if isinstance(cost, Readout):
             self.needs = Needs.TEACHER | Needs.FIT | Needs.FEATURES | Needs.LAYERS
-            self.term = _RowsOntoClasses(cost, self.epsilon, self.power, relax, own)
+            self.needs |= Needs.INPUT if raw_input else Needs.NOTHING
+            readouts = Readouts(cost, raw_input=raw_input)
+            self.term = _RowsOntoClasses(
+                readouts, epsilon=self.epsilon, power=self.power, relax=relax, own=own, rounds=rounds
+            )
         else:
             self.needs = Needs.TEACHER | Needs.FIT | Needs.LOGITS | cost.needs
             self.term = _LabelsOntoLabels(cost, self.epsilon, self.power, temperature)
@@ -95,11 +111,15 @@ class TransportLoss(DistillationLoss):
     ) -> dict[str, Tensor]:
         """The term `transport`; see `DistillationLoss.forward`."""
         with torch.autocast(student.features.device.type, enabled=False):
-            return {self.name: self.term(student_logits(student), teachers)}
+            return {self.name: self.term(student, teachers)}
 
     def weights(self) -> tuple[float, ...]:
         """Relatedness of each teacher in [0, 1]: its cross-fitted gain."""
         return tuple(self.term.relatedness.tolist())
+
+    def diagnostics(self) -> dict[str, float]:
+        """How much of the targets is read out of the student's own input, where it is read; in [0, 1]."""
+        return {"input_share": self.term.readouts.input_share} if self.raw_input else {}
 
 
 class _RowsOntoClasses(nn.Module):
@@ -107,28 +127,37 @@ class _RowsOntoClasses(nn.Module):
 
     potential: Tensor
 
-    def __init__(self, readout: Readout, epsilon: float, power: float, relax: float, own: float) -> None:
+    def __init__(
+        self, readouts: Readouts, *, epsilon: float, power: float, relax: float, own: float, rounds: int
+    ) -> None:
         super().__init__()
-        self.epsilon, self.power, self.relax, self.own = epsilon, power, relax, own
-        self.readouts = TeacherReadouts(readout)
+        self.epsilon, self.power, self.relax, self.own, self.rounds = epsilon, power, relax, own, rounds
+        self.readouts = readouts
         self.register_buffer("potential", torch.zeros(0))
 
     @property
     def relatedness(self) -> Tensor:
-        return self.readouts.gains
+        return self.readouts.teacher_gains
 
     def fit(self, context: LossContext) -> None:
         self.readouts.fit(context)
-        posterior = self.readouts.log_posterior(context.teachers)
+        posterior = self._transport(context)
+        for _ in range(self.rounds):
+            self.readouts.refit(context, self._target(posterior))
+            posterior = self._transport(context)
+
+    def _transport(self, context: LossContext) -> Float[Tensor, "rows classes"]:
+        posterior = self.readouts.log_posterior(context.inputs, context.teachers)
         prior = estimate_prior(context.labels, len(context.label_space)).probabilities
         # Shares are known as well as their labels are many: the objective per row holds them at labels / rows nats.
         labelled = int((context.labels != UNLABELLED).sum())
         firmness = self.relax * labelled / len(posterior)
         self.potential = transport_rows(posterior, prior, epsilon=self.epsilon, relax=firmness).potential
+        return posterior
 
-    def forward(self, logits: Float[Tensor, "batch classes"], teachers: tuple[ModelOutputs, ...]) -> Tensor:
-        said = self.readouts.log_posterior(teachers)
-        predicted = logits.float().log_softmax(dim=1)
+    def forward(self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...]) -> Tensor:
+        said = self.readouts.log_posterior(student.inputs, teachers)
+        predicted = student_logits(student).float().log_softmax(dim=1)
         weight = self.readouts.weight
         target = self._target(said)
         if self.own > 0:
@@ -162,9 +191,9 @@ class _LabelsOntoLabels(nn.Module):
     def fit(self, context: LossContext) -> None:
         self.costs.fit(context, "TransportLoss with a label cost")
 
-    def forward(self, logits: Float[Tensor, "batch classes"], teachers: tuple[ModelOutputs, ...]) -> Tensor:
-        predicted = (logits.float() / self.temperature).softmax(dim=1)
-        total = logits.new_zeros((), dtype=torch.float32)
+    def forward(self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...]) -> Tensor:
+        predicted = (student_logits(student).float() / self.temperature).softmax(dim=1)
+        total = predicted.new_zeros(())
         for place, (factor, outputs) in enumerate(zip(self.costs.factors(self.power), teachers, strict=True)):
             said = (teacher_logits(outputs).float() / self.temperature).softmax(dim=1)
             if float(factor) > 0:

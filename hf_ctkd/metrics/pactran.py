@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
@@ -60,7 +61,8 @@ class PACTran(TransferabilityMetric):
         rows = Basis.of(outputs.features).rows
         number, classes = len(labels), int(labels.max()) + 1
         log_prior = (torch.bincount(labels).double() / number).log()
-        (weights,) = fit_path(rows, labels, log_prior=log_prior, strengths=(1 / self.prior_variance,))
+        one_hot = F.one_hot(labels, classes).double()
+        (weights,) = fit_path(rows, one_hot, log_prior=log_prior, strengths=(1 / self.prior_variance,))
         inputs = torch.cat([rows, rows.new_ones(number, 1)], dim=1)
         log_posterior = (log_prior + inputs @ weights).log_softmax(dim=1)
         loss = -float(log_posterior.gather(1, labels[:, None]).mean())

@@ -2,6 +2,7 @@
 
 from hf_ctkd.teachers.cache import OutputCache
 from hf_ctkd.teachers.features import FeatureReader
+from hf_ctkd.teachers.inputs import InputReader
 from hf_ctkd.teachers.outputs import compute_outputs, open_cache
 from hf_ctkd.teachers.preprocessing import Preprocessor, ProcessingClass, load_processing_class
 from hf_ctkd.teachers.processes import on_all, on_main
@@ -10,6 +11,7 @@ from hf_ctkd.teachers.teacher import LoadOptions, Teacher
 
 __all__ = [
     "FeatureReader",
+    "InputReader",
     "LoadOptions",
     "Modality",
     "OutputCache",

@@ -50,8 +50,10 @@ class LossCase:
             for i in range(teachers)
         )
         labels = torch.where(torch.rand(rows, generator=generator) < 0.6, truth, UNLABELLED)
+        shown = torch.nn.functional.one_hot(truth, len(names)) + torch.randn(rows, len(names), generator=generator)
+        student = replace(student, inputs=shown)
         space = LabelSpace(names)
-        context = LossContext(labels, space, student, committee, (space,) * teachers, seed)
+        context = LossContext(labels, space, student, committee, (space,) * teachers, seed, shown)
         first = torch.arange(batch)
         return cls(context, student.select(first), tuple(one.select(first) for one in committee), labels[:batch])
 
@@ -223,6 +225,7 @@ def _mapped(outputs: ModelOutputs, change: Callable[[Tensor], Tensor]) -> ModelO
         change(outputs.features),
         None if outputs.logits is None else change(outputs.logits),
         tuple(Hidden(change(layer.values), layer.grid, layer.mask) for layer in outputs.hidden),
+        inputs=outputs.inputs,
     )
 
 

@@ -102,8 +102,18 @@ def computed_once(args: DistillationConfig, augmentation: Augmentation | None, h
     return args.cache_teacher_outputs and augmentation is None and not hidden
 
 
-def loss_context(rows: TargetRows, student: ModelOutputs, guidance: Guidance, *, seed: int) -> LossContext:
-    """What the loss is told: all outputs of the teachers where they were computed, those of a few rows otherwise."""
+def loss_context(
+    rows: TargetRows, student: ModelOutputs, guidance: Guidance, *, inputs: torch.Tensor | None, seed: int
+) -> LossContext:
+    """What the loss is told: all outputs of the teachers where they were computed, those of a few rows otherwise.
+
+    Args:
+        rows: training rows.
+        student: outputs of the untrained student on the first few.
+        guidance: the teachers, with what they say of all rows where that is kept.
+        inputs: the student's own input of all rows as plain features, where the loss reads it.
+        seed: of anything random in the fitting.
+    """
     first = rows.inputs(range(min(_FIRST_ROWS, len(rows))))
     outputs = guidance.kept or tuple(
         teacher.outputs(teacher.collate(first), guidance.hidden, layers=guidance.layers).to("cpu")
@@ -116,6 +126,7 @@ def loss_context(rows: TargetRows, student: ModelOutputs, guidance: Guidance, *,
         teachers=outputs,
         teacher_label_spaces=tuple(teacher.label_space for teacher in guidance.teachers),
         seed=seed,
+        inputs=inputs,
     )
 
 

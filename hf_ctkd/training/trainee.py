@@ -1,13 +1,14 @@
 """The student and the loss as one module: what gets wrapped, trained and checkpointed together."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from jaxtyping import Shaped
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from hf_ctkd.losses import DistillationLoss
-from hf_ctkd.teachers import FeatureReader
+from hf_ctkd.teachers import FeatureReader, InputReader
 from hf_ctkd.training.tasks import Classification, StudentTask
 from hf_ctkd.types import ModelOutputs
 
@@ -26,6 +27,7 @@ class Trainee(nn.Module):
         loss: the distillation loss; None to train on labels alone.
         label_smoothing: of the task loss, in [0, 1).
         task: what the student is for; classification when None.
+        input_reader: reads the student's own input for a loss that needs it.
     """
 
     accepts_loss_kwargs = False
@@ -38,6 +40,7 @@ class Trainee(nn.Module):
         *,
         label_smoothing: float = 0.0,
         task: StudentTask | None = None,
+        input_reader: InputReader | None = None,
     ) -> None:
         super().__init__()
         self.student = student
@@ -45,6 +48,7 @@ class Trainee(nn.Module):
         self.label_smoothing = label_smoothing
         self.task = Classification() if task is None else task
         self.reader = FeatureReader(student)
+        self.input_reader = input_reader
 
     @property
     def config(self) -> PreTrainedConfig:
@@ -72,7 +76,8 @@ class Trainee(nn.Module):
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> ModelOutputs:
         """What the student says about preprocessed rows, with gradient."""
-        return self.reader.read(inputs, self.hidden)
+        outputs = self.reader.read(inputs, self.hidden)
+        return outputs if self.input_reader is None else replace(outputs, inputs=self.input_reader.read(inputs))
 
     def forward(
         self,

@@ -16,7 +16,7 @@ from transformers.trainer_utils import TrainOutput
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherRanking, default_cache
-from hf_ctkd.teachers import LoadOptions, Preprocessor, ProcessingClass, TargetRows
+from hf_ctkd.teachers import InputReader, LoadOptions, Preprocessor, ProcessingClass, TargetRows
 from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.data import DistillationCollator, RowDataset
@@ -101,6 +101,8 @@ class DistillationTrainer(StudentTrainer):
         loss = self.task.default_loss() if loss is None and teachers else loss
         self._loss_as_given = loss
         self._context: LossContext | None = None
+        self._label_smoothing = args.label_smoothing_factor
+        self._input_reader: InputReader | None = None
         self._terms: dict[str, Tensor] = {}
         self._steps_logged = 0
         self._train_seconds = 0.0
@@ -143,7 +145,13 @@ class DistillationTrainer(StudentTrainer):
         loss = copy.deepcopy(self._loss_as_given)
         if loss is not None and self._context is not None:
             loss.setup(self._context)
-        return Trainee(student, loss, task=self.task)
+        return Trainee(
+            student,
+            loss,
+            label_smoothing=self._label_smoothing,
+            task=self.task,
+            input_reader=self._input_reader,
+        )
 
     def call_model_init(self, trial: Any = None) -> nn.Module:  # noqa: ANN401 (as in the parent)
         """A fresh student from `model_init` with a fresh loss; see `Trainer`."""
@@ -157,13 +165,16 @@ class DistillationTrainer(StudentTrainer):
     ) -> Guidance:
         space_rows = self._known_rows()
         trainee = self.trainee
-        trainee.label_smoothing = self.args.label_smoothing_factor
         self._view = view = Preprocessor.of(self.processing_class, space_rows.modality, trainee.student.config)
         first = check_student(trainee, view, space_rows, self.args.device)
         loaded = load_teachers(teachers, space_rows.modality, self.args.device, options)
         needs = Needs.NOTHING if self._loss_as_given is None else self._loss_as_given.needs
         layers = Needs.LAYERS in needs
         guidance = Guidance(loaded, hidden=_teacher_layers(self._loss_as_given), layers=layers)
+        inputs: Tensor | None = None
+        if Needs.INPUT in needs and self._rows is not None:
+            self._input_reader, inputs = InputReader.of(view, self._rows)
+            trainee.input_reader = self._input_reader
         if self._rows is not None and loaded:
             fits = Needs.FIT in needs
             once = computed_once(self.args, augmentation, guidance.hidden)
@@ -179,9 +190,11 @@ class DistillationTrainer(StudentTrainer):
                     layers=layers,
                 )
             guidance = kept if once else guidance
-            self._context = loss_context(self._rows, first, kept if fits else guidance, seed=self.args.seed)
-        elif self._rows is not None:
-            self._context = loss_context(self._rows, first, guidance, seed=self.args.seed)
+            guided = kept if fits else guidance
+        else:
+            guided = guidance
+        if self._rows is not None:
+            self._context = loss_context(self._rows, first, guided, inputs=inputs, seed=self.args.seed)
         if trainee.loss is not None and self._context is not None:
             trainee.loss.setup(self._context)
             trainee.loss.to(self.args.device)

@@ -1,12 +1,9 @@
 import torch
 import torch.nn.functional as F
-from tiny_suite import build
 
-from benchmarks.evidence.controls import SelfTrainingLoss, raw_input_teacher, token_counts
-from hf_ctkd.demo.students import build_student
-from hf_ctkd.demo.tasks import build_task
+from benchmarks.evidence.controls import SelfTrainingLoss, raw_input
 from hf_ctkd.losses import LossContext
-from hf_ctkd.types import LabelSpace, ModelOutputs
+from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs, Needs
 
 
 def _context(logits, labels):
@@ -42,26 +39,16 @@ def test_transport_moves_targets_towards_the_class_shares_of_the_labels():
     assert 0.5 < share < 0.5 + 0.8 * (sharpened - 0.5)
 
 
-def test_raw_pixels_are_the_students_own():
-    task = build_task("digits", labels=50, seed=0)
-    _, processor = build_student(task)
-    teacher = raw_input_teacher(task, processor, name="digits")
-    images = task.labelled["image"][:3]
-    features = teacher.outputs(teacher.collate(images), layers=True).features
-    assert torch.equal(features, processor(images=images, return_tensors="pt")["pixel_values"].flatten(1))
-    assert teacher.label_space is None
-
-
-def test_words_are_counted_without_padding_and_weighted_by_rarity():
-    counts = token_counts(torch.tensor([[1, 1, 2, 0]]), torch.tensor([[1, 1, 1, 0]]), 4)
-    assert counts.tolist() == [[0, 2, 1, 0]]
-    task = build(labels=8, seed=0)
-    _, tokenizer = build_student(task)
-    teacher = raw_input_teacher(task, tokenizer, name="tiny")
-    one, both = (teacher.collate(texts) for texts in (["solve"], ["solve", "filter the signal number"]))
-    alone, beside = (teacher.outputs(batch, layers=True).features for batch in (one, both))
-    assert torch.allclose(alone[0], beside[0])
-    assert torch.allclose(beside.norm(dim=1), torch.ones(2))
-    rare, usual = (tokenizer.convert_tokens_to_ids(token) for token in ("filter", "the"))
-    assert beside[1, rare] > beside[1, usual]
-    assert F.cosine_similarity(beside[:1], beside[1:]) < 0.5
+def test_raw_input_is_read_with_no_teacher_at_all():
+    truth = torch.arange(80) % 2
+    labels = torch.where(torch.arange(80) < 20, truth, UNLABELLED)
+    pixels = F.one_hot(truth, 2) + 0.3 * torch.randn(80, 2, generator=torch.Generator().manual_seed(0))
+    space = LabelSpace(("a", "b"))
+    for transported in (True, False):
+        loss = raw_input(transported=transported)
+        assert Needs.TEACHER not in loss.needs and Needs.INPUT in loss.needs
+        loss.setup(LossContext(labels, space, ModelOutputs(pixels), inputs=pixels))
+        logits = torch.zeros(80, 2, requires_grad=True)
+        (term,) = loss(ModelOutputs(pixels, logits, inputs=pixels), (), labels).values()
+        term.backward()
+        assert float(((-logits.grad).argmax(1) == truth).float().mean()) > 0.9

@@ -1,6 +1,7 @@
 import numpy as np
 import sklearn.linear_model
 import torch
+import torch.nn.functional as F
 
 from hf_ctkd.costs.probe import Basis, fit_path
 
@@ -25,7 +26,9 @@ def test_mean_squared_length_is_one():
 def test_agrees_with_an_independent_solver():
     features, labels = _rows(60, 8)
     rows = Basis.of(features).rows
-    ours = fit_path(rows, labels, log_prior=torch.zeros(3, dtype=torch.float64), strengths=(1.0, 0.1))[1]
+    ours = fit_path(
+        rows, F.one_hot(labels).double(), log_prior=torch.zeros(3, dtype=torch.float64), strengths=(1.0, 0.1)
+    )[1]
     inputs = np.hstack([rows.numpy(), np.ones((60, 1))])
     solver = sklearn.linear_model.LogisticRegression(C=10.0, fit_intercept=False, tol=1e-10, max_iter=5000)
     theirs = solver.fit(inputs, labels.numpy()).predict_proba(inputs)
@@ -37,7 +40,20 @@ def test_agrees_with_an_independent_solver():
 def test_large_problems_in_single_precision_agree(monkeypatch):
     features, labels = _rows(60, 8)
     rows, log_prior = Basis.of(features).rows, torch.zeros(3, dtype=torch.float64)
-    double = fit_path(rows, labels, log_prior=log_prior, strengths=(0.1,))[0]
+    double = fit_path(rows, F.one_hot(labels).double(), log_prior=log_prior, strengths=(0.1,))[0]
     monkeypatch.setattr("hf_ctkd.costs.probe._LARGE", 0)
-    single = fit_path(rows, labels, log_prior=log_prior, strengths=(0.1,))[0]
+    single = fit_path(rows, F.one_hot(labels).double(), log_prior=log_prior, strengths=(0.1,))[0]
     assert single.dtype == torch.float64 and torch.allclose(single, double, atol=0.02 * float(double.abs().max()))
+
+
+def test_a_row_of_weight_two_counts_as_two_rows():
+    features, labels = _rows(60, 8)
+    rows, truth = Basis.of(features).rows, F.one_hot(labels).double()
+    settings = {"log_prior": torch.zeros(3, dtype=torch.float64), "strengths": (0.1,)}
+    heavy = truth.clone()
+    heavy[:20] *= 2
+    (weighted,), (repeated,) = (
+        fit_path(rows, heavy, **settings),
+        fit_path(torch.cat([rows, rows[:20]]), torch.cat([truth, truth[:20]]), **settings),
+    )
+    assert torch.allclose(weighted, repeated, atol=2e-3 * float(repeated.abs().max()))

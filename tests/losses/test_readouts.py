@@ -3,14 +3,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hf_ctkd.costs import Readout
-from hf_ctkd.losses.readouts import TeacherReadouts
+from hf_ctkd.costs import Readout, log_mean, posterior_gain
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses import LossContext
+from hf_ctkd.losses.readouts import Readouts
 from hf_ctkd.testing import LossCase
+from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs
 
 
 def test_posterior_of_a_committee_is_the_log_mean_by_powers_of_the_gain():
     case = LossCase.of(teachers=3)
-    readouts = TeacherReadouts(Readout(), power=2.0)
+    readouts = Readouts(Readout(), power=2.0)
     readouts.fit(case.context)
     fitted = [Readout().fit(one.features, case.context.labels, 4) for one in case.context.teachers]
     gains = torch.tensor([one.relatedness for one in fitted])
@@ -19,17 +22,67 @@ def test_posterior_of_a_committee_is_the_log_mean_by_powers_of_the_gain():
         share * one.log_posterior(outputs.features)
         for share, one, outputs in zip(shares, fitted, case.teachers, strict=True)
     )
-    assert torch.allclose(readouts.log_posterior(case.teachers), mixed.log_softmax(1), atol=1e-5)
-    assert float(readouts.weight) == pytest.approx(float((gains * shares).sum()), rel=1e-5)
+    assert torch.allclose(readouts.log_posterior(None, case.teachers), mixed.log_softmax(1), atol=1e-5)
+    assert torch.equal(readouts.teacher_gains, readouts.gains)
+    labels = case.context.labels[case.context.labels != UNLABELLED]
+    held_out = log_mean(shares, [one.crossfit_posterior.log() for one in fitted])
+    assert float(readouts.weight) == pytest.approx(posterior_gain(held_out, labels, fitted[0].prior_likelihood))
 
 
 def test_committee_of_teachers_that_say_nothing_has_no_weight():
     case = LossCase.of()
-    readouts = TeacherReadouts(Readout())
-    readouts.fit(case.context)
-    readouts.gains.zero_()
-    assert float(readouts.weight) == 0
-    assert torch.isfinite(readouts.log_posterior(case.teachers)).all()
+    generator = torch.Generator().manual_seed(1)
+    blind = tuple(ModelOutputs(torch.randn(len(one), 4, generator=generator)) for one in case.context.teachers)
+    readouts = Readouts(Readout())
+    readouts.fit(replace(case.context, teachers=blind))
+    assert float(readouts.weight) < 0.1
+    assert torch.isfinite(readouts.log_posterior(None, blind)).all()
+
+
+def test_the_input_is_a_member_like_any_other():
+    case = LossCase.of(teachers=1)
+    shown = ModelOutputs(case.context.inputs)
+    with_input, as_teacher = Readouts(Readout(), raw_input=True), Readouts(Readout())
+    with_input.fit(case.context)
+    as_teacher.fit(replace(case.context, teachers=(*case.context.teachers, shown)))
+    assert torch.equal(with_input.gains, as_teacher.gains) and torch.equal(with_input.weight, as_teacher.weight)
+    assert torch.equal(
+        with_input.log_posterior(case.context.inputs, case.context.teachers),
+        as_teacher.log_posterior(None, (*case.context.teachers, shown)),
+    )
+    assert len(with_input.teacher_gains) == 1
+    assert with_input.input_share == float(as_teacher.shares[1]) > 0
+    assert as_teacher.input_share == 0
+
+
+def test_an_input_that_is_to_be_read_must_be_given():
+    case = LossCase.of()
+    with pytest.raises(InvalidArgumentError, match="`inputs` must be given to a loss with `raw_input=True`, got None"):
+        Readouts(Readout(), raw_input=True).fit(replace(case.context, inputs=None))
+
+
+def test_probes_learn_from_unlabelled_rows_too():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.arange(600) % 4
+    centres = torch.randn(4, 30, generator=generator)
+    features = centres[truth] + 1.5 * torch.randn(600, 30, generator=generator)
+    labels = torch.where(torch.arange(600) < 24, truth, UNLABELLED)
+    outputs = ModelOutputs(features)
+    context = LossContext(labels, LabelSpace(("a", "b", "c", "d")), outputs, (outputs,))
+    readouts = Readouts(Readout())
+    readouts.fit(context)
+
+    def accuracy():
+        return float((readouts.log_posterior(None, (outputs,)).argmax(1) == truth).float().mean())
+
+    before, gain = accuracy(), readouts.gains.clone()
+    for _ in range(2):
+        said = readouts.log_posterior(None, (outputs,))
+        readouts.refit(context, (said / 0.25).softmax(1))
+    assert accuracy() > before + 0.005
+    assert torch.equal(readouts.gains, gain)
+    readouts.refit(context, torch.nn.functional.one_hot(truth, 4).float())
+    assert accuracy() > before + 0.02
 
 
 def test_a_layer_that_knows_makes_up_for_features_that_do_not():
@@ -38,7 +91,7 @@ def test_a_layer_that_knows_makes_up_for_features_that_do_not():
     blind = replace(knowing, features=torch.randn(len(knowing), 4, generator=torch.Generator().manual_seed(1)))
     gains = []
     for outputs in (blind, replace(blind, layers=(knowing.features,)), knowing):
-        readouts = TeacherReadouts(Readout())
+        readouts = Readouts(Readout())
         readouts.fit(replace(case.context, teachers=(outputs,)))
         gains.append(float(readouts.gains))
     assert gains[0] < 0.1
@@ -48,7 +101,7 @@ def test_a_layer_that_knows_makes_up_for_features_that_do_not():
 def test_layers_are_mixed_by_powers_of_their_gain():
     case = LossCase.of(teachers=2)
     first, second = case.context.teachers
-    readouts = TeacherReadouts(Readout(), power=2.0)
+    readouts = Readouts(Readout(), power=2.0)
     readouts.fit(replace(case.context, teachers=(replace(first, layers=(second.features,)),)))
     fitted = [Readout().fit(one.features, case.context.labels, 4) for one in (second, first)]
     shares = torch.tensor([one.gain for one in fitted]) ** 2
@@ -56,5 +109,5 @@ def test_layers_are_mixed_by_powers_of_their_gain():
         share * one.log_posterior(outputs.features)
         for share, one, outputs in zip(shares / shares.sum(), fitted, (second, first), strict=True)
     )
-    found = readouts.log_posterior((replace(first, layers=(second.features,)),))
+    found = readouts.log_posterior(None, (replace(first, layers=(second.features,)),))
     assert torch.allclose(found, mixed.log_softmax(1), atol=1e-5)

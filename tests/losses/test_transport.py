@@ -13,11 +13,13 @@ from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs, Needs
 SPACE = LabelSpace(("cat", "dog", "owl", "carp"))
 
 
-def context(truth, labelled, *teachers):
-    """Teachers over all rows; the first `labelled` rows have their label."""
+def context(truth, labelled, *teachers, said=0.0):
+    """Teachers over all rows; the first `labelled` rows have their label, the input says `said` of the truth."""
     labels = torch.where(torch.arange(len(truth)) < labelled, truth, UNLABELLED)
-    student = ModelOutputs(torch.randn(len(truth), 3), torch.randn(len(truth), len(SPACE)))
-    return LossContext(labels, SPACE, student, teachers, (SPACE,) * len(teachers))
+    inputs = torch.randn(len(truth), 8)
+    inputs[:, : len(SPACE)] += said * F.one_hot(truth, len(SPACE))
+    student = ModelOutputs(torch.randn(len(truth), 3), torch.randn(len(truth), len(SPACE)), inputs=inputs)
+    return LossContext(labels, SPACE, student, teachers, (SPACE,) * len(teachers), inputs=inputs)
 
 
 def teacher(truth, signal, width=8):
@@ -30,7 +32,7 @@ def teacher(truth, signal, width=8):
 
 def terms(loss, known, logits, rows=slice(None)):
     loss.setup(known)
-    student = ModelOutputs(known.student.features[rows], logits)
+    student = ModelOutputs(known.student.features[rows], logits, inputs=known.inputs[rows])
     return loss(
         student, tuple(one.select(torch.arange(len(known.labels))[rows]) for one in known.teachers), known.labels[rows]
     )
@@ -90,7 +92,7 @@ def test_fully_labelled_and_mostly_unlabelled_rows(labelled, cost):
     optimiser = torch.optim.Adam([free], lr=0.5)
     for _ in range(12):
         optimiser.zero_grad()
-        sum(loss(ModelOutputs(known.student.features, free), known.teachers, known.labels).values()).backward()
+        sum(loss(replace(known.student, logits=free), known.teachers, known.labels).values()).backward()
         optimiser.step()
     assert float((free.argmax(1) == truth).float().mean()) > 0.85
 
@@ -126,10 +128,10 @@ def test_transported_targets_follow_an_imbalanced_prior():
     balanced = known.labels.new_tensor(sum(([c] * 20 for c in range(4)), []))
     found = {}
     for name, seen in (("counted", known), ("balanced", _with_labels(known, truth, balanced))):
-        loss = TransportLoss(relax=float("inf"))
+        loss = TransportLoss(relax=float("inf"), raw_input=False, rounds=0)
         loss.setup(seen)
         term = loss.term
-        posterior = term.readouts.log_posterior(seen.teachers)
+        posterior = term.readouts.log_posterior(None, seen.teachers)
         found[name] = ((posterior + term.potential) / term.epsilon).softmax(1).mean(0)
     assert float(found["counted"][0]) == pytest.approx(0.7, abs=0.06)
     assert found["balanced"].tolist() == pytest.approx([0.25] * 4, abs=0.01)
@@ -150,7 +152,7 @@ def test_term_is_the_weighted_kl_from_the_plans_rows(power):
     truth = torch.cat([torch.arange(80) % 4, torch.zeros(320, dtype=torch.long)])
     known = context(truth, 80, teacher(truth, 1.5))
     logits = torch.randn(400, 4)
-    found = terms(TransportLoss(power=power, relax=2.0, own=0.0), known, logits)["transport"]
+    found = terms(TransportLoss(power=power, relax=2.0, own=0.0, raw_input=False, rounds=0), known, logits)["transport"]
     fitted = Readout().fit(known.teachers[0].features, known.labels, 4)
     posterior = fitted.log_posterior(known.teachers[0].features)
     plan = transport_rows(posterior, estimate_prior(known.labels, 4).probabilities, relax=2.0 * 80 / 400)
@@ -164,7 +166,7 @@ def test_class_shares_are_held_less_firmly_the_fewer_labels_there_are():
     known = context(truth, 40, teacher(truth, 1.5))
     potentials = []
     for relax in (1e-6, 1.0, float("inf")):
-        loss = TransportLoss(relax=relax)
+        loss = TransportLoss(relax=relax, raw_input=False, rounds=0)
         loss.setup(known)
         potentials.append(float(loss.term.potential.abs().max()))
     assert potentials[0] < 1e-3 < potentials[1] < potentials[2]
@@ -185,11 +187,11 @@ def test_student_without_a_head():
     loss = TransportLoss()
     loss.setup(known)
     with pytest.raises(InvalidArgumentError, match="`student` must be a classifier with logits"):
-        loss(ModelOutputs(known.student.features), known.teachers, known.labels)
+        loss(replace(known.student, logits=None), known.teachers, known.labels)
 
 
 def test_no_teacher():
-    for loss in (TransportLoss(), TransportLoss(EmpiricalCost())):
+    for loss in (TransportLoss(raw_input=False), TransportLoss(EmpiricalCost())):
         with pytest.raises(InvalidArgumentError, match="`teachers` must hold at least one teacher"):
             loss.setup(context(torch.arange(40) % 4, 20))
 
@@ -197,7 +199,8 @@ def test_no_teacher():
 def test_defaults_depend_on_the_cost_and_are_recorded():
     rows, labels = TransportLoss(), TransportLoss(EmpiricalCost())
     assert (rows.epsilon, rows.power, labels.epsilon, labels.power) == (0.25, 1.0, 0.1, 2.0)
-    assert rows.needs == Needs.TEACHER | Needs.FIT | Needs.FEATURES | Needs.LAYERS
+    assert rows.needs == Needs.TEACHER | Needs.FIT | Needs.FEATURES | Needs.LAYERS | Needs.INPUT
+    assert TransportLoss(raw_input=False).needs == rows.needs & ~Needs.INPUT
     assert labels.needs == Needs.TEACHER | Needs.FIT | Needs.LOGITS
     assert labels.settings() == {
         "cost": "EmpiricalCost(smoothing=1.0)",
@@ -206,6 +209,8 @@ def test_defaults_depend_on_the_cost_and_are_recorded():
         "power": 2.0,
         "relax": 4.0,
         "own": 0.7,
+        "raw_input": False,
+        "rounds": 0,
     }
 
 
@@ -229,13 +234,46 @@ def test_students_own_prediction_joins_the_target_only_as_it_agrees():
 
     def pull(loss, logits):
         logits = logits.clone().requires_grad_()
-        loss(ModelOutputs(known.student.features, logits), known.teachers, known.labels)["transport"].backward()
+        loss(replace(known.student, logits=logits), known.teachers, known.labels)["transport"].backward()
         return float(logits.grad.abs().sum())
 
     sure = 6.0 * torch.nn.functional.one_hot(truth, 4).float()
     assert pull(joined, sure) < 0.8 * pull(alone, sure)  # a student that knows better is held back less
     wrong = 6.0 * torch.nn.functional.one_hot((truth + 1) % 4, 4).float()
     assert pull(joined, wrong) > 0.9 * pull(alone, wrong)
+
+
+def test_what_the_teacher_does_not_know_is_read_out_of_the_input():
+    truth = torch.arange(400) % 4
+    right = {}
+    for raw_input in (True, False):
+        logits = torch.zeros(400, 4, requires_grad=True)
+        loss = TransportLoss(raw_input=raw_input)
+        terms(loss, context(truth, 80, teacher(truth, 0.0), said=3.0), logits)["transport"].backward()
+        right[raw_input] = float(((-logits.grad).argmax(1) == truth).float().mean())
+        assert len(loss.weights()) == 1 and loss.weights()[0] < 0.05
+    assert right[True] > 0.9 > 0.6 > right[False]
+    assert loss.diagnostics() == {}
+    loss = TransportLoss()
+    loss.setup(context(truth, 80, teacher(truth, 0.0), said=3.0))
+    assert loss.diagnostics()["input_share"] > 0.99
+
+
+def test_rounds_of_learning_from_the_plan_mend_targets():
+    truth = torch.arange(600) % 4
+    right = {0: 0.0, 2: 0.0}
+    for _ in range(4):
+        known = context(truth, 24, teacher(truth, 2.5, width=30))
+        for rounds in right:
+            logits = torch.zeros(600, 4, requires_grad=True)
+            terms(TransportLoss(rounds=rounds, own=0.0), known, logits)["transport"].backward()
+            right[rounds] += float(((-logits.grad).argmax(1) == truth).float().mean()) / 4
+    assert right[2] > right[0] + 0.01
+
+
+def test_bad_rounds():
+    with pytest.raises(InvalidArgumentError, match="`rounds` must not be negative, got -1"):
+        TransportLoss(rounds=-1)
 
 
 @pytest.mark.parametrize("own", [-0.1, 1.0])
