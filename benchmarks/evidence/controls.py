@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from hf_ctkd.costs import estimate_prior, transport_rows
-from hf_ctkd.losses import DistillationLoss, LossContext, ReadoutLoss, TransportLoss
+from hf_ctkd.losses import DistillationLoss, LossContext
 from hf_ctkd.losses.base import require_logits, require_teachers, student_logits
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
@@ -49,14 +49,3 @@ class SelfTrainingLoss(DistillationLoss):
             target = ((target + self.potential) / self.epsilon).log_softmax(dim=1)
         predicted = student_logits(student).float().log_softmax(dim=1)
         return {self.name: F.kl_div(predicted, target, log_target=True, reduction="batchmean")}
-
-
-def raw_input(*, transported: bool) -> DistillationLoss:
-    """The library's own way of reading target classes, with nobody to read but the student's input.
-
-    Args:
-        transported: as `TransportLoss` does, else as `ReadoutLoss`.
-    """
-    loss = TransportLoss() if transported else ReadoutLoss(raw_input=True)
-    loss.needs &= ~(Needs.TEACHER | Needs.LAYERS | Needs.FEATURES)
-    return loss

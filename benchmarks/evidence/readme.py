@@ -18,8 +18,9 @@ LOSSES = {
     DEFAULT: (
         "TransportLoss()",
         "features",
-        "ours: rows transported onto classes at the cost of a cross-fitted readout",
+        "ours: rows transported onto classes at the cost of cross-fitted readouts, the raw input's among them",
     ),
+    "default, teacher alone": ("TransportLoss(raw_input=False)", "features", "the same, read out of teachers alone"),
     "readout": ("ReadoutLoss()", "features", "ours"),
     "transport, empirical": (
         "TransportLoss(EmpiricalCost())",
@@ -35,6 +36,7 @@ LOSSES = {
     "traditional projection": ('ProjectionLoss("traditional")', "features", "its counterpart"),
     "label map": ("LabelMapLoss()", "class predictions", "the soft label map that transport alone amounts to"),
     "relationship matching": ("RelationshipMatchingLoss()", "features", "Ye et al., REFILLED"),
+    "raw input, transported": ("RawInputLoss()", "no teacher", "ours: the same, read out of the raw input alone"),
     "spectral": ("SpectralLoss()", "no teacher", "Auty et al. (reconstructed)"),
     "bss": ("BSSLoss()", "no teacher", "Chen et al."),
 }

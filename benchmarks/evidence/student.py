@@ -18,7 +18,7 @@ from sklearn.metrics import f1_score
 from transformers import PrinterCallback
 from transformers import logging as transformers_logging
 
-from benchmarks.evidence.controls import SelfTrainingLoss, raw_input
+from benchmarks.evidence.controls import SelfTrainingLoss
 from benchmarks.evidence.grid import ALONE, BATCH, METHODS, PLAIN, STEPS, Run
 from benchmarks.evidence.grid import SCORES as RANKING
 from benchmarks.evidence.settings import Settings
@@ -27,7 +27,7 @@ from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import DemoTask, build_task
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import folder_teachers
-from hf_ctkd.losses import DistillationLoss
+from hf_ctkd.losses import DistillationLoss, RawInputLoss
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.training.guidance import TeacherLike
@@ -106,8 +106,9 @@ def loss_of(method: str) -> DistillationLoss | None:
         **ALONE,
         "self-training": lambda: SelfTrainingLoss(transported=False),
         "self-training, transported": lambda: SelfTrainingLoss(transported=True),
-        "raw input, readout": lambda: raw_input(transported=False),
-        "raw input, transported": lambda: raw_input(transported=True),
+        # Shares that cost nothing to miss and no sharpening: the posterior as it is read.
+        "raw input, readout": lambda: RawInputLoss(epsilon=1.0, relax=1e-6, own=0.0, rounds=0),
+        "raw input, transported": RawInputLoss,
     }
     return made[method]() if method in made else build_loss(method)
 

@@ -11,7 +11,7 @@ from transformers import logging as transformers_logging
 
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import build_task
-from hf_ctkd.losses import TransportLoss
+from hf_ctkd.losses import DistillationLoss, RawInputLoss, TransportLoss
 from hf_ctkd.records import TeacherCandidate, TeacherRanking
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
@@ -27,7 +27,8 @@ class Arm:
         steps: optimiser steps, the same for all arms.
         learning_rate: of the student.
         regularisation: weight decay and label smoothing.
-        teacher: to distill from; None for the labels alone.
+        teacher: to distill from; None for none.
+        raw_input: without a teacher, learn from what the student's own input says, as the one with a teacher does too.
         ranking: file of the ranking that the teacher came from, for the card; None to save no student.
         folder: of the trainer.
         command: what the record says to run.
@@ -43,6 +44,7 @@ class Arm:
     folder: str
     ranking: str | None = None
     command: str = ""
+    raw_input: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,12 @@ class Outcome:
     arm: Arm
     metrics: dict[str, float]
     correct: np.ndarray
+
+
+def _loss(arm: Arm) -> DistillationLoss | None:
+    if arm.teacher is not None:
+        return TransportLoss()
+    return RawInputLoss() if arm.raw_input else None
 
 
 def train_arm(arm: Arm) -> Outcome:
@@ -87,7 +95,7 @@ def train_arm(arm: Arm) -> Outcome:
             dataset_name=f"built-in task {arm.task}",
         ),
         teachers=None if arm.teacher is None else [arm.teacher],
-        loss=None if arm.teacher is None else TransportLoss(),
+        loss=_loss(arm),
         train_dataset=task.train(),
         eval_dataset=task.test,
         processing_class=processing_class,

@@ -20,7 +20,7 @@ from hf_ctkd.records import DistillationRecord, TeacherRanking, default_cache, w
 from hf_ctkd.selection import TeacherSelector
 from hf_ctkd.training.evaluation import as_confidences
 
-WITHOUT, BEST, WORST = "without a teacher", "best teacher", "worst teacher"
+WITHOUT, INPUT, BEST, WORST = "labels alone", "no teacher, raw input", "best teacher", "worst teacher"
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ def _run(plan: DemoPlan, folder: Path, processes: int, say: Callable[[str], None
     out = folder / f"{plan.modality}-student"
     arms = list(_arms(plan, rankings, out))
     outcomes = _train_all(arms, processes, f"{plan.modality}: students")
-    names = [name for _ in rankings for name in (WITHOUT, BEST, WORST)]
+    names = [name for _ in rankings for name in (WITHOUT, INPUT, BEST, WORST)]
     correct = {
         name: [outcome.correct for outcome, mine in zip(outcomes, names, strict=True) if mine == name]
-        for name in (WITHOUT, BEST, WORST)
+        for name in (WITHOUT, INPUT, BEST, WORST)
     }
     _add_baseline(out, outcomes[0])
     write_card(out)
@@ -141,6 +141,7 @@ def _arms(plan: DemoPlan, rankings: Sequence[TeacherRanking], out: Path) -> Iter
         best, worst = ranking.scored[0].candidate, ranking.scored[-1].candidate
         yield plain
         taught = replace(plain, learning_rate=plan.learning_rate[0])
+        yield replace(taught, raw_input=True)
         yield replace(
             taught,
             teacher=best,

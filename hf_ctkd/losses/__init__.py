@@ -4,6 +4,7 @@ from hf_ctkd.losses.base import DistillationLoss, LossContext
 from hf_ctkd.losses.kl import KLLoss
 from hf_ctkd.losses.label_map import LabelMapLoss
 from hf_ctkd.losses.projection import InvertedProjectionLoss, ProjectionLoss
+from hf_ctkd.losses.raw_input import RawInputLoss
 from hf_ctkd.losses.readout import ReadoutLoss
 from hf_ctkd.losses.relationship import RelationshipMatchingLoss
 from hf_ctkd.losses.spectral import BSSLoss, SpectralLoss
@@ -18,6 +19,7 @@ __all__ = [
     "LabelMapLoss",
     "LossContext",
     "ProjectionLoss",
+    "RawInputLoss",
     "ReadoutLoss",
     "RelationshipMatchingLoss",
     "SpectralLoss",

@@ -25,7 +25,6 @@ class ReadoutLoss(DistillationLoss):
     Args:
         readout: how the probe is fitted.
         temperature: of the student's predictions, positive.
-        raw_input: read the student's own input as well, as `TransportLoss` does by default.
 
     Raises:
         InvalidArgumentError: `temperature` is not positive.
@@ -36,23 +35,15 @@ class ReadoutLoss(DistillationLoss):
 
     name: ClassVar[str] = "readout"
     citation: ClassVar[str] = "Ours (hf_ctkd): a cross-fitted probe of the teacher's features as a soft target"
-    needs: Needs = Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT
+    needs = Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT
 
-    def __init__(
-        self,
-        readout: Readout = Readout(),  # noqa: B008 (frozen)
-        *,
-        temperature: float = 1.0,
-        raw_input: bool = False,
-    ) -> None:
+    def __init__(self, readout: Readout = Readout(), *, temperature: float = 1.0) -> None:  # noqa: B008 (frozen)
         super().__init__()
         if not temperature > 0:
             raise InvalidArgumentError(f"`temperature` must be positive, got {temperature}.")
         self.readout = readout
         self.temperature = temperature
-        self.raw_input = raw_input
-        self.needs = type(self).needs | (Needs.INPUT if raw_input else Needs.NOTHING)
-        self.readouts = Readouts(readout, raw_input=raw_input)
+        self.readouts = Readouts(readout)
 
     def setup(self, context: LossContext) -> None:
         """Fit the probes on the labelled rows; see `DistillationLoss.setup`."""
@@ -64,7 +55,7 @@ class ReadoutLoss(DistillationLoss):
         """The term `readout`; see `DistillationLoss.forward`."""
         with torch.autocast(student.features.device.type, enabled=False):
             predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
-            target = self.readouts.log_posterior(student.inputs, teachers)
+            target = self.readouts.log_posterior(None, teachers)
             divergence = F.kl_div(predicted, target, log_target=True, reduction="batchmean")
         return {self.name: self.readouts.weight * divergence}
 

@@ -3,17 +3,17 @@
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
-from hf_ctkd.costs import LabelCost, Readout, estimate_prior, transport_rows
+from hf_ctkd.costs import LabelCost, Readout
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.base import DistillationLoss, LossContext, student_logits
 from hf_ctkd.losses.label_costs import TeacherLabelCosts, teacher_logits
 from hf_ctkd.losses.readouts import Readouts
+from hf_ctkd.losses.rows_onto_classes import RowsOntoClasses, check_ranges
 from hf_ctkd.ot import OTProblem, Sinkhorn
-from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
+from hf_ctkd.types import ModelOutputs, Needs
 
 
 class TransportLoss(DistillationLoss):
@@ -81,21 +81,15 @@ class TransportLoss(DistillationLoss):
         self.own = own
         self.raw_input = raw_input and rows
         self.rounds = rounds if rows else 0
-        for name, value in (("epsilon", self.epsilon), ("temperature", temperature), ("relax", relax)):
-            if not value > 0:
-                raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
-        if self.power < 0:
-            raise InvalidArgumentError(f"`power` must not be negative, got {power}.")
-        if rounds < 0:
-            raise InvalidArgumentError(f"`rounds` must not be negative, got {rounds}.")
-        if not 0 <= own < 1:
-            raise InvalidArgumentError(f"`own` must lie in [0, 1), got {own}.")
-        self.term: _RowsOntoClasses | _LabelsOntoLabels
+        if not temperature > 0:
+            raise InvalidArgumentError(f"`temperature` must be positive, got {temperature}.")
+        check_ranges(self.epsilon, self.power, relax, own, rounds)
+        self.term: RowsOntoClasses | _LabelsOntoLabels
         if isinstance(cost, Readout):
             self.needs = Needs.TEACHER | Needs.FIT | Needs.FEATURES | Needs.LAYERS
             self.needs |= Needs.INPUT if raw_input else Needs.NOTHING
             readouts = Readouts(cost, raw_input=raw_input)
-            self.term = _RowsOntoClasses(
+            self.term = RowsOntoClasses(
                 readouts, epsilon=self.epsilon, power=self.power, relax=relax, own=own, rounds=rounds
             )
         else:
@@ -120,58 +114,6 @@ class TransportLoss(DistillationLoss):
     def diagnostics(self) -> dict[str, float]:
         """How much of the targets is read out of the student's own input, where it is read; in [0, 1]."""
         return {"input_share": self.term.readouts.input_share} if self.raw_input else {}
-
-
-class _RowsOntoClasses(nn.Module):
-    """KL from the rows of one plan (all training rows onto the classes) to the student's predictions."""
-
-    potential: Tensor
-
-    def __init__(
-        self, readouts: Readouts, *, epsilon: float, power: float, relax: float, own: float, rounds: int
-    ) -> None:
-        super().__init__()
-        self.epsilon, self.power, self.relax, self.own, self.rounds = epsilon, power, relax, own, rounds
-        self.readouts = readouts
-        self.register_buffer("potential", torch.zeros(0))
-
-    @property
-    def relatedness(self) -> Tensor:
-        return self.readouts.teacher_gains
-
-    def fit(self, context: LossContext) -> None:
-        self.readouts.fit(context)
-        posterior = self._transport(context)
-        for _ in range(self.rounds):
-            self.readouts.refit(context, self._target(posterior))
-            posterior = self._transport(context)
-
-    def _transport(self, context: LossContext) -> Float[Tensor, "rows classes"]:
-        posterior = self.readouts.log_posterior(context.inputs, context.teachers)
-        prior = estimate_prior(context.labels, len(context.label_space)).probabilities
-        # Shares are known as well as their labels are many: the objective per row holds them at labels / rows nats.
-        labelled = int((context.labels != UNLABELLED).sum())
-        firmness = self.relax * labelled / len(posterior)
-        self.potential = transport_rows(posterior, prior, epsilon=self.epsilon, relax=firmness).potential
-        return posterior
-
-    def forward(self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...]) -> Tensor:
-        said = self.readouts.log_posterior(student.inputs, teachers)
-        predicted = student_logits(student).float().log_softmax(dim=1)
-        weight = self.readouts.weight
-        target = self._target(said)
-        if self.own > 0:
-            # Agreement takes the place of a schedule: next to nothing while the student is untrained.
-            agreement = (target * predicted.detach().exp()).sum(dim=1).mean()
-            own = self.own * weight * agreement
-            target = self._target((1 - own) * said + own * predicted.detach())
-            weight = (1 - own) * weight**self.power + own
-        else:
-            weight = weight**self.power
-        return weight * F.kl_div(predicted, target, reduction="batchmean")
-
-    def _target(self, log_posterior: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
-        return ((log_posterior + self.potential) / self.epsilon).softmax(dim=1)
 
 
 class _LabelsOntoLabels(nn.Module):

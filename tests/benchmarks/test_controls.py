@@ -1,9 +1,8 @@
 import torch
-import torch.nn.functional as F
 
-from benchmarks.evidence.controls import SelfTrainingLoss, raw_input
+from benchmarks.evidence.controls import SelfTrainingLoss
 from hf_ctkd.losses import LossContext
-from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs, Needs
+from hf_ctkd.types import LabelSpace, ModelOutputs
 
 
 def _context(logits, labels):
@@ -37,18 +36,3 @@ def test_transport_moves_targets_towards_the_class_shares_of_the_labels():
     sharpened = float((said.log_softmax(1) / loss.epsilon).softmax(1)[:, 0].mean())
     assert sharpened > 0.75
     assert 0.5 < share < 0.5 + 0.8 * (sharpened - 0.5)
-
-
-def test_raw_input_is_read_with_no_teacher_at_all():
-    truth = torch.arange(80) % 2
-    labels = torch.where(torch.arange(80) < 20, truth, UNLABELLED)
-    pixels = F.one_hot(truth, 2) + 0.3 * torch.randn(80, 2, generator=torch.Generator().manual_seed(0))
-    space = LabelSpace(("a", "b"))
-    for transported in (True, False):
-        loss = raw_input(transported=transported)
-        assert Needs.TEACHER not in loss.needs and Needs.INPUT in loss.needs
-        loss.setup(LossContext(labels, space, ModelOutputs(pixels), inputs=pixels))
-        logits = torch.zeros(80, 2, requires_grad=True)
-        (term,) = loss(ModelOutputs(pixels, logits, inputs=pixels), (), labels).values()
-        term.backward()
-        assert float(((-logits.grad).argmax(1) == truth).float().mean()) > 0.9

@@ -11,7 +11,7 @@ from transformers import (
 
 from hf_ctkd.costs import EmpiricalCost
 from hf_ctkd.errors import DatasetError, InvalidArgumentError, TeacherUnavailableError
-from hf_ctkd.losses import InvertedProjectionLoss, ReadoutLoss, TransportLoss
+from hf_ctkd.losses import InvertedProjectionLoss, RawInputLoss, ReadoutLoss, TransportLoss
 from hf_ctkd.records import DistillationRecord
 from hf_ctkd.training import DistillationTrainer
 
@@ -218,6 +218,41 @@ def test_model_init_makes_a_fresh_student_and_loss(make, config):
     trainer = make(model=None, model_init=lambda: tiny.image_student(seed=2), args=config(max_steps=2))
     trainer.train()
     assert trainer.state.global_step == 2
+
+
+def test_student_of_model_init_is_trained_as_one_that_is_given(make, config):
+    args = {"max_steps": 2, "label_smoothing_factor": 0.5, "seed": 3}
+    given = make(model=tiny.image_student(seed=2), args=config(**args), loss=TransportLoss())
+    made = make(model=None, model_init=lambda: tiny.image_student(seed=2), args=config(**args), loss=TransportLoss())
+    for trainer in (given, made):
+        trainer.train()
+    for one, other in zip(given.state.log_history[:2], made.state.log_history[:2], strict=True):
+        assert {name: one[name] for name in ("task_loss", "transport", "input_share")} == pytest.approx(
+            {name: other[name] for name in ("task_loss", "transport", "input_share")}
+        )
+
+
+def test_default_loss_reads_the_input_of_students_of_images_and_texts(make, text_teacher):
+    texts = {
+        "model": tiny.text_model(),
+        "processing_class": tiny.tokenizer(),
+        "teachers": [text_teacher],
+        "train_dataset": tiny.text_rows(),
+        "eval_dataset": tiny.text_rows(8),
+    }
+    for changes in ({}, texts):
+        trainer = make(loss=None, **changes)
+        trainer.train()
+        assert 0 <= trainer.state.log_history[0]["input_share"] <= 1
+        assert torch.isfinite(torch.tensor(trainer.evaluate()["eval_loss"]))
+        assert len(trainer.record().teachers) == 1 and trainer.record().teachers[0].weight is not None
+
+
+def test_raw_input_teaches_without_a_teacher(make):
+    trainer = make(teachers=None, loss=RawInputLoss())
+    trainer.train()
+    assert trainer.state.log_history[0]["raw_input"] > 0
+    assert trainer.record().teachers == ()
 
 
 def test_label_smoothing_applies_to_the_task_loss(make, config):

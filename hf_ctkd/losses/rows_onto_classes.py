@@ -1,0 +1,92 @@
+"""All training rows transported onto the target classes; each row of the plan is that row's soft target."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hf_ctkd.costs import estimate_prior, transport_rows
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses.base import LossContext, student_logits
+from hf_ctkd.losses.readouts import Readouts
+from hf_ctkd.types import UNLABELLED, ModelOutputs
+
+
+def check_ranges(epsilon: float, power: float, relax: float, own: float, rounds: int) -> None:
+    """Refuse settings out of their range; for their meaning see `TransportLoss`.
+
+    Raises:
+        InvalidArgumentError: naming the argument.
+    """
+    for name, value in (("epsilon", epsilon), ("relax", relax)):
+        if not value > 0:
+            raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
+    for name, value in (("power", power), ("rounds", rounds)):
+        if value < 0:
+            raise InvalidArgumentError(f"`{name}` must not be negative, got {value}.")
+    if not 0 <= own < 1:
+        raise InvalidArgumentError(f"`own` must lie in [0, 1), got {own}.")
+
+
+class RowsOntoClasses(nn.Module):
+    """KL from the rows of one plan (all training rows onto the classes) to the student's predictions.
+
+    Args:
+        readouts: what gives every row its cost, minus the log posterior of each class.
+        epsilon: strength of the entropy, in nats.
+        power: of the readouts' gain in the weight.
+        relax: how firmly class shares are held, per labelled row.
+        own: largest share of the student's own prediction in its target.
+        rounds: how often the readouts learn from the plan.
+    """
+
+    potential: Tensor
+
+    def __init__(
+        self, readouts: Readouts, *, epsilon: float, power: float, relax: float, own: float, rounds: int
+    ) -> None:
+        super().__init__()
+        self.epsilon, self.power, self.relax, self.own, self.rounds = epsilon, power, relax, own, rounds
+        self.readouts = readouts
+        self.register_buffer("potential", torch.zeros(0))
+
+    @property
+    def relatedness(self) -> Tensor:
+        """Cross-fitted gain of each teacher."""
+        return self.readouts.teacher_gains
+
+    def fit(self, context: LossContext) -> None:
+        """Fit the readouts and transport all rows; then let the readouts learn from the plan, as often as asked for."""
+        self.readouts.fit(context)
+        posterior = self._transport(context)
+        for _ in range(self.rounds):
+            self.readouts.refit(context, self._target(posterior))
+            posterior = self._transport(context)
+
+    def _transport(self, context: LossContext) -> Float[Tensor, "rows classes"]:
+        posterior = self.readouts.log_posterior(context.inputs, context.teachers)
+        prior = estimate_prior(context.labels, len(context.label_space)).probabilities
+        # Shares are known as well as their labels are many: the objective per row holds them at labels / rows nats.
+        labelled = int((context.labels != UNLABELLED).sum())
+        firmness = self.relax * labelled / len(posterior)
+        self.potential = transport_rows(posterior, prior, epsilon=self.epsilon, relax=firmness).potential
+        return posterior
+
+    def forward(self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...]) -> Tensor:
+        """The weighted divergence, a mean over rows."""
+        said = self.readouts.log_posterior(student.inputs, teachers)
+        predicted = student_logits(student).float().log_softmax(dim=1)
+        weight = self.readouts.weight
+        target = self._target(said)
+        if self.own > 0:
+            # Agreement takes the place of a schedule: next to nothing while the student is untrained.
+            agreement = (target * predicted.detach().exp()).sum(dim=1).mean()
+            own = self.own * weight * agreement
+            target = self._target((1 - own) * said + own * predicted.detach())
+            weight = (1 - own) * weight**self.power + own
+        else:
+            weight = weight**self.power
+        return weight * F.kl_div(predicted, target, reduction="batchmean")
+
+    def _target(self, log_posterior: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
+        return ((log_posterior + self.potential) / self.epsilon).softmax(dim=1)
