@@ -55,6 +55,10 @@ class RowsOntoClasses(nn.Module):
         """Cross-fitted gain of each teacher."""
         return self.readouts.teacher_gains
 
+    def diagnostics(self) -> dict[str, float]:
+        """Share of the input in what is read, where it is read beside teachers."""
+        return {"input_share": self.readouts.input_share} if self.readouts.raw_input else {}
+
     def fit(self, context: LossContext) -> None:
         """Fit the readouts and transport all rows; then let the readouts learn from the plan, as often as asked for."""
         self.readouts.fit(context)

@@ -113,7 +113,7 @@ class TransportLoss(DistillationLoss):
 
     def diagnostics(self) -> dict[str, float]:
         """How much of the targets is read out of the student's own input, where it is read; in [0, 1]."""
-        return {"input_share": self.term.readouts.input_share} if self.raw_input else {}
+        return self.term.diagnostics()
 
 
 class _LabelsOntoLabels(nn.Module):
@@ -132,6 +132,9 @@ class _LabelsOntoLabels(nn.Module):
 
     def fit(self, context: LossContext) -> None:
         self.costs.fit(context, "TransportLoss with a label cost")
+
+    def diagnostics(self) -> dict[str, float]:
+        return {}
 
     def forward(self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...]) -> Tensor:
         predicted = (student_logits(student).float() / self.temperature).softmax(dim=1)
