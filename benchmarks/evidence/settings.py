@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from statistics import mean
 
@@ -11,8 +12,11 @@ from hf_ctkd.records import read_json, write_json
 KIND = "evidence-tuning"
 SEEDS = (1000, 1001)
 """Tuning draws other labels, weights and batches than any measured run."""
-TUNED_ON = {"image": (Cell("digits", 50), "font-letters"), "text": (Cell("sklearn-docstrings", 100), "torch")}
-"""Cell and teacher of each kind of task."""
+TUNED_ON = {
+    "image": ((Cell("digits", 50), "font-letters"), (Cell("greek-letters", 72), "handwriting-pairs")),
+    "text": ((Cell("sklearn-docstrings", 100), "torch"), (Cell("pandas-docstrings", 100), "which-library")),
+}
+"""Cells of each kind of task, with the teacher of the methods that have one: on a single cell and seed, chance chose."""
 ARMS = (PLAIN, DEFAULT, "raw input, transported", "self-training, transported", "inverted projection")
 """What is tuned; the others take the settings of their kin."""
 KIN = {
@@ -57,11 +61,9 @@ def second_round(modality: str, plain: Settings, arms: Sequence[str] = ARMS) -> 
 
 
 def _at_all_rates(arm: str, modality: str, regular: Settings) -> Iterable[tuple[Run, Settings]]:
-    cell, teacher = TUNED_ON[modality]
-    for rate in RATES[modality]:
-        for seed in SEEDS if arm == PLAIN else SEEDS[:1]:
-            run = Run(cell, arm, seed, "" if arm in CONTROLS else teacher)
-            yield run, replace(regular, learning_rate=rate)
+    for (cell, teacher), rate, seed in product(TUNED_ON[modality], RATES[modality], SEEDS):
+        run = Run(cell, arm, seed, "" if arm in CONTROLS else teacher)
+        yield run, replace(regular, learning_rate=rate)
 
 
 def best(outcomes: Sequence[tuple[Settings, float]]) -> Settings:

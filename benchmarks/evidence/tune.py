@@ -18,8 +18,8 @@ Trials = Sequence[tuple[Run, Settings]]
 def tune(suite: Suite) -> Tuned:
     """Tune both kinds of task and write `tuning.json`; trials that were made before count, unless a loss has changed.
 
-    The plain student goes first, on two seeds; its regularisation is everybody's. All others have the same learning
-    rates on one seed, so that nobody had more trials than the student without a teacher.
+    The plain student goes first; its regularisation is everybody's. All others have the same learning rates on the same
+    cells and seeds, so that nobody had more trials than the student without a teacher.
     """
     scratch = replace(suite, folder=suite.folder / ".tuning")
     kinds = ("image", "text")

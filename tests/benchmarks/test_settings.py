@@ -24,6 +24,8 @@ def test_no_arm_has_more_trials_than_the_plain_student():
         for arm in ARMS[1:]:
             mine = [settings for run, settings in others if run.method == arm]
             assert {one.learning_rate for one in mine} == set(RATES[kind])
+            places = {(run.cell, run.seed) for run, _ in others if run.method == arm}
+            assert places == {(run.cell, run.seed) for run, _ in plain} and len(places) == 2 * len(SEEDS)
             assert 0 < len(mine) <= len(plain)
             assert all(one.label_smoothing == 0.1 for one in mine)
         assert all(run.seed in SEEDS and min(SEEDS) >= 1000 for run, _ in (*plain, *others))
