@@ -16,7 +16,7 @@ TUNED_ON = {
     "image": ((Cell("digits", 50), "font-letters"), (Cell("greek-letters", 72), "handwriting-pairs")),
     "text": ((Cell("sklearn-docstrings", 100), "torch"), (Cell("pandas-docstrings", 100), "which-library")),
 }
-"""Cells of each kind of task, with the teacher of the methods that have one: on a single cell and seed, chance chose."""
+"""Cells of each kind of task, with the teacher of methods that have one; on a single cell and seed, chance chooses."""
 ARMS = (PLAIN, DEFAULT, "raw input, transported", "self-training, transported", "inverted projection")
 """What is tuned; the others take the settings of their kin."""
 KIN = {
