@@ -37,7 +37,7 @@ class BranchSettings:
         metadata={"help": "Weight of the divergence between branch and teacher beside the branch's own CE."},
     )
     branch_temperature: float = field(
-        default=2.0, metadata={"help": "Temperature of both predictions in this divergence, multiplied by its square."}
+        default=4.0, metadata={"help": "Temperature of both predictions in this divergence, multiplied by its square."}
     )
     kl_direction: Literal["from_branch", "from_teacher"] = field(
         default="from_branch",

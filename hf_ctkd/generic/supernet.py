@@ -1,6 +1,7 @@
 """All students of a pool in the weights of the largest: any path runs, and leaves as a plain model."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,13 +17,23 @@ from hf_ctkd.types import Hidden, LabelSpace
 _MOST_SKELETONS = 256
 
 
+@dataclass(frozen=True)
+class _Cut:
+    """Where a weight of a member lies in the shared ones."""
+
+    name: str
+    source: str
+    index: tuple[slice, ...]
+
+
 class _Runner(nn.Module):
     """A member as a function of weights that are handed to it: the whole of it, or its tails behind boundaries."""
 
-    def __init__(self, member: PoolMember, model: PreTrainedModel) -> None:
+    def __init__(self, member: PoolMember, model: PreTrainedModel, cuts: Sequence["_Cut"]) -> None:
         super().__init__()
         self.member = member
         self.model = model
+        self.cuts = cuts
 
     def forward(
         self, inputs: Mapping[str, Tensor] | None = None, entries: Mapping[int, Hidden] | None = None
@@ -96,9 +107,9 @@ class Supernet(nn.Module):
                 shared ones, and the same outputs as this path.
         """
         model = member.build(self.label_space)
-        taken = self._slices(member, model)
+        taken = self._taken(self._cuts(member, model))
         with torch.no_grad():
-            for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            for name, tensor in _tensors_of(model).items():
                 tensor.copy_(taken[name])
         model.to(next(self.shared.parameters()).device)  # type: ignore[arg-type] # hidden by a decorator
         if calibration is not None:
@@ -108,7 +119,7 @@ class Supernet(nn.Module):
     def _run(self, member: PoolMember, **arguments: Any) -> list[Tensor]:  # noqa: ANN401 (those of the runner)
         runner = self._runner(member)
         runner.train(self.training)
-        weights = {f"model.{name}": tensor for name, tensor in self._slices(member, runner.model).items()}
+        weights = {f"model.{name}": tensor for name, tensor in self._taken(runner.cuts).items()}
         return functional_call(runner, weights, kwargs=arguments)
 
     def _runner(self, member: PoolMember) -> _Runner:
@@ -117,23 +128,29 @@ class Supernet(nn.Module):
         if member.path not in self._runners:
             if len(self._runners) >= _MOST_SKELETONS:
                 self._runners.pop(next(iter(self._runners)))
-            self._runners[member.path] = _Runner(member, member.skeleton(self.label_space))
+            skeleton = member.skeleton(self.label_space)
+            self._runners[member.path] = _Runner(member, skeleton, self._cuts(member, skeleton))
         return self._runners[member.path]
 
-    def _slices(self, member: PoolMember, model: PreTrainedModel) -> dict[str, Tensor]:
-        """Parameters and buffers of a member by its own names, as views of the shared ones."""
-        shared = {**dict(self.shared.named_parameters()), **dict(self.shared.named_buffers())}
+    def _cuts(self, member: PoolMember, model: PreTrainedModel) -> list[_Cut]:
+        """Where the parameters and buffers of a member lie."""
+        shared, cuts = _tensors_of(self.shared), []
         depths, largest = member.shape.depths, self.pool.largest.shape.depths
-        return {
-            name: _leading(shared[self.pool.kind.source(name, depths, largest)], own.shape)
-            for name, own in [*model.named_parameters(), *model.named_buffers()]
-        }
+        for name, own in _tensors_of(model).items():
+            source = self.pool.kind.source(name, depths, largest)
+            sizes = zip(own.shape, shared[source].shape, strict=True)
+            # A dimension taken whole costs nothing, while a slice costs a tensor of zeros in the backward pass.
+            cuts.append(_Cut(name, source, tuple(slice(None) if one == all_ else slice(one) for one, all_ in sizes)))
+        return cuts
+
+    def _taken(self, cuts: Sequence[_Cut]) -> dict[str, Tensor]:
+        """A member's parameters and buffers by its own names, as views of the shared ones."""
+        shared = _tensors_of(self.shared)
+        return {cut.name: shared[cut.source][cut.index] for cut in cuts}
 
 
-def _leading(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    if tensor.shape == torch.Size(shape):
-        return tensor
-    return tensor[tuple(slice(0, size) for size in shape)]
+def _tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 @torch.no_grad()

@@ -29,10 +29,10 @@ ALONE, PLAIN, GENERIC, UNIFORM, WRONG_TARGET, EXACT_TARGET = (
     "no teacher", "plain teacher", "generic teacher", "uniform paths", "SFTN, wrong student", "SFTN, exact student"
 )  # fmt: skip
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "score function instead of Gumbel": {"path_sampler": "categorical"},
-    "architecture loss with the other sign": {"architecture_sign": -1},
-    "no entropy term": {"entropy_weight": 0.0},
     "KL in the other direction": {"kl_direction": "other"},
+    "architecture loss with the other sign": {"architecture_sign": -1},
+    "score function instead of Gumbel": {"path_sampler": "categorical"},
+    "no entropy term": {"entropy_weight": 0.0},
     "no KL, branches' CE alone": {"branch_kl_weight": 0.0},
 }
 """What is changed in the generic teacher; `UNIFORM` takes away the trained paths, and their architecture loss too."""
@@ -128,17 +128,20 @@ def teacher_of(arm: str, seed: int, tuning: Tuning, target: PoolMember | None = 
 
 def plan(tuning: Tuning, seeds: tuple[int, ...] = SEEDS) -> Iterator[StudentRun]:
     """All students, those that the main question needs first."""
+    for arms in ((PLAIN, GENERIC), (UNIFORM,), (WRONG_TARGET,)):
+        for seed in seeds:
+            for arm in arms:
+                teacher = teacher_of(arm, seed, tuning, WRONG if arm == WRONG_TARGET else None)
+                for student in STUDENTS:
+                    yield StudentRun(student.path, seed, tuning.student_rate, teacher)
     for seed in seeds:
-        for arm in (PLAIN, GENERIC, UNIFORM, WRONG_TARGET):
-            teacher = teacher_of(arm, seed, tuning, WRONG if arm == WRONG_TARGET else None)
-            for student in STUDENTS:
-                yield StudentRun(student.path, seed, tuning.student_rate, teacher)
         for student in STUDENTS[:EXACT]:
             yield StudentRun(student.path, seed, tuning.student_rate, teacher_of(EXACT_TARGET, seed, tuning, student))
     for seed in seeds:
         for student in STUDENTS[:ABLATED]:
             yield StudentRun(student.path, seed, tuning.alone_rate, None)
-        for arm in ABLATIONS:
+    for arm in ABLATIONS:
+        for seed in seeds:
             for student in STUDENTS[:ABLATED]:
                 yield StudentRun(student.path, seed, tuning.student_rate, teacher_of(arm, seed, tuning))
 

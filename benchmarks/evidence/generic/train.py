@@ -60,10 +60,10 @@ def untrained_teacher(seed: int) -> ResNetForImageClassification:
     return ResNetForImageClassification(config)
 
 
-def teacher_trainer(run: TeacherRun, work: Path, *, steps: int = TEACHER_STEPS) -> GenericTeacherTrainer:
+def teacher_trainer(run: TeacherRun, work: Path) -> GenericTeacherTrainer:
     trainer = GenericTeacherTrainer(
         untrained_teacher(run.seed),
-        GenericTeacherConfig(**_settings(work, run.seed, run.rate, steps), **run.branches),
+        GenericTeacherConfig(**_settings(work, run.seed, run.rate, TEACHER_STEPS), **run.branches),
         pool=run.pool,
         train_dataset=teacher_rows(),
         processing_class=build_student(task_of(0))[1],
