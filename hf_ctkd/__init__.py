@@ -15,6 +15,8 @@ _DEFINED_IN = {
     "DistillationRecord": "hf_ctkd.records",
     "DistillationTrainer": "hf_ctkd.training",
     "EmpiricalCost": "hf_ctkd.costs",
+    "GenericTeacherConfig": "hf_ctkd.generic",
+    "GenericTeacherTrainer": "hf_ctkd.generic",
     "InvertedProjectionLoss": "hf_ctkd.losses",
     "KLLoss": "hf_ctkd.losses",
     "LabelMapLoss": "hf_ctkd.losses",
@@ -34,6 +36,8 @@ _DEFINED_IN = {
     "SharedCost": "hf_ctkd.costs",
     "Sinkhorn": "hf_ctkd.ot",
     "SpectralLoss": "hf_ctkd.losses",
+    "StudentPool": "hf_ctkd.generic",
+    "Supernet": "hf_ctkd.generic",
     "TeacherCandidate": "hf_ctkd.records",
     "TeacherRanking": "hf_ctkd.records",
     "TeacherSelector": "hf_ctkd.selection",
@@ -50,6 +54,7 @@ __all__ = ["__version__", *sorted(_DEFINED_IN)]  # noqa: PLE0604 (names, and a t
 
 if TYPE_CHECKING:
     from hf_ctkd.costs import EmpiricalCost, PrototypeCost, Readout, SemanticCost, SharedCost
+    from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer, StudentPool, Supernet
     from hf_ctkd.hub import folder_teachers, hub_teachers, random_like
     from hf_ctkd.losses import (
         BSSLoss,

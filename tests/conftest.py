@@ -25,6 +25,9 @@ CHECKED = (
     "selection",
     "training.trainee",
     "training.evaluation",
+    "generic.families",
+    "generic.paths",
+    "generic.supernet",
 )
 install_import_hook([f"hf_ctkd.{module}" for module in CHECKED], "beartype.beartype")
 

@@ -5,6 +5,7 @@ python -m benchmarks.evidence run --minutes 10
 python -m benchmarks.evidence run --full
 python -m benchmarks.evidence report
 python -m benchmarks.evidence readme
+python -m benchmarks.evidence generic --minutes 40
 """
 
 import argparse
@@ -26,8 +27,8 @@ HERE = Path(__file__).parent
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
-    parser.add_argument("command", choices=["tune", "run", "report", "readme"])
-    parser.add_argument("--minutes", type=float, default=10.0, help="wall time of `run`")
+    parser.add_argument("command", choices=["tune", "run", "report", "readme", "generic"])
+    parser.add_argument("--minutes", type=float, default=10.0, help="wall time of `run` and `generic`")
     parser.add_argument("--full", action="store_true", help="every method on every cell with the whole zoo, no limit")
     parser.add_argument("--processes", type=int, default=2, help="runs at once, each on one thread")
     parser.add_argument("--seeds", type=int, default=5, help="most seeds")
@@ -105,6 +106,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         measure(suite, runs, seconds=None if options.full else 60 * options.minutes)
     elif options.command == "report":
         report(options.results, HERE.parent / "RESULTS.md")
+    elif options.command == "generic":
+        from benchmarks.evidence.generic.command import run as run_generic
+        from benchmarks.evidence.generic.measure import Place
+
+        quiet()
+        place = Place(options.results, default_cache() / "evidence" / "generic")
+        run_generic(place, HERE.parent / "RESULTS.md", seconds=None if options.full else 60 * options.minutes)
     else:
         from benchmarks.evidence.readme import fill
 

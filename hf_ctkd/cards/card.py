@@ -17,6 +17,7 @@ from hf_ctkd.cards.sections import (
     dataset_link,
     levels,
     made_from,
+    pool_table,
     ranking_table,
     results_table,
     settings_table,
@@ -73,6 +74,7 @@ def render_card(
         **_origin(record),
         **_selection(record, ranking),
         **_making(record),
+        **_pool(record),
         "limitations": "\n".join(f"- {line}" for line in limitations(record, ranking)),
         "results_figure": RESULTS if RESULTS in figures else None,
         "transport_map": TRANSPORT_MAP if TRANSPORT_MAP in figures else None,
@@ -177,6 +179,27 @@ def _selection(record: DistillationRecord, ranking: TeacherRanking | None) -> di
         "more": max(0, len(ranking.scored) - SHOWN_TEACHERS),
         "controls": controls,
         "skipped": skipped_list(ranking),
+    }
+
+
+def _pool(record: DistillationRecord) -> dict[str, str]:
+    pool = record.pool
+    if pool is None:
+        return {"pool": ""}
+    trained = " with the probability that training left each option with" if pool.probabilities else ""
+    return {
+        "pool": (
+            f"It is a generic teacher: while it learned, branches of students from a pool of {pool.members:,} "
+            f"architectures of the family {escape(str(pool.description.get('family')))} were grafted onto its stages, "
+            "and it learned to say what they can follow. The branches are not in this model. The pool, by what its "
+            f"members differ in{trained}:"
+        ),
+        "pool_table": pool_table(pool),
+        "pool_use": (
+            "`distillation.json` describes the pool: `StudentPool.from_dict(record.pool.description)` gives it back, "
+            "`pool.sample(n, seed)` and `pool.under(parameters=, latency_ms=)` give students, and "
+            "`DistillationTrainer` with `KLLoss` trains any of them from this model."
+        ),
     }
 
 

@@ -27,7 +27,7 @@ def limitations(record: DistillationRecord, ranking: TeacherRanking | None = Non
         record: how the student was made and what came out.
         ranking: how its teachers were chosen, if there was a selection.
     """
-    return [*_training(record), *_evaluation(record), *_baseline(record), *_teachers(record, ranking)]
+    return [*_training(record), *_evaluation(record), *_baseline(record), *_teachers(record, ranking), *_pool(record)]
 
 
 def _training(record: DistillationRecord) -> list[str]:
@@ -103,6 +103,15 @@ def _teachers(record: DistillationRecord, ranking: TeacherRanking | None) -> lis
     if binding is not None and binding.restriction is Restriction.UNKNOWN:
         found.append(f"Under which terms it may be used is not settled: see the licence of {listing(binding.models)}.")
     return found
+
+
+def _pool(record: DistillationRecord) -> list[str]:
+    if record.pool is None:
+        return []
+    return [
+        "Whether its students are better than those of a plainly trained teacher is not measured here; for students "
+        "outside the pool it was not meant."
+    ]
 
 
 def _other_rows(record: DistillationRecord, ranking: TeacherRanking) -> bool:

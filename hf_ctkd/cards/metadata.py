@@ -10,6 +10,7 @@ from hf_ctkd.cards.markdown import plain, slug
 from hf_ctkd.records import DistillationRecord
 
 TAGS = ("hf_ctkd", "knowledge-distillation", "cross-task-distillation")
+GENERIC = "generic-teacher"
 
 _REPO_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 
@@ -50,7 +51,7 @@ def card_data(record: DistillationRecord, title: str) -> ModelCardData:
         datasets=[record.task.dataset] if is_repo_id(record.task.dataset) else None,
         library_name="transformers",
         pipeline_tag=slug(record.task.task),
-        tags=[*TAGS, slug(record.task.task)],
+        tags=[*TAGS, *([] if record.pool is None else [GENERIC]), slug(record.task.task)],
         teachers=[plain(teacher) for teacher in teachers] or None,
         metrics=[plain(name) for name in record.results] or None,
         model_name=title,

@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence
 from hf_ctkd.cards.licenses import NOT_STATED
 from hf_ctkd.cards.markdown import escape, listing, number, setting, size, table
 from hf_ctkd.cards.metadata import short_name
-from hf_ctkd.records import Confidence, DistillationRecord, RankedTeacher, TeacherCandidate, TeacherRanking
+from hf_ctkd.records import (
+    Confidence,
+    DistillationRecord,
+    PoolRecord,
+    RankedTeacher,
+    TeacherCandidate,
+    TeacherRanking,
+)
 
 SHOWN_TEACHERS = 10
 SHOWN_SKIPPED = 20
@@ -120,8 +127,20 @@ def settings_table(values: Mapping[str, object]) -> str:
     return table(["argument", "value"], [[escape(name), setting(value)] for name, value in values.items()])
 
 
+def pool_table(pool: PoolRecord) -> str:
+    """What the members of a pool differ in, with the probability of each option."""
+    rows = []
+    for name, options in pool.choices.items():
+        chances = pool.probabilities.get(name, ())
+        said = [f"{option} ({chance:.2f})" for option, chance in zip(options, chances, strict=False)]
+        rows.append([escape(name), ", ".join(said or map(str, options))])
+    return table(["choice", "options"], rows)
+
+
 def made_from(record: DistillationRecord) -> str:
     """From what the student was distilled, in half a sentence."""
+    if record.pool is not None:
+        return "trained with hf_ctkd on labels, as a teacher for a whole pool of student architectures"
     names: Sequence[str] = [teacher.candidate.name for teacher in record.teachers]
     if not names:
         return "trained with hf_ctkd, with a loss that needs no teacher"

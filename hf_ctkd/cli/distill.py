@@ -2,12 +2,11 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset
-from transformers import HfArgumentParser, set_seed
+from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ctkd.cli.arguments import (
@@ -22,10 +21,11 @@ from hf_ctkd.cli.datasets import Rows, encode_labels
 from hf_ctkd.cli.methods import build_loss, loss_names
 from hf_ctkd.cli.report import next_command, results_table
 from hf_ctkd.cli.students import load_student
-from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.cli.training import add_training_flags, checkpoint_of, load_options, training_config
+from hf_ctkd.errors import DatasetError
 from hf_ctkd.publishing import write_card
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherCandidate, TeacherRanking, default_cache
-from hf_ctkd.teachers import LoadOptions, TargetRows
+from hf_ctkd.teachers import TargetRows
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.training.command import command_line
 
@@ -34,10 +34,7 @@ BASELINE_FOLDER = "without_distillation"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags: every field of `DistillationConfig`, then those of this command, which a terminal shows last."""
-    # What `parents=` of argparse does, for a parser that is there already. HfArgumentParser takes dataclasses, but is
-    # annotated with a NewType that no class satisfies.
-    parser._add_container_actions(HfArgumentParser([DistillationConfig], add_help=False))  # type: ignore[list-item]
-    parser.set_defaults(output_dir="student", seed=0)
+    add_training_flags(parser, DistillationConfig, output_dir="student")
     rows = parser.add_argument_group("rows")
     add_dataset_flags(rows, split="to train on; those without a label are distilled on")
     add_flag(rows, "eval_split", help="rows to evaluate on; the test or else the validation rows if not given")
@@ -73,14 +70,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _distill(arguments: argparse.Namespace) -> None:
-    config = _config(arguments)
+    config = training_config(DistillationConfig, arguments)
     check_writable(arguments.output_dir, "--output_dir")
-    resume = _checkpoint(config)
+    resume = checkpoint_of(config)
     loss = build_loss(arguments.loss, arguments.loss_settings)
     ranking = None if arguments.ranking is None else TeacherRanking.load(arguments.ranking)
     teachers = _teachers(arguments, ranking)
     data = _data(arguments, config)
-    options = _options(arguments)
+    options = load_options(arguments)
     set_seed(config.seed)
     student, processing_class = load_student(
         arguments.student, data.rows.modality, data.rows.label_space, options=options
@@ -126,8 +123,9 @@ class Data:
 def _baseline(
     arguments: argparse.Namespace, trainer: DistillationTrainer, data: Data, *, again: bool
 ) -> Mapping[str, Confidence]:
-    options = _options(arguments)
-    config = _config(
+    options = load_options(arguments)
+    config = training_config(
+        DistillationConfig,
         arguments,
         output_dir=str(Path(arguments.output_dir) / BASELINE_FOLDER),
         max_steps=trainer.state.max_steps,
@@ -164,49 +162,10 @@ def _data(arguments: argparse.Namespace, config: DistillationConfig) -> Data:
     return Data(rows, train, evaluation)
 
 
-def _config(arguments: argparse.Namespace, **changed: Any) -> DistillationConfig:  # noqa: ANN401 (any field)
-    own = {field.name for field in fields(DistillationConfig) if field.init}
-    values = {name: value for name, value in vars(arguments).items() if name in own} | changed
-    values["dataset_name"] = values["dataset_name"] or arguments.dataset
-    try:
-        return DistillationConfig(**values)
-    except (ValueError, ImportError) as error:  # how TrainingArguments refuses flags that do not go together
-        raise InvalidArgumentError(" ".join(str(error).split())) from error
-
-
-def _checkpoint(config: DistillationConfig) -> str | None:
-    """Where to go on from: a checkpoint's folder, or the last one of the output folder for `true`."""
-    wanted = config.resume_from_checkpoint
-    if wanted is None or wanted.lower() in {"false", "no"}:
-        return None
-    if wanted.lower() not in {"true", "yes"}:
-        if not Path(wanted).is_dir():
-            raise InvalidArgumentError(
-                f"`--resume_from_checkpoint` {wanted} is no folder. Name a checkpoint, or `true`."
-            )
-        return wanted
-    last = get_last_checkpoint(config.output_dir)
-    if last is None:
-        raise InvalidArgumentError(
-            f"`--resume_from_checkpoint` finds no checkpoint in {config.output_dir}. Leave it out to start anew."
-        )
-    return last
-
-
 def _teachers(arguments: argparse.Namespace, ranking: TeacherRanking | None) -> list[TeacherCandidate | str]:
     if arguments.teachers:
         return list(arguments.teachers)
     return [] if ranking is None else list(ranking.top(arguments.top))
-
-
-def _options(arguments: argparse.Namespace) -> LoadOptions:
-    return LoadOptions(
-        allow_pickle=arguments.allow_pickle,
-        trust_remote_code=arguments.trust_remote_code,
-        max_bytes=None if arguments.max_bytes is None else int(arguments.max_bytes),
-        seed=arguments.seed,
-        token=arguments.hub_token,
-    )
 
 
 def _report(folder: Path) -> None:

@@ -14,10 +14,11 @@ from hf_ctkd.errors import CTKDError
 COMMANDS = {
     "select": "rank teachers for your data set, by how much they know of it",
     "distill": "train a student with the best of them",
+    "generic-teacher": "train one teacher for a whole pool of student architectures",
     "publish": "write the student's card and push it to the Hub",
     "demo": "all three on built-in data, without a network",
 }
-"""What each command does. `hf_ctkd.cli.<name>` has `add_arguments(parser)` and `run(arguments)`."""
+"""What each command does. `hf_ctkd.cli.<name>`, with `_` for `-`, has `add_arguments(parser)` and `run(arguments)`."""
 
 OK, ERROR, INTERRUPTED = 0, 1, 130
 _DISK = {
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         name = _command(words)
-        module = import_module(f"hf_ctkd.cli.{name}")
+        module = import_module(f"hf_ctkd.cli.{name.replace('-', '_')}")
         parser = new_parser(f"hf-ctkd {name}", COMMANDS[name])
         module.add_arguments(parser)
         arguments = parse(parser, words[1:])
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(words: Sequence[str]) -> str:
-    listed = "\n".join(f"  {name:8} {summary}" for name, summary in COMMANDS.items())
+    listed = "\n".join(f"  {name:15} {summary}" for name, summary in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="hf-ctkd",
         usage="hf-ctkd COMMAND [--help] [flags]",

@@ -23,7 +23,7 @@ _REFUSALS = (OSError, ValueError, KeyError, RuntimeError, TeacherUnavailableErro
 
 
 def load_student(
-    name: str, modality: Modality, classes: LabelSpace, *, options: LoadOptions
+    name: str, modality: Modality, classes: LabelSpace, *, options: LoadOptions, flag: str = "--student"
 ) -> tuple[PreTrainedModel, ProcessingClass]:
     """Load a student and its preprocessing; a head for another number of classes is replaced by a fresh one.
 
@@ -32,6 +32,7 @@ def load_student(
         modality: of the rows.
         classes: of the data set.
         options: how to fetch and load: safetensors only and no remote code unless they say so.
+        flag: what the error calls it.
 
     Raises:
         InvalidArgumentError: if it cannot be loaded for these rows.
@@ -53,7 +54,7 @@ def load_student(
         # What `fetch_teacher` says starts with "Teacher ...": its cause is the reason alone.
         reason = error.__cause__ if isinstance(error, TeacherUnavailableError) and error.__cause__ else error
         said = " ".join(str(reason).split())[:300].rstrip(".")
-        raise InvalidArgumentError(f"`--student` {name!r} must be {_KINDS[modality]}: {said}.") from error
+        raise InvalidArgumentError(f"`{flag}` {name!r} must be {_KINDS[modality]}: {said}.") from error
     if candidate.source == "hub":
         model.config.name_or_path = candidate.model_id  # not where it happens to be cached
     if isinstance(processing_class, PreTrainedTokenizerBase) and model.config.to_dict().get("pad_token_id") is None:

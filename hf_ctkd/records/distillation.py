@@ -122,6 +122,23 @@ class TransportMap:
 
 
 @dataclass(frozen=True)
+class PoolRecord:
+    """The students that a generic teacher was made for.
+
+    Args:
+        description: the pool as JSON values, as `StudentPool.from_dict` takes them.
+        members: number of student architectures.
+        choices: what members differ in -> its options.
+        probabilities: the same -> probability of each option when training ended; empty if not known.
+    """
+
+    description: Mapping[str, Any]
+    members: int
+    choices: Mapping[str, tuple[int, ...]]
+    probabilities: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class DistillationRecord:
     """Everything that a card says of one trained student.
 
@@ -136,6 +153,7 @@ class DistillationRecord:
         command: what to run to make it again.
         versions: package -> version.
         transport_map: label-space transport of the first teacher, when it has classes.
+        pool: the students that it is to teach, when it is a generic teacher itself.
     """
 
     task: TaskRecord
@@ -148,10 +166,14 @@ class DistillationRecord:
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     transport_map: TransportMap | None = None
+    pool: PoolRecord | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {"kind": KIND, **asdict(self)}
+        """As JSON values; `pool` only where there is one, as in records of older versions."""
+        values = asdict(self)
+        if self.pool is None:
+            del values["pool"]
+        return {"kind": KIND, **values}
 
     def save(self, path: Path | str) -> Path:
         """Write `distillation.json`, whole or not at all."""
@@ -165,7 +187,7 @@ class DistillationRecord:
             InvalidArgumentError: if the file is missing or holds something else.
         """
         values = read_json(path, KIND)
-        transport = values["transport_map"]
+        transport, pool = values["transport_map"], values.get("pool")
         return cls(
             task=TaskRecord(**{**values["task"], "label_names": tuple(values["task"]["label_names"])}),
             student=StudentRecord(**values["student"]),
@@ -180,7 +202,17 @@ class DistillationRecord:
             command=values["command"],
             versions=values["versions"],
             transport_map=None if transport is None else _transport_map(transport),
+            pool=None if pool is None else _pool(pool),
         )
+
+
+def _pool(values: Mapping[str, Any]) -> PoolRecord:
+    return PoolRecord(
+        description=values["description"],
+        members=values["members"],
+        choices={name: tuple(options) for name, options in values["choices"].items()},
+        probabilities={name: tuple(options) for name, options in values["probabilities"].items()},
+    )
 
 
 def _transport_map(values: Mapping[str, Any]) -> TransportMap:

@@ -64,13 +64,17 @@ class FeatureReader:
         """The layer whose input is read; None before the first batch, or when the pooled output is read."""
         return self._head
 
-    def read(self, batch: Mapping[str, Tensor], hidden: Sequence[int] = (), *, layers: bool = False) -> ModelOutputs:
+    def read(
+        self, batch: Mapping[str, Tensor], hidden: Sequence[int] = (), *, layers: bool = False, whole: bool = False
+    ) -> ModelOutputs:
         """Run the model on a preprocessed batch.
 
         Args:
             batch: the model's own inputs, without labels.
             hidden: indices into the model's `hidden_states` (negative ones count from the end).
             layers: also pool layers of all depths; see `pool_layers`.
+            whole: keep in the hidden layers what a vision transformer puts before the grid of its patches, so that its
+                next layer could go on from there; their grid is then `(positions,)`.
 
         Raises:
             InvalidArgumentError: if the model returns neither logits nor hidden states, or has no such layer.
@@ -89,7 +93,7 @@ class FeatureReader:
                 handle.remove()
         logits = _logits(output)
         features = self._features(output, logits, calls, batch.get("attention_mask"))
-        wanted = _layers(output, hidden, batch)
+        wanted = _layers(output, hidden, batch, whole)
         places = depths(len(output.get("hidden_states") or ())) if layers else ()
         return ModelOutputs(features, logits, wanted, pool_layers(_layers(output, places, batch)), _dense(output))
 
@@ -167,7 +171,9 @@ def _read_by_head(call: _Call, logits: Tensor) -> Tensor | None:
     return entered[torch.arange(len(entered), device=entered.device), position]
 
 
-def _layers(output: ModelOutput, hidden: Sequence[int], batch: Mapping[str, Tensor]) -> tuple[Hidden, ...]:
+def _layers(
+    output: ModelOutput, hidden: Sequence[int], batch: Mapping[str, Tensor], whole: bool = False
+) -> tuple[Hidden, ...]:
     if not hidden:
         return ()
     states = output.get("hidden_states")
@@ -176,10 +182,10 @@ def _layers(output: ModelOutput, hidden: Sequence[int], batch: Mapping[str, Tens
         raise InvalidArgumentError(
             f"`hidden` asks for layers {list(hidden)}, but the model returns {count} hidden states. Ask for others."
         )
-    return tuple(_as_hidden(states[index], batch) for index in hidden)
+    return tuple(_as_hidden(states[index], batch, whole) for index in hidden)
 
 
-def _as_hidden(state: Tensor, batch: Mapping[str, Tensor]) -> Hidden:
+def _as_hidden(state: Tensor, batch: Mapping[str, Tensor], whole: bool) -> Hidden:
     if state.ndim == 4:
         return Hidden(state.flatten(2).transpose(1, 2), (state.shape[2], state.shape[3]))
     positions = state.shape[1]
@@ -187,6 +193,8 @@ def _as_hidden(state: Tensor, batch: Mapping[str, Tensor]) -> Hidden:
         mask = batch.get("attention_mask")
         fits = mask is not None and mask.shape == state.shape[:2]
         return Hidden(state, (positions,), mask.bool() if mask is not None and fits else None)
+    if whole:
+        return Hidden(state, (positions,))
     height, width = batch["pixel_values"].shape[-2:]
     for extra in range(min(_MOST_EXTRA_TOKENS + 1, positions)):
         rows = math.isqrt((positions - extra) * height // width)

@@ -13,7 +13,7 @@ from hf_ctkd.cards import render_card
 from hf_ctkd.cards.figures import FIGURES
 from hf_ctkd.cards.mark import CardMark
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.records import LossRecord, RankedTeacher, TeacherRanking, TeacherRecord
+from hf_ctkd.records import LossRecord, PoolRecord, RankedTeacher, TeacherRanking, TeacherRecord
 
 SECTIONS = [
     "## How to use it",
@@ -193,6 +193,23 @@ def test_hostile_names_break_neither_metadata_nor_text(image_record, ranking, na
             assert header.count("|") == rule.count("|") == row.count("|")
     assert not {"\x00", "\x1b", "\u202e"} & set(card)
     assert CardMark.read(card).untouched
+
+
+@pytest.mark.parametrize("name", ["resnet", *HOSTILE])
+def test_a_generic_teacher_states_its_pool(image_record, name):
+    pool = PoolRecord({"family": name, "depths": [[1, 2], [1]]}, 1200, {name: (2, 4)}, {name: (0.25, 0.75)})
+    card = render_card(replace(image_record, pool=pool, teachers=()))
+    assert headings(card)[1:] == [SECTIONS[0], "## The students it is made for", *SECTIONS[1:]]
+    assert "a pool of 1,200 architectures of the family" in card and "| 2 (0.25), 4 (0.75) |" in card
+    assert "as a teacher for a whole pool of student architectures" in card
+    assert "generic-teacher" in ModelCard(card).data.tags
+    assert "\n\n\n" not in card
+    assert "<script>" not in card and not {"\x00", "\x1b", "\u202e"} & set(card)
+
+
+def test_a_pool_whose_paths_are_not_known_is_stated_without_probabilities(image_record):
+    card = render_card(replace(image_record, pool=PoolRecord({"family": "vit"}, 2, {"heads": (2, 4)})))
+    assert "| heads | 2, 4 |" in card and "probability" not in card
 
 
 def test_needs_neither_torch_nor_transformers_nor_matplotlib():

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from hf_ctkd.cards.limitations import limitations
-from hf_ctkd.records import TeacherRecord
+from hf_ctkd.records import PoolRecord, TeacherRecord
 
 
 def said(record, ranking=None) -> str:
@@ -21,6 +21,14 @@ def test_small_test_set(image_record):
     assert "with 300 rows, an accuracy is uncertain by up to 5.7 points" in said(image_record)
     large = replace(image_record, task=replace(image_record.task, eval_rows=5000))
     assert "Small test set" not in said(large)
+
+
+def test_a_generic_teacher_says_nothing_of_its_students(image_record):
+    generic = replace(image_record, pool=PoolRecord({"family": "vit"}, 2, {"heads": (2, 4)}))
+    assert "Whether its students are better than those of a plainly trained teacher is not measured here" in said(
+        generic
+    )
+    assert "pool" not in said(image_record)
 
 
 def test_not_evaluated(text_record):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from hf_ctkd.errors import InvalidArgumentError
@@ -5,6 +7,7 @@ from hf_ctkd.records import (
     Confidence,
     DistillationRecord,
     LossRecord,
+    PoolRecord,
     StudentRecord,
     TaskRecord,
     TeacherCandidate,
@@ -31,10 +34,19 @@ FULL = DistillationRecord(
     transport_map=TransportMap("zoo/a", ("x", "y", "z"), ("cat", "dog"), ((0.2, 0.1), (0.3, 0.0), (0.0, 0.4))),
 )
 
+GENERIC = replace(
+    PLAIN,
+    pool=PoolRecord({"family": "vit", "depths": [[1, 2], [1]]}, 4, {"heads": (2, 4)}, {"heads": (0.25, 0.75)}),
+)
 
-@pytest.mark.parametrize("record", [PLAIN, FULL], ids=["plain", "full"])
+
+@pytest.mark.parametrize("record", [PLAIN, FULL, GENERIC], ids=["plain", "full", "generic"])
 def test_what_is_saved_is_loaded_equal(record, tmp_path):
     assert DistillationRecord.load(record.save(tmp_path / "distillation.json")) == record
+
+
+def test_a_record_without_a_pool_looks_as_it_did_before_there_were_any():
+    assert "pool" not in PLAIN.to_dict() and GENERIC.to_dict()["pool"]["members"] == 4
 
 
 def test_another_record_is_refused(tmp_path):

@@ -202,6 +202,16 @@ def test_chosen_layers_come_with_their_grid(model, batch, first, last):
     assert (layers[0].mask is None) == (len(first) == 2)
 
 
+def test_layers_are_whole_when_asked_for_so():
+    model, batch = ViTModel(ViTConfig(**VIT)).eval(), pixels()
+    layer = FeatureReader(model).read(batch, [1], whole=True).hidden[0]
+    states = model(**batch, output_hidden_states=True).hidden_states
+    assert layer.grid == (17,)
+    torch.testing.assert_close(layer.values, states[1])
+    grid = FeatureReader(ResNetModel(ResNetConfig(**RESNET)).eval()).read(pixels(), [1], whole=True).hidden[0].grid
+    assert len(grid) == 2
+
+
 def test_a_layer_that_is_not_there_is_named():
     reader = FeatureReader(ResNetModel(ResNetConfig(**RESNET)).eval())
     with pytest.raises(InvalidArgumentError, match=r"`hidden` asks for layers \[7\], but the model returns 3 hidden"):

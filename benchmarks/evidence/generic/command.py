@@ -1,0 +1,36 @@
+"""`python -m benchmarks.evidence generic`: tune, run what is missing, measure speed, write the section."""
+
+from pathlib import Path
+
+from benchmarks.evidence.generic.analysis import load
+from benchmarks.evidence.generic.figures import draw
+from benchmarks.evidence.generic.measure import KIND, TUNING, Place, measure, tune
+from benchmarks.evidence.generic.report import BEGIN, END, section
+from benchmarks.evidence.generic.speed import speed
+from benchmarks.evidence.readme import replaced
+from hf_ctkd.records import read_json, write_text
+
+SPEED = "generic_speed.json"
+
+
+def run(place: Place, target: Path, *, seconds: float | None) -> None:
+    """Make what is missing within the time, and write the section from what there is.
+
+    Args:
+        place: of results and scratch files.
+        target: `RESULTS.md`; figures go beside it.
+        seconds: time for the runs after tuning; None for all.
+    """
+    measure(place, seconds=seconds)
+    measured = speed(place.results / SPEED, tune(place), place.work)
+    rows = place.runs.rows()
+    frame = load(rows)
+    failed = [row for row in rows if row["error"]]
+    text = section(frame, measured, read_json(place.results / TUNING, KIND), failed)
+    old = (
+        target.read_text(encoding="utf-8") if target.exists() else "# Results, written by the scripts in this folder\n"
+    )
+    if BEGIN not in old:
+        old = f"{old.rstrip()}\n\n{BEGIN}\n{END}\n"
+    write_text(target, replaced(old, BEGIN, END, text.rstrip("\n")))
+    draw(frame, measured["latency_ms"], target.parent / "figures")

@@ -1,0 +1,188 @@
+"""What is compared: the pool and its students, the teachers, and how each is trained."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from hf_ctkd.generic import PoolMember, StudentPool
+
+FORMAT = 1
+"""Raise it when the library changes so that earlier runs no longer count."""
+
+TASK, LABELS = "digits", 50
+"""Students have 50 labelled and 550 unlabelled handwritten digits; teachers other 700, all labelled."""
+TEACHER_WIDTHS, TEACHER_DEPTHS = (24, 48, 96), (2, 2, 2)
+TEACHER_STEPS, STUDENT_STEPS, BATCH = 300, 200, 32
+
+POOL = StudentPool("resnet", ((1, 2),) * 3, widths=((4, 6, 8), (8, 12, 16), (16, 24, 32)), input_size=16)
+_DRAWN = POOL.sample(21, seed=20)
+STUDENTS, WRONG = _DRAWN[:20], _DRAWN[20]
+"""Students that are distilled, drawn at random, and the one that stands for a wrong target."""
+EXACT, ABLATED = 4, 8
+"""How many of the students, from the first, have a teacher of their own, and take part in the ablations."""
+SEEDS = (0, 1, 2)
+"""Of labelled rows, initial weights and batches, of teachers and students alike."""
+
+ALONE, PLAIN, GENERIC, UNIFORM, WRONG_TARGET, EXACT_TARGET = (
+    "no teacher", "plain teacher", "generic teacher", "uniform paths", "SFTN, wrong student", "SFTN, exact student"
+)  # fmt: skip
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "KL in the other direction": {"kl_direction": "other"},
+    "architecture loss with the other sign": {"architecture_sign": -1},
+    "score function instead of Gumbel": {"path_sampler": "categorical"},
+    "no entropy term": {"entropy_weight": 0.0},
+    "no KL, branches' CE alone": {"branch_kl_weight": 0.0},
+}
+"""What is changed in the generic teacher; `UNIFORM` takes away the trained paths, and their architecture loss too."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What is chosen on validation rows, with other seeds than any measured run has.
+
+    Args:
+        teacher_rate: learning rate of every teacher.
+        student_rate: learning rate of every student with a teacher.
+        alone_rate: learning rate of students without one.
+        branches: settings of the branches of every teacher that has some.
+    """
+
+    teacher_rate: float = 3e-3
+    student_rate: float = 3e-3
+    alone_rate: float = 3e-3
+    branches: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TeacherRun:
+    """One teacher.
+
+    Args:
+        arm: how it is made.
+        seed: of its weights and batches.
+        rate: learning rate.
+        branches: settings of its branches.
+        target: path of the one student that it is made for; None for a whole pool or none.
+    """
+
+    arm: str
+    seed: int
+    rate: float
+    branches: dict[str, Any]
+    target: tuple[int, ...] | None = None
+
+    @property
+    def pool(self) -> StudentPool | None:
+        """The students on its stages."""
+        if self.arm == PLAIN:
+            return None
+        return POOL if self.target is None else POOL.only(PoolMember(POOL, self.target))
+
+    @property
+    def key(self) -> str:
+        """Identifies it by all that shapes it."""
+        shape = [FORMAT, TEACHER_WIDTHS, TEACHER_DEPTHS, TEACHER_STEPS, BATCH, asdict(self), POOL.to_dict()]
+        return _digest(shape)
+
+
+@dataclass(frozen=True)
+class StudentRun:
+    """One student, distilled from a teacher or trained alone."""
+
+    student: tuple[int, ...]
+    seed: int
+    rate: float
+    teacher: TeacherRun | None
+
+    @property
+    def arm(self) -> str:
+        """How its teacher was made."""
+        return ALONE if self.teacher is None else self.teacher.arm
+
+    @property
+    def member(self) -> PoolMember:
+        """Its architecture."""
+        return PoolMember(POOL, self.student)
+
+    @property
+    def key(self) -> str:
+        """Identifies it by all that shapes it."""
+        teacher = None if self.teacher is None else self.teacher.key
+        return _digest([FORMAT, TASK, LABELS, STUDENT_STEPS, BATCH, self.student, self.seed, self.rate, teacher])
+
+
+def teacher_of(arm: str, seed: int, tuning: Tuning, target: PoolMember | None = None) -> TeacherRun:
+    """The teacher of an arm; one for a single student draws that one alone, so one path a step is enough."""
+    branches = dict(tuning.branches)
+    for name, value in ABLATIONS.get(arm, {}).items():
+        branches[name] = _other(branches["kl_direction"]) if value == "other" else value
+    if arm == UNIFORM:
+        branches["path_sampler"] = "uniform"
+    if target is not None:
+        branches |= {"path_sampler": "uniform", "paths_per_step": 1}
+    path = None if target is None else target.path
+    return TeacherRun(arm, seed, tuning.teacher_rate, {} if arm == PLAIN else branches, path)
+
+
+def plan(tuning: Tuning, seeds: tuple[int, ...] = SEEDS) -> Iterator[StudentRun]:
+    """All students, those that the main question needs first."""
+    for arms in ((PLAIN, GENERIC), (UNIFORM,), (WRONG_TARGET,)):
+        for seed in seeds:
+            for arm in arms:
+                teacher = teacher_of(arm, seed, tuning, WRONG if arm == WRONG_TARGET else None)
+                for student in STUDENTS:
+                    yield StudentRun(student.path, seed, tuning.student_rate, teacher)
+    for seed in seeds:
+        for student in STUDENTS[:EXACT]:
+            yield StudentRun(student.path, seed, tuning.student_rate, teacher_of(EXACT_TARGET, seed, tuning, student))
+    for seed in seeds:
+        for student in STUDENTS[:ABLATED]:
+            yield StudentRun(student.path, seed, tuning.alone_rate, None)
+    for arm in ABLATIONS:
+        for seed in seeds:
+            for student in STUDENTS[:ABLATED]:
+                yield StudentRun(student.path, seed, tuning.student_rate, teacher_of(arm, seed, tuning))
+
+
+# ---- tuning ---------------------------------------------------------------------------------------------------------
+
+TUNING_SEEDS = (1000, 1001)
+TUNING_STUDENTS = POOL.sample(4, seed=99)
+RATES = (1e-3, 3e-3, 1e-2)
+BRANCHES = [
+    {"kl_direction": direction, "branch_temperature": temperature}
+    for direction in ("from_branch", "from_teacher")
+    for temperature in (2.0, 4.0)
+]
+
+
+def first_round() -> dict[str, Tuning]:
+    """Learning rates of teachers and students, with the plain teacher; those of students alone beside them."""
+    return {
+        f"teacher {one:g}, student {two:g}": Tuning(one, two, two) for one in RATES for two in RATES
+    }  # fmt: skip
+
+
+def second_round(best: Tuning) -> dict[str, Tuning]:
+    """Settings of branches, with the generic teacher and the rates that suited the plain one."""
+    return {json.dumps(branches): replace(best, branches=branches) for branches in BRANCHES}
+
+
+def trials(tuning: Tuning, arm: str) -> list[StudentRun]:
+    """The students by whose validation accuracy a choice is made."""
+    rate = tuning.alone_rate if arm == ALONE else tuning.student_rate
+    return [
+        StudentRun(student.path, seed, rate, None if arm == ALONE else teacher_of(arm, seed, tuning))
+        for seed in TUNING_SEEDS
+        for student in TUNING_STUDENTS
+    ]
+
+
+def _other(direction: str) -> str:
+    return "from_teacher" if direction == "from_branch" else "from_branch"
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

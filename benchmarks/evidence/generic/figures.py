@@ -1,0 +1,69 @@
+"""Figures of the section."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+import pandas
+
+from benchmarks.evidence.generic.analysis import students
+from benchmarks.evidence.generic.design import EXACT_TARGET, GENERIC, PLAIN, UNIFORM, WRONG_TARGET
+from hf_ctkd.generic import pareto
+
+matplotlib.use("Agg")
+from matplotlib import pyplot  # noqa: E402 (after the backend is chosen)
+
+COLOURS = {
+    PLAIN: "tab:gray",
+    GENERIC: "tab:blue",
+    UNIFORM: "tab:green",
+    WRONG_TARGET: "tab:orange",
+    EXACT_TARGET: "tab:red",
+}
+
+
+def draw(frame: pandas.DataFrame, latency: Mapping[str, float], folder: Path) -> None:
+    """Write the figures that the section shows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _gains(frame, folder / "generic_gains.png")
+    _latency(frame, latency, folder / "generic_latency.png")
+
+
+def _gains(frame: pandas.DataFrame, path: Path) -> None:
+    plain = students(frame, PLAIN)
+    gains = (students(frame, GENERIC) - plain).mean(axis=1).sort_values()
+    figure, axis = pyplot.subplots(figsize=(7.5, 0.3 * len(gains) + 1.3), layout="constrained")
+    places = {name: place for place, name in enumerate(gains.index)}
+    for arm in (GENERIC, UNIFORM, WRONG_TARGET, EXACT_TARGET):
+        found = (students(frame, arm) - plain).mean(axis=1).dropna()
+        known = [name for name in found.index if name in places]
+        axis.scatter(
+            [found[name] for name in known], [places[name] for name in known], s=26 if arm == GENERIC else 14,
+            color=COLOURS[arm], label=arm, zorder=3 if arm == GENERIC else 2,
+        )  # fmt: skip
+    axis.set_yticks(range(len(gains)), gains.index, fontsize=7)
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.grid(axis="y", color="#eeeeee")
+    axis.set_axisbelow(True)
+    axis.set_xlabel("points of test accuracy over the same student of a plainly trained teacher, mean over seeds")
+    figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def _latency(frame: pandas.DataFrame, latency: Mapping[str, float], path: Path) -> None:
+    figure, axis = pyplot.subplots(figsize=(6.5, 4.2), layout="constrained")
+    for arm in (PLAIN, GENERIC):
+        found = students(frame, arm).mean(axis=1)
+        names = [name for name in found.index if name in latency]
+        costs, values = [latency[name] for name in names], [float(found[name]) for name in names]
+        axis.scatter(costs, values, s=16, color=COLOURS[arm], label=f"students of the {arm}")
+        front = pareto(costs, values)
+        axis.plot([costs[one] for one in front], [values[one] for one in front], color=COLOURS[arm], linewidth=1)
+    axis.set_xlabel("milliseconds a row, one CPU thread")
+    axis.set_ylabel("test accuracy, mean over seeds")
+    axis.grid(color="#eeeeee")
+    axis.set_axisbelow(True)
+    axis.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,126 @@
+"""Make the runs that are missing, tuning first; every finished run is kept at once."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean
+
+from benchmarks.evidence.generic.design import (
+    ALONE,
+    GENERIC,
+    PLAIN,
+    SEEDS,
+    StudentRun,
+    TeacherRun,
+    Tuning,
+    first_round,
+    plan,
+    second_round,
+    trials,
+)
+from benchmarks.evidence.generic.train import COLUMNS, teacher_folder, train_student, train_teacher
+from benchmarks.evidence.store import Store
+from hf_ctkd.errors import CTKDError
+from hf_ctkd.records import read_json, write_json
+
+KIND = "evidence-tuning-generic"
+TABLE, TUNING = "generic", "generic_tuning.json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where results are kept, and where teachers and other scratch files lie.
+
+    Args:
+        results: folder of the tables.
+        work: scratch space, which can be thrown away.
+        say: takes each line for the user.
+    """
+
+    results: Path
+    work: Path
+    say: Callable[[str], None] = print
+
+    @property
+    def runs(self) -> Store:
+        return Store(self.results, TABLE, COLUMNS)
+
+    @property
+    def trials(self) -> Store:
+        """Runs of the tuning: no result, and not among them."""
+        return Store(self.work / "tuning", "trials", COLUMNS)
+
+
+def tune(place: Place) -> Tuning:
+    """The settings found on validation rows, now if they were not found before."""
+    path = place.results / TUNING
+    if path.is_file():
+        return Tuning(**read_json(path, KIND)["chosen"])
+    rounds = {}
+    rounds["rates, plain teacher"] = rates = _round(place, first_round(), PLAIN)
+    alone = _round(place, {f"student {one.alone_rate:g}": one for one in first_round().values()}, ALONE)
+    rounds["rates, no teacher"] = alone
+    best = max(rates, key=lambda name: rates[name])
+    chosen = first_round()[best]
+    chosen = Tuning(chosen.teacher_rate, chosen.student_rate, float(max(alone, key=lambda one: alone[one]).split()[1]))
+    candidates = second_round(chosen)
+    rounds["branches, generic teacher"] = branches = _round(place, candidates, GENERIC)
+    chosen = candidates[max(branches, key=lambda name: branches[name])]
+    write_json(path, {"kind": KIND, "chosen": asdict(chosen), "validation_accuracy": rounds})
+    return chosen
+
+
+def _round(place: Place, candidates: dict[str, Tuning], arm: str) -> dict[str, float]:
+    """Mean validation accuracy of each candidate."""
+    found = {}
+    for name, tuning in candidates.items():
+        runs = trials(tuning, arm)
+        _make(place, place.trials, runs, until=None)
+        rows = {row["key"]: row for row in place.trials.rows()}
+        found[name] = round(mean(float(rows[run.key]["validation_accuracy"]) for run in runs), 4)
+        place.say(f"{arm}, {name}: {found[name]:.4f}")
+    return found
+
+
+def measure(place: Place, *, seconds: float | None, seeds: Sequence[int] = SEEDS) -> None:
+    """Make the missing runs of the plan, until the time is up, and merge them into the table."""
+    until = None if seconds is None else time.monotonic() + seconds
+    tuning = tune(place)
+    _make(place, place.runs, list(plan(tuning, tuple(seeds))), until=until)
+    place.say(f"{len(place.runs.merge())} runs in {place.runs.table}")
+
+
+def _make(place: Place, store: Store, runs: Sequence[StudentRun], *, until: float | None) -> None:
+    done, made = store.done(), 0
+    for run in runs:
+        if run.key in done:
+            continue
+        if until is not None and time.monotonic() > until:
+            place.say("out of time: run the same command again for the rest")
+            return
+        try:
+            if run.teacher is not None:
+                _ready(place, store, run.teacher, done)
+            store.add(run.key, [train_student(run, place.work)])
+        except (CTKDError, RuntimeError, ValueError, OSError) as error:  # a failure is a result too
+            _note(store, run, error)
+            place.say(f"failed: {json.dumps(asdict(run))[:160]}: {error}")
+        made += 1
+        if made % 20 == 0:
+            place.say(f"{made} students")
+
+
+def _ready(place: Place, store: Store, teacher: TeacherRun, done: set[str]) -> None:
+    """Train the teacher unless its folder is at hand and its row is in the table."""
+    if not teacher_folder(teacher, place.work).is_dir() or teacher.key not in done:
+        store.add(teacher.key, [train_teacher(teacher, place.work)])
+        done.add(teacher.key)
+        place.say(f"{teacher.arm}, seed {teacher.seed}")
+
+
+def _note(store: Store, run: StudentRun, error: Exception) -> None:
+    said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    known = {"key": run.key, "kind": "student", "arm": run.arm, "student": run.member.name, "seed": run.seed}
+    store.add(run.key, [{**dict.fromkeys(COLUMNS, ""), **known, "error": said}])

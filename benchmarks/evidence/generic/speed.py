@@ -1,0 +1,59 @@
+"""Processor time of one training step of each kind of teacher, and latencies of the students."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from benchmarks.evidence.generic.design import EXACT_TARGET, GENERIC, PLAIN, STUDENTS, Tuning, teacher_of
+from benchmarks.evidence.generic.train import task_of, teacher_trainer
+from hf_ctkd.generic import measure
+from hf_ctkd.records import read_json, write_json
+
+KIND = "evidence-speed-generic"
+ROUNDS, WARM_UP = 60, 5
+
+
+def speed(path: Path, tuning: Tuning, work: Path) -> dict:
+    """Milliseconds a step by arm, and of a row by student; measured now if the file is not there."""
+    if not path.is_file():
+        steps = step_times(tuning, work)
+        space = task_of(0).label_space
+        latencies = {one.name: measure(one, label_space=space, repeats=100).latency_ms for one in STUDENTS}
+        write_json(
+            path,
+            {"kind": KIND, "step_ms": steps, "latency_ms": latencies, "threads": torch.get_num_threads()},
+        )
+    return read_json(path, KIND)
+
+
+def step_times(tuning: Tuning, work: Path, rounds: int = ROUNDS) -> dict[str, float]:
+    """Median processor time of a step, the arms taking turns so that what else the machine does meets all alike."""
+    runs = [
+        teacher_of(PLAIN, 0, tuning),
+        teacher_of(GENERIC, 0, tuning),
+        teacher_of(EXACT_TARGET, 0, tuning, STUDENTS[0]),
+    ]
+    steps = {run.arm: _step(teacher_trainer(run, work)) for run in runs}
+    times: dict[str, list[float]] = {arm: [] for arm in steps}
+    for turn in range(rounds + WARM_UP):
+        for arm, step in steps.items():
+            started = time.process_time()
+            step()
+            if turn >= WARM_UP:
+                times[arm].append(1000 * (time.process_time() - started))
+    return {arm: round(median(values), 3) for arm, values in times.items()}
+
+
+def _step(trainer) -> Callable[[], None]:
+    batch = next(iter(trainer.get_train_dataloader()))
+    optimizer, model = trainer.create_optimizer(), trainer.model.train()
+
+    def step() -> None:
+        trainer.compute_loss(model, batch).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step

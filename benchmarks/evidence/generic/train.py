@@ -1,0 +1,166 @@
+"""One teacher or one student: trained, measured, kept."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, ResNetConfig, ResNetForImageClassification
+
+from benchmarks.evidence.generic.design import (
+    BATCH,
+    LABELS,
+    STUDENT_STEPS,
+    TASK,
+    TEACHER_DEPTHS,
+    TEACHER_STEPS,
+    TEACHER_WIDTHS,
+    StudentRun,
+    TeacherRun,
+)
+from hf_ctkd.demo.students import build_student
+from hf_ctkd.demo.tasks import DemoTask, build_task, digit_pools
+from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer
+from hf_ctkd.hub import folder_teachers
+from hf_ctkd.losses import KLLoss
+from hf_ctkd.training import DistillationConfig, DistillationTrainer
+
+COLUMNS = (
+    "key", "kind", "arm", "target", "student", "seed", "accuracy", "validation_accuracy", "parameters", "steps",
+    "learning_rate", "seconds", "processor_seconds", "error",
+)  # fmt: skip
+
+
+@lru_cache(maxsize=8)
+def task_of(seed: int) -> DemoTask:
+    return build_task(TASK, labels=LABELS, seed=seed)
+
+
+@lru_cache(maxsize=1)
+def teacher_rows() -> Dataset:
+    return digit_pools()[0]
+
+
+def untrained_teacher(seed: int) -> ResNetForImageClassification:
+    names = dict(enumerate(task_of(0).label_names))
+    config = ResNetConfig(
+        embedding_size=TEACHER_WIDTHS[0],
+        hidden_sizes=list(TEACHER_WIDTHS),
+        depths=list(TEACHER_DEPTHS),
+        layer_type="basic",
+        id2label=names,
+        label2id={name: number for number, name in names.items()},
+    )
+    torch.manual_seed(seed)
+    return ResNetForImageClassification(config)
+
+
+def teacher_trainer(run: TeacherRun, work: Path) -> GenericTeacherTrainer:
+    trainer = GenericTeacherTrainer(
+        untrained_teacher(run.seed),
+        GenericTeacherConfig(**_settings(work, run.seed, run.rate, TEACHER_STEPS), **run.branches),
+        pool=run.pool,
+        train_dataset=teacher_rows(),
+        processing_class=build_student(task_of(0))[1],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def train_teacher(run: TeacherRun, work: Path) -> dict[str, object]:
+    """Train a teacher and leave it in its folder; what comes back is a row of the table."""
+    trainer = teacher_trainer(run, work)
+    seconds, processor = _timed(trainer)
+    folder = teacher_folder(run, work)
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    trainer.save_model(str(partial))
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    task = task_of(run.seed)
+    return {
+        **dict.fromkeys(COLUMNS, ""),
+        "key": run.key,
+        "kind": "teacher",
+        "arm": run.arm,
+        "target": "" if run.target is None or run.pool is None else run.pool.largest.name,
+        "seed": run.seed,
+        "accuracy": _accuracy(trainer, task.test),
+        "validation_accuracy": _accuracy(trainer, task.validation),
+        "parameters": trainer.teacher.num_parameters(),
+        "steps": TEACHER_STEPS,
+        "learning_rate": run.rate,
+        "seconds": seconds,
+        "processor_seconds": processor,
+    }
+
+
+def teacher_folder(run: TeacherRun, work: Path) -> Path:
+    return work / "teachers" / run.key
+
+
+def train_student(run: StudentRun, work: Path) -> dict[str, object]:
+    """Train a student, from its teacher if it has one, by ordinary distillation; what comes back is a row."""
+    task = task_of(run.seed)
+    folder = None if run.teacher is None else teacher_folder(run.teacher, work)
+    trainer = DistillationTrainer(
+        run.member.build(task.label_space, seed=run.seed),
+        DistillationConfig(**_settings(work, run.seed, run.rate, STUDENT_STEPS)),
+        teachers=None if folder is None else list(folder_teachers(folder)),
+        loss=None if folder is None else KLLoss(),
+        train_dataset=task.train(),
+        processing_class=build_student(task)[1],
+    )
+    trainer.remove_callback(PrinterCallback)
+    seconds, processor = _timed(trainer)
+    return {
+        **dict.fromkeys(COLUMNS, ""),
+        "key": run.key,
+        "kind": "student",
+        "arm": run.arm,
+        "target": "",
+        "student": run.member.name,
+        "seed": run.seed,
+        "accuracy": _accuracy(trainer, task.test),
+        "validation_accuracy": _accuracy(trainer, task.validation),
+        "parameters": trainer.student.num_parameters(),
+        "steps": STUDENT_STEPS,
+        "learning_rate": run.rate,
+        "seconds": seconds,
+        "processor_seconds": processor,
+    }
+
+
+def _settings(work: Path, seed: int, rate: float, steps: int) -> Mapping[str, Any]:
+    return {
+        "output_dir": str(work / "trainer"),
+        "max_steps": steps,
+        "learning_rate": rate,
+        "per_device_train_batch_size": BATCH,
+        "per_device_eval_batch_size": 256,
+        "seed": seed,
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "bootstrap_resamples": 0,
+        "cache_student_inputs": True,
+        "cache_dir": str(work / "outputs"),
+    }
+
+
+def _timed(trainer: DistillationTrainer) -> tuple[float, float]:
+    """Seconds of training, by the clock and of the processor: other work on the machine moves the first alone."""
+    started, processor = time.perf_counter(), time.process_time()
+    trainer.train()
+    return round(time.perf_counter() - started, 2), round(time.process_time() - processor, 2)
+
+
+def _accuracy(trainer: DistillationTrainer, rows: Dataset) -> float:
+    output = trainer.predict(rows)
+    return float((np.asarray(output.predictions).argmax(axis=1) == np.asarray(output.label_ids)).mean())

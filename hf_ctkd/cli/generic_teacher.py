@@ -1,0 +1,135 @@
+"""`hf-ctkd generic-teacher train`: one teacher for all students of a pool."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from hf_ctkd.cli.arguments import add_dataset_flags, add_flag, add_loading_flags, check_writable
+from hf_ctkd.cli.datasets import Rows, encode_labels
+from hf_ctkd.cli.report import next_command, results_table
+from hf_ctkd.cli.students import load_student
+from hf_ctkd.cli.training import add_training_flags, checkpoint_of, load_options, training_config
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer, PoolMember, StudentPool
+from hf_ctkd.publishing import write_card
+from hf_ctkd.records import DistillationRecord
+from hf_ctkd.teachers import TargetRows
+from hf_ctkd.training.command import command_line
+from hf_ctkd.types import LabelSpace
+
+POOL_FILE = "pool.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags: every field of `GenericTeacherConfig`, then those of this command, which a terminal shows last."""
+    add_training_flags(parser, GenericTeacherConfig, output_dir="generic-teacher")
+    parser.add_argument("action", choices=["train"], help="what to do with the teacher")
+    rows = parser.add_argument_group("rows")
+    add_dataset_flags(rows, split="to train on; those without a label teach by the branches' divergence alone")
+    add_flag(rows, "eval_split", help="rows to evaluate on; the test or else the validation rows if not given")
+    models = parser.add_argument_group("models")
+    add_flag(models, "teacher", required=True, metavar="ID_OR_FOLDER", help="checkpoint that the teacher starts from")
+    add_flag(
+        models,
+        "pool",
+        metavar="FILE.json",
+        help="the students, as `StudentPool.save` writes them; without it the teacher is trained plainly",
+    )
+    add_loading_flags(models)
+    students = parser.add_argument_group("students")
+    add_flag(students, "students", type=int, default=0, help="also write so many fresh students of the pool, untrained")
+    add_flag(students, "student_parameters", type=float, help="most parameters of these; they are then the largest")
+    add_flag(students, "student_latency_ms", type=float, help="most milliseconds of these for a row on this CPU")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train, evaluate, save, render the card, print what came out."""
+    try:
+        _train(arguments)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(_what_is_kept(Path(arguments.output_dir))) from stop
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    config = training_config(GenericTeacherConfig, arguments)
+    check_writable(arguments.output_dir, "--output_dir")
+    resume = checkpoint_of(config)
+    pool = None if arguments.pool is None else StudentPool.load(arguments.pool)
+    if pool is None and arguments.students:
+        raise InvalidArgumentError("`--students` needs a pool to take them from. Name one with `--pool`.")
+    members = () if pool is None else _members(arguments, pool)
+    source = Rows.of(arguments)
+    train = source.load(arguments.split)
+    split = arguments.eval_split or source.evaluation_split(arguments.split)
+    evaluation = None if split is None else source.load(split)
+    if arguments.encode_labels:
+        train, *encoded = encode_labels(train, config.label_column, *([] if evaluation is None else [evaluation]))
+        evaluation = encoded[0] if encoded else None
+    rows = TargetRows.of(
+        train, input_column=config.input_column, label_column=config.label_column, skip_bad_rows=config.skip_bad_rows
+    )
+    set_seed(config.seed)
+    teacher, processing_class = load_student(
+        arguments.teacher, rows.modality, rows.label_space, options=load_options(arguments), flag="--teacher"
+    )
+    trainer = GenericTeacherTrainer(
+        teacher, config, pool=pool, train_dataset=train, eval_dataset=evaluation, processing_class=processing_class
+    )
+    trainer.command = command_line(["hf-ctkd", "generic-teacher", *arguments.words])
+    trainer.train(resume_from_checkpoint=resume)
+    if evaluation is not None:
+        trainer.evaluate()
+    trainer.save_model()
+    if trainer.is_world_process_zero():
+        folders = [_save_student(member, trainer) for member in members]
+        _report(Path(arguments.output_dir), pool, folders)
+    trainer.accelerator.end_training()
+
+
+def _members(arguments: argparse.Namespace, pool: StudentPool) -> Sequence[PoolMember]:
+    """The students to write, found before the long part of the work: a budget may be too small."""
+    if not arguments.students:
+        return ()
+    if arguments.student_parameters is None and arguments.student_latency_ms is None:
+        return pool.sample(arguments.students, seed=arguments.seed)
+    fitting = pool.under(
+        parameters=None if arguments.student_parameters is None else int(arguments.student_parameters),
+        latency_ms=arguments.student_latency_ms,
+        seed=arguments.seed,
+    )
+    return [measured.member for measured in fitting[: arguments.students]]
+
+
+def _save_student(member: PoolMember, trainer: GenericTeacherTrainer) -> Path:
+    folder = trainer.folder / "students" / member.name.replace(" ", "-")
+    classes = LabelSpace.from_id2label(trainer.teacher.config.id2label)
+    member.build(classes, seed=trainer.args.seed).save_pretrained(folder)
+    trainer.processing_class.save_pretrained(folder)
+    return folder
+
+
+def _report(folder: Path, pool: StudentPool | None, students: Sequence[Path]) -> None:
+    record = DistillationRecord.load(folder / "distillation.json")
+    taught = "no pool" if pool is None else f"a pool of {len(pool):,} students ({pool.family})"
+    print(f"\nTeacher of {record.student.parameters:,} parameters for {taught} saved in {folder}.")
+    if record.results:
+        print(f"On {record.task.eval_rows} evaluation rows, with 95 % intervals:\n{results_table(record)}")
+    else:
+        print("There was nothing to evaluate on; name rows with `--eval_split`.")
+    if pool is not None:
+        print(f"Pool: {pool.save(folder / POOL_FILE)}")
+    print(f"Card: {write_card(folder)}")
+    for student in students:
+        print(f"Student, untrained: {student}")
+    words = ["distill", "--dataset", record.task.dataset, "--teachers", str(folder), "--loss", "kl", "--student"]
+    print(next_command([*words, str(students[0]) if students else "ONE_OF_THE_POOL"]))
+
+
+def _what_is_kept(folder: Path) -> str:
+    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    if last is not None:
+        return f"{last} is kept; run the same command with `--resume_from_checkpoint true` to go on from there."
+    return "There is no checkpoint yet; set `--save_steps` lower to have one, and run the same command again."

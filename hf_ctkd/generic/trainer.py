@@ -1,0 +1,144 @@
+"""A drop-in `transformers.Trainer` that makes one teacher for all students of a pool."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import datasets
+import torch
+from transformers import EvalPrediction, PreTrainedModel, TrainerCallback
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.generic.conditioning import Conditioning, stages_of
+from hf_ctkd.generic.config import GenericTeacherConfig
+from hf_ctkd.generic.pool import StudentPool
+from hf_ctkd.generic.trainee import GenericTrainee
+from hf_ctkd.records import DistillationRecord, PoolRecord
+from hf_ctkd.teachers import LoadOptions, ProcessingClass
+from hf_ctkd.training import DistillationTrainer
+from hf_ctkd.training.guidance import Guidance, TeacherLike
+from hf_ctkd.training.tasks import Augmentation, Classification, first_student
+
+
+class GenericTeacherTrainer(DistillationTrainer):
+    """Trains a teacher on its labels so that students of a whole pool of architectures can follow it.
+
+    Use it once for a task and a pool; then distill any member of the pool from the teacher with `DistillationTrainer`
+    and `KLLoss`, as from any other. A pool of one member (`pool.only(member)`) gives a student-friendly teacher for
+    exactly that student; the sampler "uniform" leaves the distribution of paths as it is; without a pool the teacher is
+    trained plainly, on the same rows and steps. Data sets hold raw rows; every term and the distribution of paths are
+    logged. Checkpoints hold teacher, supernet, adapters and paths; `save_model` and `push_to_hub` write the teacher
+    alone, with a record that states the pool. The supernet serves the branches: its stem and first stage have no part
+    in them and stay as they were made, so that its exported members are no finished students. FSDP is not supported:
+    the branches take slices of whole weights.
+
+    Args:
+        model: the teacher, with a head for the data set's classes and at least as many stages as the pool.
+        args: a `GenericTeacherConfig`.
+        pool: the students; None to train plainly.
+        train_dataset: raw rows with an image or text column and a label column.
+        eval_dataset: the same, or a dict of them.
+        processing_class: the teacher's image processor or tokenizer.
+        model_init: makes the teacher anew, instead of `model`, as in `Trainer`.
+        compute_metrics: from an `EvalPrediction` to metrics; accuracy and macro F1 with intervals when None.
+        callbacks: as in `Trainer`.
+        optimizers: as in `Trainer`; an optimizer must hold the parameters of the branches too.
+        augmentation: from a raw row to a changed one.
+
+    Raises:
+        InvalidArgumentError: a teacher that does not classify, or whose stages do not suit the pool.
+        DatasetError: rows or labels that cannot be used.
+
+    Reference:
+        See `Conditioning`.
+    """
+
+    args: GenericTeacherConfig
+
+    def __init__(
+        self,
+        model: PreTrainedModel | None = None,
+        args: GenericTeacherConfig | None = None,
+        *,
+        pool: StudentPool | None = None,
+        train_dataset: datasets.Dataset | None = None,
+        eval_dataset: datasets.Dataset | dict[str, datasets.Dataset] | None = None,
+        processing_class: ProcessingClass | None = None,
+        model_init: Callable[..., PreTrainedModel] | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict] | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        args = GenericTeacherConfig("tmp_trainer") if args is None else args
+        self.pool = pool
+        super().__init__(
+            model,
+            args,
+            loss=None if pool is None else _conditioning(pool, args, first_student(model, model_init)),
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            model_init=model_init,
+            compute_metrics=compute_metrics,
+            callbacks=callbacks,
+            optimizers=optimizers,
+            augmentation=augmentation,
+        )
+
+    @property
+    def teacher(self) -> PreTrainedModel:
+        """The teacher in training, without its branches."""
+        return self.student
+
+    @property
+    def conditioning(self) -> Conditioning | None:
+        """Supernet, adapters and distribution of paths; None for a plain teacher."""
+        return self.loss if isinstance(self.loss, Conditioning) else None
+
+    def _trainee(self, student: PreTrainedModel) -> GenericTrainee:
+        plain = super()._trainee(student)
+        return GenericTrainee(plain.student, plain.loss, task=plain.task)
+
+    def _prepare(
+        self, teachers: Sequence[TeacherLike], options: LoadOptions, augmentation: Augmentation | None
+    ) -> Guidance:
+        if not isinstance(self.task, Classification):
+            raise InvalidArgumentError(
+                f"`model` {type(self.student).__name__} must be a classifier. Load it with an "
+                "AutoModelForImageClassification or AutoModelForSequenceClassification."
+            )
+        modality = self._known_rows().modality
+        if self.pool is not None and self.pool.kind.modality != modality:
+            raise InvalidArgumentError(
+                f"`pool` holds students of {self.pool.kind.modality} rows, but the data set has {modality} rows. "
+                "Declare a pool of another family."
+            )
+        return super()._prepare(teachers, options, augmentation)
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """As in `Trainer`, with the logits of the paths in a group of their own: other rate, no weight decay."""
+        ours = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if not ours or self.conditioning is None or self.args.path_sampler == "uniform":
+            return optimizer
+        logits = [parameter for parameter in self.conditioning.paths.parameters() if parameter.requires_grad]
+        moved = {id(parameter) for parameter in logits}
+        for group in optimizer.param_groups:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in moved]
+        optimizer.add_param_group({"params": logits, "lr": self.args.path_learning_rate, "weight_decay": 0.0})
+        return optimizer
+
+    def record(self, command: str | None = None) -> DistillationRecord:
+        """How this teacher was made, for which pool, and what came out; see `DistillationTrainer.record`."""
+        record = super().record(command)
+        if self.pool is None:
+            return record
+        known = None if self.conditioning is None or self._rows is None else self.conditioning.paths.probabilities()
+        choices = {decision.name: decision.options for decision in self.pool.decisions}
+        return replace(record, pool=PoolRecord(self.pool.to_dict(), len(self.pool), choices, known or {}))
+
+
+def _conditioning(pool: StudentPool, args: GenericTeacherConfig, model: PreTrainedModel | None) -> Conditioning:
+    if model is None:
+        raise InvalidArgumentError("`model` must be the teacher to be trained, got None.")
+    return Conditioning(pool, args, teacher_stages=stages_of(model.config))

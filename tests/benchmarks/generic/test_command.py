@@ -1,0 +1,42 @@
+from dataclasses import asdict
+
+import pytest
+from tables import runs
+from test_report import SPEED
+
+from benchmarks.evidence.__main__ import arguments
+from benchmarks.evidence.generic import command
+from benchmarks.evidence.generic.design import Tuning
+from benchmarks.evidence.generic.measure import KIND, TUNING, Place
+from benchmarks.evidence.generic.speed import KIND as SPEED_KIND
+from hf_ctkd.records import write_json
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Everything is there already but for one run."""
+    place = Place(tmp_path / "results", tmp_path / "work", say=lambda _: None)
+    write_json(
+        place.results / TUNING, {"kind": KIND, "chosen": asdict(Tuning(branches={"kl_direction": "from_branch"}))}
+    )
+    write_json(place.results / command.SPEED, {"kind": SPEED_KIND, **SPEED})
+    for row in runs():
+        place.runs.add(row["key"], [row])
+    return place
+
+
+def test_it_writes_its_section_beside_others_and_again_the_same(place, tmp_path):
+    target = tmp_path / "RESULTS.md"
+    target.write_text("# Results\n\n<!-- ot:begin -->\nmine\n<!-- ot:end -->\n")
+    command.run(place, target, seconds=0.0)
+    text = target.read_text()
+    assert "<!-- ot:begin -->\nmine\n<!-- ot:end -->" in text and text.count("<!-- generic:begin -->") == 1
+    assert "## One teacher for a pool of students" in text and "20 x 3" in text
+    assert (tmp_path / "figures" / "generic_gains.png").is_file()
+    assert len(place.runs.table.read_text().splitlines()) == 1 + len(runs())
+    command.run(place, target, seconds=0.0)
+    assert target.read_text() == text
+
+
+def test_it_is_a_command_of_the_suite():
+    assert arguments(["generic", "--minutes", "5"]).command == "generic"

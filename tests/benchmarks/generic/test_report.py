@@ -1,0 +1,38 @@
+from tables import row, runs
+
+from benchmarks.evidence.generic.analysis import load
+from benchmarks.evidence.generic.design import ABLATIONS, EXACT_TARGET, GENERIC, PLAIN, STUDENTS, UNIFORM, WRONG_TARGET
+from benchmarks.evidence.generic.figures import draw
+from benchmarks.evidence.generic.report import BEGIN, END, goals_table, section
+
+SPEED = {
+    "step_ms": {PLAIN: 10.0, GENERIC: 29.0, EXACT_TARGET: 20.0},
+    "latency_ms": {student.name: 1.0 + place for place, student in enumerate(STUDENTS)},
+}
+TUNING = {"chosen": {"teacher_rate": 1e-3, "student_rate": 1e-2, "alone_rate": 3e-3,
+                     "branches": {"kl_direction": "from_branch"}}}  # fmt: skip
+
+
+def test_the_section_names_every_arm_ablation_goal_and_failure():
+    failed = [row("student", GENERIC, 0, 0.0, student="x", error="RuntimeError: no memory")]
+    text = section(load(runs()), SPEED, TUNING, failed)
+    assert text.startswith(BEGIN) and text.rstrip().endswith(END)
+    for name in (PLAIN, GENERIC, UNIFORM, WRONG_TARGET, EXACT_TARGET, *ABLATIONS):
+        assert name in text, name
+    assert "1 failed" in text and "RuntimeError: no memory" in text
+    assert "with its defaults" in text and "kl_direction from_branch" in text
+    assert "| generic teacher | 20 x 3 | 92.8 | +1.85 " in text and "| 95% |" in text
+
+
+def test_goals_are_reached_or_missed_by_the_figures():
+    text = goals_table(load(runs()), SPEED)
+    assert text.count("| reached |") == 3 and "1.50 specialised teachers" in text and "2.90 (29.0 ms against" in text
+    slow = {**SPEED, "step_ms": {PLAIN: 10.0, GENERIC: 31.0}}
+    worse = goals_table(load(runs(-0.02)), slow)
+    assert worse.count("**missed**") == 2 and "0%; mean gain" in worse
+
+
+def test_figures_are_drawn(tmp_path):
+    draw(load(runs()), SPEED["latency_ms"], tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"generic_gains.png", "generic_latency.png"}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())

@@ -1,0 +1,49 @@
+import argparse
+
+import pytest
+
+from hf_ctkd.cli.arguments import add_dataset_flags, add_loading_flags, new_parser, parse
+from hf_ctkd.cli.training import add_training_flags, checkpoint_of, load_options, training_config
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.generic import GenericTeacherConfig
+from hf_ctkd.training import DistillationConfig
+
+
+def parsed(kind, *words) -> argparse.Namespace:
+    parser = new_parser("hf-ctkd test", "a test")
+    add_training_flags(parser, kind, output_dir="out")
+    add_dataset_flags(parser, split="of a test")
+    add_loading_flags(parser)
+    return parse(parser, ["--dataset", "me/rows", "--use_cpu", *words])
+
+
+@pytest.mark.parametrize("kind", [DistillationConfig, GenericTeacherConfig])
+def test_every_field_is_a_flag(kind):
+    config = training_config(kind, parsed(kind, "--learning_rate", "2e-3"), seed=9)
+    assert type(config) is kind
+    assert (config.learning_rate, config.seed, config.output_dir) == (2e-3, 9, "out")
+    assert config.dataset_name == "me/rows"
+
+
+def test_flags_that_do_not_go_together_are_refused():
+    with pytest.raises(InvalidArgumentError, match="load_best_model_at_end"):
+        training_config(DistillationConfig, parsed(DistillationConfig, "--load_best_model_at_end"))
+
+
+def test_a_checkpoint_is_found_or_missed_in_words(tmp_path):
+    def config(wanted):
+        return DistillationConfig(str(tmp_path), use_cpu=True, resume_from_checkpoint=wanted)
+
+    assert checkpoint_of(config(None)) is checkpoint_of(config("false")) is None
+    with pytest.raises(InvalidArgumentError, match="`--resume_from_checkpoint` finds no checkpoint in"):
+        checkpoint_of(config("true"))
+    with pytest.raises(InvalidArgumentError, match="`--resume_from_checkpoint` elsewhere is no folder."):
+        checkpoint_of(config("elsewhere"))
+    (tmp_path / "checkpoint-7").mkdir()
+    assert checkpoint_of(config("true")) == str(tmp_path / "checkpoint-7")
+    assert checkpoint_of(config(str(tmp_path))) == str(tmp_path)
+
+
+def test_loading_flags_are_read():
+    options = load_options(parsed(DistillationConfig, "--allow_pickle", "--max_bytes", "1e6", "--seed", "3"))
+    assert (options.allow_pickle, options.trust_remote_code, options.max_bytes, options.seed) == (True, False, 10**6, 3)

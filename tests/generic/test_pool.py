@@ -1,0 +1,148 @@
+import json
+
+import pytest
+import torch
+from pools import CLASSES, POOLS, TEXT_CLASSES
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.generic import StudentPool
+
+RESNET = {"family": "resnet", "depths": ((1, 2), (1,)), "widths": ((8,), (8, 16))}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_a_member_is_a_plain_model_of_its_choices(name):
+    pool = POOLS[name]
+    classes = TEXT_CLASSES if name == "bert" else CLASSES
+    member = pool.sample(1, seed=3)[0]
+    shape, model = member.shape, member.build(classes)
+    config = model.config
+    assert type(model) is pool.kind.model_class
+    assert config.id2label == dict(enumerate(classes.names)) and config.label2id[classes.names[1]] == 1
+    if shape.widths:
+        assert (tuple(config.depths), tuple(config.hidden_sizes)) == (shape.depths, shape.widths)
+    else:
+        assert config.num_hidden_layers == sum(shape.depths)
+        assert config.num_attention_heads == shape.heads and config.hidden_size == shape.heads * 4
+        assert config.intermediate_size == shape.feed_forward
+
+
+def test_the_same_seed_builds_the_same_student_and_moves_no_other_random_number():
+    member = POOLS["resnet"].largest
+    torch.manual_seed(5)
+    one = member.build(CLASSES, seed=1).state_dict()
+    drawn = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(drawn, torch.rand(1))
+    same, other = (member.build(CLASSES, seed=seed).state_dict() for seed in (1, 2))
+    assert all(torch.equal(one[key], same[key]) for key in one)
+    assert not all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_it_counts_and_lists_every_member_once():
+    pool = StudentPool("vit", ((1, 2), (1,)), heads=(2, 4), feed_forward=(8, 16, 32), head_width=4)
+    members = list(pool)
+    assert len(members) == len(pool) == 2 * 1 * 2 * 3
+    assert len({member.path for member in members}) == len(pool)
+    assert members[-1] == pool.largest and members[-1].name == "vit depths 2-1 heads 4 feed-forward 32"
+
+
+def test_a_sample_has_different_members_and_follows_its_seed():
+    pool = StudentPool(**RESNET)
+    assert {member.path for member in pool.sample(4, seed=0)} == {member.path for member in pool}
+    big = StudentPool("convnext", ((1, 2, 3, 4),) * 4, widths=((8, 16, 24, 32),) * 4)
+    assert big.sample(5, seed=1) == big.sample(5, seed=1) != big.sample(5, seed=2)
+    with pytest.raises(InvalidArgumentError, match="`n` must be from 1 to the 4 members of the pool, got 5."):
+        pool.sample(5, seed=0)
+
+
+def test_a_sample_is_uniform_over_the_options():
+    pool = POOLS["resnet"]
+    drawn = [member.path[0] for seed in range(400) for member in pool.sample(1, seed=seed)]
+    assert 150 < sum(drawn) < 250  # five standard deviations of a fair coin
+
+
+def test_a_member_is_found_by_its_choices():
+    pool = StudentPool(**RESNET)
+    member = pool.member(depth_of_stage_1=2, depth_of_stage_2=1, width_of_stage_1=8, width_of_stage_2=16)
+    assert member == pool.largest
+    assert pool.only(member).largest.shape == member.shape and len(pool.only(member)) == 1
+    with pytest.raises(InvalidArgumentError, match=r"`width_of_stage_2` must be one of \[8, 16\], got 12."):
+        pool.member(depth_of_stage_1=2, depth_of_stage_2=1, width_of_stage_1=8, width_of_stage_2=12)
+    with pytest.raises(InvalidArgumentError, match="`member` needs a choice for each of depth_of_stage_1"):
+        pool.member(depth=2)
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_a_pool_of_one_member_is_that_member(name):
+    member = POOLS[name].sample(1, seed=8)[0]
+    alone = POOLS[name].only(member)
+    assert len(alone) == 1 and alone.largest.shape == member.shape
+    assert alone.largest.config(CLASSES).to_dict() == member.config(CLASSES).to_dict()
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_it_round_trips_through_json(name, tmp_path):
+    pool = POOLS[name]
+    assert StudentPool.from_dict(json.loads(json.dumps(pool.to_dict()))) == pool
+    assert StudentPool.load(pool.save(tmp_path / "pool.json")) == pool
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"family": "vgg"}, "`family` must be one of resnet, convnext, vit, bert, got 'vgg'."),
+        ({"widths": ()}, "`widths` is needed for the family 'resnet'. Declare `depths`, `widths`."),
+        ({"heads": (2,)}, "`heads` has no meaning for the family 'resnet'. Declare `depths`, `widths`."),
+        ({"depths": ((1, 2),)}, "`depths` must have at least two stages, got 1."),
+        ({"widths": ((8,),)}, "`widths` must have as many stages as `depths`, 2, got 1."),
+        ({"depths": ((2, 1), (1,))}, "`depth of stage 1` must offer whole numbers of at least 1, ascending"),
+        ({"depths": ((0, 1), (1,))}, r"got \[0, 1\]."),
+        ({"widths": ((), (8,))}, r"`width of stage 1` must offer .* got \[\]."),
+    ],
+)
+def test_a_pool_that_makes_no_sense_is_refused(changes, said):
+    with pytest.raises(InvalidArgumentError, match=said):
+        StudentPool(**{**RESNET, **changes})
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"family": "resnet"}, "A pool is described by `family`, `depths`"),
+        ({**RESNET, "colour": 3}, "got colour, depths, family, widths."),
+        ({**RESNET, "depths": [1, 2]}, "A pool's choices must be lists of whole numbers"),
+    ],
+)
+def test_a_description_that_is_none_is_refused(values, said):
+    with pytest.raises(InvalidArgumentError, match=said):
+        StudentPool.from_dict(values)
+
+
+def test_students_for_a_budget_are_built_and_timed():
+    pool = POOLS["resnet"]
+    sizes = sorted(member.build(CLASSES).num_parameters() for member in pool)
+    found = pool.under(parameters=sizes[20])
+    assert all(one.latency_ms > 0 and one.device == "cpu" for one in found)
+    parameters = [one.parameters for one in found]
+    assert parameters == sorted(parameters, reverse=True) and parameters[0] <= sizes[20]
+    assert len(found) >= 10
+
+
+def test_a_larger_pool_is_searched_over_random_members():
+    found = POOLS["vit"].under(parameters=10**9, candidates=5, seed=3)
+    assert {one.member.path for one in found} == {member.path for member in POOLS["vit"].sample(5, seed=3)}
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        ({"parameters": 10}, "`parameters` 10 is too few for any of 3 members: the smallest has"),
+        ({"latency_ms": 1e-9}, "`latency_ms` 1e-09 is too short for any of 3 members on cpu: the fastest takes"),
+        ({"parameters": 0}, "`parameters` must be positive, got 0."),
+        ({"latency_ms": 5.0, "device": "nowhere"}, "`device` 'nowhere' cannot be used here"),
+    ],
+)
+def test_a_budget_that_nothing_fits_is_refused(budget, said):
+    with pytest.raises(InvalidArgumentError, match=said):
+        POOLS["resnet"].under(candidates=3, **budget)
