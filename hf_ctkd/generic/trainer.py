@@ -97,7 +97,7 @@ class GenericTeacherTrainer(DistillationTrainer):
 
     def _trainee(self, student: PreTrainedModel) -> GenericTrainee:
         plain = super()._trainee(student)
-        return GenericTrainee(plain.student, plain.loss, task=plain.task)
+        return GenericTrainee(plain.student, plain.loss, label_smoothing=plain.label_smoothing, task=plain.task)
 
     def _prepare(
         self, teachers: Sequence[TeacherLike], options: LoadOptions, augmentation: Augmentation | None
