@@ -2,7 +2,7 @@
 
 import enum
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -62,6 +62,8 @@ class ModelOutputs:
         layers: layers of all depths, first to last, each pooled to `[batch, width of its own]`; empty unless asked for.
         dense: what a dense model says of every pixel, class scores `[batch, classes, height, width]` or depths
             `[batch, height, width]`; None for any other model.
+        head: what the model's own head says of any features like these, `[rows, width] -> [rows, classes]`; handed over
+            for a student with a linear head, so that a loss can use the head without owning it. None for a teacher.
     """
 
     features: Float[Tensor, "batch width"]
@@ -69,6 +71,7 @@ class ModelOutputs:
     hidden: tuple[Hidden, ...] = ()
     layers: tuple[Tensor, ...] = ()
     dense: Float[Tensor, "batch *pixels"] | None = None
+    head: Callable[[Tensor], Tensor] | None = None
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -85,6 +88,7 @@ class ModelOutputs:
             ),
             layers=tuple(layer[rows] for layer in self.layers),
             dense=None if self.dense is None else self.dense[rows],
+            head=self.head,
         )
 
     def to(self, device: torch.device | str) -> "ModelOutputs":
@@ -98,6 +102,7 @@ class ModelOutputs:
             ),
             layers=tuple(layer.to(device) for layer in self.layers),
             dense=None if self.dense is None else self.dense.to(device),
+            head=self.head,
         )
 
 

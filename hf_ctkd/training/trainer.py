@@ -3,6 +3,7 @@
 import copy
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from hf_ctkd.training.preparation import (
     eval_rows,
     loss_context,
 )
+from hf_ctkd.training.residence import Residence
 from hf_ctkd.training.saving import StudentTrainer
 from hf_ctkd.training.summary import Run, summarise
 from hf_ctkd.training.tasks import Augmentation, first_student, task_of
@@ -160,10 +162,13 @@ class DistillationTrainer(StudentTrainer):
         trainee.label_smoothing = self.args.label_smoothing_factor
         self._view = view = Preprocessor.of(self.processing_class, space_rows.modality, trainee.student.config)
         first = check_student(trainee, view, space_rows, self.args.device)
-        loaded = load_teachers(teachers, space_rows.modality, self.args.device, options)
+        most = self.args.resident_teachers
+        residence = None if most is None else Residence(self.args.device, most)
+        place = self.args.device if residence is None else torch.device("cpu")
+        loaded = load_teachers(teachers, space_rows.modality, place, options)
         needs = Needs.NOTHING if self._loss_as_given is None else self._loss_as_given.needs
         layers = Needs.LAYERS in needs
-        guidance = Guidance(loaded, hidden=_teacher_layers(self._loss_as_given), layers=layers)
+        guidance = Guidance(loaded, hidden=_teacher_layers(self._loss_as_given), layers=layers, residence=residence)
         if self._rows is not None and loaded:
             fits = Needs.FIT in needs
             once = computed_once(self.args, augmentation, guidance.hidden)
@@ -177,9 +182,13 @@ class DistillationTrainer(StudentTrainer):
                     cache_dir=Path(self.args.cache_dir or default_cache()) / "outputs",
                     progress=not self.args.disable_tqdm,
                     layers=layers,
+                    residence=residence,
                 )
-            guidance = kept if once else guidance
-            self._context = loss_context(self._rows, first, kept if fits else guidance, seed=self.args.seed)
+            told = kept if fits or once else guidance
+            self._context = loss_context(
+                self._rows, first, told, seed=self.args.seed, batch_size=self.args.teacher_batch_size
+            )
+            guidance = kept if once else guidance.with_samples(self._context.teachers)
         elif self._rows is not None:
             self._context = loss_context(self._rows, first, guidance, seed=self.args.seed)
         if trainee.loss is not None and self._context is not None:
@@ -242,7 +251,8 @@ class DistillationTrainer(StudentTrainer):
             num_items_in_batch: `[rows, labels]` of the optimiser step; this batch alone when None.
         """
         labels = inputs["labels"]
-        teachers = None if self._loss_as_given is None else self.guidance.outputs(inputs)
+        # The student speaks first: only then does a loss know which teachers to ask about which rows.
+        teachers = None if self._loss_as_given is None else partial(self.guidance.outputs, inputs)
         outputs = model(student=inputs["student"], labels=labels, teachers=teachers)
         here = torch.stack([torch.tensor(len(labels), device=labels.device), self.task.count(labels)])
         whole, processes = here, 1
@@ -268,9 +278,17 @@ class DistillationTrainer(StudentTrainer):
             logs |= {name: float(value) / steps for name, value in reduced.items()}
             if self.loss is not None:
                 logs |= self.loss.diagnostics()
+            logs |= self._passes()
             self._steps_logged = self.state.global_step
             self._terms = {}
         super().log(logs, start_time)
+
+    def _passes(self) -> dict[str, float]:
+        """Rows that teachers were asked about and those they were not, since the start and over all processes."""
+        passes = self.guidance.passes
+        counts = torch.tensor([passes.read, passes.skipped], device=self.args.device)
+        read, skipped = self.accelerator.reduce(counts, reduction="sum").tolist()
+        return {"teacher_passes": float(read), "teacher_passes_skipped": float(skipped)} if skipped else {}
 
     def prediction_step(
         self,
