@@ -148,7 +148,7 @@ class Teacher:
 
     def move(self, device: torch.device | str) -> "Teacher":
         """Take its model to another device, and return the same teacher."""
-        self.model.to(device)
+        self.model.eval().to(device)
         return self
 
     def collate(self, inputs: Sequence[PILImage.Image] | Sequence[str]) -> dict[str, Tensor]:
