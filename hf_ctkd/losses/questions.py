@@ -74,7 +74,8 @@ class Importance(nn.Module):
         """Importances, summing to one over teachers."""
         if self.project is None or embeddings is None:
             return self.prior.expand(len(features), -1)
-        score = self.project(normalised(features)) @ embeddings.T / EMBEDDING**0.5
+        # By the width and not its root: importances are to move slowly, or a few labels decide whom to believe.
+        score = self.project(normalised(features)) @ embeddings.T / EMBEDDING
         return (self.prior.log() + score).softmax(dim=1)
 
 
