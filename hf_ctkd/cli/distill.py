@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from hf_ctkd.records import Confidence, DistillationRecord, TeacherCandidate, Te
 from hf_ctkd.teachers import LoadOptions, TargetRows
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.training.command import command_line
+from hf_ctkd.training.guidance import candidate_named
 
 BASELINE_FOLDER = "without_distillation"
 
@@ -52,6 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="ID_OR_FOLDER",
         help="teachers by name instead; after random: for random weights",
+    )
+    add_flag(
+        models,
+        "roles",
+        nargs="+",
+        default=[],
+        metavar="ROLE",
+        help="part of each teacher in a committee, in their order, for the card: foundation, complementary, ...",
     )
     add_loading_flags(models)
     method = parser.add_argument_group("method")
@@ -194,9 +203,17 @@ def _checkpoint(config: DistillationConfig) -> str | None:
 
 
 def _teachers(arguments: argparse.Namespace, ranking: TeacherRanking | None) -> list[TeacherCandidate | str]:
-    if arguments.teachers:
-        return list(arguments.teachers)
-    return [] if ranking is None else list(ranking.top(arguments.top))
+    found: list[TeacherCandidate | str] = list(arguments.teachers)
+    if not found and ranking is not None:
+        found = list(ranking.top(arguments.top))
+    if not arguments.roles:
+        return found
+    if len(arguments.roles) != len(found):
+        raise InvalidArgumentError(
+            f"`--roles` must hold one for each of {len(found)} teachers, in their order, got {len(arguments.roles)}."
+        )
+    candidates = (candidate_named(one) if isinstance(one, str) else one for one in found)
+    return [replace(one, role=role) for one, role in zip(candidates, arguments.roles, strict=True)]
 
 
 def _options(arguments: argparse.Namespace) -> LoadOptions:

@@ -34,14 +34,19 @@ def load_teachers(
 def _load(teacher: TeacherLike, modality: Modality, device: torch.device, options: LoadOptions) -> Teacher:
     if isinstance(teacher, Teacher):
         return teacher
-    candidate = _candidate(teacher) if isinstance(teacher, str) else teacher
+    candidate = candidate_named(teacher) if isinstance(teacher, str) else teacher
     try:
         return Teacher.load(candidate, modality, device=device, options=options)
     except TeacherUnavailableError as error:
         raise TeacherUnavailableError(f"Teacher '{candidate.name}': {error}") from error
 
 
-def _candidate(name: str) -> TeacherCandidate:
+def candidate_named(name: str) -> TeacherCandidate:
+    """The one candidate of a Hub id (`"org/model@revision"`) or a folder, after "random:" with random weights.
+
+    Raises:
+        NoTeacherLeftError: if it holds no model, or several.
+    """
     found = list(candidates_named(name))
     if len(found) != 1:
         raise NoTeacherLeftError(f"`teachers` names {name!r}, which holds {len(found)} models. Name one of them.")
