@@ -16,12 +16,15 @@ from hf_ctkd.losses.questions import EMBEDDING, Answers, Importance, Questions, 
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
 
+IMPORTANCES = ("learned", "prior", "uniform")
+
+
 class CommitteeLoss(DistillationLoss):
     """Several teachers, each asked by the student and answering in the student's own feature space.
 
-    Every teacher has a small network that turns what its layers hold, and a question made of the student's features
-    and an embedding of that teacher, into an answer as wide as the student's features. The student's features follow
-    the answers, weighted by an importance that is known row by row *before* any teacher runs; the student's own head
+    Every teacher has a small network that turns what its layers hold (and, if asked for, a question made of the
+    student's features and an embedding of that teacher) into an answer as wide as the student's features. The student's
+    features follow the answers, weighted by an importance that is known row by row *before* any teacher runs; the student's own head
     must classify the answers, which keeps them meaningful. Use it for several teachers of different kinds, above all
     where they are expensive: `importance_threshold` and `top_k` leave out those that matter little for a row, without
     running them. For a single teacher `TransportLoss` is simpler. All of it is dropped when the student is published.
@@ -38,8 +41,11 @@ class CommitteeLoss(DistillationLoss):
         prior: cross-fitted readouts of all teachers, fitted before training: they start the importances, weigh the
             distance by how much the members know, and tell the answers what rows without a label are. None trains the
             answers on labelled rows alone and starts with equal importances; teachers then never run on all rows.
-        learned: learn the importances; else they stay at their start, equal ones without a `prior`.
-        question: ask questions; else an answer depends on the teacher alone.
+        importance: "learned" row by row from the start that `prior` gives, "prior" to stay there, "uniform" to believe
+            all members alike.
+        question: ask questions, as the paper does; else an answer depends on the teacher alone. Off: with few labels an
+            answer that knows the student's features says what the student thinks already, and teaches it little
+            (measured on validation rows; see `benchmarks/RESULTS.md`).
         stop_gradient: let answers learn from the task alone, and not from the distance too.
         importance_threshold: teachers below it are not asked about a row, in [0, 1); the first one is in any case.
         top_k: most teachers asked about a row; None for no limit.
@@ -67,8 +73,8 @@ class CommitteeLoss(DistillationLoss):
         task_weight: float = 1.0,
         *,
         prior: Readout | None = Readout(),  # noqa: B008 (frozen)
-        learned: bool = True,
-        question: bool = True,
+        importance: str = "learned",
+        question: bool = False,
         stop_gradient: bool = True,
         importance_threshold: float = 0.0,
         top_k: int | None = None,
@@ -76,14 +82,14 @@ class CommitteeLoss(DistillationLoss):
         super().__init__()
         self.feature_weight, self.task_weight = feature_weight, task_weight
         self.prior = prior
-        self.learned, self.question, self.stop_gradient = learned, question, stop_gradient
+        self.importance, self.question, self.stop_gradient = importance, question, stop_gradient
         self.importance_threshold, self.top_k = importance_threshold, top_k
         self._check()
         self.needs = Needs.TEACHER | Needs.FEATURES | Needs.LAYERS
         if prior is not None:
             self.needs |= Needs.FIT
         self.expertise: Expertise | None = None
-        self.importance: Importance | None = None
+        self.asker: Importance | None = None
         self.questions: Questions | None = None
         self.embeddings: nn.Parameter | None = None
         self.members = nn.ModuleList()
@@ -100,6 +106,10 @@ class CommitteeLoss(DistillationLoss):
             raise InvalidArgumentError(
                 "`task_weight` must be positive with `stop_gradient`, or nothing trains the answers, got 0."
             )
+        if self.importance not in IMPORTANCES:
+            raise InvalidArgumentError(
+                f"`importance` must be one of {', '.join(IMPORTANCES)}, got {self.importance!r}."
+            )
         if not 0 <= self.importance_threshold < 1:
             raise InvalidArgumentError(f"`importance_threshold` must lie in [0, 1), got {self.importance_threshold}.")
         if self.top_k is not None and self.top_k < 1:
@@ -115,20 +125,23 @@ class CommitteeLoss(DistillationLoss):
         require_teachers(context, type(self).__name__)
         _head(context.student)
         width, count = context.student.features.shape[1], len(context.teachers)
+        # A generator each: a further teacher, or another setting, changes nothing for the parts that were there.
         shared, *own = (torch.Generator().manual_seed(context.seed + part) for part in range(1 + count))
+        drawn = torch.stack([torch.randn(EMBEDDING, generator=one) for one in own])
         labelled = (context.labels != UNLABELLED).float().mean()
         start = torch.full((count,), 1 / count)
         self.share, self.trust = labelled, torch.ones(())
         if self.prior is not None:
             self.expertise = Expertise(self.prior, context)
-            start, self.trust = self.expertise.importance, self.expertise.trust
+            self.trust = self.expertise.trust
+            if self.importance != "uniform":
+                start = self.expertise.importance
         if self.question:
             self.questions = Questions(width, shared)
-        learned = self.learned and count > 1
+        learned = self.importance == "learned" and count > 1
         if learned or self.question:
-            self.embeddings = nn.Parameter(torch.stack([torch.randn(EMBEDDING, generator=one) for one in own]))
-        self.importance = Importance(width, start, learned=learned, generator=shared)
-        # Each from a generator of its own: a further teacher changes nothing for those that were there.
+            self.embeddings = nn.Parameter(drawn)
+        self.asker = Importance(width, start, learned=learned, generator=shared)
         self.members.extend(
             Answers(outputs, width, asked=self.question, generator=one)
             for outputs, one in zip(context.teachers, own, strict=True)
@@ -165,9 +178,9 @@ class CommitteeLoss(DistillationLoss):
 
     def weights(self) -> tuple[float, ...]:
         """Mean importance of each teacher over the rows trained on; where it starts before that."""
-        if self.importance is None:
+        if self.asker is None:
             return ()
-        found = self.asked if bool(self.asked.any()) else self.importance.prior
+        found = self.asked if bool(self.asked.any()) else self.asker.prior
         return tuple((found / found.sum()).tolist())
 
     def diagnostics(self) -> dict[str, float]:
@@ -185,10 +198,10 @@ class CommitteeLoss(DistillationLoss):
         return found
 
     def _importance(self, student: ModelOutputs) -> Float[Tensor, "batch teachers"]:
-        if self.importance is None:
+        if self.asker is None:
             raise InvalidArgumentError("`setup` must be called before this loss can be used.")
         with torch.autocast(student.features.device.type, enabled=False):
-            return self.importance(student.features.float(), self.embeddings)
+            return self.asker(student.features.float(), self.embeddings)
 
     def _chosen(self, importance: Float[Tensor, "batch teachers"]) -> Bool[Tensor, "batch teachers"] | None:
         if self.importance_threshold == 0 and self.top_k is None:

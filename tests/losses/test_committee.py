@@ -16,10 +16,10 @@ from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
     [
         {},
         {"prior": None},
-        {"question": False},
-        {"learned": False},
-        {"learned": False, "question": False, "prior": None},
-        {"stop_gradient": False, "task_weight": 0.0},
+        {"question": True},
+        {"importance": "prior"},
+        {"importance": "uniform", "question": True, "prior": None},
+        {"stop_gradient": False, "task_weight": 0.0, "question": True},
         {"importance_threshold": 0.33, "prior": None},
         {"top_k": 1, "prior": None},
         {"top_k": 2, "importance_threshold": 0.2, "prior": None},
@@ -47,7 +47,7 @@ def test_needs():
 
 def test_one_teacher_alone_is_followed_as_it_answers():
     case = LossCase.of(teachers=1)
-    loss = ready(case, prior=None, feature_weight=3.0, task_weight=2.0)
+    loss = ready(case, prior=None, feature_weight=3.0, task_weight=2.0, question=True)
     features = case.student.features
     answer = loss.members[0](case.teachers[0], loss.questions(features, loss.embeddings[0]))
     gap = (features - answer).square().sum(1) / (features.square().sum(1) + answer.square().sum(1))
@@ -56,7 +56,7 @@ def test_one_teacher_alone_is_followed_as_it_answers():
     terms = case.terms(loss)
     torch.testing.assert_close(terms["committee"], 3 * gap.mean())
     torch.testing.assert_close(terms["committee_task"], 2 * task / len(case.labels) / share)
-    assert loss.weights() == (1.0,) and loss.importance.project is None
+    assert loss.weights() == (1.0,) and loss.asker.project is None
 
 
 @pytest.mark.parametrize("prior", [True, False], ids=["prior", "no prior"])
@@ -71,7 +71,7 @@ def test_a_committee_that_asks_one_teacher_is_that_teacher_alone(prior):
     )
     alone, committee = ready(case, **settings), ready(both, top_k=1, **settings)
     with torch.no_grad():
-        committee.importance.prior.copy_(torch.tensor([1.0, 1e-30]))
+        committee.asker.prior.copy_(torch.tensor([1.0, 1e-30]))
     if prior:  # the second is known to know nothing
         committee.trust, committee.expertise.shares = alone.trust, torch.tensor([1.0, 0.0])
         committee.expertise.potential = alone.expertise.potential
@@ -83,11 +83,22 @@ def test_a_committee_that_asks_one_teacher_is_that_teacher_alone(prior):
 def test_learning_the_importance_of_one_teacher_changes_nothing():
     case = LossCase.of(teachers=1)
     found = []
-    for learned in (True, False):
-        loss = ready(case, learned=learned)
+    for importance in ("learned", "uniform"):
+        loss = ready(case, importance=importance, question=True)
         sum(case.terms(loss).values()).backward()
         found.append([parameter.grad for parameter in loss.parameters()])
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+
+
+def test_importances_start_at_the_prior_and_stay_where_they_are_not_learned():
+    case = LossCase.of(teachers=3)
+    assert ready(case, importance="uniform").weights() == pytest.approx((1 / 3,) * 3)
+    prior = ready(case, importance="prior")
+    assert prior.weights() == pytest.approx(prior.expertise.importance.tolist())
+    assert prior.weights() != pytest.approx((1 / 3,) * 3, abs=0.01)
+    assert prior.embeddings is None and prior.questions is None
+    case.terms(prior)
+    assert prior.weights() == pytest.approx(prior.expertise.importance.tolist(), rel=1e-4)
 
 
 def test_importance_is_known_before_teachers_run():
@@ -129,7 +140,7 @@ def test_every_parameter_has_a_gradient_even_of_a_teacher_that_nobody_asked():
     case = LossCase.of(teachers=3)
     loss = ready(case, top_k=1)
     with torch.no_grad():
-        loss.importance.prior.copy_(torch.tensor([1.0, 1e-30, 1e-30]))
+        loss.asker.prior.copy_(torch.tensor([1.0, 1e-30, 1e-30]))
     sum(case.terms(loss).values()).backward()
     assert all(parameter.grad is not None for parameter in loss.parameters())
     assert not loss.members[2].network[0].weight.grad.any()
@@ -148,7 +159,7 @@ def test_answers_follow_the_student_only_without_stop_gradient():
 
 def test_no_gradient_reaches_the_student_through_questions_and_importances():
     case = LossCase.of(teachers=2)
-    loss = ready(case)
+    loss = ready(case, question=True)
     features = case.student.features.clone().requires_grad_()
     terms = replace(case, student=replace(case.student, features=features)).terms(loss)
     terms["committee_task"].backward()
@@ -217,6 +228,7 @@ def test_skipping_is_exact_for_outputs_handed_over_whole():
         ({"feature_weight": 0.0}, "`feature_weight` must be positive, got 0.0"),
         ({"task_weight": -1.0}, "`task_weight` must be 0 or more, got -1.0"),
         ({"task_weight": 0.0}, "`task_weight` must be positive with `stop_gradient`"),
+        ({"importance": "guessed"}, "`importance` must be one of learned, prior, uniform, got 'guessed'"),
         ({"importance_threshold": 1.0}, r"`importance_threshold` must lie in \[0, 1\), got 1.0"),
         ({"top_k": 0}, "`top_k` must be at least 1, got 0"),
     ],
