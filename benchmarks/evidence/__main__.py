@@ -5,6 +5,7 @@ python -m benchmarks.evidence run --minutes 10
 python -m benchmarks.evidence run --full
 python -m benchmarks.evidence report
 python -m benchmarks.evidence readme
+python -m benchmarks.evidence committee --full
 """
 
 import argparse
@@ -25,9 +26,13 @@ HERE = Path(__file__).parent
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
-    parser.add_argument("command", choices=["tune", "run", "report", "readme"])
-    parser.add_argument("--minutes", type=float, default=10.0, help="wall time of `run`")
-    parser.add_argument("--full", action="store_true", help="every method on every cell with the whole zoo, no limit")
+    parser.add_argument("command", choices=["tune", "run", "report", "readme", "committee"])
+    parser.add_argument("--minutes", type=float, default=10.0, help="wall time of `run` and `committee`")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="every method on every cell with the whole zoo (of `committee`: every arm), no limit",
+    )
     parser.add_argument("--processes", type=int, default=2, help="runs at once, each on one thread")
     parser.add_argument("--seeds", type=int, default=5, help="most seeds")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the tables")
@@ -87,6 +92,17 @@ def report(results: Path, target: Path) -> None:
     readme.save(runs, results / "losses.json")
 
 
+def committee(suite: Suite, *, seconds: float | None) -> None:
+    """Make the missing runs of committees and write their section of `RESULTS.md`."""
+    from benchmarks.evidence import committee, committee_report, committee_speed
+
+    quiet()
+    committee.measure(suite, committee.plan(), seconds=seconds)
+    speed = committee_speed.measure(suite)
+    rows = committee.store_of(suite).rows()
+    committee_report.write(committee_report.section(rows, speed), HERE.parent / "RESULTS.md")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     options = arguments(argv)
     if options.command == "tune":
@@ -96,6 +112,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         quiet()
         runs = plan(seeds=options.seeds, full=options.full, extras=suite.extras, modality=suite.modality)
         measure(suite, runs, seconds=None if options.full else 60 * options.minutes)
+    elif options.command == "committee":
+        committee(suite_of(options), seconds=None if options.full else 60 * options.minutes)
     elif options.command == "report":
         report(options.results, HERE.parent / "RESULTS.md")
     else:

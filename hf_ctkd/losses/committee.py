@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from hf_ctkd.costs import Readout
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, LossContext, require_teachers
+from hf_ctkd.losses.base import DistillationLoss, LossContext, require_teachers, student_logits
 from hf_ctkd.losses.expertise import Expertise
 from hf_ctkd.losses.questions import EMBEDDING, Answers, Importance, Questions, mixed, most_important
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
-
 
 IMPORTANCES = ("learned", "prior", "uniform")
 
@@ -24,10 +23,11 @@ class CommitteeLoss(DistillationLoss):
 
     Every teacher has a small network that turns what its layers hold (and, if asked for, a question made of the
     student's features and an embedding of that teacher) into an answer as wide as the student's features. The student's
-    features follow the answers, weighted by an importance that is known row by row *before* any teacher runs; the student's own head
-    must classify the answers, which keeps them meaningful. Use it for several teachers of different kinds, above all
-    where they are expensive: `importance_threshold` and `top_k` leave out those that matter little for a row, without
-    running them. For a single teacher `TransportLoss` is simpler. All of it is dropped when the student is published.
+    features follow the answers, weighted by an importance that is known row by row *before* any teacher runs; the
+    student's own head must classify the answers, which keeps them meaningful. Use it for several teachers of different
+    kinds, above all where they are expensive: `importance_threshold` and `top_k` leave out those that matter little for
+    a row, without running them. For a single teacher `TransportLoss` is simpler. All of it is dropped when the student
+    is published.
 
     *Collapse.* Answers are trained, so a student and answers that agree on nothing are close. Three things forbid it:
     the distance is relative to the length of both, so that shrinking them gains nothing; with `stop_gradient` answers
@@ -38,9 +38,10 @@ class CommitteeLoss(DistillationLoss):
     Args:
         feature_weight: of the distance between features and answers, positive.
         task_weight: of the student's head on the answers, 0 or more.
-        prior: cross-fitted readouts of all teachers, fitted before training: they start the importances, weigh the
-            distance by how much the members know, and tell the answers what rows without a label are. None trains the
-            answers on labelled rows alone and starts with equal importances; teachers then never run on all rows.
+        prior: cross-fitted readouts of all teachers, fitted before training. They start the importances, weigh the
+            distance by how much the members know, and their log-mean (transported onto the class shares, as in
+            `TransportLoss`) tells answers and student what rows are, labelled or not. None is the paper's way: answers
+            learn from the labelled rows alone, importances start equal, and teachers never run on all rows beforehand.
         importance: "learned" row by row from the start that `prior` gives, "prior" to stay there, "uniform" to believe
             all members alike.
         question: ask questions, as the paper does; else an answer depends on the teacher alone. Off: with few labels an
@@ -55,7 +56,8 @@ class CommitteeLoss(DistillationLoss):
 
     Reference:
         Reconstructed from Liu et al., "Wisdom of committee: diverse distillation from large foundation models and
-        domain experts", arXiv:2402.14035. The prior and the relative distance are ours.
+        domain experts", arXiv:2402.14035, which distils hidden states alone. The prior and the relative distance are
+        ours.
     """
 
     name: ClassVar[str] = "committee"
@@ -156,7 +158,7 @@ class CommitteeLoss(DistillationLoss):
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
-        """The terms `committee` and `committee_task`; see `DistillationLoss.forward`."""
+        """The terms `committee`, `committee_task` and, with a `prior`, `committee_readout`; see `DistillationLoss`."""
         importance = self._importance(student)
         chosen = self._chosen(importance)
         with torch.autocast(student.features.device.type, enabled=False):
@@ -166,15 +168,18 @@ class CommitteeLoss(DistillationLoss):
                 weights = importance * chosen
                 weights = weights / weights.sum(dim=1, keepdim=True)
             answer = mixed(self._answers(features, teachers, chosen), weights, chosen)
-            target = answer.detach() if self.stop_gradient else answer
-            distance = _relative(features, target).mean()
+            distance = _relative(features, answer.detach() if self.stop_gradient else answer).mean()
             said = _head(student)(answer).float().log_softmax(dim=1)
-            task = self._task(said, teachers, labels, chosen)
+            target = None if self.expertise is None else self.expertise.target(teachers, chosen)
+            terms = {
+                self.name: self.feature_weight * self.trust * distance,
+                f"{self.name}_task": self.task_weight * self._task(said, labels, target),
+            }
+            if target is not None:
+                predicted = student_logits(student).float().log_softmax(dim=1)
+                terms[f"{self.name}_readout"] = self.trust * F.kl_div(predicted, target, reduction="batchmean")
         self._note(weights.detach(), features.detach(), answer.detach())
-        return {
-            self.name: self.feature_weight * self.trust * distance,
-            f"{self.name}_task": self.task_weight * task,
-        }
+        return terms
 
     def weights(self) -> tuple[float, ...]:
         """Mean importance of each teacher over the rows trained on; where it starts before that."""
@@ -226,9 +231,8 @@ class CommitteeLoss(DistillationLoss):
     def _task(
         self,
         said: Float[Tensor, "batch classes"],
-        teachers: tuple[ModelOutputs, ...],
         labels: Int[Tensor, " batch"],
-        chosen: Bool[Tensor, "batch teachers"] | None,
+        target: Float[Tensor, "batch classes"] | None,
     ) -> Float[Tensor, ""]:
         """Cross-entropy of the head on the answers: with the label, or with what the readouts say where there is none.
 
@@ -237,10 +241,9 @@ class CommitteeLoss(DistillationLoss):
         """
         known = labels != UNLABELLED
         truth = F.one_hot(labels.clamp_min(0), said.shape[1]).to(said.dtype)
-        if self.expertise is None:
+        if target is None:
             return -(truth * said).sum(dim=1).masked_fill(~known, 0.0).mean() / self.share
-        target = torch.where(known[:, None], truth, self.trust * self.expertise.target(teachers, chosen))
-        return -(target * said).sum(dim=1).mean()
+        return -(torch.where(known[:, None], truth, self.trust * target) * said).sum(dim=1).mean()
 
     def _note(self, weights: Tensor, features: Tensor, answer: Tensor) -> None:
         variance = features.var(dim=0, unbiased=False).sum().clamp_min(1e-12)

@@ -198,6 +198,16 @@ def test_rows_without_label_are_told_to_the_answers_by_the_readouts():
     assert unlabelled.terms(unknown)["committee_task"].item() == 0.0
 
 
+def test_the_student_is_told_too():
+    case = LossCase.of(teachers=2)
+    loss = ready(case)
+    expected = loss.trust * F.kl_div(
+        case.student.logits.log_softmax(1), loss.expertise.target(case.teachers, None), reduction="batchmean"
+    )
+    torch.testing.assert_close(case.terms(loss)["committee_readout"], expected)
+    assert "committee_readout" not in case.terms(ready(case, prior=None))
+
+
 def test_it_learns_to_answer():
     case = LossCase.of(teachers=2, rows=240, batch=240)
     loss = ready(case, prior=None)
