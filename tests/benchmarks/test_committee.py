@@ -6,6 +6,7 @@ from benchmarks.evidence.committee import (
     ARMS,
     CELLS,
     COMMITTEE,
+    FIRST,
     REFERENCE,
     SEEDS,
     Job,
@@ -48,11 +49,12 @@ def suite(tmp_path, monkeypatch):
     return Suite(tmp_path / "results", place, processes=1, say=said.append), said
 
 
-def test_plan_holds_every_arm_of_every_pair():
+def test_plan_holds_every_arm_of_every_pair_what_the_goals_speak_of_first():
     jobs = plan()
     assert len(jobs) == len(set(jobs)) == len(CELLS) * len(SEEDS) * (2 + len(ARMS))
     assert {job.cell.modality for job in jobs} == {"image", "text"} and len(CELLS) >= 5
-    first = jobs[: 2 + len(ARMS)]
+    assert {job.method for job in jobs[: len(CELLS) * len(SEEDS) * len(FIRST)]} == set(FIRST)
+    first = jobs[: len(FIRST)]
     assert len({(job.cell, job.seed) for job in first}) == 1, "a pair is not finished before the next begins"
 
 
