@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 _DEFINED_IN = {
     "BSSLoss": "hf_ctkd.losses",
+    "CommitteeLoss": "hf_ctkd.losses",
     "DistillationConfig": "hf_ctkd.training",
     "DistillationLoss": "hf_ctkd.losses",
     "DistillationRecord": "hf_ctkd.records",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from hf_ctkd.hub import folder_teachers, hub_teachers, random_like
     from hf_ctkd.losses import (
         BSSLoss,
+        CommitteeLoss,
         DistillationLoss,
         InvertedProjectionLoss,
         KLLoss,

@@ -2,7 +2,7 @@
 
 import enum
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +65,8 @@ class ModelOutputs:
         dense: what a dense model says of every pixel, class scores `[batch, classes, height, width]` or depths
             `[batch, height, width]`; None for any other model.
         inputs: `[batch, inputs]`, what a student was shown, as plain features; None unless asked for.
+        head: what the model's own head says of any features like these, `[rows, width] -> [rows, classes]`; handed over
+            for a student with a linear head, so that a loss can use the head without owning it. None for a teacher.
     """
 
     features: Float[Tensor, "batch width"]
@@ -73,6 +75,7 @@ class ModelOutputs:
     layers: tuple[Tensor, ...] = ()
     dense: Float[Tensor, "batch *pixels"] | None = None
     inputs: Float[Tensor, "batch inputs"] | None = None
+    head: Callable[[Tensor], Tensor] | None = None
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -90,6 +93,7 @@ class ModelOutputs:
             layers=tuple(layer[rows] for layer in self.layers),
             dense=None if self.dense is None else self.dense[rows],
             inputs=None if self.inputs is None else self.inputs[rows],
+            head=self.head,
         )
 
     def to(self, device: torch.device | str) -> "ModelOutputs":
@@ -104,6 +108,7 @@ class ModelOutputs:
             layers=tuple(layer.to(device) for layer in self.layers),
             dense=None if self.dense is None else self.dense.to(device),
             inputs=None if self.inputs is None else self.inputs.to(device),
+            head=self.head,
         )
 
 

@@ -38,6 +38,12 @@ def test_every_part_moves_to_the_device(outputs):
     assert (bare.logits, bare.hidden, bare.layers, bare.dense) == (None, (), (), None)
 
 
+def test_the_head_goes_along():
+    outputs = ModelOutputs(torch.ones(3, 2), head=lambda features: features.sum(1, keepdim=True))
+    for same in (outputs.select(torch.tensor([0])), outputs.to("cpu")):
+        assert same.head(torch.ones(4, 2)).tolist() == [[2.0]] * 4
+
+
 def test_bad_names_of_classes_are_refused():
     with pytest.raises(InvalidArgumentError, match="`names` of a label space must hold at least one class, got none"):
         LabelSpace(())

@@ -6,6 +6,7 @@ python -m benchmarks.evidence run --full
 python -m benchmarks.evidence report
 python -m benchmarks.evidence readme
 python -m benchmarks.evidence generic --minutes 40
+python -m benchmarks.evidence committee --full
 """
 
 import argparse
@@ -27,9 +28,13 @@ HERE = Path(__file__).parent
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
-    parser.add_argument("command", choices=["tune", "run", "report", "readme", "generic"])
-    parser.add_argument("--minutes", type=float, default=10.0, help="wall time of `run` and `generic`")
-    parser.add_argument("--full", action="store_true", help="every method on every cell with the whole zoo, no limit")
+    parser.add_argument("command", choices=["tune", "run", "report", "readme", "generic", "committee"])
+    parser.add_argument("--minutes", type=float, default=10.0, help="wall time of `run`, `generic` and `committee`")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="every method on every cell with the whole zoo (of `committee`: every arm), no limit",
+    )
     parser.add_argument("--processes", type=int, default=2, help="runs at once, each on one thread")
     parser.add_argument("--seeds", type=int, default=5, help="most seeds")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the tables")
@@ -92,6 +97,17 @@ def report(results: Path, target: Path) -> None:
     readme.save(runs, results / "losses.json")
 
 
+def committee(suite: Suite, *, seconds: float | None) -> None:
+    """Make the missing runs of committees and write their section of `RESULTS.md`."""
+    from benchmarks.evidence import committee, committee_report, committee_speed
+
+    quiet()
+    committee.measure(suite, committee.plan(), seconds=seconds)
+    speed = committee_speed.measure(suite)
+    rows = committee.store_of(suite).rows()
+    committee_report.write(committee_report.section(rows, speed), HERE.parent / "RESULTS.md")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     options = arguments(argv)
     if options.command == "tune":
@@ -104,6 +120,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             suite.say(f"left out: the teacher {NAME}, whose package is not installed ({INSTALL})")
             runs = [run for run in runs if run.teacher != NAME]
         measure(suite, runs, seconds=None if options.full else 60 * options.minutes)
+    elif options.command == "committee":
+        committee(suite_of(options), seconds=None if options.full else 60 * options.minutes)
     elif options.command == "report":
         report(options.results, HERE.parent / "RESULTS.md")
     elif options.command == "generic":

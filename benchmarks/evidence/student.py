@@ -119,7 +119,7 @@ def train(job: Job) -> dict[str, object]:
     run = job.run
     task = task_of(run.cell.task, run.cell.labels, run.seed)
     trainer = _trained(job, task)
-    test, validation = _measure(trainer, task.test), _measure(trainer, task.validation)
+    test, validation = measured(trainer, task.test), measured(trainer, task.validation)
     if run.method == PLAIN:
         _keep(trainer, _plain_folder(job))
     return {
@@ -147,25 +147,7 @@ def _trained(job: Job, task: DemoTask) -> DistillationTrainer:
     student, processing_class = build_student(task, seed=run.seed)
     trainer = DistillationTrainer(
         student,
-        DistillationConfig(
-            str(Path(job.place.work) / "trainer"),
-            max_steps=STEPS,
-            learning_rate=job.settings.learning_rate,
-            weight_decay=job.settings.weight_decay,
-            label_smoothing_factor=job.settings.label_smoothing,
-            per_device_train_batch_size=BATCH[task.modality],
-            per_device_eval_batch_size=256,
-            seed=run.seed,
-            use_cpu=True,
-            disable_tqdm=True,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-            bootstrap_resamples=0,
-            metrics=[],
-            cache_student_inputs=True,
-            cache_dir=str(Path(job.place.work) / "outputs"),
-        ),
+        config_of(job.settings, task.modality, seed=run.seed, work=job.place.work),
         teachers=_teachers(job, task),
         loss=loss_of(run.method),
         train_dataset=task.train(),
@@ -174,6 +156,29 @@ def _trained(job: Job, task: DemoTask) -> DistillationTrainer:
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     return trainer
+
+
+def config_of(settings: Settings, modality: str, *, seed: int, work: str) -> DistillationConfig:
+    """How every student is trained, whatever its method."""
+    return DistillationConfig(
+        str(Path(work) / "trainer"),
+        max_steps=STEPS,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        label_smoothing_factor=settings.label_smoothing,
+        per_device_train_batch_size=BATCH[modality],
+        per_device_eval_batch_size=256,
+        seed=seed,
+        use_cpu=True,
+        disable_tqdm=True,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        bootstrap_resamples=0,
+        metrics=[],
+        cache_student_inputs=True,
+        cache_dir=str(Path(work) / "outputs"),
+    )
 
 
 def _teachers(job: Job, task: DemoTask) -> Sequence[TeacherLike] | None:
@@ -213,7 +218,8 @@ def _keep(trainer: DistillationTrainer, folder: Path) -> None:
         shutil.rmtree(partial)
 
 
-def _measure(trainer: DistillationTrainer, rows: Dataset) -> tuple[float, float]:
+def measured(trainer: DistillationTrainer, rows: Dataset) -> tuple[float, float]:
+    """Accuracy and macro F1 of a student."""
     output = trainer.predict(rows)
     predicted, labels = np.asarray(output.predictions).argmax(axis=1), np.asarray(output.label_ids)
     f1 = f1_score(labels, predicted, average="macro", zero_division=0.0)

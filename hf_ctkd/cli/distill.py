@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets import Dataset
@@ -22,12 +22,13 @@ from hf_ctkd.cli.methods import build_loss, loss_names
 from hf_ctkd.cli.report import next_command, results_table
 from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.training import add_training_flags, checkpoint_of, load_options, training_config
-from hf_ctkd.errors import DatasetError
+from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.publishing import write_card
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherCandidate, TeacherRanking, default_cache
 from hf_ctkd.teachers import TargetRows
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.training.command import command_line
+from hf_ctkd.training.guidance import candidate_named
 
 BASELINE_FOLDER = "without_distillation"
 
@@ -49,6 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="ID_OR_FOLDER",
         help="teachers by name instead; after random: for random weights",
+    )
+    add_flag(
+        models,
+        "roles",
+        nargs="+",
+        default=[],
+        metavar="ROLE",
+        help="part of each teacher in a committee, in their order, for the card: foundation, complementary, ...",
     )
     add_loading_flags(models)
     method = parser.add_argument_group("method")
@@ -163,9 +172,17 @@ def _data(arguments: argparse.Namespace, config: DistillationConfig) -> Data:
 
 
 def _teachers(arguments: argparse.Namespace, ranking: TeacherRanking | None) -> list[TeacherCandidate | str]:
-    if arguments.teachers:
-        return list(arguments.teachers)
-    return [] if ranking is None else list(ranking.top(arguments.top))
+    found: list[TeacherCandidate | str] = list(arguments.teachers)
+    if not found and ranking is not None:
+        found = list(ranking.top(arguments.top))
+    if not arguments.roles:
+        return found
+    if len(arguments.roles) != len(found):
+        raise InvalidArgumentError(
+            f"`--roles` must hold one for each of {len(found)} teachers, in their order, got {len(arguments.roles)}."
+        )
+    candidates = (candidate_named(one) if isinstance(one, str) else one for one in found)
+    return [replace(one, role=role) for one, role in zip(candidates, arguments.roles, strict=True)]
 
 
 def _report(folder: Path) -> None:

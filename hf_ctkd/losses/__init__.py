@@ -1,6 +1,7 @@
 """Distillation losses, one a file: how a student learns from teachers of other tasks."""
 
 from hf_ctkd.losses.base import DistillationLoss, LossContext
+from hf_ctkd.losses.committee import CommitteeLoss
 from hf_ctkd.losses.kl import KLLoss
 from hf_ctkd.losses.label_map import LabelMapLoss
 from hf_ctkd.losses.projection import InvertedProjectionLoss, ProjectionLoss
@@ -13,6 +14,7 @@ from hf_ctkd.losses.transport import TransportLoss
 
 __all__ = [
     "BSSLoss",
+    "CommitteeLoss",
     "DistillationLoss",
     "InvertedProjectionLoss",
     "KLLoss",

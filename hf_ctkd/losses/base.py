@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
@@ -65,6 +65,17 @@ class DistillationLoss(nn.Module, ABC):
             InvalidArgumentError: if the teachers do not have what the loss needs.
         """
 
+    def select(self, student: ModelOutputs) -> Bool[Tensor, "batch teachers"] | None:
+        """Which rows each teacher is to be asked about, decided before any of them runs; None for all.
+
+        A teacher does not run on the other rows, and `forward` is handed its outputs on the chosen rows alone, in their
+        order: possibly none.
+
+        Args:
+            student: its outputs on all rows of the batch.
+        """
+        return None
+
     @abstractmethod
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
@@ -73,7 +84,8 @@ class DistillationLoss(nn.Module, ABC):
 
         Args:
             student: outputs with gradient.
-            teachers: outputs of each teacher on the same rows, without gradient.
+            teachers: outputs of each teacher on the same rows (on those that `select` chose for it, where it chooses),
+                without gradient.
             labels: target labels, -100 for unlabelled rows.
         """
 
@@ -107,6 +119,24 @@ def as_setting(value: Any) -> Any:  # noqa: ANN401 (any setting)
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if isinstance(value, str | int | float | bool | None) else repr(value)
+
+
+def on_chosen(
+    teachers: tuple[ModelOutputs, ...],
+    chosen: Bool[Tensor, "batch teachers"] | None,
+    given: Bool[Tensor, "batch teachers"] | None = None,
+) -> tuple[ModelOutputs, ...]:
+    """Outputs on the rows that each teacher was chosen for, out of those on more rows.
+
+    Args:
+        teachers: outputs of each teacher.
+        chosen: what `DistillationLoss.select` said; None for all rows.
+        given: the rows that the outputs are of, those chosen among them; None for all rows.
+    """
+    if chosen is None:
+        return teachers
+    kept = (chosen[:, place] if given is None else chosen[given[:, place], place] for place in range(len(teachers)))
+    return tuple(one.select(rows) for one, rows in zip(teachers, kept, strict=True))
 
 
 def require_teachers(context: LossContext, loss: str) -> None:

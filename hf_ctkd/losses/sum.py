@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, LossContext
+from hf_ctkd.losses.base import DistillationLoss, LossContext, on_chosen
 from hf_ctkd.types import ModelOutputs, Needs
 
 
@@ -60,21 +60,27 @@ class WeightedSum(DistillationLoss):
                 )
             )
 
+    def select(self, student: ModelOutputs) -> Bool[Tensor, "batch teachers"] | None:
+        """What any of the losses chooses; see `DistillationLoss.select`."""
+        found: Tensor | None = None
+        for loss, _ in self._weighted():
+            chosen = loss.select(self._part(student, loss))
+            if chosen is None:
+                return None
+            found = chosen if found is None else found | chosen
+        return found
+
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
         """The weighted terms of all losses, after their place where names collide; see `DistillationLoss.forward`."""
-        return self._by_name(
-            [
-                {
-                    name: weight * term
-                    for name, term in loss(
-                        self._part(student, loss), tuple(self._part(teacher, loss) for teacher in teachers), labels
-                    ).items()
-                }
-                for loss, weight in self._weighted()
-            ]
-        )
+        given = self.select(student)
+        found = []
+        for loss, weight in self._weighted():
+            own = self._part(student, loss)
+            theirs = on_chosen(tuple(self._part(one, loss) for one in teachers), loss.select(own), given)
+            found.append({name: weight * term for name, term in loss(own, theirs, labels).items()})
+        return self._by_name(found)
 
     def weights(self) -> tuple[float, ...]:
         """Share of each teacher: the mean over the losses that know one, by their weight."""

@@ -1,6 +1,7 @@
 """Which teacher to distill from."""
 
+from hf_ctkd.selection.committee import Committee
 from hf_ctkd.selection.scores import metric_names
 from hf_ctkd.selection.selector import TeacherSelector
 
-__all__ = ["TeacherSelector", "metric_names"]
+__all__ = ["Committee", "TeacherSelector", "metric_names"]

@@ -22,6 +22,7 @@ from hf_ctkd.errors import InvalidArgumentError, NotConvergedError, TeacherUnava
 from hf_ctkd.hub import fetch_teacher
 from hf_ctkd.metrics import TransferabilityMetric, TransportScore
 from hf_ctkd.records import RankedTeacher, TeacherCandidate
+from hf_ctkd.selection.committee import Evidence
 from hf_ctkd.selection.controls import control_scores
 from hf_ctkd.selection.store import ScoreStore, StoredScores
 from hf_ctkd.teachers import LoadOptions, TargetRows, Teacher, compute_outputs, on_all, on_main
@@ -82,7 +83,7 @@ class Scorer:
                 raise TeacherUnavailableError(candidate.problem or "")
             if missing:
                 start = time.perf_counter()
-                parameters, outputs = self._outputs(candidate)
+                parameters, outputs = self._outputs(candidate, layers=self._reads_layers)
                 fresh = on_main(self.accelerator, lambda: self._scores(missing, outputs))
                 seconds += on_main(self.accelerator, lambda: time.perf_counter() - start)  # one time for all processes
                 # Of a metric from elsewhere nobody knows whether its code is still the same: it is scored anew.
@@ -93,6 +94,15 @@ class Scorer:
             return self._ranked(dataclasses.replace(candidate, parameters=parameters), scores, seconds)
         except TeacherUnavailableError as error:
             return RankedTeacher(candidate, skipped=str(error))
+
+    def evidence(self, candidate: TeacherCandidate) -> Evidence:
+        """What a teacher's readouts say of the rows, each without having seen it; its outputs are taken from the cache.
+
+        Raises:
+            TeacherUnavailableError: if it cannot be loaded or run.
+        """
+        _, outputs = self._outputs(candidate, layers=True)
+        return on_main(self.accelerator, lambda: Evidence.of(outputs, self.rows.labels))
 
     def _ranked(self, candidate: TeacherCandidate, scores: dict[str, float | None], seconds: float) -> RankedTeacher:
         named = {metric.name: scores[settings_of(metric)] for metric in self.metrics}
@@ -110,7 +120,11 @@ class Scorer:
             seconds=seconds,
         )
 
-    def _outputs(self, candidate: TeacherCandidate) -> tuple[int | None, ModelOutputs]:
+    @property
+    def _reads_layers(self) -> bool:
+        return any(Needs.LAYERS in metric.needs for metric in self.metrics)
+
+    def _outputs(self, candidate: TeacherCandidate, *, layers: bool) -> tuple[int | None, ModelOutputs]:
         options, modality = self.workplace.options, self.rows.modality
         if self.accelerator.num_processes > 1:  # one of them downloads, the others find it in the cache
             on_main(
@@ -133,7 +147,7 @@ class Scorer:
                 batch_size=self.workplace.batch_size,
                 cache_dir=self.workplace.folder / "outputs",
                 progress=self.workplace.progress,
-                layers=any(Needs.LAYERS in metric.needs for metric in self.metrics),
+                layers=layers,
             )
             return loaded[0].candidate.parameters, outputs
         finally:

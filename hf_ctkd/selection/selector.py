@@ -2,8 +2,8 @@
 
 import platform
 import sys
-from collections.abc import Iterable, Sized
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Iterable, Sequence, Sized
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.metrics import TransferabilityMetric
 from hf_ctkd.records import RankedTeacher, TeacherRanking, default_cache
 from hf_ctkd.selection.candidates import Source, each_candidate
+from hf_ctkd.selection.committee import Committee, choose_members
 from hf_ctkd.selection.controls import CONTROLS
 from hf_ctkd.selection.sampling import scoring_rows
 from hf_ctkd.selection.scorer import Scorer, Workplace
@@ -101,26 +102,70 @@ class TeacherSelector:
             DatasetError: if the rows cannot be used; a bad one is named.
             InvalidArgumentError: if an argument is out of its range, or the cache cannot be written.
         """
-        accelerator = Accelerator()
         rows = TargetRows.of(dataset, input_column=input_column, label_column=label_column, skip_bad_rows=skip_bad_rows)
         sample = scoring_rows(rows, self.max_rows, self.seed)
-        student = _student(student_probabilities, len(dataset), sample)
-        metrics = chosen_metrics(self.metric, self.metrics)
+        scorer = self._scorer(sample, _student(student_probabilities, len(dataset), sample))
+        return self._rank(scorer, candidates, _facts(dataset, rows, sample))
+
+    def select_committee(
+        self,
+        candidates: Iterable[Source] | Source,
+        dataset: Dataset,
+        k: int = 3,
+        *,
+        shortlist: int = 20,
+        input_column: str | None = None,
+        label_column: str | None = None,
+        skip_bad_rows: bool = False,
+    ) -> Committee:
+        """Rank the candidates, then choose teachers that complement each other, and not simply the best.
+
+        The first member is the one whose readouts say most of the labels; each further one is that with which the
+        log-mean of the members' cross-fitted readouts says most, given those chosen before. A teacher that knows what
+        a member knows already is passed over for one that knows something else; nobody is added who adds nothing, so
+        that there may be fewer than `k`.
+
+        Args:
+            candidates: as in `rank`.
+            dataset: as in `rank`.
+            k: most members, at least 1.
+            shortlist: only so many of the best by the ranking are considered, at least `k`: each is loaded again.
+            input_column: as in `rank`.
+            label_column: as in `rank`.
+            skip_bad_rows: as in `rank`.
+
+        Raises:
+            DatasetError: if the rows cannot be used; a bad one is named.
+            InvalidArgumentError: if an argument is out of its range, or the cache cannot be written.
+            NoTeacherLeftError: if no candidate could be scored.
+        """
+        if k < 1:
+            raise InvalidArgumentError(f"`k` must be at least 1, got {k}.")
+        if shortlist < k:
+            raise InvalidArgumentError(f"`shortlist` must be at least `k` = {k}, got {shortlist}.")
+        rows = TargetRows.of(dataset, input_column=input_column, label_column=label_column, skip_bad_rows=skip_bad_rows)
+        sample = scoring_rows(rows, self.max_rows, self.seed)
+        scorer = self._scorer(sample, None)
+        ranking = self._rank(scorer, candidates, _facts(dataset, rows, sample))
+        considered = ranking.top(shortlist)
+        members, gains = choose_members([scorer.evidence(one) for one in considered], sample.labels, k)
+        chosen = tuple(considered[place] for place in members)
+        settings = {**ranking.settings, "committee": {one.name: gain for one, gain in zip(chosen, gains, strict=True)}}
+        return Committee(chosen, gains, replace(ranking, settings=settings))
+
+    def _scorer(self, sample: TargetRows, student: Tensor | None) -> Scorer:
         folder = Path(self.cache_dir) if self.cache_dir is not None else default_cache()
-        scorer = Scorer(
-            metrics,
-            sample,
-            student,
-            accelerator,
-            Workplace(folder, self.options, self.batch_size, self.progress),
-            self.seed,
-        )
+        place = Workplace(folder, self.options, self.batch_size, self.progress)
+        metrics = chosen_metrics(self.metric, self.metrics)
+        return Scorer(metrics, sample, student, Accelerator(), place, self.seed)
+
+    def _rank(self, scorer: Scorer, candidates: Iterable[Source] | Source, facts: dict[str, object]) -> TeacherRanking:
         return TeacherRanking.of(
             self._score_all(scorer, candidates),
-            metrics[0].name,
+            scorer.metrics[0].name,
             controls=CONTROLS,
-            dataset=_facts(dataset, rows, sample),
-            settings=self._settings(metrics, student is not None),
+            dataset=facts,
+            settings=self._settings(scorer.metrics, scorer.student is not None),
         )
 
     def _score_all(self, scorer: Scorer, sources: Iterable[Source] | Source) -> list[RankedTeacher]:
@@ -138,7 +183,7 @@ class TeacherSelector:
                     bar.write(_line(teachers[-1], scorer.metrics[0].name), file=sys.stderr)
         return teachers
 
-    def _settings(self, metrics: tuple[TransferabilityMetric, ...], against_student: bool) -> dict[str, object]:
+    def _settings(self, metrics: Sequence[TransferabilityMetric], against_student: bool) -> dict[str, object]:
         return {
             "seed": self.seed,
             "max_rows": self.max_rows,

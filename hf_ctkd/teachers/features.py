@@ -64,6 +64,21 @@ class FeatureReader:
         """The layer whose input is read; None before the first batch, or when the pooled output is read."""
         return self._head
 
+    def classify(self, features: Tensor) -> Tensor:
+        """What the head says of features, which need not be the model's own.
+
+        Args:
+            features: `[rows, width]`, as wide as those that `read` returns.
+
+        Raises:
+            InvalidArgumentError: if no linear layer was found that the logits come from.
+        """
+        if self._head is None:
+            raise InvalidArgumentError(
+                f"`model` {type(self.model).__name__} has no linear head, or was not run yet. Run it on a batch first."
+            )
+        return self._head(features.to(next(self._head.parameters()).dtype))
+
     def read(
         self, batch: Mapping[str, Tensor], hidden: Sequence[int] = (), *, layers: bool = False, whole: bool = False
     ) -> ModelOutputs:

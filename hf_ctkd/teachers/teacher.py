@@ -146,6 +146,11 @@ class Teacher:
         """Where it runs."""
         return self.model.device
 
+    def move(self, device: torch.device | str) -> "Teacher":
+        """Take its model to another device, and return the same teacher."""
+        self.model.eval().to(device)
+        return self
+
     def collate(self, inputs: Sequence[PILImage.Image] | Sequence[str]) -> dict[str, Tensor]:
         """Its own view of raw rows, as a batch on the CPU.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hf_ctkd.losses.base import DistillationLoss, LossContext
+from hf_ctkd.losses.base import DistillationLoss, LossContext, on_chosen
 from hf_ctkd.testing.promise import expect, present
 from hf_ctkd.types import UNLABELLED, Hidden, LabelSpace, ModelOutputs, Needs
 
@@ -45,6 +45,9 @@ class LossCase:
         truth = torch.arange(rows) % len(names)
         mask = torch.arange(6) < torch.randint(2, 7, (rows, 1), generator=generator)
         student = _outputs(truth, mask, width=8, classes=len(names), layers=layers, signal=0.0, generator=generator)
+        # Its own generator: a head says the same whatever else is drawn. The logits are not what it says.
+        head = torch.randn(8, len(names), generator=torch.Generator().manual_seed(seed))
+        student = replace(student, head=lambda features: features @ head.to(features))
         committee = tuple(
             _outputs(truth, mask, width=5 + 2 * i, classes=len(names), layers=layers, signal=2.0, generator=generator)
             for i in range(teachers)
@@ -67,8 +70,8 @@ class LossCase:
         )
 
     def terms(self, loss: DistillationLoss) -> dict[str, Tensor]:
-        """What the loss says about the batch."""
-        return loss(self.student, self.teachers, self.labels)
+        """What the loss says about the batch, each teacher having been asked about the rows that it chose alone."""
+        return loss(self.student, on_chosen(self.teachers, loss.select(self.student)), self.labels)
 
 
 def check_loss(
@@ -93,6 +96,7 @@ def check_loss(
     loss = make()
     loss.setup(case.context)
     _check_description(loss, case)
+    _check_selection(loss, case)
     _check_terms(loss, case)
     _check_gradients(loss, case)
     _check_labels(loss, case, reads_labels)
@@ -172,6 +176,20 @@ def _check_rows(loss: DistillationLoss, case: LossCase, row_mean: bool) -> None:
     expect(all(bool(torch.isfinite(term)) for term in one.values()), "terms of a batch of one row must be finite")
 
 
+def _check_selection(loss: DistillationLoss, case: LossCase) -> None:
+    chosen = loss.select(_tracked(case.student))
+    if chosen is None:
+        return
+    shape = (len(case.labels), len(case.teachers))
+    expect(chosen.shape == shape and chosen.dtype == torch.bool, "`select` must return a mask, [rows, teachers]")
+    again = loss.select(case.student)
+    expect(again is not None and torch.equal(again, chosen), "`select` must say the same of the same rows")
+    for row in range(len(case.labels)):
+        alone = loss.select(case.student.select(torch.tensor([row])))
+        same = alone is not None and torch.equal(alone, chosen[row : row + 1])
+        expect(same, "`select` must choose for each row by itself, whatever batch it stands in")
+
+
 def _check_state(make: Callable[[], DistillationLoss], loss: DistillationLoss, case: LossCase) -> None:
     trained = copy.deepcopy(loss)
     with torch.no_grad():
@@ -221,11 +239,11 @@ def _tensors(outputs: ModelOutputs) -> list[Tensor]:
 
 
 def _mapped(outputs: ModelOutputs, change: Callable[[Tensor], Tensor]) -> ModelOutputs:
-    return ModelOutputs(
-        change(outputs.features),
-        None if outputs.logits is None else change(outputs.logits),
-        tuple(Hidden(change(layer.values), layer.grid, layer.mask) for layer in outputs.hidden),
-        inputs=outputs.inputs,
+    return replace(
+        outputs,
+        features=change(outputs.features),
+        logits=None if outputs.logits is None else change(outputs.logits),
+        hidden=tuple(replace(layer, values=change(layer.values)) for layer in outputs.hidden),
     )
 
 

@@ -43,6 +43,13 @@ class DistillationConfig(TrainingArguments):
         default=64,
         metadata={"help": "Rows a forward pass of a teacher; halved by itself when they do not fit the memory."},
     )
+    resident_teachers: int | None = field(
+        default=None,
+        metadata={
+            "help": "Most teachers on the device at a time; the others wait in the memory of the machine. All if not "
+            "given."
+        },
+    )
     input_column: str | None = field(
         default=None, metadata={"help": "Column of images or texts; found by its type if not given."}
     )
@@ -72,5 +79,7 @@ class DistillationConfig(TrainingArguments):
             raise InvalidArgumentError(f"`distillation_weight` must be 0 or more, got {self.distillation_weight}.")
         if self.teacher_batch_size < 1:
             raise InvalidArgumentError(f"`teacher_batch_size` must be at least 1, got {self.teacher_batch_size}.")
+        if self.resident_teachers is not None and self.resident_teachers < 1:
+            raise InvalidArgumentError(f"`resident_teachers` must be at least 1, got {self.resident_teachers}.")
         if self.bootstrap_resamples < 0:
             raise InvalidArgumentError(f"`bootstrap_resamples` must be 0 or more, got {self.bootstrap_resamples}.")

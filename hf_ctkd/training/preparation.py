@@ -15,6 +15,8 @@ from hf_ctkd.training.trainee import Trainee
 from hf_ctkd.types import ModelOutputs, Needs
 
 _FIRST_ROWS = 4
+_CONTEXT_ROWS = 32
+"""Rows of teachers that run at every step: enough for the means and scales that a loss may take from them."""
 
 
 def eval_rows(
@@ -103,22 +105,33 @@ def computed_once(args: DistillationConfig, augmentation: Augmentation | None, h
 
 
 def loss_context(
-    rows: TargetRows, student: ModelOutputs, guidance: Guidance, *, inputs: torch.Tensor | None, seed: int
+    rows: TargetRows,
+    student: ModelOutputs,
+    guidance: Guidance,
+    *,
+    inputs: torch.Tensor | None,
+    seed: int,
+    batch_size: int = _CONTEXT_ROWS,
 ) -> LossContext:
     """What the loss is told: all outputs of the teachers where they were computed, those of a few rows otherwise.
 
     Args:
-        rows: training rows.
-        student: outputs of the untrained student on the first few.
-        guidance: the teachers, with what they say of all rows where that is kept.
+        rows: the training rows.
+        student: outputs of the untrained student on a few of them.
+        guidance: the teachers, with what was kept of them.
         inputs: the student's own input of all rows as plain features, where the loss reads it.
         seed: of anything random in the fitting.
+        batch_size: rows that a teacher can run on at once.
     """
-    first = rows.inputs(range(min(_FIRST_ROWS, len(rows))))
-    outputs = guidance.kept or tuple(
-        teacher.outputs(teacher.collate(first), guidance.hidden, layers=guidance.layers).to("cpu")
-        for teacher in guidance.teachers
-    )
+    outputs = guidance.kept
+    if not outputs:
+        count = min(_CONTEXT_ROWS, batch_size, len(rows))
+        spread = rows.inputs([place * len(rows) // count for place in range(count)])
+        ready = (guidance.ready(place) for place in range(len(guidance.teachers)))
+        outputs = tuple(
+            teacher.outputs(teacher.collate(spread), guidance.hidden, layers=guidance.layers).to("cpu")
+            for teacher in ready
+        )
     return LossContext(
         labels=rows.labels,
         label_space=rows.label_space,

@@ -112,6 +112,7 @@ def summarise(
             "seconds": round(run.seconds, 1),
             "processes": run.processes,
             "bootstrap_resamples": args.bootstrap_resamples,
+            **_passes(run.guidance),
         },
         command=command,
         versions={
@@ -121,6 +122,12 @@ def summarise(
         },
         transport_map=_transport_map(run, loss),
     )
+
+
+def _passes(guidance: Guidance) -> dict[str, float]:
+    """Which share of the teachers' passes a loss did without, where it chose."""
+    passes = guidance.passes
+    return {"teacher_passes_skipped": round(passes.skipped / passes.offered, 3)} if passes.skipped else {}
 
 
 def _student(run: Run) -> StudentRecord:
@@ -151,7 +158,7 @@ def _teachers(run: Run) -> tuple[TeacherRecord, ...]:
         TeacherRecord(
             candidate=teacher.candidate.without_path(),
             weight=weights[place] if place < len(weights) else None,
-            rows_per_second=_teacher_speed(teacher, run.rows),
+            rows_per_second=_teacher_speed(run.guidance.ready(place), run.rows),
         )
         for place, teacher in enumerate(run.guidance.teachers)
     )

@@ -1,6 +1,6 @@
 """The student and the loss as one module: what gets wrapped, trained and checkpointed together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from jaxtyping import Shaped
@@ -8,12 +8,16 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from hf_ctkd.losses import DistillationLoss
+from hf_ctkd.losses.base import on_chosen
 from hf_ctkd.teachers import FeatureReader, InputReader
 from hf_ctkd.training.tasks import Classification, StudentTask
 from hf_ctkd.types import ModelOutputs
 
 TASK = "task_loss"
 LOGITS = "logits"
+
+Answers = tuple[ModelOutputs, ...] | Callable[[Tensor | None], tuple[ModelOutputs, ...]]
+"""Outputs of each teacher on all rows of a batch, or what gives them for the rows that a loss chooses (None: all)."""
 
 
 class Trainee(nn.Module):
@@ -75,15 +79,17 @@ class Trainee(nn.Module):
         return () if self.loss is None else tuple(pair[0] for pair in self.loss.hidden)
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> ModelOutputs:
-        """What the student says about preprocessed rows, with gradient."""
+        """What the student says about preprocessed rows, with gradient, and its head where that is a linear layer."""
         outputs = self.reader.read(inputs, self.hidden)
-        return outputs if self.input_reader is None else replace(outputs, inputs=self.input_reader.read(inputs))
+        head = None if self.reader.head is None else self.reader.classify
+        shown = None if self.input_reader is None else self.input_reader.read(inputs)
+        return replace(outputs, head=head, inputs=shown)
 
     def forward(
         self,
         student: Mapping[str, Tensor],
         labels: Shaped[Tensor, "batch ..."],
-        teachers: tuple[ModelOutputs, ...] | None = None,
+        teachers: Answers | None = None,
     ) -> dict[str, Tensor]:
         """Logits (or what else the head says), the task loss and, given teachers' outputs, the loss's terms.
 
@@ -92,13 +98,15 @@ class Trainee(nn.Module):
         Args:
             student: preprocessed rows.
             labels: as the task collates them: class ids, -100 for unlabelled rows, when the student classifies.
-            teachers: outputs of each teacher on the same rows, empty for a loss without teachers; None to leave the
-                loss out.
+            teachers: outputs of each teacher on the same rows, empty for a loss without teachers, or what gives them
+                once the student has spoken and the loss has chosen whom to ask; None to leave the loss out.
         """
         outputs = self.outputs(student)
         prediction = self.task.prediction(outputs)
         total = self.task.loss_sum(prediction, labels, label_smoothing=self.label_smoothing)
         result = {LOGITS: prediction, TASK: total / self.task.count(labels).clamp_min(1)}
         if self.loss is not None and teachers is not None:
-            result.update(self.loss(outputs, teachers, self.task.row_labels(labels)))
+            chosen = self.loss.select(outputs)
+            said = on_chosen(teachers, chosen) if isinstance(teachers, tuple) else teachers(chosen)
+            result.update(self.loss(outputs, said, self.task.row_labels(labels)))
         return result

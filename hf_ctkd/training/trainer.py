@@ -3,6 +3,7 @@
 import copy
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from transformers.trainer_utils import TrainOutput
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherRanking, default_cache
-from hf_ctkd.teachers import InputReader, LoadOptions, Preprocessor, ProcessingClass, TargetRows
+from hf_ctkd.teachers import InputReader, LoadOptions, Preprocessor, ProcessingClass, TargetRows, Teacher
 from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.data import DistillationCollator, RowDataset
@@ -30,11 +31,12 @@ from hf_ctkd.training.preparation import (
     eval_rows,
     loss_context,
 )
+from hf_ctkd.training.residence import Residence
 from hf_ctkd.training.saving import StudentTrainer
 from hf_ctkd.training.summary import Run, summarise
 from hf_ctkd.training.tasks import Augmentation, first_student, task_of
 from hf_ctkd.training.trainee import LOGITS, TASK, Trainee
-from hf_ctkd.types import Needs
+from hf_ctkd.types import ModelOutputs, Needs
 
 
 class DistillationTrainer(StudentTrainer):
@@ -167,34 +169,11 @@ class DistillationTrainer(StudentTrainer):
         trainee = self.trainee
         self._view = view = Preprocessor.of(self.processing_class, space_rows.modality, trainee.student.config)
         first = check_student(trainee, view, space_rows, self.args.device)
-        loaded = load_teachers(teachers, space_rows.modality, self.args.device, options)
-        needs = Needs.NOTHING if self._loss_as_given is None else self._loss_as_given.needs
-        layers = Needs.LAYERS in needs
-        guidance = Guidance(loaded, hidden=_teacher_layers(self._loss_as_given), layers=layers)
-        inputs: Tensor | None = None
-        if Needs.INPUT in needs and self._rows is not None:
-            self._input_reader, inputs = InputReader.of(view, self._rows)
-            trainee.input_reader = self._input_reader
-        if self._rows is not None and loaded:
-            fits = Needs.FIT in needs
-            once = computed_once(self.args, augmentation, guidance.hidden)
-            kept = guidance
-            if once or fits:
-                kept = Guidance.computed_once(
-                    loaded,
-                    self._rows,
-                    accelerator=self.accelerator,
-                    batch_size=self.args.teacher_batch_size,
-                    cache_dir=Path(self.args.cache_dir or default_cache()) / "outputs",
-                    progress=not self.args.disable_tqdm,
-                    layers=layers,
-                )
-            guidance = kept if once else guidance
-            guided = kept if fits else guidance
-        else:
-            guided = guidance
-        if self._rows is not None:
-            self._context = loss_context(self._rows, first, guided, inputs=inputs, seed=self.args.seed)
+        most = self.args.resident_teachers
+        residence = None if most is None else Residence(self.args.device, most)
+        place = self.args.device if residence is None else torch.device("cpu")
+        loaded = load_teachers(teachers, space_rows.modality, place, options)
+        guidance, self._context = self._guide(loaded, residence, first, augmentation)
         if trainee.loss is not None and self._context is not None:
             trainee.loss.setup(self._context)
             trainee.loss.to(self.args.device)
@@ -204,6 +183,40 @@ class DistillationTrainer(StudentTrainer):
         if self._rows is not None and self.args.cache_student_inputs and augmentation is None:
             self.train_dataset = RowDataset(self._rows, train=True, keep=view, contents=bool(views), task=self.task)
         return guidance
+
+    def _guide(
+        self,
+        loaded: tuple[Teacher, ...],
+        residence: Residence | None,
+        first: ModelOutputs,
+        augmentation: Augmentation | None,
+    ) -> tuple[Guidance, LossContext | None]:
+        """Run teachers over all rows where that is asked for; what guides the training, and what the loss is told."""
+        loss, rows, args = self._loss_as_given, self._rows, self.args
+        needs = Needs.NOTHING if loss is None else loss.needs
+        layers = Needs.LAYERS in needs
+        guidance = Guidance(loaded, hidden=_teacher_layers(loss), layers=layers, residence=residence)
+        if rows is None:
+            return guidance, None
+        inputs: Tensor | None = None
+        if Needs.INPUT in needs:
+            self._input_reader, inputs = InputReader.of(self._view, rows)
+            self.trainee.input_reader = self._input_reader
+        once = computed_once(args, augmentation, guidance.hidden)
+        kept = guidance
+        if loaded and (once or Needs.FIT in needs):
+            kept = Guidance.computed_once(
+                loaded,
+                rows,
+                accelerator=self.accelerator,
+                batch_size=args.teacher_batch_size,
+                cache_dir=Path(args.cache_dir or default_cache()) / "outputs",
+                progress=not args.disable_tqdm,
+                layers=layers,
+                residence=residence,
+            )
+        context = loss_context(rows, first, kept, inputs=inputs, seed=args.seed, batch_size=args.teacher_batch_size)
+        return (kept if once else guidance.with_samples(context.teachers)), context
 
     def _known_rows(self) -> TargetRows:
         if self._space_rows is None:
@@ -255,7 +268,8 @@ class DistillationTrainer(StudentTrainer):
             num_items_in_batch: `[rows, labels]` of the optimiser step; this batch alone when None.
         """
         labels = inputs["labels"]
-        teachers = None if self._loss_as_given is None else self.guidance.outputs(inputs)
+        # The student speaks first: only then does a loss know which teachers to ask about which rows.
+        teachers = None if self._loss_as_given is None else partial(self.guidance.outputs, inputs)
         outputs = model(student=inputs["student"], labels=labels, teachers=teachers)
         here = torch.stack([torch.tensor(len(labels), device=labels.device), self.task.count(labels)])
         whole, processes = here, 1
@@ -281,9 +295,17 @@ class DistillationTrainer(StudentTrainer):
             logs |= {name: float(value) / steps for name, value in reduced.items()}
             if self.loss is not None:
                 logs |= self.loss.diagnostics()
+            logs |= self._passes()
             self._steps_logged = self.state.global_step
             self._terms = {}
         super().log(logs, start_time)
+
+    def _passes(self) -> dict[str, float]:
+        """Rows that teachers were asked about and those they were not, since the start and over all processes."""
+        passes = self.guidance.passes
+        counts = torch.tensor([passes.read, passes.skipped], device=self.args.device)
+        read, skipped = self.accelerator.reduce(counts, reduction="sum").tolist()
+        return {"teacher_passes": float(read), "teacher_passes_skipped": float(skipped)} if skipped else {}
 
     def prediction_step(
         self,

@@ -46,7 +46,7 @@ def test_the_same_job_has_the_same_outcome(job):
 def test_accuracies_are_those_of_test_and_validation_rows(job, monkeypatch):
     task = build(labels=8, seed=0)
     seen = []
-    monkeypatch.setattr(student, "_measure", lambda trainer, rows: seen.append(rows["text"][:]) or (0.25, 0.5))
+    monkeypatch.setattr(student, "measured", lambda trainer, rows: seen.append(rows["text"][:]) or (0.25, 0.5))
     row = train(job())
     assert seen == [task.test["text"][:], task.validation["text"][:]]
     assert (row["accuracy"], row["macro_f1"], row["validation_accuracy"]) == (0.25, 0.5, 0.25)

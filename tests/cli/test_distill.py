@@ -45,6 +45,29 @@ def test_another_loss_of_the_two_best(select, distill, shelf):
     assert (record.loss.name, record.loss.settings["temperature"]) == ("readout", 2.0)
 
 
+def test_a_committee_by_name_with_its_roles(distill, shelf):
+    words = ["--loss", "committee", "--loss_settings", '{"top_k": 1}', "--resident_teachers", 1]
+    words += ["--roles", "foundation", "complementary"]
+    zoo = [shelf / "zoo" / "four", shelf / "zoo" / "encoder"]
+    code, out, err = distill("--teachers", *zoo, *words, teachers=False)
+    assert code == 0, err
+    record = DistillationRecord.load("student/distillation.json")
+    assert record.loss.name == "committee" and record.loss.settings["top_k"] == 1
+    assert [one.candidate.role for one in record.teachers] == ["foundation", "complementary"]
+    assert sum(one.weight for one in record.teachers) == pytest.approx(1.0, abs=1e-5)
+    assert record.training["teacher_passes_skipped"] == 0.5
+    card = Path("student/README.md").read_text()
+    assert "four (foundation)" in card and "encoder (complementary)" in card
+    assert "teacher\\_passes\\_skipped" in card or "teacher_passes_skipped" in card
+    assert not list(Path("student").glob("distillation_loss*"))
+    AutoModelForImageClassification.from_pretrained("student")
+
+
+def test_one_role_a_teacher(distill):
+    code, _, err = distill("--loss", "committee", "--roles", "foundation", "complementary")
+    assert code != 0 and "`--roles` must hold one for each of 1 teachers, in their order, got 2" in err
+
+
 def test_every_field_of_the_configuration_is_a_flag(distill, tmp_path):
     Path("flags.yaml").write_text(
         "output_dir: elsewhere\nlearning_rate: 2e-3\nlr_scheduler_type: cosine\nmetrics: [accuracy]\nlogging_steps: 1\n"

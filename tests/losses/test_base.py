@@ -5,7 +5,7 @@ import torch
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, KLLoss
-from hf_ctkd.losses.base import as_setting
+from hf_ctkd.losses.base import as_setting, on_chosen
 from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import ModelOutputs, Needs
 
@@ -48,3 +48,17 @@ def test_student_without_logits():
     loss.setup(case.context)
     with pytest.raises(InvalidArgumentError, match="`student` must be a classifier with logits"):
         loss(ModelOutputs(case.student.features), case.teachers, case.labels)
+
+
+def test_outputs_on_chosen_rows():
+    teachers = (ModelOutputs(torch.arange(4.0)[:, None]), ModelOutputs(10 + torch.arange(4.0)[:, None]))
+    assert on_chosen(teachers, None) == teachers
+    chosen = torch.tensor([[True, False], [False, False], [True, True], [False, False]])
+    assert [one.features[:, 0].tolist() for one in on_chosen(teachers, chosen)] == [[0, 2], [12]]
+    given = torch.tensor([[True, False], [True, False], [True, True], [False, False]])
+    handed = on_chosen(teachers, given)
+    assert [one.features[:, 0].tolist() for one in on_chosen(handed, chosen, given)] == [[0, 2], [12]]
+
+
+def test_a_loss_asks_about_all_rows_unless_it_says_otherwise():
+    assert KLLoss().select(LossCase.of().student) is None

@@ -16,8 +16,9 @@ from hf_ctkd.losses import (
     TransportLoss,
     WeightedSum,
 )
+from hf_ctkd.losses.base import on_chosen
 from hf_ctkd.testing import LossCase, check_loss
-from hf_ctkd.types import Needs
+from hf_ctkd.types import ModelOutputs, Needs
 
 
 def test_contract():
@@ -112,3 +113,41 @@ def test_copy_has_losses_of_its_own():
 def test_bad_arguments(losses, message):
     with pytest.raises(InvalidArgumentError, match=message):
         WeightedSum(losses)
+
+
+class _Asks(BSSLoss):
+    """Asks teachers about some rows, and says how many outputs it was handed."""
+
+    def __init__(self, *rows):
+        super().__init__(weight=1.0)
+        self.rows = rows
+
+    def select(self, student):
+        chosen = torch.zeros(len(student), 2, dtype=torch.bool)
+        chosen[list(self.rows), 0] = True
+        return chosen
+
+    def forward(self, student, teachers, labels):
+        assert [len(one) for one in teachers] == [len(self.rows), 0]
+        return {"first": teachers[0].features[:, 0].sum()}
+
+
+def test_teachers_are_asked_about_what_any_loss_chooses_and_each_loss_gets_its_own_rows():
+    loss = WeightedSum({_Asks(0, 3): 1.0, _Asks(1, 3): 10.0})
+    student = ModelOutputs(torch.zeros(5, 2))
+    values = torch.tensor([[1.0], [2.0], [4.0], [8.0], [16.0]])
+    chosen = loss.select(student)
+    assert chosen[:, 0].tolist() == [True, True, False, True, False] and not chosen[:, 1].any()
+    teachers = on_chosen((ModelOutputs(values), ModelOutputs(values)), chosen)
+    assert loss(student, teachers, torch.zeros(5, dtype=torch.long)) == {
+        "0_first": 1.0 + 8.0,
+        "1_first": 10 * (2.0 + 8.0),
+    }
+
+
+def test_teachers_are_asked_about_all_rows_where_one_loss_wants_all():
+    loss = WeightedSum({_Asks(0, 3): 1.0, BSSLoss(weight=1.0): 1.0})
+    student = ModelOutputs(torch.zeros(5, 2))
+    assert loss.select(student) is None
+    teachers = (ModelOutputs(torch.arange(5.0)[:, None]),) * 2
+    assert loss(student, teachers, torch.zeros(5, dtype=torch.long))["first"] == 3.0

@@ -120,6 +120,15 @@ def test_a_decoder_is_read_at_the_last_token_that_is_no_padding():
     torch.testing.assert_close(padded, alone)
 
 
+def test_the_head_classifies_any_features():
+    reader = FeatureReader(ResNetForImageClassification(ResNetConfig(**RESNET, num_labels=3)).eval().bfloat16())
+    with pytest.raises(InvalidArgumentError, match="`model` ResNetForImageClassification has no linear head, or was"):
+        reader.classify(torch.ones(5, 16))
+    outputs = reader.read({"pixel_values": pixels()["pixel_values"].bfloat16()})
+    torch.testing.assert_close(reader.classify(outputs.features.float()), outputs.logits)
+    assert reader.classify(torch.ones(5, 16)).shape == (5, 3)
+
+
 def test_two_heads_that_are_averaged_leave_the_pooled_last_layer():
     model = DeiTForImageClassificationWithTeacher(DeiTConfig(**VIT, num_labels=3)).eval()
     reader = FeatureReader(model)

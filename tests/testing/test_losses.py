@@ -85,3 +85,40 @@ def test_contract_finds_padding_that_matters():
 
     with pytest.raises(AssertionError, match="padding changed a term"):
         check_loss(Padding)
+
+
+class Choosing(Own):
+    """Asks every teacher about the rows whose first feature is positive."""
+
+    needs = Needs.TEACHER | Needs.FEATURES
+
+    def select(self, student):
+        return (student.features[:, :1] > 0).expand(-1, 2)
+
+    def forward(self, student, teachers, labels):
+        asked = self.select(student)[:, 0]
+        gap = student.features[asked].float().mean(1) - teachers[0].features.detach().float().mean(1)
+        return {"own": gap.square().sum() / len(labels)}
+
+
+def test_contract_asks_teachers_about_the_chosen_rows_alone():
+    check_loss(Choosing)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "promise"),
+    [
+        (lambda features: (features[:, :1] > 0).expand(-1, 2).long(), "must return a mask"),
+        (lambda features: (features[:, :1] > features[:, :1].mean()).expand(-1, 2), "for each row by itself"),
+    ],
+)
+def test_contract_finds_bad_choices(chosen, promise):
+    class Bad(Choosing):
+        def select(self, student):
+            return chosen(student.features)
+
+        def forward(self, student, teachers, labels):
+            return Own.forward(self, student, teachers, labels)
+
+    with pytest.raises(AssertionError, match=promise):
+        check_loss(Bad)

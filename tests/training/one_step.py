@@ -9,10 +9,16 @@ import tiny
 import torch
 from transformers import TrainerCallback
 
-from hf_ctkd.losses import ReadoutLoss
+from hf_ctkd.losses import CommitteeLoss, ReadoutLoss
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
-TERMS = ("loss", "task_loss", "readout")
+LOSSES = {
+    "readout": (ReadoutLoss, True),
+    "committee": (CommitteeLoss, True),
+    "choosy committee": (lambda: CommitteeLoss(prior=None, top_k=1), False),
+}
+"""Name -> how to make it, and whether outputs of teachers are kept."""
+TERMS = ("loss", "task_loss", "readout", "committee", "committee_task")
 
 
 class Keep(TrainerCallback):
@@ -21,13 +27,16 @@ class Keep(TrainerCallback):
     gradient: list[float] = []
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        named = [parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]
+        lacking = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+        assert not lacking, f"no gradient for {lacking}"
+        named = [parameter.grad.flatten() for parameter in model.parameters()]
         self.gradient = torch.cat(named)[::7].tolist()
 
 
-def one_step(folder: Path, teacher: str, *, accumulation: int, rows: int) -> dict:
+def one_step(folder: Path, teachers: str, *, accumulation: int, rows: int, loss: str = "readout") -> dict:
     """Logged terms and gradient of one step; some rows are unlabelled, unevenly so over the micro-batches."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
+    make, kept = LOSSES[loss]
     keep = Keep()
     trainer = DistillationTrainer(
         tiny.normless_student(),
@@ -35,22 +44,22 @@ def one_step(folder: Path, teacher: str, *, accumulation: int, rows: int) -> dic
             str(folder / "out"), max_steps=1, per_device_train_batch_size=-(-rows // accumulation // processes),
             gradient_accumulation_steps=accumulation, use_cpu=True, disable_tqdm=True, logging_steps=1,
             save_strategy="no", max_grad_norm=0.0, learning_rate=0.0, train_sampling_strategy="sequential",
-            cache_dir=str(folder / "cache"),
+            cache_dir=str(folder / "cache"), cache_teacher_outputs=kept,
         ),
-        teachers=[teacher],
-        loss=ReadoutLoss(),
+        teachers=teachers.split(","),
+        loss=make(),
         train_dataset=tiny.image_rows(rows, unlabelled=rows // 3),
         processing_class=tiny.processor(),
         callbacks=[keep],
     )  # fmt: skip
     trainer.train()
     first = trainer.state.log_history[0]
-    return {"logged": {name: first[name] for name in TERMS}, "gradient": keep.gradient}
+    return {"logged": {name: first[name] for name in TERMS if name in first}, "gradient": keep.gradient}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    folder, teacher, rows = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    steps = {cut: one_step(folder, teacher, accumulation=int(cut), rows=rows) for cut in sys.argv[4:]}
+    folder, teachers, rows, loss = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
+    steps = {cut: one_step(folder, teachers, accumulation=int(cut), rows=rows, loss=loss) for cut in sys.argv[5:]}
     if int(os.environ["RANK"]) == 0:
         (folder / "steps.json").write_text(json.dumps(steps))

@@ -1,0 +1,322 @@
+"""Several teachers at once: committees against a single teacher and other ways of joining teachers, and ablations."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PrinterCallback
+
+from benchmarks.evidence.grid import BATCH, DEFAULT, HEADLESS, PLAIN, SAME_TASK, STEPS, TEACHERS, Cell
+from benchmarks.evidence.run import Suite
+from benchmarks.evidence.settings import RATES, TUNED_ON, Settings, Tuned, best
+from benchmarks.evidence.settings import SEEDS as TUNING_SEEDS
+from benchmarks.evidence.store import Store
+from benchmarks.evidence.student import candidates, config_of, measured, task_of
+from hf_ctkd.demo.students import build_student
+from hf_ctkd.demo.tasks import DemoTask
+from hf_ctkd.losses import (
+    CommitteeLoss,
+    DistillationLoss,
+    InvertedProjectionLoss,
+    LabelMapLoss,
+    ReadoutLoss,
+    TransportLoss,
+)
+from hf_ctkd.records import TeacherCandidate
+from hf_ctkd.selection import TeacherSelector
+from hf_ctkd.teachers import TargetRows, Teacher, compute_outputs
+from hf_ctkd.training import DistillationTrainer
+from hf_ctkd.types import ModelOutputs
+
+FORMAT = 1
+"""Raise it when the library changes so that earlier runs no longer count."""
+COLUMNS = (
+    "key", "task", "labels", "modality", "method", "teachers", "seed", "accuracy", "macro_f1", "validation_accuracy",
+    "skipped", "steps", "learning_rate", "seconds", "error",
+)  # fmt: skip
+CELLS = (
+    Cell("digits", 50),
+    Cell("greek-letters", 72),
+    Cell("scipy-docstrings", 150),
+    Cell("sklearn-docstrings", 100),
+    Cell("pandas-docstrings", 100),
+)
+SEEDS = (0, 1, 2)
+MEMBERS = 3
+POOR = {"image": ("photographs", "random-weights"), "text": ("random-weights",)}
+"""Teachers that a committee is better off without: of two photographs cut to pieces, and of nothing at all."""
+REFERENCE = "same-task teacher"
+"""The teacher of the target's own labels, as it is: what the gap is measured to. No arm learns from it."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to learn from several teachers.
+
+    Args:
+        loss: how.
+        who: "members", "first" of them, "random" one of them, or "members and poor".
+        kin: the tuned arm whose optimiser settings it takes.
+    """
+
+    loss: Callable[[], DistillationLoss]
+    who: str = "members"
+    kin: str = DEFAULT
+
+
+class Part(CommitteeLoss):
+    """Some terms of the committee's loss without the others.
+
+    Args:
+        kept: their names.
+    """
+
+    def __init__(self, *kept: str) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def forward(
+        self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
+    ) -> dict[str, Tensor]:
+        terms = super().forward(student, teachers, labels)
+        return {name: terms[name] for name in self.kept}
+
+
+COMMITTEE = "committee"
+TUNING = "committee_tuning.json"
+LOG_MEAN = "log-mean, transported"
+SINGLE = "best single teacher, default loss"
+ARMS: dict[str, Arm] = {
+    COMMITTEE: Arm(CommitteeLoss, kin=COMMITTEE),
+    LOG_MEAN: Arm(TransportLoss),
+    "log-mean": Arm(ReadoutLoss),
+    SINGLE: Arm(TransportLoss, "first"),
+    "best single teacher, committee loss": Arm(CommitteeLoss, "first", COMMITTEE),
+    "random member, default loss": Arm(TransportLoss, "random"),
+    "mean of label maps": Arm(LabelMapLoss),
+    "mean of projections": Arm(InvertedProjectionLoss, kin="inverted projection"),
+    "committee, its answers alone": Arm(lambda: Part("committee", "committee_task"), kin=COMMITTEE),
+    "committee, its readouts alone": Arm(lambda: Part("committee_readout"), kin=COMMITTEE),
+    "committee, uniform weights": Arm(lambda: CommitteeLoss(importance="uniform"), kin=COMMITTEE),
+    "committee, prior weights": Arm(lambda: CommitteeLoss(importance="prior"), kin=COMMITTEE),
+    "committee, with questions": Arm(lambda: CommitteeLoss(question=True), kin=COMMITTEE),
+    "committee, answers follow the student too": Arm(lambda: CommitteeLoss(stop_gradient=False), kin=COMMITTEE),
+    "committee, no task regulariser": Arm(lambda: CommitteeLoss(task_weight=0.0, stop_gradient=False), kin=COMMITTEE),
+    "committee, no prior": Arm(lambda: CommitteeLoss(prior=None), kin=COMMITTEE),
+    "committee, as in the paper": Arm(
+        lambda: CommitteeLoss(prior=None, question=True, stop_gradient=False), kin=COMMITTEE
+    ),
+    "committee, two of three asked": Arm(lambda: CommitteeLoss(top_k=2), kin=COMMITTEE),
+    "committee, threshold 0.25": Arm(lambda: CommitteeLoss(importance_threshold=0.25), kin=COMMITTEE),
+    "committee and poor teachers": Arm(CommitteeLoss, "members and poor", COMMITTEE),
+    "log-mean, transported, and poor teachers": Arm(TransportLoss, "members and poor"),
+}
+"""All with default settings of their losses; optimiser settings as tuned for their kin."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One student to train, or the reference to be measured."""
+
+    cell: Cell
+    seed: int
+    method: str
+
+
+FIRST = (PLAIN, REFERENCE, COMMITTEE, LOG_MEAN, SINGLE, "committee, two of three asked", "committee and poor teachers")
+"""Arms that the goals speak of: they are made before the others."""
+
+
+def plan() -> list[Job]:
+    """All runs: of each seed what the goals speak of, then of each seed the rest; the arms of a pair in turn.
+
+    Whatever the time allows is then a fair comparison.
+    """
+    rest = tuple(method for method in ARMS if method not in FIRST)
+    return [
+        Job(cell, seed, method) for methods in (FIRST, rest) for seed in SEEDS for cell in CELLS for method in methods
+    ]
+
+
+def store_of(suite: Suite) -> Store:
+    return Store(suite.folder, "committee", COLUMNS)
+
+
+def measure(suite: Suite, jobs: Sequence[Job], *, seconds: float | None) -> None:
+    """Make the missing runs in this process, one after the other; a failure becomes a row that says why."""
+    until = None if seconds is None else time.monotonic() + seconds
+    tuned, store = settings_of(suite), store_of(suite)
+    keys = {job: key_of(suite, job, tuned) for job in jobs}
+    done = store.done()
+    missing = [job for job in jobs if keys[job] not in done]
+    suite.say(f"committees: {len(jobs)} runs planned, {len(missing)} missing")
+    for number, job in enumerate(missing):
+        if until is not None and time.monotonic() > until:
+            break
+        store.add(keys[job], [{**blank(job, keys[job]), **_row(suite, job, tuned)}])
+        if number % 20 == 19:
+            suite.say(f"{number + 1} runs")
+    suite.say(f"{len(store.merge())} runs of committees in {suite.folder}")
+
+
+def settings_of(suite: Suite) -> Tuned:
+    """The suite's optimiser settings, and those of the committee, tuned now if they were not before.
+
+    Every learning rate of the suite's grid, on the suite's tuning cells and their validation rows, with a seed that no
+    measured run has; regularisation as it was best without a teacher.
+    """
+    tuned, path = Tuned.load(suite.folder / "tuning.json"), suite.folder / TUNING
+    if not path.is_file():
+        chosen, trials = {}, []
+        for modality in ("image", "text"):
+            outcomes = []
+            for rate in RATES[modality]:
+                settings = replace(tuned.of(PLAIN, modality), learning_rate=rate)
+                outcomes.append((settings, _validated(suite, modality, settings)))
+                trials.append({"modality": modality, **asdict(settings), "validation_accuracy": outcomes[-1][1]})
+                suite.say(f"tuning the committee: {trials[-1]}")
+            chosen[modality] = {COMMITTEE: best(outcomes)}
+        Tuned(chosen).save(path, trials)
+    own = Tuned.load(path).chosen
+    return Tuned(
+        {kind: {**arms, **own.get(kind, {})} for kind, arms in {**dict.fromkeys(own, {}), **tuned.chosen}.items()}
+    )
+
+
+def _validated(suite: Suite, modality: str, settings: Settings) -> float:
+    cell, seed = TUNED_ON[modality][0], TUNING_SEEDS[0]
+    task = task_of(cell.task, cell.labels, seed)
+    tuned = Tuned({modality: {COMMITTEE: settings}})
+    trainer = trainer_of(suite, task, seed, ARMS[COMMITTEE], members_of(suite, cell, seed), tuned)
+    trainer.train()
+    return measured(trainer, task.validation)[0]
+
+
+def key_of(suite: Suite, job: Job, tuned: Tuned) -> str:
+    """Identifies a run by all that shapes it."""
+    arm = ARMS.get(job.method)
+    loss = {} if arm is None else {"name": arm.loss().name, **arm.loss().settings(), "who": arm.who}
+    settings = asdict(tuned.of(PLAIN if arm is None else arm.kin, job.cell.modality))
+    pool = [one.revision for one in _pool(suite, job.cell)]
+    content = [FORMAT, STEPS, BATCH[job.cell.modality], asdict(job), settings, loss, pool]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def blank(job: Job, key: str) -> dict[str, object]:
+    known = {
+        "key": key,
+        "task": job.cell.task,
+        "labels": job.cell.labels,
+        "modality": job.cell.modality,
+        "method": job.method,
+        "seed": job.seed,
+    }
+    return {name: known.get(name, "") for name in COLUMNS}
+
+
+def _row(suite: Suite, job: Job, tuned: Tuned) -> dict[str, object]:
+    started = time.perf_counter()
+    try:
+        found = _reference(suite, job) if job.method == REFERENCE else _trained(suite, job, tuned)
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        suite.say(f"{job.cell}, {job.method}, seed {job.seed} failed: {reason}")
+        return {"error": reason}
+    return {**found, "seconds": round(time.perf_counter() - started, 2)}
+
+
+def _trained(suite: Suite, job: Job, tuned: Tuned) -> dict[str, object]:
+    arm = ARMS.get(job.method)
+    task = task_of(job.cell.task, job.cell.labels, job.seed)
+    settings = tuned.of(PLAIN if arm is None else arm.kin, task.modality)
+    teachers = () if arm is None else _teachers(suite, job, arm)
+    trainer = trainer_of(suite, task, job.seed, arm, teachers, tuned)
+    trainer.train()
+    (test, f1), (validation, _) = measured(trainer, task.test), measured(trainer, task.validation)
+    passes = trainer.guidance.passes
+    return {
+        "teachers": " + ".join(one.name for one in teachers),
+        "accuracy": test,
+        "macro_f1": f1,
+        "validation_accuracy": validation,
+        "skipped": round(passes.skipped / max(passes.offered, 1), 4),
+        "steps": STEPS,
+        "learning_rate": settings.learning_rate,
+    }
+
+
+def trainer_of(
+    suite: Suite, task: DemoTask, seed: int, arm: Arm | None, teachers: Sequence[TeacherCandidate], tuned: Tuned
+) -> DistillationTrainer:
+    """A trainer as every arm has it."""
+    student, processing_class = build_student(task, seed=seed)
+    settings = tuned.of(PLAIN if arm is None else arm.kin, task.modality)
+    trainer = DistillationTrainer(
+        student,
+        config_of(settings, task.modality, seed=seed, work=suite.place.work),
+        teachers=list(teachers) or None,
+        loss=None if arm is None else arm.loss(),
+        train_dataset=task.train(),
+        processing_class=processing_class,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _teachers(suite: Suite, job: Job, arm: Arm) -> tuple[TeacherCandidate, ...]:
+    members = members_of(suite, job.cell, job.seed)
+    if arm.who == "first":
+        return members[:1]
+    if arm.who == "random":
+        return (members[int(np.random.default_rng(job.seed).integers(len(members)))],)
+    if arm.who == "members":
+        return members
+    known = candidates(suite.place.zoos[job.cell.modality])
+    poor = (known[name] for name in POOR[job.cell.modality])
+    return (*members, *(one for one in poor if one not in members))
+
+
+@lru_cache(maxsize=4)
+def _members(pool: tuple[TeacherCandidate, ...], cell: Cell, seed: int, work: str) -> tuple[TeacherCandidate, ...]:
+    task = task_of(cell.task, cell.labels, seed)
+    selector = TeacherSelector(metrics=(), cache_dir=Path(work) / "selection", seed=seed, progress=False)
+    committee = selector.select_committee(pool, task.labelled, MEMBERS)
+    others = (one for one in committee.ranking.top(len(pool)) if one not in committee.members)
+    return (*committee.members, *others)[:MEMBERS]
+
+
+def members_of(suite: Suite, cell: Cell, seed: int) -> tuple[TeacherCandidate, ...]:
+    """Three teachers of other tasks, as the selector chooses them on the labelled rows alone.
+
+    Where it stops at fewer, the next ones of its ranking fill up, so that all committees are of one size.
+    """
+    return _members(_pool(suite, cell), cell, seed, suite.place.work)
+
+
+def _pool(suite: Suite, cell: Cell) -> tuple[TeacherCandidate, ...]:
+    """Every teacher of the fair subset but that of the target's own labels, and encoders without a head."""
+    known = candidates(suite.place.zoos[cell.modality])
+    names = [name for name in TEACHERS[cell.modality] if name not in (SAME_TASK.get(cell.task), *HEADLESS)]
+    return tuple(known[name] for name in names if name in known)
+
+
+def _reference(suite: Suite, job: Job) -> dict[str, object]:
+    """The same-task teacher on the test rows, among the target's classes."""
+    task = task_of(job.cell.task, job.cell.labels, job.seed)
+    candidate = candidates(suite.place.zoos[task.modality])[SAME_TASK[job.cell.task]]
+    teacher = Teacher.load(candidate, task.modality)
+    space = teacher.label_space
+    if space is None:
+        raise ValueError(f"{candidate.name} has no head")
+    rows = TargetRows.of(task.test, evaluation=True)
+    outputs = compute_outputs(teacher, rows, cache_dir=Path(suite.place.work) / "outputs", progress=False)
+    columns = [space.names.index(name) for name in task.label_names]
+    right = outputs.logits[:, columns].argmax(dim=1) == rows.labels
+    return {"teachers": candidate.name, "accuracy": right.float().mean().item()}

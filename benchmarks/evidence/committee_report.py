@@ -1,0 +1,229 @@
+"""The section on committees: what they recover of the gap, what each part adds, what asking fewer teachers costs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+from benchmarks.evidence.analysis import NOTHING, RESAMPLES, Estimate, estimate
+from benchmarks.evidence.committee import ARMS, CELLS, COMMITTEE, LOG_MEAN, MEMBERS, POOR, REFERENCE, SINGLE
+from benchmarks.evidence.grid import PLAIN, STEPS
+from benchmarks.evidence.readme import replaced
+from benchmarks.evidence.report import table
+from hf_ctkd.records import write_text
+
+BEGIN, END = "<!-- committee:begin -->", "<!-- committee:end -->"
+SAVED = 0.3
+"""Share of the forward passes that is to be saved."""
+RECOVERED = 73.0
+"""Per cent of the gap that are to be recovered."""
+SLOWDOWN = 1.25
+"""Of a step with a committee of three whose outputs are kept, over a plain step."""
+ASKING = ("committee, two of three asked", "committee, threshold 0.25")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was to be shown, what was measured, and whether it was reached."""
+
+    text: str
+    measured: str
+    reached: bool
+
+
+def load(rows: Sequence[dict[str, str]]) -> pandas.DataFrame:
+    """Finished runs, in per cent, with `cell`; failed ones are left out."""
+    frame = pandas.DataFrame([row for row in rows if not row["error"]])
+    if frame.empty:
+        return frame
+    frame["cell"] = frame["task"] + " @ " + frame["labels"].astype(str)
+    frame["seed"] = frame["seed"].astype(int)
+    for name in ("accuracy", "skipped"):
+        frame[name] = 100 * pandas.to_numeric(frame[name], errors="coerce")
+    return frame
+
+
+def difference(frame: pandas.DataFrame, one: str, other: str) -> Estimate:
+    """One arm minus another in points, paired by cell and seed."""
+    joined = _pairs(frame, one, other)
+    return NOTHING if joined.empty else estimate(joined.assign(gain=joined["one"] - joined["two"]))
+
+
+def recovery(frame: pandas.DataFrame, method: str) -> Estimate:
+    """Share of the gap between the plain student and the same-task teacher that a method closes, in per cent.
+
+    The ratio of the mean gain to the mean gap, each a mean over cells of means over seeds: a mean of ratios would hang
+    on the cell with the smallest gap. The interval resamples cells and, within each, seeds.
+    """
+    taught, reference = _pairs(frame, method, PLAIN), _pairs(frame, REFERENCE, PLAIN)
+    joined = taught.merge(reference, on=["cell", "seed"], suffixes=("", "_reference"))
+    if joined.empty:
+        return NOTHING
+    cells = [
+        (group["one"] - group["two"], group["one_reference"] - group["two"]) for _, group in joined.groupby("cell")
+    ]
+    gains, gaps = ([one[part].to_numpy() for one in cells] for part in (0, 1))
+    generator = np.random.default_rng(0)
+    ratios = np.empty(RESAMPLES)
+    for number in range(RESAMPLES):
+        picked = generator.integers(len(cells), size=len(cells))
+        seeds = [generator.integers(len(gains[cell]), size=len(gains[cell])) for cell in picked]
+        gain = np.mean([gains[cell][rows].mean() for cell, rows in zip(picked, seeds, strict=True)])
+        ratios[number] = gain / np.mean([gaps[cell][rows].mean() for cell, rows in zip(picked, seeds, strict=True)])
+    low, high = 100 * np.percentile(ratios, [2.5, 97.5])
+    value = 100 * np.mean([one.mean() for one in gains]) / np.mean([one.mean() for one in gaps])
+    return Estimate(float(value), float(low), float(high), len(cells), len(joined))
+
+
+def _pairs(frame: pandas.DataFrame, one: str, other: str) -> pandas.DataFrame:
+    mine, theirs = (frame[frame["method"] == name][["cell", "seed", "accuracy"]] for name in (one, other))
+    return mine.rename(columns={"accuracy": "one"}).merge(
+        theirs.rename(columns={"accuracy": "two"}), on=["cell", "seed"], how="inner"
+    )
+
+
+def goals(frame: pandas.DataFrame, speed: pandas.DataFrame) -> list[Goal]:
+    """What the issue asks to be shown, from the runs alone; *reached* goes by the mean unless it says otherwise."""
+    found = [
+        _over(frame, COMMITTEE, SINGLE, "The committee is above the best single teacher on average"),
+        _over(frame, COMMITTEE, LOG_MEAN, "The committee is above the log-mean of its members' readouts"),
+    ]
+    closed = recovery(frame, COMMITTEE)
+    text = f"The committee recovers {RECOVERED:.0f} % of the gap to the same-task teacher"
+    found.append(Goal(text, f"{closed.value:.0f} % ({closed.low:.0f} to {closed.high:.0f})", closed.value >= RECOVERED))
+    for method in ASKING:
+        saved = frame[frame["method"] == method]["skipped"].mean()
+        cost = difference(frame, method, COMMITTEE)
+        text = f"{SAVED:.0%} fewer passes of teachers at no loss beyond the interval: {method}"
+        found.append(Goal(text, f"{saved:.0f} % fewer, {cost} points", bool(saved >= 100 * SAVED and cost.high >= 0)))
+    harm = difference(frame, "committee and poor teachers", COMMITTEE)
+    text = "Adding poor teachers does no harm beyond the interval"
+    found.append(Goal(text, f"{harm} points", harm.high >= 0))
+    for modality in sorted(set(speed["modality"])) if len(speed) else ():
+        ratio = slowdown(speed, modality)
+        text = f"A step with a committee of three, outputs kept, takes at most {SLOWDOWN} plain steps ({modality})"
+        found.append(Goal(text, f"{ratio:.2f}", ratio <= SLOWDOWN))
+    return found
+
+
+def _over(frame: pandas.DataFrame, one: str, other: str, text: str) -> Goal:
+    found = difference(frame, one, other)
+    return Goal(text, f"{found} points", found.value > 0)
+
+
+def slowdown(speed: pandas.DataFrame, modality: str) -> float:
+    """Median step of a committee over the median step of a plain student."""
+    mine = speed[speed["modality"] == modality].groupby("method")["milliseconds"].median()
+    return float(mine[COMMITTEE] / mine[PLAIN])
+
+
+def section(rows: Sequence[dict[str, str]], speed: pandas.DataFrame) -> str:
+    """The whole section of `RESULTS.md`, between its markers."""
+    frame, failed = load(rows), [row for row in rows if row["error"]]
+    goal_rows = [[one.text, one.measured, "reached" if one.reached else "**missed**"] for one in goals(frame, speed)]
+    parts = [
+        BEGIN,
+        "## Committees\n",
+        _introduction(frame, failed),
+        "### Goals of the committee\n",
+        table(["goal", "measured", ""], goal_rows),
+        "\n### By way of joining teachers\n",
+        _ARMS_NOTE,
+        arms_table(frame),
+        "\n### By target task, accuracy\n",
+        cells_table(frame),
+        "\n### Who was chosen\n",
+        members_table(frame),
+        *(["\n### Speed of a step\n", _SPEED_NOTE, speed_table(speed)] if len(speed) else []),
+        END,
+    ]
+    return "\n".join(parts) + "\n"
+
+
+_ARMS_NOTE = (
+    "Points over the plain student, share of the gap recovered, and points over the committee and over the best single "
+    "teacher, all paired by cell and seed. *Passes saved*: rows that a teacher was not asked about.\n"
+)
+_SPEED_NOTE = (
+    "Median of single optimiser steps on one core, the arms in turn; the committee's three teachers with their outputs "
+    "kept. The students have some ten thousand parameters, so that a step is short beside any overhead.\n"
+)
+
+
+def _introduction(frame: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> str:
+    reasons = "".join(
+        f"\n- failed: {one['task']} @ {one['labels']}, {one['method']}, seed {one['seed']}: {one['error']}"
+        for one in failed
+    )
+    poor = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in POOR.items())
+    return (
+        f"Written by `python -m benchmarks.evidence committee`: {len(frame)} runs, {len(failed)} failed, "
+        f"{frame['cell'].nunique()} cells, {frame['seed'].nunique()} seeds, {STEPS} steps each, the same students and "
+        f"rows as above. A committee is {MEMBERS} teachers of other tasks that "
+        "`TeacherSelector.select_committee` chooses on the labelled rows (filled up from its ranking where it stops "
+        "earlier); the best single teacher is its first member, which the ranking puts first. The gap is that between "
+        "the plain student and the *same-task teacher*: the zoo's teacher of the target's own labels, as it is, on the "
+        "same test rows; no arm learns from it. The committee's learning rate was tuned on validation rows with "
+        "another seed over the grid of all arms (`results/committee_tuning.json`), its other defaults on validation "
+        f"rows with seeds from 1000 on. Poor teachers: {poor}. Averaged KL does not apply, as no teacher shares the "
+        "target's classes: the mean of label maps stands in its place. The interactive mode (a question that enters at "
+        f"an intermediate layer of the teacher) is left out: its answers cannot be kept.{reasons}\n"
+    )
+
+
+def arms_table(frame: pandas.DataFrame) -> str:
+    rows = []
+    for method in (REFERENCE, *ARMS):
+        mine = frame[frame["method"] == method]
+        if mine.empty:
+            continue
+        closed, saved = recovery(frame, method), mine["skipped"].mean()
+        rows.append(
+            [
+                method,
+                difference(frame, method, PLAIN),
+                f"{closed.value:.0f} % ({closed.low:.0f} to {closed.high:.0f})",
+                "" if method == COMMITTEE else difference(frame, method, COMMITTEE),
+                "" if method == SINGLE else difference(frame, method, SINGLE),
+                f"{saved:.0f} %" if saved > 0 else "",
+            ]
+        )
+    header = ["arm", "gain", "gap recovered", "over the committee", "over the best single", "passes saved"]
+    return table(header, rows)
+
+
+def cells_table(frame: pandas.DataFrame) -> str:
+    shown = (PLAIN, REFERENCE, *list(ARMS)[:5])
+    means = frame.groupby(["cell", "method"])["accuracy"].mean()
+    rows = [
+        [str(cell), *(f"{means[str(cell), one]:.1f}" if (str(cell), one) in means.index else "" for one in shown)]
+        for cell in CELLS
+        if str(cell) in set(frame["cell"])
+    ]
+    return table(["cell", *shown], rows)
+
+
+def members_table(frame: pandas.DataFrame) -> str:
+    mine = frame[frame["method"] == COMMITTEE].sort_values(["cell", "seed"])
+    return table(["cell", "seed", "members"], mine[["cell", "seed", "teachers"]].to_numpy().tolist())
+
+
+def speed_table(speed: pandas.DataFrame) -> str:
+    medians = speed.groupby(["modality", "method"])["milliseconds"].median()
+    rows = [
+        [modality, method, f"{value:.1f}", f"{value / medians[modality, PLAIN]:.2f}"]
+        for (modality, method), value in medians.items()
+    ]
+    return table(["rows", "arm", "milliseconds", "plain steps"], rows)
+
+
+def write(text: str, target: Path) -> None:
+    """Put the section into a file, in place of the one that is there, or at its end."""
+    old = (
+        target.read_text(encoding="utf-8") if target.exists() else "# Results, written by the scripts in this folder\n"
+    )
+    if BEGIN not in old:
+        old = f"{old.rstrip()}\n\n{BEGIN}\n{END}\n"
+    write_text(target, replaced(old, BEGIN, END, text.rstrip("\n")))

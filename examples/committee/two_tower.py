@@ -1,0 +1,86 @@
+"""A two-tower recommender as a teacher: each item through a tower of its own, and a score of how they meet."""
+
+import hashlib
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from hf_ctkd.demo.architectures import wordpiece_tokenizer
+from hf_ctkd.records import TeacherCandidate
+from hf_ctkd.teachers import FeatureReader, Preprocessor, Teacher
+from hf_ctkd.types import LabelSpace
+
+
+class TwoTowerConfig(PreTrainedConfig):
+    """Sizes, and the token between the two items."""
+
+    model_type = "two-tower"
+
+    def __init__(self, vocab_size: int = 1000, width: int = 64, break_token_id: int = 3, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.vocab_size, self.width, self.break_token_id = vocab_size, width, break_token_id
+
+
+class TwoTower(PreTrainedModel):
+    """Mean embedding of each item through a linear tower; products and distances of the two are classified."""
+
+    config_class = TwoTowerConfig
+    main_input_name = "input_ids"
+
+    def __init__(self, config: TwoTowerConfig) -> None:
+        super().__init__(config)
+        self.tokens = nn.Embedding(config.vocab_size, config.width)
+        self.first = nn.Linear(config.width, config.width)
+        self.second = nn.Linear(config.width, config.width)
+        self.classifier = nn.Linear(2 * config.width, 2)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.tokens
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        output_hidden_states: bool = False,
+        return_dict: bool = True,
+    ) -> SequenceClassifierOutput:
+        """Class scores of each pair."""
+        behind = (input_ids == self.config.break_token_id).cumsum(1) > 0
+        words = self.tokens(input_ids)
+        mean = [
+            (words * part[..., None]).sum(1) / part.sum(1, keepdim=True).clamp_min(1)
+            for part in (attention_mask * ~behind, attention_mask * behind)
+        ]
+        one, two = self.first(mean[0]).tanh(), self.second(mean[1]).tanh()
+        return SequenceClassifierOutput(logits=self.classifier(torch.cat([one * two, (one - two).abs()], dim=1)))
+
+
+def train_two_tower(rows: Dataset, *, epochs: int = 12, seed: int = 0) -> Teacher:
+    """A two-tower teacher of its own pairs, ready for a committee."""
+    tokenizer = wordpiece_tokenizer(rows["text"][:], vocabulary=2000, length=48)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = TwoTower(TwoTowerConfig(len(tokenizer), break_token_id=tokenizer.convert_tokens_to_ids("[SEP]")))
+        view = Preprocessor.of(tokenizer, "text", model.config)
+        batch, labels = view(rows["text"][:]), torch.tensor(rows["label"][:])
+        optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.1)
+        for _ in range(epochs):
+            for part in torch.randperm(len(labels)).split(64):
+                optimizer.zero_grad()
+                logits = model(batch["input_ids"][part], batch["attention_mask"][part]).logits
+                nn.functional.cross_entropy(logits, labels[part]).backward()
+                optimizer.step()
+    model.requires_grad_(False).eval()
+    weights = b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
+    candidate = TeacherCandidate(
+        "two-tower",
+        hashlib.sha256(weights).hexdigest(),
+        source="folder",
+        label_names=tuple(rows.features["label"].names),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        role="complementary",
+    )
+    return Teacher(candidate, view, FeatureReader(model), LabelSpace(candidate.label_names))

@@ -1,0 +1,268 @@
+"""A committee of teachers that answer the student's questions in the student's own space."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from hf_ctkd.costs import Readout
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses.base import DistillationLoss, LossContext, require_teachers, student_logits
+from hf_ctkd.losses.expertise import Expertise
+from hf_ctkd.losses.questions import EMBEDDING, Answers, Importance, Questions, mixed, most_important
+from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
+
+IMPORTANCES = ("learned", "prior", "uniform")
+
+
+class CommitteeLoss(DistillationLoss):
+    """Several teachers, each asked by the student and answering in the student's own feature space.
+
+    Every teacher has a small network that turns what its layers hold (and, if asked for, a question made of the
+    student's features and an embedding of that teacher) into an answer as wide as the student's features. The student's
+    features follow the answers, weighted by an importance that is known row by row *before* any teacher runs; the
+    student's own head must classify the answers, which keeps them meaningful. Use it for several teachers of different
+    kinds, above all where they are expensive: `importance_threshold` and `top_k` leave out those that matter little for
+    a row, without running them. For a single teacher `TransportLoss` is simpler. All of it is dropped when the student
+    is published.
+
+    *Collapse.* Answers are trained, so a student and answers that agree on nothing are close. Three things forbid it:
+    the distance is relative to the length of both, so that shrinking them gains nothing; with `stop_gradient` answers
+    do not follow the student; and the student's head must tell the classes from the answers (`task_weight`). Questions
+    and importances take the student's features without gradient, and a question is narrow, so that an answer is no copy
+    of them. `answer_spread` in the logs (variance of answers over that of features) tells: near 0 it has collapsed.
+
+    Args:
+        feature_weight: of the distance between features and answers, positive.
+        task_weight: of the student's head on the answers, 0 or more.
+        prior: cross-fitted readouts of all teachers, fitted before training. They start the importances, weigh the
+            distance by how much the members know, and their log-mean (transported onto the class shares, as in
+            `TransportLoss`) tells answers and student what rows are, labelled or not. None is the paper's way: answers
+            learn from the labelled rows alone, importances start equal, and teachers never run on all rows beforehand.
+        importance: "learned" row by row from the start that `prior` gives, "prior" to stay there, "uniform" to believe
+            all members alike.
+        question: ask questions, as the paper does; else an answer depends on the teacher alone. Off: with few labels an
+            answer that knows the student's features says what the student thinks already, and teaches it little
+            (measured on validation rows; see `benchmarks/RESULTS.md`).
+        stop_gradient: let answers learn from the task alone, and not from the distance too.
+        importance_threshold: teachers below it are not asked about a row, in [0, 1); the first one is in any case.
+        top_k: most teachers asked about a row; None for no limit.
+
+    Raises:
+        InvalidArgumentError: an argument out of its range.
+
+    Reference:
+        Reconstructed from Liu et al., "Wisdom of committee: diverse distillation from large foundation models and
+        domain experts", arXiv:2402.14035, which distils hidden states alone. The prior and the relative distance are
+        ours.
+    """
+
+    name: ClassVar[str] = "committee"
+    citation: ClassVar[str] = (
+        "Liu et al.: Wisdom of Committee: Diverse Distillation from Large Foundation Models and Domain Experts, "
+        "arXiv:2402.14035 (reconstructed; prior and relative distance ours)"
+    )
+    share: Tensor
+    trust: Tensor
+    asked: Tensor
+
+    def __init__(
+        self,
+        feature_weight: float = 5.0,
+        task_weight: float = 1.0,
+        *,
+        prior: Readout | None = Readout(),  # noqa: B008 (frozen)
+        importance: str = "learned",
+        question: bool = False,
+        stop_gradient: bool = True,
+        importance_threshold: float = 0.0,
+        top_k: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.feature_weight, self.task_weight = feature_weight, task_weight
+        self.prior = prior
+        self.importance, self.question, self.stop_gradient = importance, question, stop_gradient
+        self.importance_threshold, self.top_k = importance_threshold, top_k
+        self._check()
+        self.needs = Needs.TEACHER | Needs.FEATURES | Needs.LAYERS
+        if prior is not None:
+            self.needs |= Needs.FIT
+        self.expertise: Expertise | None = None
+        self.asker: Importance | None = None
+        self.questions: Questions | None = None
+        self.embeddings: nn.Parameter | None = None
+        self.members = nn.ModuleList()
+        for name in ("share", "trust", "asked"):
+            self.register_buffer(name, torch.zeros(0))
+        self._seen: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def _check(self) -> None:
+        if not self.feature_weight > 0:
+            raise InvalidArgumentError(f"`feature_weight` must be positive, got {self.feature_weight}.")
+        if not self.task_weight >= 0:
+            raise InvalidArgumentError(f"`task_weight` must be 0 or more, got {self.task_weight}.")
+        if self.task_weight == 0 and self.stop_gradient:
+            raise InvalidArgumentError(
+                "`task_weight` must be positive with `stop_gradient`, or nothing trains the answers, got 0."
+            )
+        if self.importance not in IMPORTANCES:
+            raise InvalidArgumentError(
+                f"`importance` must be one of {', '.join(IMPORTANCES)}, got {self.importance!r}."
+            )
+        if not 0 <= self.importance_threshold < 1:
+            raise InvalidArgumentError(f"`importance_threshold` must lie in [0, 1), got {self.importance_threshold}.")
+        if self.top_k is not None and self.top_k < 1:
+            raise InvalidArgumentError(f"`top_k` must be at least 1, got {self.top_k}. Pass None for no limit.")
+
+    def setup(self, context: LossContext) -> None:
+        """Fit the readouts and make the networks for the widths seen; see `DistillationLoss.setup`.
+
+        Raises:
+            InvalidArgumentError: if there is no teacher, or the student has no linear head.
+            DatasetError: with a `prior`, if a class has a single labelled row, or only one class is labelled.
+        """
+        require_teachers(context, type(self).__name__)
+        _head(context.student)
+        width, count = context.student.features.shape[1], len(context.teachers)
+        # A generator each: a further teacher, or another setting, changes nothing for the parts that were there.
+        shared, *own = (torch.Generator().manual_seed(context.seed + part) for part in range(1 + count))
+        drawn = torch.stack([torch.randn(EMBEDDING, generator=one) for one in own])
+        labelled = (context.labels != UNLABELLED).float().mean()
+        start = torch.full((count,), 1 / count)
+        self.share, self.trust = labelled, torch.ones(())
+        if self.prior is not None:
+            self.expertise = Expertise(self.prior, context)
+            self.trust = self.expertise.trust
+            if self.importance != "uniform":
+                start = self.expertise.importance
+        if self.question:
+            self.questions = Questions(width, shared)
+        learned = self.importance == "learned" and count > 1
+        if learned or self.question:
+            self.embeddings = nn.Parameter(drawn)
+        self.asker = Importance(width, start, learned=learned, generator=shared)
+        self.members.extend(
+            Answers(outputs, width, asked=self.question, generator=one)
+            for outputs, one in zip(context.teachers, own, strict=True)
+        )
+        self.asked = torch.zeros(count)
+
+    def select(self, student: ModelOutputs) -> Bool[Tensor, "batch teachers"] | None:
+        """The important teachers of each row; see `DistillationLoss.select`."""
+        with torch.no_grad():
+            return self._chosen(self._importance(student))
+
+    def forward(
+        self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
+    ) -> dict[str, Tensor]:
+        """The terms `committee`, `committee_task` and, with a `prior`, `committee_readout`; see `DistillationLoss`."""
+        importance = self._importance(student)
+        chosen = self._chosen(importance)
+        with torch.autocast(student.features.device.type, enabled=False):
+            features = student.features.float()
+            weights = importance
+            if chosen is not None:
+                weights = importance * chosen
+                weights = weights / weights.sum(dim=1, keepdim=True)
+            answer = mixed(self._answers(features, teachers, chosen), weights, chosen)
+            distance = _relative(features, answer.detach() if self.stop_gradient else answer).mean()
+            said = _head(student)(answer).float().log_softmax(dim=1)
+            target = None if self.expertise is None else self.expertise.target(teachers, chosen)
+            terms = {
+                self.name: self.feature_weight * self.trust * distance,
+                f"{self.name}_task": self.task_weight * self._task(said, labels, target),
+            }
+            if target is not None:
+                predicted = student_logits(student).float().log_softmax(dim=1)
+                terms[f"{self.name}_readout"] = self.trust * F.kl_div(predicted, target, reduction="batchmean")
+        self._note(weights.detach(), features.detach(), answer.detach())
+        return terms
+
+    def weights(self) -> tuple[float, ...]:
+        """Mean importance of each teacher over the rows trained on; where it starts before that."""
+        if self.asker is None:
+            return ()
+        found = self.asked if bool(self.asked.any()) else self.asker.prior
+        return tuple((found / found.sum()).tolist())
+
+    def diagnostics(self) -> dict[str, float]:
+        """Of the last batch: importance of each teacher, share of rows that it was asked about, spread of the answers.
+
+        The spread is the variance of the answers over that of the student's features.
+        """
+        if self._seen is None:
+            return {}
+        importance, asked, spread = self._seen
+        found = {f"{self.name}/answer_spread": float(spread)}
+        for place, (weight, share) in enumerate(zip(importance.tolist(), asked.tolist(), strict=True)):
+            prefix = f"{self.name}/teacher_{place}"
+            found |= {f"{prefix}/importance": weight, f"{prefix}/asked": share}
+        return found
+
+    def _importance(self, student: ModelOutputs) -> Float[Tensor, "batch teachers"]:
+        if self.asker is None:
+            raise InvalidArgumentError("`setup` must be called before this loss can be used.")
+        with torch.autocast(student.features.device.type, enabled=False):
+            return self.asker(student.features.float(), self.embeddings)
+
+    def _chosen(self, importance: Float[Tensor, "batch teachers"]) -> Bool[Tensor, "batch teachers"] | None:
+        if self.importance_threshold == 0 and self.top_k is None:
+            return None
+        return most_important(importance.detach(), threshold=self.importance_threshold, top_k=self.top_k)
+
+    def _answers(
+        self,
+        features: Float[Tensor, "batch width"],
+        teachers: tuple[ModelOutputs, ...],
+        chosen: Bool[Tensor, "batch teachers"] | None,
+    ) -> list[Tensor]:
+        found = []
+        for place, (member, outputs) in enumerate(zip(self.members, teachers, strict=True)):
+            question = None
+            if self.questions is not None and self.embeddings is not None:
+                asking = features if chosen is None else features[chosen[:, place]]
+                question = self.questions(asking, self.embeddings[place])
+            found.append(member(outputs, question))
+        return found
+
+    def _task(
+        self,
+        said: Float[Tensor, "batch classes"],
+        labels: Int[Tensor, " batch"],
+        target: Float[Tensor, "batch classes"] | None,
+    ) -> Float[Tensor, ""]:
+        """Cross-entropy of the head on the answers: with the label, or with what the readouts say where there is none.
+
+        A mean over rows of known number, never over the labels of a batch, so that it does not depend on how rows are
+        dealt out to micro-batches and processes.
+        """
+        known = labels != UNLABELLED
+        truth = F.one_hot(labels.clamp_min(0), said.shape[1]).to(said.dtype)
+        if target is None:
+            return -(truth * said).sum(dim=1).masked_fill(~known, 0.0).mean() / self.share
+        return -(torch.where(known[:, None], truth, self.trust * target) * said).sum(dim=1).mean()
+
+    def _note(self, weights: Tensor, features: Tensor, answer: Tensor) -> None:
+        variance = features.var(dim=0, unbiased=False).sum().clamp_min(1e-12)
+        spread = answer.var(dim=0, unbiased=False).sum() / variance
+        self._seen = (weights.mean(dim=0), (weights > 0).float().mean(dim=0), spread)
+        if self.training:
+            self.asked += weights.sum(dim=0)
+
+
+def _relative(features: Float[Tensor, "batch width"], answer: Float[Tensor, "batch width"]) -> Float[Tensor, " batch"]:
+    """Squared distance over the squared lengths of both: in [0, 2], and the same at every scale."""
+    lengths = features.square().sum(dim=1) + answer.square().sum(dim=1)
+    return (features - answer).square().sum(dim=1) / lengths.clamp_min(1e-12)
+
+
+def _head(student: ModelOutputs) -> Callable[[Tensor], Tensor]:
+    if student.head is None:
+        raise InvalidArgumentError(
+            "`model` must have a linear head for CommitteeLoss, which classifies the answers with it, but none was "
+            "found. Use a model whose logits come from one linear layer, or another loss such as TransportLoss."
+        )
+    return student.head

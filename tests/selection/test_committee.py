@@ -1,0 +1,100 @@
+import pytest
+import torch
+
+from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError
+from hf_ctkd.hub import folder_teachers
+from hf_ctkd.selection import Committee, TeacherSelector
+from hf_ctkd.selection.committee import Evidence, choose_members
+from hf_ctkd.types import ModelOutputs
+
+CLASSES = 4
+LABELS = torch.arange(CLASSES).repeat(40)
+
+
+def teacher(values, *, noise=0.6, seed=0):
+    """Features in which classes of the same value are told apart from the others, and not from each other."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.eye(CLASSES)[torch.tensor(values)[LABELS]]
+    return ModelOutputs(centres + noise * torch.randn(centres.shape, generator=generator))
+
+
+@pytest.fixture(scope="module")
+def redundant():
+    """Two good teachers that know the same, and a poorer one that knows what both do not."""
+    return [
+        Evidence.of(one, LABELS)
+        for one in (
+            teacher([0, 1, 2, 2], noise=0.15, seed=1),
+            teacher([0, 1, 2, 2], noise=0.15, seed=2),
+            teacher([0, 0, 1, 2], noise=0.3, seed=3),
+            teacher([0, 0, 0, 0], seed=4),
+        )
+    ]
+
+
+def test_the_second_member_is_not_the_second_best_but_the_one_that_complements_the_first(redundant):
+    gains = [one.gain for one in redundant]
+    assert gains[1] > gains[2] and gains[0] > gains[2], "the complementary teacher must be the poorer one"
+    members, reached = choose_members(redundant, LABELS, 2)
+    assert set(members) & {0, 1} and 2 in members
+    assert members[0] == max(range(4), key=lambda place: gains[place])
+    assert reached[0] == pytest.approx(max(gains), abs=1e-4) and reached[1] > reached[0] + 0.1
+
+
+def test_nobody_is_added_who_adds_nothing(redundant):
+    members, gains = choose_members([redundant[0], redundant[3]], LABELS, 2)
+    assert members == (0,) and len(gains) == 1
+    members, gains = choose_members(redundant, LABELS, 10)
+    assert 3 not in members
+    assert list(gains) == sorted(gains)
+
+
+def test_a_copy_of_a_member_adds_nothing(redundant):
+    assert choose_members([redundant[0], redundant[0]], LABELS, 2)[0] == (0,)
+
+
+def test_one_member_is_the_best_alone(redundant):
+    assert choose_members(redundant, LABELS, 1)[0] == (max(range(4), key=lambda place: redundant[place].gain),)
+
+
+@pytest.fixture
+def selector(tmp_path):
+    return TeacherSelector(cache_dir=tmp_path / "cache", progress=False)
+
+
+def test_a_committee_out_of_a_zoo(selector, zoo, rows, passes):
+    committee = selector.select_committee(folder_teachers(zoo), rows, 2)
+    assert isinstance(committee, Committee)
+    ranking = selector.rank(folder_teachers(zoo), rows)
+    assert committee.members[0] == ranking.top(1)[0]
+    assert 1 <= len(committee.members) <= 2 and len(set(committee.members)) == len(committee.members)
+    assert committee.gains[0] == pytest.approx(max(ranking.scored[0].scores["readout_gain"], 0.0), abs=1e-3)
+    assert [one.candidate for one in committee.ranking.teachers] == [one.candidate for one in ranking.teachers]
+    assert list(committee.ranking.settings["committee"]) == [one.name for one in committee.members]
+    assert committee.members[0].name in str(committee)
+    run = {name for name, _ in passes}
+    assert sum(count for name, count in passes if name == "first") == 54 and "first" in run, "a row was run twice"
+
+
+def test_roles_are_written_on_the_members(selector, zoo, rows):
+    committee = selector.select_committee(folder_teachers(zoo), rows, 1)
+    assert committee.with_roles(["foundation"]).members[0].role == "foundation"
+    with pytest.raises(InvalidArgumentError, match="`roles` must hold one role for each of 1 members, got 2"):
+        committee.with_roles(["foundation", "complementary"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"k": 0}, "`k` must be at least 1, got 0"),
+        ({"k": 3, "shortlist": 2}, "`shortlist` must be at least `k` = 3, got 2"),
+    ],
+)
+def test_bad_numbers(selector, zoo, rows, settings, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        selector.select_committee(folder_teachers(zoo), rows, **settings)
+
+
+def test_no_teacher_left(selector, zoo, rows):
+    with pytest.raises(NoTeacherLeftError, match="bad-nan"):
+        selector.select_committee(folder_teachers(zoo / "bad-nan"), rows)
