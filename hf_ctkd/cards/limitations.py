@@ -40,14 +40,18 @@ def _training(record: DistillationRecord) -> list[str]:
     unlabelled = task.train_rows - task.labelled_rows
     if unlabelled > 0:
         found.append(
-            f"{unlabelled} of {task.train_rows} training rows had no label. They were learnt from the teacher alone, "
-            "with whatever errors it makes on them."
+            f"{unlabelled} of {task.train_rows} training rows had no label. {_unlabelled(record)}"
             if record.teachers
             else f"{unlabelled} of {task.train_rows} training rows had no label."
         )
     found.append(_DENSE.get(task.task, "It knows {} classes and puts every input into one, also what belongs to none."))
     found[-1] = found[-1].format(len(task.label_names))
     return found
+
+
+def _unlabelled(record: DistillationRecord) -> str:
+    whom = "the teacher and the input" if record.loss.input_share > 0 else "the teacher alone"
+    return f"They were learnt from {whom}, with whatever errors are made on them."
 
 
 def _evaluation(record: DistillationRecord) -> list[str]:
@@ -89,6 +93,12 @@ def _teachers(record: DistillationRecord, ranking: TeacherRanking | None) -> lis
     if not record.teachers:
         return []
     found = ["What the teachers were trained on is not recorded; it may include rows of this test set."]
+    share = record.loss.input_share
+    if share > 0:
+        found.append(
+            f"{100 * share:.0f} % of what it was taught beside its labels was read out of its own input, not out of a "
+            "teacher: the same student taught by `RawInputLoss` would show what the teachers brought."
+        )
     local = [teacher.candidate.name for teacher in record.teachers if teacher.candidate.source == "folder"]
     if local:
         found.append(f"Not on the Hub, so that others may be unable to get it: {listing(local)}.")

@@ -33,8 +33,8 @@ class DemoPlan:
         labels: rows that keep their label.
         seeds: how many draws of labels, weights and batches.
         steps: optimiser steps of every student.
-        learning_rate: of students with a teacher, and of the one without: each is chosen on validation rows by the
-            evidence suite, where a student without a teacher does best with another one.
+        learning_rate: of students with a teacher, of the one that its raw input teaches, and of the one with labels
+            alone: each is chosen on validation rows by the evidence suite.
         regularisation: weight decay and label smoothing of every student, chosen with the rates.
     """
 
@@ -43,14 +43,16 @@ class DemoPlan:
     labels: int
     seeds: int
     steps: int
-    learning_rate: tuple[float, float]
+    learning_rate: tuple[float, float, float]
     regularisation: float
 
 
 PLANS = {
-    "image": DemoPlan("image", "digits", labels=50, seeds=3, steps=300, learning_rate=(3e-3, 1e-2), regularisation=0.0),
+    "image": DemoPlan(
+        "image", "digits", labels=50, seeds=3, steps=300, learning_rate=(3e-2, 1e-2, 1e-2), regularisation=0.1
+    ),
     "text": DemoPlan(
-        "text", "scipy-docstrings", labels=150, seeds=1, steps=300, learning_rate=(1e-3, 3e-3), regularisation=0.1
+        "text", "scipy-docstrings", labels=150, seeds=1, steps=300, learning_rate=(3e-3, 3e-3, 1e-3), regularisation=0.0
     ),
 }
 
@@ -133,7 +135,7 @@ def _arms(plan: DemoPlan, rankings: Sequence[TeacherRanking], out: Path) -> Iter
             labels=plan.labels,
             seed=seed,
             steps=plan.steps,
-            learning_rate=plan.learning_rate[1],
+            learning_rate=plan.learning_rate[2],
             regularisation=plan.regularisation,
             teacher=None,
             folder=str(out.parent / ".runs" / f"{plan.modality}-{seed}"),
@@ -141,7 +143,7 @@ def _arms(plan: DemoPlan, rankings: Sequence[TeacherRanking], out: Path) -> Iter
         best, worst = ranking.scored[0].candidate, ranking.scored[-1].candidate
         yield plain
         taught = replace(plain, learning_rate=plan.learning_rate[0])
-        yield replace(taught, raw_input=True)
+        yield replace(taught, learning_rate=plan.learning_rate[1], raw_input=True)
         yield replace(
             taught,
             teacher=best,

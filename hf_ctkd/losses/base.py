@@ -93,6 +93,10 @@ class DistillationLoss(nn.Module, ABC):
         """Share of each teacher, for the record; empty when the loss knows none."""
         return ()
 
+    def input_share(self) -> float:
+        """Share of the student's own input in what it is taught, for the record; 0 where teachers alone are read."""
+        return 0.0
+
     def diagnostics(self) -> dict[str, float]:
         """Numbers worth logging that are no loss, such as a spectrum; by name."""
         return {}

@@ -69,6 +69,10 @@ class RawInputLoss(DistillationLoss):
         with torch.autocast(student.features.device.type, enabled=False):
             return {self.name: self.term(student, ())}
 
+    def input_share(self) -> float:
+        """All of it."""
+        return 1.0
+
     def diagnostics(self) -> dict[str, float]:
         """Cross-fitted gain of the readout."""
         return {"input_gain": float(self.term.readouts.weight)}

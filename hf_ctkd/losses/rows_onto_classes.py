@@ -55,9 +55,10 @@ class RowsOntoClasses(nn.Module):
         """Cross-fitted gain of each teacher."""
         return self.readouts.teacher_gains
 
-    def diagnostics(self) -> dict[str, float]:
-        """Share of the input in what is read, where it is read beside teachers."""
-        return {"input_share": self.readouts.input_share} if self.readouts.raw_input else {}
+    @property
+    def input_share(self) -> float:
+        """Share of the student's own input in what is read."""
+        return self.readouts.input_share
 
     def fit(self, context: LossContext) -> None:
         """Fit the readouts and transport all rows; then let the readouts learn from the plan, as often as asked for."""

@@ -91,6 +91,11 @@ class WeightedSum(DistillationLoss):
             for place in range(len(known[0][1]) if known else 0)
         )
 
+    def input_share(self) -> float:
+        """The mean over the losses, by their weight."""
+        pairs = self._weighted()
+        return sum(weight * loss.input_share() for loss, weight in pairs) / sum(weight for _, weight in pairs)
+
     def diagnostics(self) -> dict[str, float]:
         """Those of all losses, after their place where names collide."""
         return self._by_name([loss.diagnostics() for loss, _ in self._weighted()])

@@ -111,13 +111,19 @@ class TransportLoss(DistillationLoss):
         """Relatedness of each teacher in [0, 1]: its cross-fitted gain."""
         return tuple(self.term.relatedness.tolist())
 
+    def input_share(self) -> float:
+        """How much of the targets is read out of the student's own input, in [0, 1]."""
+        return self.term.input_share
+
     def diagnostics(self) -> dict[str, float]:
-        """How much of the targets is read out of the student's own input, where it is read; in [0, 1]."""
-        return self.term.diagnostics()
+        """The share of the input, where it is read."""
+        return {"input_share": self.term.input_share} if self.raw_input else {}
 
 
 class _LabelsOntoLabels(nn.Module):
     """Sinkhorn value from each teacher's prediction to the student's, over a cost between their label spaces."""
+
+    input_share = 0.0
 
     def __init__(self, cost: LabelCost, epsilon: float, power: float, temperature: float) -> None:
         super().__init__()
@@ -132,9 +138,6 @@ class _LabelsOntoLabels(nn.Module):
 
     def fit(self, context: LossContext) -> None:
         self.costs.fit(context, "TransportLoss with a label cost")
-
-    def diagnostics(self) -> dict[str, float]:
-        return {}
 
     def forward(self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...]) -> Tensor:
         predicted = (student_logits(student).float() / self.temperature).softmax(dim=1)

@@ -97,11 +97,19 @@ class TeacherRecord:
 
 @dataclass(frozen=True)
 class LossRecord:
-    """The distillation loss: class name, settings as given, source, and where it departs from the source."""
+    """The distillation loss: class name, settings as given, source, and where it departs from the source.
+
+    Args:
+        name: of the loss.
+        settings: as given.
+        citation: its source.
+        input_share: how much of what it taught was read out of the student's own input and not of a teacher, in [0, 1].
+    """
 
     name: str
     settings: Mapping[str, Any]
     citation: str
+    input_share: float = 0.0
 
 
 @dataclass(frozen=True)

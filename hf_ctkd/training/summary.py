@@ -102,7 +102,9 @@ def summarise(
         ),
         student=_student(run),
         teachers=_teachers(run),
-        loss=LossRecord("none", {}, "") if loss is None else LossRecord(loss.name, loss.settings(), loss.citation),
+        loss=LossRecord("none", {}, "")
+        if loss is None
+        else LossRecord(loss.name, loss.settings(), loss.citation, round(loss.input_share(), 3)),
         results=results,
         baseline=baseline,
         training={

@@ -17,6 +17,13 @@ def test_few_labels_and_unlabelled_rows(image_record):
     assert "teacher" not in said(replace(image_record, teachers=(), baseline={}, results={}))
 
 
+def test_what_was_read_out_of_the_input_is_not_claimed_for_the_teachers(image_record):
+    assert "its own input" not in said(image_record)
+    mixed = replace(image_record, loss=replace(image_record.loss, input_share=0.347))
+    assert "35 % of what it was taught beside its labels was read out of its own input" in said(mixed)
+    assert "They were learnt from the teacher and the input, with whatever errors" in said(mixed)
+
+
 def test_small_test_set(image_record):
     assert "with 300 rows, an accuracy is uncertain by up to 5.7 points" in said(image_record)
     large = replace(image_record, task=replace(image_record.task, eval_rows=5000))

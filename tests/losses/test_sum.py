@@ -12,6 +12,7 @@ from hf_ctkd.losses import (
     KLLoss,
     LabelMapLoss,
     ProjectionLoss,
+    RawInputLoss,
     SpectralLoss,
     TransportLoss,
     WeightedSum,
@@ -151,3 +152,13 @@ def test_teachers_are_asked_about_all_rows_where_one_loss_wants_all():
     assert loss.select(student) is None
     teachers = (ModelOutputs(torch.arange(5.0)[:, None]),) * 2
     assert loss(student, teachers, torch.zeros(5, dtype=torch.long))["first"] == 3.0
+
+
+def test_share_of_the_input_is_the_mean_over_the_losses():
+    case = LossCase.of()
+    transport, alone = TransportLoss(), RawInputLoss()
+    both = WeightedSum({transport: 3.0, alone: 1.0})
+    both.setup(case.context)
+    assert 0 < transport.input_share() < 1 == alone.input_share()
+    assert both.input_share() == pytest.approx((3 * transport.input_share() + 1) / 4)
+    assert WeightedSum({BSSLoss(): 1.0}).input_share() == 0

@@ -256,7 +256,8 @@ def test_what_the_teacher_does_not_know_is_read_out_of_the_input():
     assert loss.diagnostics() == {}
     loss = TransportLoss()
     loss.setup(context(truth, 80, teacher(truth, 0.0), said=3.0))
-    assert loss.diagnostics()["input_share"] > 0.99
+    assert loss.diagnostics()["input_share"] == loss.input_share() > 0.99
+    assert TransportLoss(EmpiricalCost()).input_share() == 0
 
 
 def test_rounds_of_learning_from_the_plan_mend_targets():

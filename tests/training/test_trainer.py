@@ -245,7 +245,9 @@ def test_default_loss_reads_the_input_of_students_of_images_and_texts(make, text
         trainer.train()
         assert 0 <= trainer.state.log_history[0]["input_share"] <= 1
         assert torch.isfinite(torch.tensor(trainer.evaluate()["eval_loss"]))
-        assert len(trainer.record().teachers) == 1 and trainer.record().teachers[0].weight is not None
+        record = trainer.record()
+        assert len(record.teachers) == 1 and record.teachers[0].weight is not None
+        assert record.loss.input_share == pytest.approx(trainer.state.log_history[0]["input_share"], abs=1e-3)
 
 
 def test_raw_input_teaches_without_a_teacher(make):
