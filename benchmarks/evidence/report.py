@@ -93,8 +93,8 @@ _SCORES_NOTE = (
 )
 _HOW = (
     f"Every student of a cell and seed has the same labelled rows, initial weights and {STEPS} optimiser steps. "
-    "Learning rate and regularisation were tuned on validation rows with other seeds, once per kind of task; no arm "
-    "had more trials than the plain student, and arms that were not tuned took the settings of their kin "
+    "Learning rate and regularisation were tuned on validation rows of two cells of each kind with two other seeds; no "
+    "arm had more trials than the plain student, and arms that were not tuned took the settings of their kin "
     "(`results/tuning.json`). Losses have their default settings in every cell. Test rows chose nothing. Gains are "
     "paired by cell and seed; intervals are 95 % bootstrap intervals that resample cells and, within each, seeds. With "
     "few seeds such an interval is too narrow where it rests on a single cell.\n"
