@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.generic.pool import PoolMember
+from hf_ctkd.generic.member import PoolMember
 from hf_ctkd.training.evaluation import rows_per_second
 from hf_ctkd.types import LabelSpace
 

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hf_ctkd.generic.pool import PoolMember, StudentPool
+from hf_ctkd.generic.member import PoolMember
+from hf_ctkd.generic.pool import StudentPool
 
 _SMALLEST = 1e-20
 

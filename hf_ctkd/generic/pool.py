@@ -1,4 +1,4 @@
-"""A declared finite pool of students of one family, and its members."""
+"""A declared finite pool of students of one family."""
 
 import itertools
 import math
@@ -9,31 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import PreTrainedConfig, PreTrainedModel
-
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.generic.families import FAMILIES, Family, Shape
+from hf_ctkd.generic.families import FAMILIES, Family
+from hf_ctkd.generic.member import Decision, PoolMember
 from hf_ctkd.records import read_json, write_json
-from hf_ctkd.types import LabelSpace
 
 if TYPE_CHECKING:
     from hf_ctkd.generic.measure import MeasuredStudent
 
 KIND = "student-pool"
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One thing in which members differ.
-
-    Args:
-        name: such as "depth of stage 1" or "heads".
-        options: what can be chosen, ascending.
-    """
-
-    name: str
-    options: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -123,17 +107,17 @@ class StudentPool:
         """Number of members."""
         return math.prod(len(decision.options) for decision in self.decisions)
 
-    def __iter__(self) -> Iterator["PoolMember"]:
+    def __iter__(self) -> Iterator[PoolMember]:
         """All members, smallest choices first."""
         places = (range(len(decision.options)) for decision in self.decisions)
         return (PoolMember(self, path) for path in itertools.product(*places))
 
     @property
-    def largest(self) -> "PoolMember":
+    def largest(self) -> PoolMember:
         """The member with the largest of every choice: all others are parts of it."""
         return PoolMember(self, tuple(len(decision.options) - 1 for decision in self.decisions))
 
-    def member(self, **values: int) -> "PoolMember":
+    def member(self, **values: int) -> PoolMember:
         """The member with these choices, by name of the decision with underscores: `depth_of_stage_1=2`.
 
         Raises:
@@ -149,7 +133,7 @@ class StudentPool:
 
     # ---- members ----------------------------------------------------------------------------------------------------
 
-    def sample(self, n: int, seed: int) -> tuple["PoolMember", ...]:
+    def sample(self, n: int, seed: int) -> tuple[PoolMember, ...]:
         """Different members, each equally likely.
 
         Args:
@@ -163,7 +147,7 @@ class StudentPool:
             raise InvalidArgumentError(f"`n` must be from 1 to the {len(self)} members of the pool, got {n}.")
         return tuple(self._numbered(number) for number in random.Random(seed).sample(range(len(self)), n))
 
-    def _numbered(self, number: int) -> "PoolMember":
+    def _numbered(self, number: int) -> PoolMember:
         path = []
         for decision in reversed(self.decisions):
             number, place = divmod(number, len(decision.options))
@@ -198,7 +182,7 @@ class StudentPool:
         looked_at = tuple(self) if len(self) <= candidates else self.sample(candidates, seed)
         return fitting(looked_at, parameters=parameters, latency_ms=latency_ms, device=device)
 
-    def only(self, member: "PoolMember") -> "StudentPool":
+    def only(self, member: PoolMember) -> "StudentPool":
         """The pool of one member alone: a teacher for exactly this student."""
         shape = member.shape
         return StudentPool(
@@ -252,69 +236,9 @@ class StudentPool:
         return cls.from_dict(read_json(path, KIND))
 
 
-@dataclass(frozen=True)
-class PoolMember:
-    """One student architecture of a pool.
-
-    Args:
-        pool: where it belongs.
-        path: for each decision of the pool the place of the option taken.
-    """
-
-    pool: StudentPool
-    path: tuple[int, ...]
-
-    @property
-    def shape(self) -> Shape:
-        """How deep and how wide it is."""
-        taken = [decision.options[place] for decision, place in zip(self.pool.decisions, self.path, strict=True)]
-        stages = len(self.pool.depths)
-        depths, rest = tuple(taken[:stages]), tuple(taken[stages:])
-        if self.pool.widths:
-            return Shape(depths, rest)
-        return Shape(depths, (), rest[0], rest[1], self.pool.head_width)
-
-    @property
-    def name(self) -> str:
-        """Family and choices in one line."""
-        shape = self.shape
-        said = f"{self.pool.family} depths {_dashed(shape.depths)}"
-        if shape.widths:
-            return f"{said} widths {_dashed(shape.widths)}"
-        return f"{said} heads {shape.heads} feed-forward {shape.feed_forward}"
-
-    def config(self, label_space: LabelSpace) -> PreTrainedConfig:
-        """Its plain configuration, with the classes of a task."""
-        pool = self.pool
-        config = pool.kind.config(self.shape, input_size=pool.input_size, settings=pool.settings)
-        config.id2label = dict(enumerate(label_space.names))
-        config.label2id = {name: number for number, name in enumerate(label_space.names)}
-        return config
-
-    def build(self, label_space: LabelSpace, *, seed: int = 0) -> PreTrainedModel:
-        """A fresh plain model.
-
-        Args:
-            label_space: classes of the task.
-            seed: of its weights; the same seed gives the same student.
-        """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return self.pool.kind.model_class(self.config(label_space))
-
-    def skeleton(self, label_space: LabelSpace) -> PreTrainedModel:
-        """The model without memory for its weights."""
-        with torch.device("meta"):
-            return self.pool.kind.model_class(self.config(label_space))
-
-
 def _options_of_stages(stages: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(options) for options in stages)
 
 
 def _said(names: tuple[str, ...]) -> str:
     return ", ".join(f"`{name}`" for name in ("depths", *names))
-
-
-def _dashed(numbers: tuple[int, ...]) -> str:
-    return "-".join(map(str, numbers))

@@ -11,7 +11,8 @@ from torch.func import functional_call
 from transformers import PreTrainedModel
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.generic.pool import PoolMember, StudentPool
+from hf_ctkd.generic.member import PoolMember
+from hf_ctkd.generic.pool import StudentPool
 from hf_ctkd.types import Hidden, LabelSpace
 
 _MOST_SKELETONS = 256

@@ -106,7 +106,7 @@ class DistillationTrainer(StudentTrainer):
         self._label_smoothing = args.label_smoothing_factor
         self._input_reader: InputReader | None = None
         self._terms: dict[str, Tensor] = {}
-        self._steps_logged = 0
+        self._steps_to_log = 0
         self._train_seconds = 0.0
         self.ranking = ranking
         self.baseline: Mapping[str, Confidence] = {}
@@ -247,6 +247,7 @@ class DistillationTrainer(StudentTrainer):
     ) -> tuple[list, Tensor]:
         """The batches of one optimiser step with `[rows, labels]` in them, over all processes."""
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._steps_to_log += 1  # not told by `global_step`, which a resumed run does not begin at 0
         counts = torch.tensor([[len(s["labels"]), int(self.task.count(s["labels"]))] for s in samples] or [[0, 0]])
         return samples, self.accelerator.reduce(counts.sum(0).to(device), reduction="sum")
 
@@ -290,13 +291,13 @@ class DistillationTrainer(StudentTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add every term, as a mean over the steps since the last log, to what `Trainer` logs."""
         if "loss" in logs and self._terms:
-            steps = max(self.state.global_step - self._steps_logged, 1)
+            steps = max(self._steps_to_log, 1)
             reduced = self.accelerator.reduce(self._terms, reduction="mean")
             logs |= {name: float(value) / steps for name, value in reduced.items()}
             if self.loss is not None:
                 logs |= self.loss.diagnostics()
             logs |= self._passes()
-            self._steps_logged = self.state.global_step
+            self._steps_to_log = 0
             self._terms = {}
         super().log(logs, start_time)
 

@@ -119,6 +119,8 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(sampler, config, tmp
     one, two = whole.trainee.state_dict(), resumed.trainee.state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert int(one["loss.drawn"]) == 12
+    first = next(entry for entry in resumed.state.log_history if entry["step"] == 4)
+    assert first == pytest.approx(next(entry for entry in whole.state.log_history if entry["step"] == 4), abs=1e-5)
 
 
 def test_the_published_folder_holds_the_teacher_alone(config, tmp_path):

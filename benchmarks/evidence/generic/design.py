@@ -128,22 +128,26 @@ def teacher_of(arm: str, seed: int, tuning: Tuning, target: PoolMember | None = 
 
 def plan(tuning: Tuning, seeds: tuple[int, ...] = SEEDS) -> Iterator[StudentRun]:
     """All students, those that the main question needs first."""
-    for arms in ((PLAIN, GENERIC), (UNIFORM,), (WRONG_TARGET,)):
+    first, rest = STUDENTS[:ABLATED], STUDENTS[ABLATED:]
+    blocks = [
+        ((PLAIN, GENERIC), STUDENTS),
+        ((UNIFORM, WRONG_TARGET), first),
+        ((EXACT_TARGET,), STUDENTS[:EXACT]),
+        (tuple(ABLATIONS)[:2], first),
+        ((UNIFORM, WRONG_TARGET), rest),
+        ((ALONE, *tuple(ABLATIONS)[2:]), first),
+    ]
+    for arms, students in blocks:
         for seed in seeds:
             for arm in arms:
-                teacher = teacher_of(arm, seed, tuning, WRONG if arm == WRONG_TARGET else None)
-                for student in STUDENTS:
-                    yield StudentRun(student.path, seed, tuning.student_rate, teacher)
-    for seed in seeds:
-        for student in STUDENTS[:EXACT]:
-            yield StudentRun(student.path, seed, tuning.student_rate, teacher_of(EXACT_TARGET, seed, tuning, student))
-    for seed in seeds:
-        for student in STUDENTS[:ABLATED]:
-            yield StudentRun(student.path, seed, tuning.alone_rate, None)
-    for arm in ABLATIONS:
-        for seed in seeds:
-            for student in STUDENTS[:ABLATED]:
-                yield StudentRun(student.path, seed, tuning.student_rate, teacher_of(arm, seed, tuning))
+                yield from (_student_run(student, arm, seed, tuning) for student in students)
+
+
+def _student_run(student: PoolMember, arm: str, seed: int, tuning: Tuning) -> StudentRun:
+    if arm == ALONE:
+        return StudentRun(student.path, seed, tuning.alone_rate, None)
+    target = {WRONG_TARGET: WRONG, EXACT_TARGET: student}.get(arm)
+    return StudentRun(student.path, seed, tuning.student_rate, teacher_of(arm, seed, tuning, target))
 
 
 # ---- tuning ---------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Make the runs that are missing, tuning first; every finished run is kept at once."""
 
+import gc
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -87,6 +88,7 @@ def _round(place: Place, candidates: dict[str, Tuning], arm: str) -> dict[str, f
 def measure(place: Place, *, seconds: float | None, seeds: Sequence[int] = SEEDS) -> None:
     """Make the missing runs of the plan, until the time is up, and merge them into the table."""
     until = None if seconds is None else time.monotonic() + seconds
+    gc.freeze()  # every trainer collects garbage: what was imported need not be looked through each time
     tuning = tune(place)
     _make(place, place.runs, list(plan(tuning, tuple(seeds))), until=until)
     place.say(f"{len(place.runs.merge())} runs in {place.runs.table}")
