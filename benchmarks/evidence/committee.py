@@ -191,7 +191,7 @@ def settings_of(suite: Suite) -> Tuned:
 
 
 def _validated(suite: Suite, modality: str, settings: Settings) -> float:
-    cell, seed = TUNED_ON[modality][0], TUNING_SEEDS[0]
+    (cell, _), seed = TUNED_ON[modality][0], TUNING_SEEDS[0]
     task = task_of(cell.task, cell.labels, seed)
     tuned = Tuned({modality: {COMMITTEE: settings}})
     trainer = trainer_of(suite, task, seed, ARMS[COMMITTEE], members_of(suite, cell, seed), tuned)

@@ -147,8 +147,8 @@ _ARMS_NOTE = (
     "teacher, all paired by cell and seed. *Passes saved*: rows that a teacher was not asked about.\n"
 )
 _SPEED_NOTE = (
-    "Median of single optimiser steps on one core, the arms in turn; the committee's three teachers with their outputs "
-    "kept. The students have some ten thousand parameters, so that a step is short beside any overhead.\n"
+    "Median processor time of single optimiser steps, the arms in turn; the committee's three teachers with "
+    "their outputs kept. The students have some ten thousand parameters, so that a step is short beside any overhead.\n"
 )
 
 

@@ -195,9 +195,11 @@ class CommitteeLoss(DistillationLoss):
         """
         if self._seen is None:
             return {}
-        importance, asked, spread = self._seen
-        found = {f"{self.name}/answer_spread": float(spread)}
-        for place, (weight, share) in enumerate(zip(importance.tolist(), asked.tolist(), strict=True)):
+        weights, features, answer = self._seen
+        variance = features.var(dim=0, unbiased=False).sum().clamp_min(1e-12)
+        found = {f"{self.name}/answer_spread": float(answer.var(dim=0, unbiased=False).sum() / variance)}
+        shares = (weights > 0).float().mean(dim=0).tolist()
+        for place, (weight, share) in enumerate(zip(weights.mean(dim=0).tolist(), shares, strict=True)):
             prefix = f"{self.name}/teacher_{place}"
             found |= {f"{prefix}/importance": weight, f"{prefix}/asked": share}
         return found
@@ -246,9 +248,7 @@ class CommitteeLoss(DistillationLoss):
         return -(torch.where(known[:, None], truth, self.trust * target) * said).sum(dim=1).mean()
 
     def _note(self, weights: Tensor, features: Tensor, answer: Tensor) -> None:
-        variance = features.var(dim=0, unbiased=False).sum().clamp_min(1e-12)
-        spread = answer.var(dim=0, unbiased=False).sum() / variance
-        self._seen = (weights.mean(dim=0), (weights > 0).float().mean(dim=0), spread)
+        self._seen = (weights, features, answer)  # looked at only when something is logged
         if self.training:
             self.asked += weights.sum(dim=0)
 

@@ -46,7 +46,7 @@ class Expertise(nn.Module):
         self.members = nn.ModuleList(_Member(one) for one in found)
         self.register_buffer("gains", torch.tensor([max(one.gain, 0.0) for one in found]))
         self.register_buffer("shares", gain_shares(self.gains, _POWER))
-        posterior = self._log_mean(context.teachers, None)
+        posterior = self._mean(context.teachers, None).log_softmax(dim=1)
         prior = estimate_prior(context.labels, classes).probabilities
         firmness = _RELAX * float((context.labels != UNLABELLED).float().mean())
         plan = transport_rows(posterior, prior, epsilon=_EPSILON, relax=firmness)
@@ -72,19 +72,20 @@ class Expertise(nn.Module):
             teachers: outputs of each on the rows that it was asked about.
             chosen: these rows; None for all.
         """
-        return ((self._log_mean(teachers, chosen) + self.potential) / _EPSILON).softmax(dim=1)
+        return ((self._mean(teachers, chosen) + self.potential) / _EPSILON).softmax(dim=1)
 
-    def _log_mean(self, teachers: tuple[ModelOutputs, ...], chosen: Tensor | None) -> Float[Tensor, "batch classes"]:
+    def _mean(self, teachers: tuple[ModelOutputs, ...], chosen: Tensor | None) -> Float[Tensor, "batch classes"]:
+        """The log-mean of the members' posteriors, up to a constant in each row: to be normalised once, not by each."""
         said = [member(one) for member, one in zip(self.members, teachers, strict=True)]
         shares = self.shares.expand(len(said[0]) if chosen is None else len(chosen), -1)
         if chosen is not None:
             shares = shares * chosen
             shares = shares / shares.sum(dim=1, keepdim=True)
-        return mixed(said, shares, chosen).log_softmax(dim=1)
+        return mixed(said, shares, chosen)
 
 
 class _Member(nn.Module):
-    """The log-mean of one teacher's readouts, as one linear map of all its layers."""
+    """The log-mean of one teacher's readouts, not normalised, as one linear map of all its layers."""
 
     weight: Tensor
     bias: Tensor
@@ -101,4 +102,4 @@ class _Member(nn.Module):
 
     def forward(self, outputs: ModelOutputs) -> Float[Tensor, "rows classes"]:
         known = torch.cat([view.float() for view in views(outputs)], dim=1)
-        return (known @ self.weight + self.bias).log_softmax(dim=1)
+        return torch.addmm(self.bias, known, self.weight)

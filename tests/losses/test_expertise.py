@@ -28,7 +28,7 @@ def test_one_matrix_a_member_says_what_its_readouts_say():
         one.log_posterior(view) for one, view in zip(found.readouts, (*outputs.layers, outputs.features), strict=True)
     ]
     torch.testing.assert_close(
-        expertise._log_mean(context.teachers, None), log_mean(found.shares, said), rtol=1e-4, atol=1e-4
+        expertise._mean(context.teachers, None).log_softmax(1), log_mean(found.shares, said), rtol=1e-4, atol=1e-4
     )
     assert float(expertise.trust) == pytest.approx(max(found.gain, 0.0))
 

@@ -11,7 +11,7 @@ from transformers import (
 
 from hf_ctkd.costs import EmpiricalCost
 from hf_ctkd.errors import DatasetError, InvalidArgumentError, TeacherUnavailableError
-from hf_ctkd.losses import InvertedProjectionLoss, RawInputLoss, ReadoutLoss, TransportLoss
+from hf_ctkd.losses import CommitteeLoss, InvertedProjectionLoss, RawInputLoss, ReadoutLoss, TransportLoss
 from hf_ctkd.records import DistillationRecord
 from hf_ctkd.training import DistillationTrainer
 
@@ -38,6 +38,7 @@ LOSSES = {
     "transport": TransportLoss,
     "transport-labels": lambda: TransportLoss(EmpiricalCost()),
     "inverted": InvertedProjectionLoss,
+    "committee": lambda: CommitteeLoss(top_k=1, question=True),
 }
 
 
@@ -154,12 +155,13 @@ def test_published_folder_holds_the_student_alone(make, tmp_path):
     assert record.student.rows_per_second > 0
 
 
-def test_resuming_goes_on_exactly_where_it_stopped(make, config, tmp_path):
-    whole = make(args=config(max_steps=6, save_strategy="steps", save_steps=3), loss=InvertedProjectionLoss())
+@pytest.mark.parametrize("loss", [InvertedProjectionLoss, CommitteeLoss])
+def test_resuming_goes_on_exactly_where_it_stopped(make, config, tmp_path, loss):
+    whole = make(args=config(max_steps=6, save_strategy="steps", save_steps=3), loss=loss())
     whole.train()
     checkpoint = tmp_path / "student" / "checkpoint-3"
     assert (checkpoint / "distillation_loss.safetensors").exists()
-    again = make(args=config(max_steps=6), model=tiny.image_student(seed=9), loss=InvertedProjectionLoss())
+    again = make(args=config(max_steps=6), model=tiny.image_student(seed=9), loss=loss())
     again.train(resume_from_checkpoint=str(checkpoint))
     for (name, expected), found in zip(
         whole.trainee.state_dict().items(), again.trainee.state_dict().values(), strict=True
