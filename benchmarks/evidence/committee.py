@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -92,14 +93,23 @@ class Part(CommitteeLoss):
 COMMITTEE = "committee"
 TUNING = "committee_tuning.json"
 LOG_MEAN = "log-mean, transported"
-SINGLE = "best single teacher, default loss"
+SINGLE = "best single teacher, transported"
+
+
+def _teachers_alone() -> TransportLoss:
+    """The default loss without the raw input, which no committee reads: what is compared is how teachers are joined."""
+    return TransportLoss(raw_input=False)
+
+
 ARMS: dict[str, Arm] = {
     COMMITTEE: Arm(CommitteeLoss, kin=COMMITTEE),
-    LOG_MEAN: Arm(TransportLoss),
+    LOG_MEAN: Arm(_teachers_alone),
     "log-mean": Arm(ReadoutLoss),
-    SINGLE: Arm(TransportLoss, "first"),
+    SINGLE: Arm(_teachers_alone, "first"),
+    "default loss, all three": Arm(TransportLoss),
+    "default loss, best single teacher": Arm(TransportLoss, "first"),
     "best single teacher, committee loss": Arm(CommitteeLoss, "first", COMMITTEE),
-    "random member, default loss": Arm(TransportLoss, "random"),
+    "random member, transported": Arm(_teachers_alone, "random"),
     "mean of label maps": Arm(LabelMapLoss),
     "mean of projections": Arm(InvertedProjectionLoss, kin="inverted projection"),
     "committee, its answers alone": Arm(lambda: Part("committee", "committee_task"), kin=COMMITTEE),
@@ -116,7 +126,7 @@ ARMS: dict[str, Arm] = {
     "committee, two of three asked": Arm(lambda: CommitteeLoss(top_k=2), kin=COMMITTEE),
     "committee, threshold 0.25": Arm(lambda: CommitteeLoss(importance_threshold=0.25), kin=COMMITTEE),
     "committee and poor teachers": Arm(CommitteeLoss, "members and poor", COMMITTEE),
-    "log-mean, transported, and poor teachers": Arm(TransportLoss, "members and poor"),
+    "log-mean, transported, and poor teachers": Arm(_teachers_alone, "members and poor"),
 }
 """All with default settings of their losses; optimiser settings as tuned for their kin."""
 
@@ -130,7 +140,18 @@ class Job:
     method: str
 
 
-FIRST = (PLAIN, REFERENCE, COMMITTEE, LOG_MEAN, SINGLE, "committee, two of three asked", "committee and poor teachers")
+FIRST = (
+    PLAIN,
+    REFERENCE,
+    COMMITTEE,
+    LOG_MEAN,
+    SINGLE,
+    "default loss, all three",
+    "default loss, best single teacher",
+    "committee, two of three asked",
+    "committee, threshold 0.25",
+    "committee and poor teachers",
+)
 """Arms that the goals speak of: they are made before the others."""
 
 
@@ -169,18 +190,19 @@ def measure(suite: Suite, jobs: Sequence[Job], *, seconds: float | None) -> None
 def settings_of(suite: Suite) -> Tuned:
     """The suite's optimiser settings, and those of the committee, tuned now if they were not before.
 
-    Every learning rate of the suite's grid, on the suite's tuning cells and their validation rows, with a seed that no
-    measured run has; regularisation as it was best without a teacher.
+    Every learning rate of the suite's grid, on the suite's tuning cells, their validation rows and its tuning seeds, as
+    every other arm; regularisation as it was best without a teacher.
     """
     tuned, path = Tuned.load(suite.folder / "tuning.json"), suite.folder / TUNING
     if not path.is_file():
         chosen, trials = {}, []
         for modality in ("image", "text"):
             outcomes = []
-            for rate in RATES[modality]:
+            for (cell, _), rate, seed in product(TUNED_ON[modality], RATES[modality], TUNING_SEEDS):
                 settings = replace(tuned.of(PLAIN, modality), learning_rate=rate)
-                outcomes.append((settings, _validated(suite, modality, settings)))
-                trials.append({"modality": modality, **asdict(settings), "validation_accuracy": outcomes[-1][1]})
+                outcomes.append((settings, _validated(suite, cell, seed, settings)))
+                shown = {"task": cell.task, "seed": seed, **asdict(settings)}
+                trials.append({**shown, "validation_accuracy": outcomes[-1][1]})
                 suite.say(f"tuning the committee: {trials[-1]}")
             chosen[modality] = {COMMITTEE: best(outcomes)}
         Tuned(chosen).save(path, trials)
@@ -190,10 +212,9 @@ def settings_of(suite: Suite) -> Tuned:
     )
 
 
-def _validated(suite: Suite, modality: str, settings: Settings) -> float:
-    (cell, _), seed = TUNED_ON[modality][0], TUNING_SEEDS[0]
+def _validated(suite: Suite, cell: Cell, seed: int, settings: Settings) -> float:
     task = task_of(cell.task, cell.labels, seed)
-    tuned = Tuned({modality: {COMMITTEE: settings}})
+    tuned = Tuned({task.modality: {COMMITTEE: settings}})
     trainer = trainer_of(suite, task, seed, ARMS[COMMITTEE], members_of(suite, cell, seed), tuned)
     trainer.train()
     return measured(trainer, task.validation)[0]

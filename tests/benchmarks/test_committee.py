@@ -35,8 +35,8 @@ def suite(tmp_path, monkeypatch):
     monkeypatch.setitem(TASKS, "tiny", ("text", None))
     monkeypatch.setitem(committee.SAME_TASK, "tiny", "scipy")
     monkeypatch.setattr(committee, "task_of", lambda name, labels, seed: build(labels=labels, seed=seed))
-    monkeypatch.setitem(committee.TUNED_ON, "text", (CELL, ""))
-    monkeypatch.setitem(committee.TUNED_ON, "image", (CELL, ""))
+    monkeypatch.setitem(committee.TUNED_ON, "text", ((CELL, ""),))
+    monkeypatch.setitem(committee.TUNED_ON, "image", ((CELL, ""),))
     monkeypatch.setattr(committee, "RATES", {"image": (1e-3,), "text": (1e-3, 1e-2)})
     student.candidates.cache_clear()
     committee._members.cache_clear()
@@ -101,9 +101,9 @@ def test_the_committee_is_tuned_once_on_validation_rows(suite):
     suite, said = suite
     tuned = settings_of(suite)
     assert tuned.of(COMMITTEE, "text").learning_rate in (1e-3, 1e-2)
-    assert len([line for line in said if "tuning the committee" in line]) == 3
+    assert len([line for line in said if "tuning the committee" in line]) == 6
     again = settings_of(suite)
-    assert len([line for line in said if "tuning the committee" in line]) == 3
+    assert len([line for line in said if "tuning the committee" in line]) == 6
     assert again.of(COMMITTEE, "text") == tuned.of(COMMITTEE, "text")
 
 
