@@ -144,7 +144,8 @@ def section(rows: Sequence[dict[str, str]], speed: pandas.DataFrame) -> str:
 
 _ARMS_NOTE = (
     "Points over the plain student, share of the gap recovered, and points over the committee and over the best single "
-    "teacher, all paired by cell and seed. *Passes saved*: rows that a teacher was not asked about.\n"
+    "teacher, all paired by cell and seed. *Passes saved*: rows that a teacher was not asked about. "
+    "Where an arm has one seed or one cell its interval says nothing of seeds or of other cells.\n"
 )
 _SPEED_NOTE = (
     "Median processor time of single optimiser steps, the arms in turn; the committee's three teachers with "
@@ -183,6 +184,7 @@ def arms_table(frame: pandas.DataFrame) -> str:
         rows.append(
             [
                 method,
+                f"{mine['cell'].nunique()} x {len(mine) / mine['cell'].nunique():.2g}",
                 difference(frame, method, PLAIN),
                 f"{closed.value:.0f} % ({closed.low:.0f} to {closed.high:.0f})",
                 "" if method == COMMITTEE else difference(frame, method, COMMITTEE),
@@ -190,7 +192,15 @@ def arms_table(frame: pandas.DataFrame) -> str:
                 f"{saved:.0f} %" if saved > 0 else "",
             ]
         )
-    header = ["arm", "gain", "gap recovered", "over the committee", "over the best single", "passes saved"]
+    header = [
+        "arm",
+        "cells x seeds",
+        "gain",
+        "gap recovered",
+        "over the committee",
+        "over the best single",
+        "passes saved",
+    ]
     return table(header, rows)
 
 

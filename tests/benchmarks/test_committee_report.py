@@ -73,14 +73,14 @@ def test_section_is_written_between_its_marks_and_renewed(tmp_path):
     write(section([*rows(committee=0.15), failed], speeds(1.2)), target)
     first = target.read_text()
     assert first.startswith("# Results\n\nothers\n") and first.count(BEGIN) == first.count(END) == 1
-    assert f"| {COMMITTEE} | +15.0 (+15.0 to +15.0) | 75 % (75 to 75) |  | +5.0 (+5.0 to +5.0) |  |" in first
+    assert f"| {COMMITTEE} | 5 x 3 | +15.0 (+15.0 to +15.0) | 75 % (75 to 75) |  | +5.0 (+5.0 to +5.0) |  |" in first
     assert "- failed: digits @ 50, committee, seed 9: ValueError: no" in first
     assert "**missed**" in first and "a + b + c" in first and "| text | committee | 12.0 | 1.20 |" in first
     write(section(rows(committee=0.05), speeds(1.2)), target)
     assert target.read_text().startswith("# Results\n\nothers\n") and target.read_text().count(BEGIN) == 1
-    assert f"| {COMMITTEE} | +5.0 (+5.0 to +5.0) |" in target.read_text()
+    assert f"| {COMMITTEE} | 5 x 3 | +5.0 (+5.0 to +5.0) |" in target.read_text()
 
 
 def test_section_of_few_runs(tmp_path):
     few = [row(CELLS[0], PLAIN, 0, 0.5), row(CELLS[0], COMMITTEE, 0, 0.6)]
-    assert "| committee | +10.0 (+10.0 to +10.0) |" in section(few, speeds(1.0)[:0])
+    assert "| committee | 1 x 1 | +10.0 (+10.0 to +10.0) |" in section(few, speeds(1.0)[:0])
