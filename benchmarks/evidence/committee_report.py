@@ -159,7 +159,7 @@ _ARMS_NOTE = (
 )
 _SPEED_NOTE = (
     "Median processor time of single optimiser steps, the arms in turn; the committee's three teachers with "
-    "their outputs kept. The students have tens of thousands of parameters, so that a step is short beside any overhead.\n"
+    "their outputs kept. The students have tens of thousands of parameters, so a step is short beside any overhead.\n"
 )
 
 
