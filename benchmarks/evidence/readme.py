@@ -43,6 +43,7 @@ LOSSES = {
 """Method -> how to write it, what its teacher must give, whom it is after."""
 UNMEASURED = (
     ("KLLoss()", "class predictions, same or mapped labels", "Hinton et al."),
+    ("CommitteeLoss()", "layers of several", "Liu et al., DiverseDistill (reconstructed); see Committees in the results"),
     ("WeightedSum([...])", "what its parts need", ""),
 )
 

@@ -46,7 +46,7 @@ class CommitteeLoss(DistillationLoss):
             all members alike.
         question: ask questions, as the paper does; else an answer depends on the teacher alone. Off: with few labels an
             answer that knows the student's features says what the student thinks already, and teaches it little
-            (measured on validation rows; see `benchmarks/RESULTS.md`).
+            (measured on validation rows).
         stop_gradient: let answers learn from the task alone, and not from the distance too.
         importance_threshold: teachers below it are not asked about a row, in [0, 1); the first one is in any case.
         top_k: most teachers asked about a row; None for no limit.

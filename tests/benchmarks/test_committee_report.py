@@ -83,4 +83,6 @@ def test_section_is_written_between_its_marks_and_renewed(tmp_path):
 
 def test_section_of_few_runs(tmp_path):
     few = [row(CELLS[0], PLAIN, 0, 0.5), row(CELLS[0], COMMITTEE, 0, 0.6)]
+    text = section(few, speeds(1.0)[:0])
+    assert "committee, threshold 0.25 |  | not run yet |" in text and "nan % fewer" not in text
     assert "| committee | 1 x 1 | +10.0 (+10.0 to +10.0) |" in section(few, speeds(1.0)[:0])
