@@ -42,10 +42,16 @@ LOSSES = {
 }
 """Method -> how to write it, what its teacher must give, whom it is after."""
 UNMEASURED = (
-    ("KLLoss()", "class predictions, same or mapped labels", "Hinton et al."),
-    ("CommitteeLoss()", "layers of several", "Liu et al., DiverseDistill (reconstructed); see Committees in the results"),
-    ("WeightedSum([...])", "what its parts need", ""),
+    ("KLLoss()", "class predictions, same or mapped labels", "not measured", "Hinton et al."),
+    (
+        "CommitteeLoss()",
+        "layers of several",
+        "see Committees in the results",
+        "Liu et al., DiverseDistill (reconstructed)",
+    ),
+    ("WeightedSum([...])", "what its parts need", "not measured", ""),
 )
+"""Losses that the table of runs does not speak of."""
 
 
 def losses_record(runs: pandas.DataFrame) -> dict[str, object]:
@@ -77,7 +83,7 @@ def losses_table(record: Mapping[str, dict]) -> str:
             "" if entry is None or "worst" not in entry else f"{entry['worst']['mean']:+.1f}, {entry['worst_teacher']}"
         )
         rows.append([f"`{code}`", gives, gain, worst, after])
-    rows += [[f"`{code}`", gives, "not measured", "", after] for code, gives, after in UNMEASURED]
+    rows += [[f"`{code}`", gives, gain, "", after] for code, gives, gain, after in UNMEASURED]
     return table(["loss", "teacher gives", "mean gain, points (95 %)", "worst teacher", "after"], rows)
 
 
