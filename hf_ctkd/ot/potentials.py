@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_ctkd.ot.dual import Work
+from hf_ctkd.ot.work import Work
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,14 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError, NotConvergedError
-from hf_ctkd.ot.dual import Work, centred, dual_value
+from hf_ctkd.ot.dual import centred, dual_value
 from hf_ctkd.ot.envelope import EnvelopeValue, Sensitivity
 from hf_ctkd.ot.iteration import Kernel, Limits
-from hf_ctkd.ot.plan import SAFE_EXPONENT, SAFE_EXPONENT_DOUBLE, Plan
+from hf_ctkd.ot.plan import Plan
 from hf_ctkd.ot.potentials import Gathered, Potentials
 from hf_ctkd.ot.problem import OTProblem
 from hf_ctkd.ot.solution import OTSolution, Status
 from hf_ctkd.ot.stabilised import scale, solve_stabilised
+from hf_ctkd.ot.work import Work
 
 _CACHE_BYTES = 2**23
 _COARSEST, _FALL = 0.02, 3.0
@@ -41,7 +42,7 @@ class Sinkhorn:
         on_failure: "raise" `NotConvergedError` when a problem is not done after `max_steps`, or "report" it in
             `OTSolution.status`.
         tau_a: how strongly the first marginal is asked for, relative to the largest cost: the price of
-            `KL(plan 1 | a)`. Infinite by default: it must be met. Finite values far above `epsilon` converge slowly.
+            `KL(plan 1 | a)`. Infinite by default: it must be met.
         tau_b: the same for the second marginal.
         max_bytes: limit on the memory for kernels and plans of several problems; larger batches go in blocks.
         check_every: steps between two looks at the error (each is a synchronisation on an accelerator).
@@ -51,7 +52,8 @@ class Sinkhorn:
 
     Reference:
         Cuturi, "Sinkhorn distances: lightspeed computation of optimal transport", 2013; unbalanced: Chizat et al.,
-        "Scaling algorithms for unbalanced optimal transport problems", 2018.
+        "Scaling algorithms for unbalanced optimal transport problems", 2018, with the shift of Sejourne, Vialard and
+        Peyre, "Faster unbalanced optimal transport: translation invariant Sinkhorn and 1-D Frank-Wolfe", 2022.
 
     Example:
         >>> import torch
@@ -103,6 +105,12 @@ class Sinkhorn:
             NotConvergedError: a problem missed the tolerance and `on_failure` is "raise".
             InvalidArgumentError: `warm_start` or `epsilon` does not fit the problem.
         """
+        if self._attended and torch.compiler.is_compiling():
+            # The loop looks at its tensors; traced, it would become a graph for every stretch between two looks.
+            return torch.compiler.disable(self._solved)(problem, warm_start)
+        return self._solved(problem, warm_start)
+
+    def _solved(self, problem: OTProblem, warm_start: tuple[Tensor, Tensor] | None) -> OTSolution:
         self._check_fit(problem, warm_start)
         with torch.no_grad():
             work = Work.of(problem, self._epsilon(problem), tau_a=self.tau_a, tau_b=self.tau_b)
@@ -114,12 +122,16 @@ class Sinkhorn:
             value, for_a, for_b = dual_value(work, f, g)
             status = torch.where(found.error <= self.tolerance, Status.CONVERGED.value, Status.OUT_OF_STEPS.value)
         self._check_converged(found, status)
-        plan = Plan(work.cost, work.a, work.b, f, g, work.epsilon, self.max_bytes)
-        sensitivity = Sensitivity(plan, for_a, for_b, work.scale)
-        value = EnvelopeValue.apply(problem.a, problem.b, problem.cost, value, sensitivity)
+        plan = Plan(work, f, g, self.max_bytes)
+        value = EnvelopeValue.apply(problem.a, problem.b, problem.cost, value, Sensitivity(plan, for_a, for_b))
         dtype = problem.dtype
         error = found.error.to(dtype)
         return OTSolution(value.to(dtype), (f.to(dtype), g.to(dtype)), error, found.steps, status, plan)
+
+    @property
+    def _attended(self) -> bool:
+        """Whether what is done depends on what the device finds; not so where it is never looked at."""
+        return self.check_every < self.max_steps or self.on_failure == "raise" or isinstance(self.epsilon, Tensor)
 
     def _epsilon(self, problem: OTProblem) -> float | Tensor:
         if isinstance(self.epsilon, Tensor):
@@ -131,35 +143,36 @@ class Sinkhorn:
 
     def _annealed(self, work: Work, start: Tensor) -> Tensor:
         """Come down to a small epsilon by way of larger ones, each solved loosely: the epsilon schedule."""
-        smallest = float((work.epsilon / work.scale).min())
-        levels = max(0, math.ceil(math.log(_COARSEST / smallest, _FALL)))
+        levels = max(0, math.ceil(math.log(_COARSEST * work.sharpest, _FALL)))
         limits = replace(self._limits(), steps=min(self.max_steps, _LOOSE_STEPS), tolerance=_LOOSE)
         for level in range(levels, 0, -1):
-            epsilon = torch.maximum(work.epsilon, torch.minimum(work.epsilon * _FALL**level, _COARSEST * work.scale))
-            start = self._solve(replace(work, epsilon=epsilon), start, limits).g
+            factor = _FALL**level
+            epsilon = torch.maximum(work.epsilon, torch.minimum(work.epsilon * factor, _COARSEST * work.scale))
+            sharpest = max(work.sharpest / factor, 1 / _COARSEST)
+            start = self._solve(replace(work, epsilon=epsilon, sharpest=sharpest), start, limits).g
         return start
 
     def _solve(self, work: Work, start: Tensor, limits: Limits) -> Potentials:
-        solve = self._solve_shared if work.cost.dim() == 2 else self._solve_each
-        return solve(work, start, limits)
+        if work.cost.dim() == 3:
+            return self._solve_each(work, start, limits)
+        if not limits.attended and work.sharpest > work.safe_exponent:
+            return self._solve_each(work, start, limits)  # nobody would see where scaling gives out
+        return self._solve_shared(work, start, limits)
 
     def _solve_shared(self, work: Work, start: Tensor, limits: Limits) -> Potentials:
         """Problems of one epsilon share their kernel."""
         out = Gathered.empty(work)
-        for epsilon in torch.unique(work.epsilon):
-            rows = (work.epsilon == epsilon).nonzero()[:, 0]
-            group = work.select(rows) if len(rows) < len(start) else work
-            self._scale_shared(group, start[rows], limits, (rows, out))
-        unsound = out.unsound()
-        if len(unsound):
+        index = torch.arange(len(start), device=start.device)
+        for rows in work.alike():
+            self._scale_shared(work.select(rows), start[rows], limits, (index[rows], out))
+        if limits.attended and len(unsound := out.unsound()):
             out.write(unsound, self._solve_each(work.select(unsound), start[unsound], limits))
         return out.done()
 
     def _scale_shared(self, work: Work, start: Tensor, limits: Limits, into: tuple[Tensor, Gathered]) -> None:
         index, out = into
         kernel = Kernel.of(torch.exp(-work.cost / work.epsilon[0]))
-        guarded = float(work.sharpness[0]) > (SAFE_EXPONENT if start.dtype == torch.float32 else SAFE_EXPONENT_DOUBLE)
-        limits = replace(limits, guarded=guarded)
+        limits = replace(limits, guarded=work.sharpest > work.safe_exponent)
         for rows in work.blocks(self._block(start.device, 4 * (work.a[0].nbytes + work.b[0].nbytes))):
             out.write(index[rows], scale(kernel, work.select(rows), start[rows], limits))
 

@@ -1,8 +1,8 @@
 import torch
 
 from hf_ctkd.ot import OTProblem
-from hf_ctkd.ot.dual import Work
 from hf_ctkd.ot.potentials import Gathered, Potentials
+from hf_ctkd.ot.work import Work
 
 
 def test_blocks_are_written_to_their_places_and_the_rest_is_unsound():
