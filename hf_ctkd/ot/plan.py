@@ -12,8 +12,8 @@ from hf_ctkd.ot.work import Work, blocks
 
 _LARGEST_EXPONENT, _LARGEST_EXPONENT_DOUBLE = 85.0, 700.0
 """Up to which the exponential is finite in 32 and in 64 bits."""
-_COPIES = 3
-"""Tensors of the size of a plan that are held at once where it is written out."""
+_COPIES = 4
+"""Tensors of one size that are held at once on the way."""
 
 _Rows: TypeAlias = Tensor | slice
 _Scalings: TypeAlias = tuple[Tensor, Tensor, Tensor]
@@ -71,28 +71,38 @@ class Plan:
     def parts(self) -> Iterator[tuple[_Rows, _Scalings | None]]:
         """Problems that share a kernel, with their scalings; or as many as may be written out at once."""
         work = self.work
-        size = max(1, self.max_bytes // (_COPIES * work.a[0].numel() * work.b[0].nbytes))
+        together = self._fits(work.a[0].numel() * work.b[0].numel())
         if work.cost.dim() == 3:
-            yield from ((rows, None) for rows in work.blocks(size))
+            yield from ((rows, None) for rows in work.blocks(together))
             return
+        every = torch.arange(len(work.a), device=work.a.device)
         for rows in work.alike():
-            scaled = self._scalings(rows)
-            if scaled is None:
-                index = torch.arange(len(work.a), device=work.a.device)[rows]
-                yield from ((index[block], None) for block in blocks(len(index), size))
-            else:
-                yield rows, scaled
+            factored = self._factored
+            index = every[rows]
+            size = together if factored is None else self._fits(work.a[0].numel() + work.b[0].numel())
+            for block in blocks(len(index), size):
+                part = slice(block.start, block.stop) if work.uniform else index[block]
+                yield part, None if factored is None else self._scalings(part, factored)
 
-    def _scalings(self, rows: _Rows) -> _Scalings | None:
-        """`(u, v, kernel)` with `plan = u kernel v`, where both stay in range.
+    def _fits(self, numbers: int) -> int:
+        """How many problems with so many numbers in 64 bits each may be held at once, a few copies of them."""
+        return max(1, self.max_bytes // (_COPIES * 8 * numbers))
+
+    @property
+    def _factored(self) -> torch.dtype | None:
+        """The type in which the scalings of a shared kernel stay in range, if any does.
 
         Each potential is one largest cost wide at most, since it is the other's soft minimum with the cost; centred,
         its entries are at most two from zero. That bound spares a look at the potentials.
         """
+        for dtype in (self.work.a.dtype, torch.float64):
+            if 2 * self.work.sharpest <= _largest_exponent(dtype):
+                return dtype
+        return None
+
+    def _scalings(self, rows: _Rows, dtype: torch.dtype) -> _Scalings:
+        """`(u, v, kernel)` with `plan = u kernel v`."""
         work = self.work
-        dtype = torch.float64 if 2 * work.sharpest > _LARGEST_EXPONENT else work.a.dtype
-        if 2 * work.sharpest > _largest_exponent(dtype):
-            return None
         epsilon = work.epsilon[rows, None].to(dtype)
         f, g = self.f[rows] / epsilon, self.g[rows] / epsilon
         shift = (f.mean(-1, keepdim=True) - g.mean(-1, keepdim=True)) / 2

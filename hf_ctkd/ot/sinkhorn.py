@@ -19,11 +19,16 @@ from hf_ctkd.ot.solution import OTSolution, Status
 from hf_ctkd.ot.stabilised import scale, solve_stabilised
 from hf_ctkd.ot.work import Work
 
-_CACHE_BYTES = 2**23
+_CACHE_BYTES = 2**24
+"""Bound to what one block needs on a processor."""
+_COPIES = 8
+"""Tensors of the size of a kernel, or of the scalings, that a solve holds at once."""
 _COARSEST, _FALL = 0.02, 3.0
 """The epsilon schedule: where it begins, relative to the largest cost, and by how much each level is smaller."""
 _LOOSE, _LOOSE_STEPS = 1e-3, 200
 """The marginal error to which a level of it is solved, and the most steps spent there."""
+_PATIENCE = 1_000
+"""Steps with a shared kernel, each far cheaper than one alone, before a problem gets Newton steps of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +50,9 @@ class Sinkhorn:
             `KL(plan 1 | a)`. Infinite by default: it must be met.
         tau_b: the same for the second marginal.
         max_bytes: limit on the memory for kernels and plans of several problems; larger batches go in blocks.
-        check_every: steps between two looks at the error (each is a synchronisation on an accelerator).
+        check_every: steps between two looks at the error, each a synchronisation on an accelerator. From `max_steps`
+            on, with `on_failure="report"` and one epsilon, nobody looks: every problem takes every step, such that
+            CUDA graphs can hold the solver, and `torch.compile` its whole graph (see `check` of `OTProblem`).
 
     Raises:
         InvalidArgumentError: an argument out of its range.
@@ -77,7 +84,8 @@ class Sinkhorn:
     check_every: int = 5
 
     def __post_init__(self) -> None:
-        if not bool((torch.as_tensor(self.epsilon) > 0).all()):
+        epsilon = self.epsilon
+        if not (bool((epsilon > 0).all()) if isinstance(epsilon, Tensor) else epsilon > 0):
             raise InvalidArgumentError(f"`epsilon` must be positive, got {self.epsilon}.")
         for name, value in (("tolerance", self.tolerance), ("tau_a", self.tau_a), ("tau_b", self.tau_b)):
             if not value > 0:
@@ -160,33 +168,39 @@ class Sinkhorn:
         return self._solve_shared(work, start, limits)
 
     def _solve_shared(self, work: Work, start: Tensor, limits: Limits) -> Potentials:
-        """Problems of one epsilon share their kernel."""
+        """Problems of one epsilon share their kernel; those that it does not suit, or that creep, go on alone."""
         out = Gathered.empty(work)
         index = torch.arange(len(start), device=start.device)
+        together = replace(limits, steps=min(limits.steps, _PATIENCE)) if limits.attended else limits
         for rows in work.alike():
-            self._scale_shared(work.select(rows), start[rows], limits, (index[rows], out))
-        if limits.attended and len(unsound := out.unsound()):
-            out.write(unsound, self._solve_each(work.select(unsound), start[unsound], limits))
+            self._scale_shared(work.select(rows), start[rows], together, (index[rows], out))
+        if limits.attended and len(left := out.unfinished(limits.tolerance, limits.steps)):
+            before = out.read(left)
+            sound = ~before.error.isnan()
+            g = torch.where(sound[:, None], before.g, start[left])
+            rest = replace(limits, steps=limits.steps - together.steps if bool(sound.all()) else limits.steps)
+            found = self._solve_each(work.select(left), g, rest)
+            out.write(left, replace(found, steps=found.steps + before.steps * sound))
         return out.done()
 
     def _scale_shared(self, work: Work, start: Tensor, limits: Limits, into: tuple[Tensor, Gathered]) -> None:
         index, out = into
         kernel = Kernel.of(torch.exp(-work.cost / work.epsilon[0]))
         limits = replace(limits, guarded=work.sharpest > work.safe_exponent)
-        for rows in work.blocks(self._block(start.device, 4 * (work.a[0].nbytes + work.b[0].nbytes))):
+        for rows in work.blocks(self._block(start.device, work.a[0].nbytes + work.b[0].nbytes)):
             out.write(index[rows], scale(kernel, work.select(rows), start[rows], limits))
 
     def _solve_each(self, work: Work, start: Tensor, limits: Limits) -> Potentials:
         out = Gathered.empty(work)
         index = torch.arange(len(start), device=start.device)
-        for rows in work.blocks(self._block(start.device, 4 * work.a[0].numel() * work.b[0].nbytes)):
+        for rows in work.blocks(self._block(start.device, work.a[0].numel() * work.b[0].nbytes)):
             out.write(index[rows], solve_stabilised(work.select(rows), start[rows], limits))
         return out.done()
 
     def _block(self, device: torch.device, bytes_each: int) -> int:
         """Problems in a block: on a processor as many as stay in its cache, which is faster than all at once."""
         limit = min(self.max_bytes, _CACHE_BYTES) if device.type == "cpu" else self.max_bytes
-        return max(1, limit // bytes_each)
+        return max(1, limit // (_COPIES * bytes_each))
 
     def _check_fit(self, problem: OTProblem, warm_start: tuple[Tensor, Tensor] | None) -> None:
         batch, n, m = problem.shape
@@ -201,7 +215,7 @@ class Sinkhorn:
             raise InvalidArgumentError(
                 f"`warm_start` must have shapes [{batch}, {n}] and [{batch}, {m}], got {shapes}."
             )
-        if not all(bool(torch.isfinite(potential).all()) for potential in warm_start):
+        if problem.check and not all(bool(torch.isfinite(potential).all()) for potential in warm_start):
             raise InvalidArgumentError("`warm_start` has a NaN or infinite entry. Leave it out after a failed solve.")
 
     def _check_converged(self, found: Potentials, status: Tensor) -> None:

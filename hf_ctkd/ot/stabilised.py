@@ -7,11 +7,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hf_ctkd.ot.iteration import CYCLE, Kernel, Limits, iterate
-from hf_ctkd.ot.potentials import Potentials
+from hf_ctkd.ot.newton import newton
+from hf_ctkd.ot.potentials import Gathered, Potentials
 from hf_ctkd.ot.work import Work
 
 _ROUND = 20 * CYCLE
 """Steps after which the kernel is made anew."""
+_SHORT_ROUND = 4 * CYCLE
+"""The same where nobody looks: less is lost when scaling leaves its range."""
+_NEWTON = 4
+"""Newton steps after a round that was not enough."""
 
 
 def scale(kernel: Kernel, work: Work, g: Float[Tensor, "batch m"], limits: Limits) -> Potentials:
@@ -54,19 +59,31 @@ def solve_stabilised(work: Work, g: Float[Tensor, "batch m"], limits: Limits) ->
     active = torch.arange(len(g), device=g.device)
     while len(active):
         part = work.select(active)
-        budget = min(limits.steps - int(steps[active].max()), _ROUND)
-        result = _round(part, g[active], replace(limits, steps=budget))
+        budget = limits.steps - int(steps[active].max())
+        result = _round(part, g[active], replace(limits, steps=min(budget, _ROUND)))
+        if budget > _ROUND + _NEWTON:
+            result = _polished(part, result, limits.tolerance)
         f[active], g[active], error[active] = result.f, result.g, result.error
         steps[active] += result.steps
         active = active[~(result.error <= limits.tolerance) & (steps[active] < limits.steps)]
     return Potentials(f, g, error, steps)
 
 
+def _polished(work: Work, found: Potentials, tolerance: float) -> Potentials:
+    """Newton steps for the problems on which a round of scaling was not enough."""
+    rows = (found.error > tolerance).nonzero()[:, 0]
+    if len(rows) == 0:
+        return found
+    out = Gathered(found)
+    out.write(rows, newton(work.select(rows), out.read(rows), tolerance, steps=_NEWTON))
+    return out.done()
+
+
 def _solve_unattended(work: Work, g: Tensor, limits: Limits) -> Potentials:
     """Take every step with every problem: nothing that the host does depends on what the device finds."""
     steps = torch.zeros_like(work.epsilon, dtype=torch.int64)
-    for start in range(0, limits.steps, _ROUND):
-        result = _round(work, g, replace(limits, steps=min(limits.steps - start, _ROUND)))
+    for start in range(0, limits.steps, _SHORT_ROUND):
+        result = _round(work, g, replace(limits, steps=min(limits.steps - start, _SHORT_ROUND)))
         g = result.g
         steps += result.steps
     return replace(result, steps=steps)
@@ -87,7 +104,8 @@ def _round(work: Work, g: Tensor, limits: Limits) -> Potentials:
     at_start = (work.a * (kernel.rows(work.b) - asked).abs()).sum(-1)
     a = work.a * torch.exp((power_a - 1) * f / epsilon)
     b = work.b * torch.exp((power_b - 1) * g / epsilon)
-    limits = replace(limits, power_a=power_a, power_b=power_b, stiffness=work.stiffness())
+    steps = max(1, limits.steps - 1)
+    limits = replace(limits, steps=steps, power_a=power_a, power_b=power_b, stiffness=work.stiffness())
     found = iterate(kernel, a, b, work.b, limits)
     log_u = power_a * found.rows.log() + (1 - power_a) * f / epsilon
     log_v = power_b * found.columns.log() + (1 - power_b) * g / epsilon
