@@ -121,7 +121,8 @@ class Sinkhorn:
     def _solved(self, problem: OTProblem, warm_start: tuple[Tensor, Tensor] | None) -> OTSolution:
         self._check_fit(problem, warm_start)
         with torch.no_grad():
-            work = Work.of(problem, self._epsilon(problem), tau_a=self.tau_a, tau_b=self.tau_b)
+            epsilon = self._epsilon(problem)
+            work = Work.of(problem, epsilon, tau_a=self.tau_a, tau_b=self.tau_b, max_bytes=self.max_bytes)
             start = torch.zeros_like(work.b) if warm_start is None else warm_start[1].detach().to(work.b)
             if warm_start is None:
                 start = self._annealed(work, start)

@@ -14,8 +14,6 @@ SAFE_EXPONENT = 60.0
 """Below this, products of two scalings and a kernel stay inside the range of float32."""
 SAFE_EXPONENT_DOUBLE = 600.0
 """The same for float64."""
-_SCAN_BYTES = 2**23
-"""How much of the costs is looked at at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +43,9 @@ class Work:
     uniform: bool
 
     @classmethod
-    def of(cls, problem: OTProblem, epsilon: float | Tensor, *, tau_a: float, tau_b: float) -> "Work":
+    def of(
+        cls, problem: OTProblem, epsilon: float | Tensor, *, tau_a: float, tau_b: float, max_bytes: int = 2**28
+    ) -> "Work":
         """From a problem and the solver's settings, which are relative to the largest cost.
 
         Where epsilon is small the potentials need more digits than 32 bits have: such batches are solved in 64.
@@ -60,7 +60,7 @@ class Work:
             cost = cost.to(dtype)
             scale = cost.amax().view(1)
         else:
-            scale = _largest(cost, a, b)
+            scale = _largest(cost, a, b, max_bytes)
         scale = torch.where(scale > 0, scale, 1.0)
         unit = scale.expand(len(a))
         relaxed_a, relaxed_b = (None if math.isinf(tau) else unit * tau for tau in (tau_a, tau_b))
@@ -131,7 +131,7 @@ def _inert(cost: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.where((a > 0)[:, :, None] & (b > 0)[:, None, :], cost, 0.0)
 
 
-def _largest(cost: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    size = max(1, _SCAN_BYTES // (cost[0].numel() * cost.element_size()))
+def _largest(cost: Tensor, a: Tensor, b: Tensor, max_bytes: int) -> Tensor:
+    size = max(1, max_bytes // (2 * cost[0].numel() * cost.element_size()))
     parts = [_inert(cost[rows], a[rows], b[rows]).amax((-1, -2)) for rows in blocks(len(a), size)]
     return torch.cat(parts).to(a.dtype)
