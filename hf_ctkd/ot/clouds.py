@@ -10,7 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError, NotConvergedError
-from hf_ctkd.ot.iteration import extrapolated
+from hf_ctkd.ot.extrapolation import extrapolated
 
 
 @dataclass(frozen=True, eq=False)

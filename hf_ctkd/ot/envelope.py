@@ -19,13 +19,11 @@ class Sensitivity:
         plan: the solved plans.
         a: derivative of each value with respect to the first marginal.
         b: derivative of each value with respect to the second marginal.
-        scale: largest cost, `[1]` when shared, else `[batch]`: epsilon follows it, hence so does the value.
     """
 
     plan: Plan
     a: Float[Tensor, "batch n"]
     b: Float[Tensor, "batch m"]
-    scale: Float[Tensor, "costs"]
 
     def cost(self, weights: Float[Tensor, "batch"], value: Float[Tensor, "batch"]) -> Float[Tensor, "*each n m"]:
         """Gradient of `sum weights * value` with respect to the cost.
@@ -33,18 +31,26 @@ class Sensitivity:
         The plan, plus what comes through epsilon (and tau), which are relative to the largest cost: the value is
         homogeneous in the cost, so that share is `(value - <plan, cost>) / largest`, at the largest entry.
         """
-        plan = self.plan
-        gradient = plan.weighted(weights)
-        largest = plan.cost == self.scale.view(-1, *([1] * (plan.cost.dim() - 1))) if plan.cost.dim() == 3 else None
-        if largest is None:
-            largest = plan.cost == self.scale
-            rest = (weights * value).sum() - (gradient * plan.cost).sum()
-            share = rest / self.scale / largest.sum().clamp(min=1)
-            return gradient + largest * share
-        largest &= (plan.a > 0)[:, :, None] & (plan.b > 0)[:, None, :]
-        rest = weights * value - (gradient * plan.cost).sum((-1, -2))
-        share = rest / self.scale / largest.sum((-1, -2)).clamp(min=1)
-        return gradient + largest * share[:, None, None]
+        if self.plan.work.cost.dim() == 3:
+            return self._of_each_cost(weights, value)
+        work = self.plan.work
+        gradient = self.plan.weighted(weights)
+        largest = work.cost == work.scale
+        rest = (weights * value).sum() - (gradient * work.cost).sum()
+        return gradient + largest * (rest / work.scale / largest.sum().clamp(min=1))
+
+    def _of_each_cost(self, weights: Tensor, value: Tensor) -> Tensor:
+        work = self.plan.work
+        gradient = torch.empty_like(work.cost)
+        for rows, _ in self.plan.parts():
+            cost, scale = work.cost[rows], work.scale[rows]
+            part = self.plan.dense(rows).mul_(weights[rows, None, None])
+            rest = weights[rows] * value[rows] - torch.einsum("bnm,bnm->b", part, cost.to(part))
+            largest = cost == scale[:, None, None]
+            largest &= (work.a[rows] > 0)[:, :, None] & (work.b[rows] > 0)[:, None, :]
+            share = rest / scale / largest.sum((-1, -2)).clamp(min=1)
+            gradient[rows] = part.add_(largest * share[:, None, None])
+        return gradient
 
 
 class EnvelopeValue(torch.autograd.Function):

@@ -6,6 +6,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from hf_ctkd.ot.extrapolation import FEWEST, MOST, extrapolated
+
+CYCLE = 5
+"""Steps between two checks on the device, which compute the error and take an extrapolation back that did harm."""
+
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
@@ -43,6 +48,11 @@ class Kernel:
             return self
         return Kernel(self.values[rows], self.transposed[rows])
 
+    @property
+    def crowded(self) -> float:
+        """Up to which share of problems that still go on it pays to leave the others out: copying a kernel is dear."""
+        return 0.75 if self.values.dim() == 2 else 0.5
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -51,9 +61,10 @@ class Limits:
     Args:
         steps: most steps to take.
         tolerance: marginal error to reach.
-        every: steps between two checks; one extrapolation falls between them.
+        every: steps between two looks of the host, at least; from `steps` on it never looks.
         power_a: `tau_a / (tau_a + epsilon)`, 1 where the marginal must be met; a number, or `[batch, 1]`.
         power_b: the same for the second marginal.
+        stiffness: `epsilon / (tau_a + epsilon) + epsilon / tau_b`, `[batch, 1]`; None where both must be met.
         guarded: whether the kernel may hold underflown entries, so that each check asks if these matter.
     """
 
@@ -62,12 +73,36 @@ class Limits:
     every: int
     power_a: float | Tensor = 1.0
     power_b: float | Tensor = 1.0
+    stiffness: Tensor | None = None
     guarded: bool = False
 
     def select(self, keep: Int[Tensor, "rows"]) -> "Limits":
         """Take the limits of some problems."""
         a, b = (power[keep] if isinstance(power, Tensor) else power for power in (self.power_a, self.power_b))
-        return replace(self, power_a=a, power_b=b)
+        stiffness = None if self.stiffness is None else self.stiffness[keep]
+        return replace(self, power_a=a, power_b=b, stiffness=stiffness)
+
+    @property
+    def attended(self) -> bool:
+        """Whether the host looks on the way; else every step is the same for all, as CUDA graphs need it."""
+        return self.every < self.steps
+
+    @property
+    def cycle(self) -> int:
+        """Steps between two checks."""
+        return min(self.every, CYCLE)
+
+    def checks(self, step: int) -> bool:
+        """Whether the error is computed after a step."""
+        return step % self.cycle == 0 or step == self.steps
+
+    def looks(self, step: int) -> bool:
+        """Whether the host looks at the error that was just computed."""
+        return step // self.every > (step - self.cycle) // self.every
+
+    def extrapolates(self, step: int) -> bool:
+        """Once between two checks, a plain step before the second."""
+        return self.cycle > 1 and step % self.cycle == self.cycle - 1 and step < self.steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +122,22 @@ class Scaled:
     error: Float[Tensor, "batch"]
     steps: Int[Tensor, "batch"]
     sound: Bool[Tensor, "batch"]
+
+    @classmethod
+    def unknown(cls, a: Float[Tensor, "batch n"], b: Float[Tensor, "batch m"]) -> "Scaled":
+        """Before the first check."""
+        steps = torch.zeros(len(a), dtype=torch.int64, device=a.device)
+        error = a.new_full((len(a),), torch.inf)
+        return cls(torch.ones_like(a), torch.ones_like(b), error, steps, torch.ones_like(steps, dtype=torch.bool))
+
+    def select(self, keep: Int[Tensor, "rows"]) -> "Scaled":
+        """Take the states of some problems."""
+        return Scaled(self.rows[keep], self.columns[keep], self.error[keep], self.steps[keep], self.sound[keep])
+
+    def write(self, index: Int[Tensor, "rows"], found: "Scaled") -> None:
+        """Put the states of some problems in their place."""
+        self.rows[index], self.columns[index] = found.rows, found.columns
+        self.error[index], self.steps[index], self.sound[index] = found.error, found.steps, found.sound
 
 
 def iterate(
@@ -108,154 +159,140 @@ def iterate(
         b: column sums asked for.
         v: column scaling to start from.
         limits: when to stop.
-
-    Reference:
-        Extrapolation: reduced rank extrapolation, after Sidi, "Vector extrapolation methods with applications", 2017.
     """
-    out = _Output.empty(a, b)
-    live = _Live.all(kernel, a, b, limits)
+    done = Scaled.unknown(a, b)
+    live = _Live(kernel, a, b, None, limits, done, torch.ones_like(a[:, :1], dtype=torch.bool))
     history: list[Tensor] = []
-    old = kernel.rows(v)
-    u = live.scale_rows(old)
+    state = live.answered(kernel.rows(v), None)
     before = None
     for step in range(1, limits.steps + 1):
-        columns = live.kernel.columns(u)
-        history = [*history[1 - _MOST :], columns.log()]
-        if live.extrapolates(step, len(history)):
-            before, columns = columns, torch.where(live.trusted, extrapolated(history, live.b).exp_(), columns)
+        columns = live.kernel.columns(state.u)
+        history = [*history[1 - MOST :], columns.log()]
+        if limits.extrapolates(step) and len(history) >= FEWEST:
+            before, columns = state, torch.where(live.trusted, extrapolated(history, live.b).exp_(), columns)
             history = []
         v = live.scale_columns(columns)
         rows = live.kernel.rows(v)
-        if step % limits.every == 0 or step == limits.steps:
-            error = live.guarded((u * (rows - old).abs_()).sum(-1), u, v, old, columns)
-            better = error <= live.error
-            out.write(live, better, old, columns, error, step)
-            best = torch.where(better, error, live.error)
-            # An unsound problem stops, unless it was the extrapolation that led it astray.
-            going = (best > limits.tolerance) & (live.trusted[:, 0] | ~error.isnan())
-            if step == limits.steps or not bool(going.any()):
-                break
+        mass = None if limits.stiffness is None else (v * columns).sum(-1, keepdim=True, dtype=torch.float64)
+        if limits.checks(step):
+            error = live.guarded((state.u * (rows - state.rows).abs()).sum(-1), v, state, columns)
+            live, astray = live.noted(error, state, columns, step)
             if before is not None:
-                live.restore(rows, before, ~better)
-            live = replace(live, trusted=better[:, None], error=best)
-            before = None
-            if 2 * int(going.sum()) <= len(going):
-                keep = going.nonzero()[:, 0]
-                live, rows, history = live.select(keep), rows[keep], [point[keep] for point in history]
-        u = live.scale_rows(rows)
-        old = rows
-    return out.done()
+                rows, mass = before.instead_of(rows, mass, astray)
+                before = None
+            if limits.looks(step) and step < limits.steps:
+                going = live.going()
+                count = int(going.sum())
+                if count == 0:
+                    break
+                if count <= live.kernel.crowded * len(going):
+                    done = live.written(done)
+                    keep = going.nonzero()[:, 0]
+                    live, rows, history = live.select(keep), rows[keep], [point[keep] for point in history]
+                    mass = None if mass is None else mass[keep]
+        state = live.answered(rows, mass)
+    found = live.written(done)
+    return replace(found, sound=found.sound & torch.isfinite(found.error))
 
 
-_FEWEST, _MOST = 3, 6
-"""Column sums that an extrapolation reads."""
+@dataclass(frozen=True, eq=False)
+class _State:
+    """Row sums, the row scaling that answers them, and the mass that the columns asked for when they were made."""
 
+    rows: Tensor
+    u: Tensor
+    mass: Tensor | None
 
-def extrapolated(logs: list[Tensor], mass: Tensor) -> Tensor:
-    """Combine the last points of an iteration such that their differences cancel best, weighted by mass.
-
-    Args:
-        logs: logarithms of column sums, `[batch, m]` each, the latest last.
-        mass: weights, `[batch, m]`.
-    """
-    points = torch.stack(logs, 1)
-    change = (points[:, 1:] - points[:, :-1]).mul_(mass.sqrt()[:, None])
-    gram = (change @ change.transpose(1, 2)).double()
-    largest = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-300)
-    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    gram = gram / largest[:, None, None] + 1e-10 * identity
-    weights = torch.linalg.solve_ex(gram, torch.ones_like(gram[:, :, :1]))[0]
-    weights = (weights / weights.sum(1, keepdim=True)).to(points.dtype)
-    return (weights * points[:, 1:]).sum(1)
+    def instead_of(self, rows: Tensor, mass: Tensor | None, astray: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Go back to this state where a later one went astray."""
+        rows = torch.where(astray, self.rows, rows)
+        return rows, mass if mass is None or self.mass is None else torch.where(astray, self.mass, mass)
 
 
 @dataclass(frozen=True, eq=False)
 class _Live:
-    """The problems that are still going: their least error so far, and whether extrapolation has served them well."""
+    """The problems that are still going, their best state so far, and whether extrapolation has served them well."""
 
     kernel: Kernel
     a: Tensor
     b: Tensor
-    index: Tensor
-    trusted: Tensor
-    error: Tensor
+    index: Tensor | None
     limits: Limits
-
-    @classmethod
-    def all(cls, kernel: Kernel, a: Tensor, b: Tensor, limits: Limits) -> "_Live":
-        trusted = torch.ones(len(a), 1, dtype=torch.bool, device=a.device)
-        error = torch.full((len(a),), torch.inf, dtype=a.dtype, device=a.device)
-        return cls(kernel, a, b, torch.arange(len(a), device=a.device), trusted, error, limits)
+    best: Scaled
+    trusted: Tensor
 
     def select(self, keep: Tensor) -> "_Live":
         return _Live(
             kernel=self.kernel.select(keep),
             a=self.a[keep],
             b=self.b[keep],
-            index=self.index[keep],
-            trusted=self.trusted[keep],
-            error=self.error[keep],
+            index=keep if self.index is None else self.index[keep],
             limits=self.limits.select(keep),
+            best=self.best.select(keep),
+            trusted=self.trusted[keep],
         )
 
-    def extrapolates(self, step: int, points: int) -> bool:
-        """Once between two checks, a plain step before the second."""
-        every = self.limits.every
-        return every > 1 and step % every == every - 1 and step < self.limits.steps and points >= _FEWEST
+    def answered(self, rows: Tensor, mass: Tensor | None) -> _State:
+        """Scale the rows; where marginals are relaxed, at once with the best common shift of both potentials.
 
-    def scale_rows(self, sums: Tensor) -> Tensor:
-        return _scaling(self.a, sums, self.limits.power_a)
+        Without the shift the total mass creeps to its place in about `tau / epsilon` steps. It makes the masses that
+        the two potentials ask for equal, which is the maximum of the dual over `f` and the shift together.
+
+        Reference:
+            Sejourne, Vialard, Peyre, "Faster unbalanced optimal transport: translation invariant Sinkhorn and 1-D
+            Frank-Wolfe", 2022; the closed form for KL is derived here.
+        """
+        u = _scaling(self.a, rows, self.limits.power_a)
+        if self.limits.stiffness is None or mass is None:
+            return _State(rows, u, mass)
+        own = (u * rows).sum(-1, keepdim=True, dtype=torch.float64)
+        gap = (own / mass).log()
+        # Below the rounding of the sums the shift would be noise, many times enlarged.
+        gap = torch.where(gap.abs() > 4 * torch.finfo(rows.dtype).eps, gap, 0.0)
+        shift = gap / self.limits.stiffness
+        own = own * torch.exp((self.limits.power_a - 1) * shift)
+        shift = shift.to(rows.dtype)
+        return _State(rows * torch.exp(-shift), u * torch.exp(self.limits.power_a * shift), own)
 
     def scale_columns(self, sums: Tensor) -> Tensor:
         return _scaling(self.b, sums, self.limits.power_b)
 
-    def guarded(self, error: Tensor, u: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    def guarded(self, error: Tensor, v: Tensor, state: _State, columns: Tensor) -> Tensor:
         """Turn the error to NaN where entries that underflow in the kernel could show in its products."""
         if not self.limits.guarded:
             return error
-        bound = torch.finfo(u.dtype).tiny / torch.finfo(u.dtype).eps
-        sound = (u.sum(-1) * bound <= columns.amin(-1)) & (v.sum(-1) * bound <= rows.amin(-1))
+        bound = torch.finfo(v.dtype).tiny / torch.finfo(v.dtype).eps
+        sound = state.u.sum(-1) * bound <= columns.amin(-1)
+        sound &= v.sum(-1) * bound <= state.rows.amin(-1)
         return torch.where(sound, error, torch.nan)
 
-    def restore(self, rows: Tensor, before: Tensor, worse: Tensor) -> None:
-        """Go back to the column sums before the extrapolation where it made the error grow."""
-        back = worse.nonzero()[:, 0]
-        if len(back):
-            rows[back] = self.kernel.select(back).rows(self.scale_columns(before)[back])
+    def noted(self, error: Tensor, state: _State, columns: Tensor, step: int) -> tuple["_Live", Tensor]:
+        """Keep the state where it is the best so far; tell where the extrapolation led astray."""
+        better = error <= self.best.error
+        running = self.best.error > self.limits.tolerance
+        kept = better & running
+        best = Scaled(
+            rows=torch.where(kept[:, None], state.rows, self.best.rows),
+            columns=torch.where(kept[:, None], columns, self.best.columns),
+            error=torch.where(kept, error, self.best.error),
+            steps=torch.where(running, step, self.best.steps),
+            # An unsound problem stops, unless it was the extrapolation that led it astray.
+            sound=torch.where(running, self.trusted[:, 0] | ~error.isnan(), self.best.sound),
+        )
+        return replace(self, best=best, trusted=better[:, None]), ~better[:, None] & self.trusted
+
+    def going(self) -> Tensor:
+        return (self.best.error > self.limits.tolerance) & self.best.sound
+
+    def written(self, done: Scaled) -> Scaled:
+        """The states of all problems, with those of the live ones in their place."""
+        if self.index is None:
+            return self.best
+        done.write(self.index, self.best)
+        return done
 
 
 def _scaling(mass: Tensor, sums: Tensor, power: float | Tensor) -> Tensor:
-    if isinstance(power, float) and power == 1.0:
+    if isinstance(power, float):
         return mass / sums
     return mass * sums.pow(-power)
-
-
-@dataclass(frozen=True, eq=False)
-class _Output:
-    """The best state of every problem so far."""
-
-    rows: Tensor
-    columns: Tensor
-    error: Tensor
-    steps: Tensor
-    sound: Tensor
-
-    @classmethod
-    def empty(cls, a: Tensor, b: Tensor) -> "_Output":
-        error = torch.full((len(a),), torch.inf, dtype=a.dtype, device=a.device)
-        steps = torch.zeros(len(a), dtype=torch.int64, device=a.device)
-        return cls(torch.ones_like(a), torch.ones_like(b), error, steps, torch.ones_like(steps, dtype=torch.bool))
-
-    def write(self, live: "_Live", better: Tensor, rows: Tensor, columns: Tensor, error: Tensor, step: int) -> None:
-        unfinished = live.error > live.limits.tolerance
-        index = live.index[unfinished]
-        self.steps[index], self.sound[index] = step, ~error.isnan()[unfinished]
-        kept = better & unfinished
-        if bool(kept.all()):
-            index = live.index
-        else:
-            index, rows, columns, error = live.index[kept], rows[kept], columns[kept], error[kept]
-        self.rows[index], self.columns[index], self.error[index] = rows, columns, error
-
-    def done(self) -> Scaled:
-        return Scaled(self.rows, self.columns, self.error, self.steps, self.sound & torch.isfinite(self.error))

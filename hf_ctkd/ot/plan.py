@@ -2,15 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-SAFE_EXPONENT = 60.0
-"""Below this, products of two scalings and a kernel stay inside the range of float32."""
-SAFE_EXPONENT_DOUBLE = 600.0
-"""The same for float64."""
+from hf_ctkd.ot.work import Work, blocks
+
+_LARGEST_EXPONENT, _LARGEST_EXPONENT_DOUBLE = 85.0, 700.0
+"""Up to which the exponential is finite in 32 and in 64 bits."""
+_COPIES = 4
+"""Tensors of one size that are held at once on the way."""
+
+_Rows: TypeAlias = Tensor | slice
+_Scalings: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,75 +24,91 @@ class Plan:
     """The plans `a b exp((f + g - cost) / epsilon)` of a batch, none of them written out.
 
     Args:
-        cost: `[n, m]` shared, or `[batch, n, m]`.
-        a: marginal, `[batch, n]`.
-        b: marginal, `[batch, m]`.
+        work: costs, marginals and epsilons.
         f: potential at the sources, `[batch, n]`.
         g: potential at the targets, `[batch, m]`.
-        epsilon: `[batch]`, in units of the cost.
         max_bytes: limit of the memory for plans that have to be written out on the way.
     """
 
-    cost: Float[Tensor, "*each n m"]
-    a: Float[Tensor, "batch n"]
-    b: Float[Tensor, "batch m"]
+    work: Work
     f: Float[Tensor, "batch n"]
     g: Float[Tensor, "batch m"]
-    epsilon: Float[Tensor, "batch"]
     max_bytes: int
 
     def dense(self, rows: Shaped[Tensor, "rows"] | slice) -> Float[Tensor, "chosen n m"]:
         """Write out the plans of some problems."""
-        cost = self.cost if self.cost.dim() == 2 else self.cost[rows]
-        epsilon = self.epsilon[rows, None, None]
-        exponent = (self.f[rows, :, None] - cost + self.g[rows, None, :]).div_(epsilon)
+        work = self.work
+        cost = work.cost if work.cost.dim() == 2 else work.cost[rows]
+        exponent = (self.f[rows, :, None] - cost).add_(self.g[rows, None, :]).div_(work.epsilon[rows, None, None])
+        limit = _largest_exponent(exponent.dtype)
         # Exact zeros at zero mass: there the exponent is arbitrary, and infinity times zero is no number.
-        mass = self.a[rows, :, None] * self.b[rows, None, :]
-        limit = 85.0 if exponent.dtype == torch.float32 else 700.0
-        return exponent.clamp_(max=limit).exp_().mul_(mass)
+        return exponent.clamp_(max=limit).exp_().mul_(work.a[rows, :, None]).mul_(work.b[rows, None, :])
 
     def transport_cost(self) -> Float[Tensor, "batch"]:
         """`<plan, cost>` of every problem."""
-        scaled = self._scalings()
-        if scaled is not None:
-            u, v, kernel = scaled
-            return (u * (v @ (kernel * self.cost).T)).sum(-1)
-        blocks = [
-            (self.dense(rows) * (self.cost if self.cost.dim() == 2 else self.cost[rows])).sum((-1, -2))
-            for rows in self._blocks()
-        ]
-        return torch.cat(blocks)
-
-    def weighted(self, weights: Float[Tensor, "batch"]) -> Float[Tensor, "*each n m"]:
-        """`weights * plan`, summed over the batch where it shares its cost: the gradient with respect to the cost."""
-        if self.cost.dim() == 3:
-            return torch.cat([self.dense(rows).mul_(weights[rows, None, None]) for rows in self._blocks()])
-        scaled = self._scalings()
-        if scaled is not None:
-            u, v, kernel = scaled
-            return ((u * weights[:, None]).T @ v).mul_(kernel)
-        total = torch.zeros_like(self.cost)
-        for rows in self._blocks():
-            total += torch.einsum("bnm,b->nm", self.dense(rows), weights[rows])
+        work = self.work
+        total = torch.empty_like(work.epsilon)
+        for rows, scaled in self.parts():
+            cost = work.cost if work.cost.dim() == 2 else work.cost[rows]
+            if scaled is None:
+                total[rows] = self.dense(rows).mul_(cost).sum((-1, -2))
+            else:
+                u, v, kernel = scaled
+                total[rows] = u.mul_(v @ kernel.mul_(cost).T).sum(-1).to(total)
         return total
 
-    def _blocks(self) -> Iterator[slice]:
-        batch, n = self.a.shape
-        one = 3 * n * self.b.shape[1] * self.a.element_size()
-        size = max(1, self.max_bytes // one)
-        return (slice(start, start + size) for start in range(0, batch, size))
+    def weighted(self, weights: Float[Tensor, "batch"]) -> Float[Tensor, "n m"]:
+        """`weights * plan`, summed over a batch that shares its cost: the gradient with respect to the cost."""
+        total = torch.zeros_like(self.work.cost)
+        for rows, scaled in self.parts():
+            if scaled is None:
+                total += torch.einsum("bnm,b->nm", self.dense(rows), weights[rows])
+            else:
+                u, v, kernel = scaled
+                total += kernel.mul_(u.mul_(weights[rows, None]).T @ v)
+        return total
 
-    def _scalings(self) -> tuple[Tensor, Tensor, Tensor] | None:
-        """`(u, v, kernel)` with `plan = u kernel v`, where the batch shares its kernel and all stay in range."""
-        if self.cost.dim() == 3 or bool((self.epsilon != self.epsilon[0]).any()):
-            return None
-        epsilon = self.epsilon[:, None]
-        f, g = self.f / epsilon, self.g / epsilon
-        # The potentials are free up to a constant; centred, both scalings have the smallest range.
+    def parts(self) -> Iterator[tuple[_Rows, _Scalings | None]]:
+        """Problems that share a kernel, with their scalings; or as many as may be written out at once."""
+        work = self.work
+        together = self._fits(work.a[0].numel() * work.b[0].numel())
+        if work.cost.dim() == 3:
+            yield from ((rows, None) for rows in work.blocks(together))
+            return
+        every = torch.arange(len(work.a), device=work.a.device)
+        for rows in work.alike():
+            factored = self._factored
+            index = every[rows]
+            size = together if factored is None else self._fits(work.a[0].numel() + work.b[0].numel())
+            for block in blocks(len(index), size):
+                part = slice(block.start, block.stop) if work.uniform else index[block]
+                yield part, None if factored is None else self._scalings(part, factored)
+
+    def _fits(self, numbers: int) -> int:
+        """How many problems with so many numbers in 64 bits each may be held at once, a few copies of them."""
+        return max(1, self.max_bytes // (_COPIES * 8 * numbers))
+
+    @property
+    def _factored(self) -> torch.dtype | None:
+        """The type in which the scalings of a shared kernel stay in range, if any does.
+
+        Each potential is one largest cost wide at most, since it is the other's soft minimum with the cost; centred,
+        its entries are at most two from zero. That bound spares a look at the potentials.
+        """
+        for dtype in (self.work.a.dtype, torch.float64):
+            if 2 * self.work.sharpest <= _largest_exponent(dtype):
+                return dtype
+        return None
+
+    def _scalings(self, rows: _Rows, dtype: torch.dtype) -> _Scalings:
+        """`(u, v, kernel)` with `plan = u kernel v`."""
+        work = self.work
+        epsilon = work.epsilon[rows, None].to(dtype)
+        f, g = self.f[rows] / epsilon, self.g[rows] / epsilon
         shift = (f.mean(-1, keepdim=True) - g.mean(-1, keepdim=True)) / 2
-        f, g = f - shift, g + shift
-        limit = SAFE_EXPONENT if self.a.dtype == torch.float32 else SAFE_EXPONENT_DOUBLE
-        widest = torch.stack([1.5 * f.abs().amax(), 1.5 * g.abs().amax(), self.cost.amax() / self.epsilon[0]]).amax()
-        if float(widest) > limit:
-            return None
-        return f.exp_().mul_(self.a), g.exp_().mul_(self.b), torch.exp(-self.cost / self.epsilon[0])
+        u, v = (f - shift).exp_().mul_(work.a[rows]), (g + shift).exp_().mul_(work.b[rows])
+        return u, v, torch.exp(-work.cost / epsilon[0])
+
+
+def _largest_exponent(dtype: torch.dtype) -> float:
+    return _LARGEST_EXPONENT if dtype == torch.float32 else _LARGEST_EXPONENT_DOUBLE

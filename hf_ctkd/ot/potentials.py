@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_ctkd.ot.dual import Work
+from hf_ctkd.ot.work import Work
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +44,15 @@ class Gathered:
         own = self.potentials
         own.f[rows], own.g[rows], own.error[rows], own.steps[rows] = found.f, found.g, found.error, found.steps
 
-    def unsound(self) -> Int[Tensor, "rows"]:
-        """Find the problems whose arithmetic gave out."""
-        return self.potentials.error.isnan().nonzero()[:, 0]
+    def read(self, rows: Int[Tensor, "rows"]) -> Potentials:
+        """Take the results of some problems."""
+        own = self.potentials
+        return Potentials(own.f[rows], own.g[rows], own.error[rows], own.steps[rows])
+
+    def unfinished(self, tolerance: float, steps: int) -> Int[Tensor, "rows"]:
+        """Find the problems whose arithmetic gave out, and those with steps left that are not yet done."""
+        own = self.potentials
+        return (own.error.isnan() | ((own.error > tolerance) & (own.steps < steps))).nonzero()[:, 0]
 
     def done(self) -> Potentials:
         """Hand over the results."""

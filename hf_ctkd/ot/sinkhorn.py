@@ -9,20 +9,26 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError, NotConvergedError
-from hf_ctkd.ot.dual import Work, centred, dual_value
+from hf_ctkd.ot.dual import centred, dual_value
 from hf_ctkd.ot.envelope import EnvelopeValue, Sensitivity
 from hf_ctkd.ot.iteration import Kernel, Limits
-from hf_ctkd.ot.plan import SAFE_EXPONENT, SAFE_EXPONENT_DOUBLE, Plan
+from hf_ctkd.ot.plan import Plan
 from hf_ctkd.ot.potentials import Gathered, Potentials
 from hf_ctkd.ot.problem import OTProblem
 from hf_ctkd.ot.solution import OTSolution, Status
 from hf_ctkd.ot.stabilised import scale, solve_stabilised
+from hf_ctkd.ot.work import Work
 
-_CACHE_BYTES = 2**23
+_CACHE_BYTES = 2**24
+"""Bound to what one block needs on a processor."""
+_COPIES = 8
+"""Tensors of the size of a kernel, or of the scalings, that a solve holds at once."""
 _COARSEST, _FALL = 0.02, 3.0
 """The epsilon schedule: where it begins, relative to the largest cost, and by how much each level is smaller."""
 _LOOSE, _LOOSE_STEPS = 1e-3, 200
 """The marginal error to which a level of it is solved, and the most steps spent there."""
+_PATIENCE = 1_000
+"""Steps with a shared kernel, each far cheaper than one alone, before a problem gets Newton steps of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +47,20 @@ class Sinkhorn:
         on_failure: "raise" `NotConvergedError` when a problem is not done after `max_steps`, or "report" it in
             `OTSolution.status`.
         tau_a: how strongly the first marginal is asked for, relative to the largest cost: the price of
-            `KL(plan 1 | a)`. Infinite by default: it must be met. Finite values far above `epsilon` converge slowly.
+            `KL(plan 1 | a)`. Infinite by default: it must be met.
         tau_b: the same for the second marginal.
         max_bytes: limit on the memory for kernels and plans of several problems; larger batches go in blocks.
-        check_every: steps between two looks at the error (each is a synchronisation on an accelerator).
+        check_every: steps between two looks at the error, each a synchronisation on an accelerator. From `max_steps`
+            on, with `on_failure="report"` and one epsilon, nobody looks: every problem takes every step, such that
+            CUDA graphs can hold the solver, and `torch.compile` its whole graph (see `check` of `OTProblem`).
 
     Raises:
         InvalidArgumentError: an argument out of its range.
 
     Reference:
         Cuturi, "Sinkhorn distances: lightspeed computation of optimal transport", 2013; unbalanced: Chizat et al.,
-        "Scaling algorithms for unbalanced optimal transport problems", 2018.
+        "Scaling algorithms for unbalanced optimal transport problems", 2018, with the shift of Sejourne, Vialard and
+        Peyre, "Faster unbalanced optimal transport: translation invariant Sinkhorn and 1-D Frank-Wolfe", 2022.
 
     Example:
         >>> import torch
@@ -75,7 +84,8 @@ class Sinkhorn:
     check_every: int = 5
 
     def __post_init__(self) -> None:
-        if not bool((torch.as_tensor(self.epsilon) > 0).all()):
+        epsilon = self.epsilon
+        if not (bool((epsilon > 0).all()) if isinstance(epsilon, Tensor) else epsilon > 0):
             raise InvalidArgumentError(f"`epsilon` must be positive, got {self.epsilon}.")
         for name, value in (("tolerance", self.tolerance), ("tau_a", self.tau_a), ("tau_b", self.tau_b)):
             if not value > 0:
@@ -103,9 +113,16 @@ class Sinkhorn:
             NotConvergedError: a problem missed the tolerance and `on_failure` is "raise".
             InvalidArgumentError: `warm_start` or `epsilon` does not fit the problem.
         """
+        if self._attended and torch.compiler.is_compiling():
+            # The loop looks at its tensors; traced, it would become a graph for every stretch between two looks.
+            return torch.compiler.disable(self._solved)(problem, warm_start)
+        return self._solved(problem, warm_start)
+
+    def _solved(self, problem: OTProblem, warm_start: tuple[Tensor, Tensor] | None) -> OTSolution:
         self._check_fit(problem, warm_start)
         with torch.no_grad():
-            work = Work.of(problem, self._epsilon(problem), tau_a=self.tau_a, tau_b=self.tau_b)
+            epsilon = self._epsilon(problem)
+            work = Work.of(problem, epsilon, tau_a=self.tau_a, tau_b=self.tau_b, max_bytes=self.max_bytes)
             start = torch.zeros_like(work.b) if warm_start is None else warm_start[1].detach().to(work.b)
             if warm_start is None:
                 start = self._annealed(work, start)
@@ -114,12 +131,16 @@ class Sinkhorn:
             value, for_a, for_b = dual_value(work, f, g)
             status = torch.where(found.error <= self.tolerance, Status.CONVERGED.value, Status.OUT_OF_STEPS.value)
         self._check_converged(found, status)
-        plan = Plan(work.cost, work.a, work.b, f, g, work.epsilon, self.max_bytes)
-        sensitivity = Sensitivity(plan, for_a, for_b, work.scale)
-        value = EnvelopeValue.apply(problem.a, problem.b, problem.cost, value, sensitivity)
+        plan = Plan(work, f, g, self.max_bytes)
+        value = EnvelopeValue.apply(problem.a, problem.b, problem.cost, value, Sensitivity(plan, for_a, for_b))
         dtype = problem.dtype
         error = found.error.to(dtype)
         return OTSolution(value.to(dtype), (f.to(dtype), g.to(dtype)), error, found.steps, status, plan)
+
+    @property
+    def _attended(self) -> bool:
+        """Whether what is done depends on what the device finds; not so where it is never looked at."""
+        return self.check_every < self.max_steps or self.on_failure == "raise" or isinstance(self.epsilon, Tensor)
 
     def _epsilon(self, problem: OTProblem) -> float | Tensor:
         if isinstance(self.epsilon, Tensor):
@@ -131,49 +152,56 @@ class Sinkhorn:
 
     def _annealed(self, work: Work, start: Tensor) -> Tensor:
         """Come down to a small epsilon by way of larger ones, each solved loosely: the epsilon schedule."""
-        smallest = float((work.epsilon / work.scale).min())
-        levels = max(0, math.ceil(math.log(_COARSEST / smallest, _FALL)))
+        levels = max(0, math.ceil(math.log(_COARSEST * work.sharpest, _FALL)))
         limits = replace(self._limits(), steps=min(self.max_steps, _LOOSE_STEPS), tolerance=_LOOSE)
         for level in range(levels, 0, -1):
-            epsilon = torch.maximum(work.epsilon, torch.minimum(work.epsilon * _FALL**level, _COARSEST * work.scale))
-            start = self._solve(replace(work, epsilon=epsilon), start, limits).g
+            factor = _FALL**level
+            epsilon = torch.maximum(work.epsilon, torch.minimum(work.epsilon * factor, _COARSEST * work.scale))
+            sharpest = max(work.sharpest / factor, 1 / _COARSEST)
+            start = self._solve(replace(work, epsilon=epsilon, sharpest=sharpest), start, limits).g
         return start
 
     def _solve(self, work: Work, start: Tensor, limits: Limits) -> Potentials:
-        solve = self._solve_shared if work.cost.dim() == 2 else self._solve_each
-        return solve(work, start, limits)
+        if work.cost.dim() == 3:
+            return self._solve_each(work, start, limits)
+        if not limits.attended and work.sharpest > work.safe_exponent:
+            return self._solve_each(work, start, limits)  # nobody would see where scaling gives out
+        return self._solve_shared(work, start, limits)
 
     def _solve_shared(self, work: Work, start: Tensor, limits: Limits) -> Potentials:
-        """Problems of one epsilon share their kernel."""
+        """Problems of one epsilon share their kernel; those that it does not suit, or that creep, go on alone."""
         out = Gathered.empty(work)
-        for epsilon in torch.unique(work.epsilon):
-            rows = (work.epsilon == epsilon).nonzero()[:, 0]
-            group = work.select(rows) if len(rows) < len(start) else work
-            self._scale_shared(group, start[rows], limits, (rows, out))
-        unsound = out.unsound()
-        if len(unsound):
-            out.write(unsound, self._solve_each(work.select(unsound), start[unsound], limits))
+        index = torch.arange(len(start), device=start.device)
+        together = replace(limits, steps=min(limits.steps, _PATIENCE)) if limits.attended else limits
+        for rows in work.alike():
+            self._scale_shared(work.select(rows), start[rows], together, (index[rows], out))
+        if limits.attended and len(left := out.unfinished(limits.tolerance, limits.steps)):
+            before = out.read(left)
+            sound = ~before.error.isnan()
+            g = torch.where(sound[:, None], before.g, start[left])
+            rest = replace(limits, steps=limits.steps - together.steps if bool(sound.all()) else limits.steps)
+            found = self._solve_each(work.select(left), g, rest)
+            out.write(left, replace(found, steps=found.steps + before.steps * sound))
         return out.done()
 
     def _scale_shared(self, work: Work, start: Tensor, limits: Limits, into: tuple[Tensor, Gathered]) -> None:
         index, out = into
         kernel = Kernel.of(torch.exp(-work.cost / work.epsilon[0]))
-        guarded = float(work.sharpness[0]) > (SAFE_EXPONENT if start.dtype == torch.float32 else SAFE_EXPONENT_DOUBLE)
-        limits = replace(limits, guarded=guarded)
-        for rows in work.blocks(self._block(start.device, 4 * (work.a[0].nbytes + work.b[0].nbytes))):
+        limits = replace(limits, guarded=work.sharpest > work.safe_exponent)
+        for rows in work.blocks(self._block(start.device, work.a[0].nbytes + work.b[0].nbytes)):
             out.write(index[rows], scale(kernel, work.select(rows), start[rows], limits))
 
     def _solve_each(self, work: Work, start: Tensor, limits: Limits) -> Potentials:
         out = Gathered.empty(work)
         index = torch.arange(len(start), device=start.device)
-        for rows in work.blocks(self._block(start.device, 4 * work.a[0].numel() * work.b[0].nbytes)):
+        for rows in work.blocks(self._block(start.device, work.a[0].numel() * work.b[0].nbytes)):
             out.write(index[rows], solve_stabilised(work.select(rows), start[rows], limits))
         return out.done()
 
     def _block(self, device: torch.device, bytes_each: int) -> int:
         """Problems in a block: on a processor as many as stay in its cache, which is faster than all at once."""
         limit = min(self.max_bytes, _CACHE_BYTES) if device.type == "cpu" else self.max_bytes
-        return max(1, limit // bytes_each)
+        return max(1, limit // (_COPIES * bytes_each))
 
     def _check_fit(self, problem: OTProblem, warm_start: tuple[Tensor, Tensor] | None) -> None:
         batch, n, m = problem.shape
@@ -188,7 +216,7 @@ class Sinkhorn:
             raise InvalidArgumentError(
                 f"`warm_start` must have shapes [{batch}, {n}] and [{batch}, {m}], got {shapes}."
             )
-        if not all(bool(torch.isfinite(potential).all()) for potential in warm_start):
+        if problem.check and not all(bool(torch.isfinite(potential).all()) for potential in warm_start):
             raise InvalidArgumentError("`warm_start` has a NaN or infinite entry. Leave it out after a failed solve.")
 
     def _check_converged(self, found: Potentials, status: Tensor) -> None:

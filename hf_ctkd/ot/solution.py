@@ -35,8 +35,9 @@ class OTSolution:
         value: the entropic optimum, `[batch]`; differentiable once in `a`, `b` and `cost`. With marginals that must be
             met, the gradient is that along the simplex: `f - <a, f>` and `g - <b, g>`. It is 0 at entries of zero mass.
         potentials: `(f, g)`, `[batch, n]` and `[batch, m]`, in units of the cost; the warm start of a next solve.
-        marginal_error: L1 distance between the plan's marginals and the ones asked for, `[batch]`.
-        steps: steps taken, `[batch]`.
+        marginal_error: L1 distance between the plan's marginals and the ones asked for, `[batch]`; where `tau` relaxes
+            these, what is asked for at the optimum: `a exp(-f / tau_a)` and `b exp(-g / tau_b)`.
+        steps: steps taken at the epsilon asked for, `[batch]`; those of the schedule on the way there are not counted.
         status: a `Status` each, `[batch]`.
         factors: the plans, held by their factors.
     """

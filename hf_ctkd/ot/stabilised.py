@@ -6,9 +6,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hf_ctkd.ot.dual import Work
-from hf_ctkd.ot.iteration import Kernel, Limits, iterate
-from hf_ctkd.ot.potentials import Potentials
+from hf_ctkd.ot.iteration import CYCLE, Kernel, Limits, iterate
+from hf_ctkd.ot.newton import newton
+from hf_ctkd.ot.potentials import Gathered, Potentials
+from hf_ctkd.ot.work import Work
+
+_ROUND = 20 * CYCLE
+"""Steps after which the kernel is made anew."""
+_SHORT_ROUND = 4 * CYCLE
+"""The same where nobody looks: less is lost when scaling leaves its range."""
+_NEWTON = 4
+"""Newton steps after a round that was not enough."""
 
 
 def scale(kernel: Kernel, work: Work, g: Float[Tensor, "batch m"], limits: Limits) -> Potentials:
@@ -22,9 +30,8 @@ def scale(kernel: Kernel, work: Work, g: Float[Tensor, "batch m"], limits: Limit
     """
     epsilon = work.epsilon[:, None]
     power_a, power_b = work.powers(work.epsilon)
-    found = iterate(
-        kernel, work.a, work.b, work.b * torch.exp(g / epsilon), replace(limits, power_a=power_a, power_b=power_b)
-    )
+    limits = replace(limits, power_a=power_a, power_b=power_b, stiffness=work.stiffness())
+    found = iterate(kernel, work.a, work.b, work.b * torch.exp(g / epsilon), limits)
     f, g = -power_a * epsilon * found.rows.log(), -power_b * epsilon * found.columns.log()
     return Potentials(f, g, torch.where(found.sound, found.error, torch.nan), found.steps)
 
@@ -43,6 +50,8 @@ def solve_stabilised(work: Work, g: Float[Tensor, "batch m"], limits: Limits) ->
     Reference:
         Schmitzer, "Stabilized sparse scaling algorithms for entropy regularized transport problems", 2019.
     """
+    if not limits.attended:
+        return _solve_unattended(work, g, limits)
     f = torch.empty_like(work.a)
     g = g.clone()
     error = torch.full_like(work.epsilon, torch.inf)
@@ -51,11 +60,33 @@ def solve_stabilised(work: Work, g: Float[Tensor, "batch m"], limits: Limits) ->
     while len(active):
         part = work.select(active)
         budget = limits.steps - int(steps[active].max())
-        result = _round(part, g[active], Limits(min(budget, 20 * limits.every), limits.tolerance, limits.every))
+        result = _round(part, g[active], replace(limits, steps=min(budget, _ROUND)))
+        if budget > _ROUND + _NEWTON:
+            result = _polished(part, result, limits.tolerance)
         f[active], g[active], error[active] = result.f, result.g, result.error
         steps[active] += result.steps
         active = active[~(result.error <= limits.tolerance) & (steps[active] < limits.steps)]
     return Potentials(f, g, error, steps)
+
+
+def _polished(work: Work, found: Potentials, tolerance: float) -> Potentials:
+    """Newton steps for the problems on which a round of scaling was not enough."""
+    rows = (found.error > tolerance).nonzero()[:, 0]
+    if len(rows) == 0:
+        return found
+    out = Gathered(found)
+    out.write(rows, newton(work.select(rows), out.read(rows), tolerance, steps=_NEWTON))
+    return out.done()
+
+
+def _solve_unattended(work: Work, g: Tensor, limits: Limits) -> Potentials:
+    """Take every step with every problem: nothing that the host does depends on what the device finds."""
+    steps = torch.zeros_like(work.epsilon, dtype=torch.int64)
+    for start in range(0, limits.steps, _SHORT_ROUND):
+        result = _round(work, g, replace(limits, steps=min(limits.steps - start, _SHORT_ROUND)))
+        g = result.g
+        steps += result.steps
+    return replace(result, steps=steps)
 
 
 def _round(work: Work, g: Tensor, limits: Limits) -> Potentials:
@@ -64,25 +95,43 @@ def _round(work: Work, g: Tensor, limits: Limits) -> Potentials:
     power_a, power_b = work.powers(work.epsilon)
     cost = work.cost if work.cost.dim() == 3 else work.cost.expand(len(g), -1, -1)
     f = -power_a * epsilon * _log_sum(g[:, None, :] - cost, work.b.log()[:, None, :], epsilon, 2)
+    f = f + power_a * epsilon * _shift(work, f, g)
     g = -power_b * epsilon * _log_sum(f[:, :, None] - cost, work.a.log()[:, :, None], epsilon, 1)
     limit = 85.0 if g.dtype == torch.float32 else 700.0
-    exponent = (f[:, :, None] + g[:, None, :] - cost).div_(epsilon[:, :, None])
+    exponent = (f[:, :, None] - cost).add_(g[:, None, :]).div_(epsilon[:, :, None])
     kernel = Kernel.of(exponent.clamp_(max=limit).exp_())
+    asked = 1.0 if work.tau_a is None else torch.exp(-f / work.tau_a[:, None])
+    at_start = (work.a * (kernel.rows(work.b) - asked).abs()).sum(-1)
     a = work.a * torch.exp((power_a - 1) * f / epsilon)
     b = work.b * torch.exp((power_b - 1) * g / epsilon)
-    found = iterate(kernel, a, b, b, Limits(limits.steps, limits.tolerance, limits.every, power_a, power_b))
+    steps = max(1, limits.steps - 1)
+    limits = replace(limits, steps=steps, power_a=power_a, power_b=power_b, stiffness=work.stiffness())
+    found = iterate(kernel, a, b, work.b, limits)
     log_u = power_a * found.rows.log() + (1 - power_a) * f / epsilon
     log_v = power_b * found.columns.log() + (1 - power_b) * g / epsilon
     drift = torch.maximum(_reach(log_u, work.a), _reach(log_v, work.b))
     kept = torch.isfinite(found.error) & (drift < limit / 4)
     f = torch.where(kept[:, None], f - epsilon * log_u, f)
     g = torch.where(kept[:, None], g - epsilon * log_v, g)
-    error = torch.where(kept, found.error, torch.inf)
+    error = torch.where(kept, found.error, at_start)
     return Potentials(f, g, error, torch.where(kept, found.steps + 1, 1))
 
 
 def _log_sum(numerator: Tensor, log_mass: Tensor, epsilon: Tensor, dim: int) -> Tensor:
-    return torch.logsumexp(numerator / epsilon[:, :, None] + log_mass, dim)
+    return torch.logsumexp(numerator.div_(epsilon[:, :, None]).add_(log_mass), dim)
+
+
+def _shift(work: Work, f: Tensor, g: Tensor) -> float | Tensor:
+    """The best common shift of both potentials in units of epsilon, as in `iterate`; nothing where marginals bind."""
+    stiffness = work.stiffness()
+    if stiffness is None:
+        return 0.0
+    return (_log_mass(work.a, f, work.tau_a) - _log_mass(work.b, g, work.tau_b)) / stiffness
+
+
+def _log_mass(mass: Tensor, potential: Tensor, tau: Tensor | None) -> float | Tensor:
+    """The log of the mass that a relaxed marginal asks for at this potential."""
+    return 0.0 if tau is None else torch.logsumexp(mass.log() - potential / tau[:, None], 1, keepdim=True)
 
 
 def _reach(log_scaling: Tensor, mass: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 import doctest
 import importlib
 
+import numpy as np
+import ot
 import pytest
 import torch
 
@@ -23,6 +25,30 @@ def test_agrees_with_the_dense_solver_block_by_block(epsilon):
     pooled = left.T.double() @ dense.plan()[0] @ right.double()
     torch.testing.assert_close(found.pooled(left, right), pooled, rtol=0, atol=1e-6)
     assert found.marginal_error <= 1e-8
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 0.02])
+def test_agrees_with_pot(epsilon):
+    x, y = torch.randn(80, 16, dtype=torch.float64), torch.randn(70, 16, dtype=torch.float64) + 0.3
+    found = CloudSinkhorn(epsilon, tolerance=1e-9).solve(CloudProblem(x, y))
+    cost = ot.dist(x.numpy(), y.numpy())
+    strength, a, b = epsilon * cost.max(), np.full(80, 1 / 80), np.full(70, 1 / 70)
+    assert found.epsilon == pytest.approx(strength)
+    plan = ot.bregman.sinkhorn_log(a, b, cost, strength, stopThr=1e-12, numItermax=50_000)
+    expected = (plan * cost).sum() + strength * (plan * np.log(plan * 80 * 70)).sum()
+    assert float(found.value) == pytest.approx(expected, rel=1e-8)
+    torch.testing.assert_close(found.pooled(torch.eye(80), torch.eye(70)), torch.from_numpy(plan), rtol=0, atol=1e-9)
+
+
+def test_agrees_with_geomloss():
+    """Which stops at a blur and not at an error, hence the tolerance: that of its own annealing."""
+    geomloss = pytest.importorskip("geomloss")
+    x, y = torch.randn(300, 16), torch.randn(250, 16) + 0.3
+    found = CloudSinkhorn(0.05, tolerance=1e-5).solve(CloudProblem(x, y))
+    loss = geomloss.SamplesLoss(
+        "sinkhorn", p=2, blur=(found.epsilon / 2) ** 0.5, debias=False, scaling=0.95, backend="tensorized"
+    )
+    assert 2 * float(loss(x, y)) == pytest.approx(float(found.value), rel=1e-3)
 
 
 def test_identical_points_cost_nothing():

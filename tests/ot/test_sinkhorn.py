@@ -1,16 +1,17 @@
 import doctest
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import ot
 import pytest
 import torch
-from hypothesis import given as over
-from hypothesis import settings
-from hypothesis import strategies as st
 
 from hf_ctkd.errors import InvalidArgumentError, NotConvergedError
 from hf_ctkd.ot import OTProblem, Sinkhorn, Status, exact
+
+ROOT = Path(__file__).parents[2]
 
 
 def histograms(rows, columns, spread=2.0):
@@ -68,34 +69,6 @@ def test_gradient_is_that_of_finite_differences(shared, taus):
     check_gradient(problem(shared=shared, batch=2, n=3, m=2), Sinkhorn(0.1, tolerance=1e-13, **taus))
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_unbalanced_value_is_that_of_pot(shared):
-    given = problem(shared=shared)
-    found = Sinkhorn(0.1, tolerance=1e-12, tau_a=0.5, tau_b=2.0).solve(given)
-    for row in range(4):
-        cost = (given.cost if shared else given.cost[row]).numpy()
-        a, b, largest = given.a[row].numpy(), given.b[row].numpy(), cost.max()
-        reference = np.outer(a, b)
-        plan = ot.unbalanced.sinkhorn_unbalanced(
-            a, b, cost, 0.1 * largest, (0.5 * largest, 2 * largest), "sinkhorn", "kl",
-            c=reference, stopThr=1e-13, numItermax=20_000,
-        )  # fmt: skip
-
-        def divergence(p, q):
-            return (p * np.log(p / q) - p + q).sum()
-
-        value = (plan * cost).sum() + 0.1 * largest * divergence(plan, reference)
-        value += 0.5 * largest * divergence(plan.sum(1), a) + 2 * largest * divergence(plan.sum(0), b)
-        np.testing.assert_allclose(found.value[row], value, rtol=1e-8)
-        np.testing.assert_allclose(found.plan()[row], plan, atol=1e-9)
-
-
-def test_an_infinite_tau_is_the_limit_of_large_ones():
-    given = problem()
-    near = Sinkhorn(0.1, tolerance=1e-6, tau_a=50.0, tau_b=50.0).solve(given).value
-    torch.testing.assert_close(near, Sinkhorn(0.1).solve(given).value, rtol=1e-2, atol=0)
-
-
 def test_marginal_error_and_status_tell_the_truth():
     given = problem()
     solution = Sinkhorn(0.01, 20, tolerance=1e-6, on_failure="report").solve(given)
@@ -128,20 +101,6 @@ def test_bfloat16_inputs_are_solved_in_float32_and_get_their_gradient():
     assert cost.grad.dtype == a.grad.dtype == b.grad.dtype == torch.bfloat16
 
 
-def test_one_hot_target_is_the_mean_cost_for_any_epsilon():
-    cost, a = torch.rand(6, 4, dtype=torch.float64), histograms(4, 6)
-    for epsilon in (10.0, 0.1, 0.001):
-        value = Sinkhorn(epsilon).solve(OTProblem(cost, a, torch.eye(4, dtype=torch.float64))).value
-        torch.testing.assert_close(value, (a * cost.T).sum(1))
-
-
-def test_scaling_the_cost_scales_value_and_potentials():
-    given = problem()
-    one, many = (Sinkhorn(0.1).solve(OTProblem(k * given.cost, given.a, given.b)) for k in (1.0, 1000.0))
-    torch.testing.assert_close(1000 * one.value, many.value)
-    torch.testing.assert_close(1000 * one.potentials[0], many.potentials[0])
-
-
 def test_one_epsilon_for_each_problem():
     epsilons = torch.tensor([0.1, 0.02, 0.1, 1.0], dtype=torch.float64)
     for given in (problem(), problem(shared=False)):
@@ -167,56 +126,21 @@ def test_finished_problems_stop_while_others_go_on():
     assert (steps[1:] > 10).all()
 
 
-@pytest.mark.parametrize("every", [1, 2, 3, 5, 50])
+@pytest.mark.parametrize("shared", [True, False])
+def test_problems_on_which_scaling_creeps_are_solved_with_the_default_steps(shared):
+    """At a thousandth of the largest cost plain scaling took more than 30,000 steps for some of these."""
+    for seed in range(8):
+        torch.manual_seed(seed)
+        given = problem(shared=shared, batch=16, n=30, m=20)
+        steps = Sinkhorn(0.001).solve(OTProblem(given.cost.float(), given.a.float(), given.b.float())).steps
+        assert steps.max() < 3000 and steps.double().mean() < 500
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5, 7, 50])
 def test_any_interval_between_checks_gives_the_value(every):
     given = problem()
     solution = Sinkhorn(0.05, tolerance=1e-9, check_every=every).solve(given)
     torch.testing.assert_close(solution.value, peer_values(given, 0.05), rtol=1e-8, atol=0)
-
-
-@settings(max_examples=30, deadline=None, derandomize=True)
-@over(
-    seed=st.integers(0, 10_000),
-    shape=st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9)),
-    shared=st.booleans(),
-    epsilon=st.sampled_from([1.0, 0.1, 0.02, 0.005]),
-    levels=st.sampled_from([1, 2, 1000]),
-    smallest=st.sampled_from([0.0, 1e-30, 1e-3]),
-    dtype=st.sampled_from([torch.float32, torch.float64]),
-)
-def test_any_problem_is_solved(seed, shape, shared, epsilon, levels, smallest, dtype):
-    """Over shapes, ties (few levels of cost), zeros and extreme marginals, identical rows."""
-    torch.manual_seed(seed)
-    batch, n, m = shape
-    cost = (torch.rand(*(() if shared else (batch,)), n, m, dtype=dtype) * levels).round() / levels
-    a, b = (torch.rand(batch, size, dtype=dtype) for size in (n, m))
-    a[:, 1::2], b[:, 1::3] = smallest, smallest
-    a[-1] = a[0]
-    a, b = ((mass / mass.sum(1, keepdim=True)).requires_grad_() for mass in (a, b))
-    cost.requires_grad_()
-    solution = Sinkhorn(epsilon, 100_000).solve(OTProblem(cost, a, b))
-    solution.value.sum().backward()
-    assert all(torch.isfinite(tensor.grad).all() for tensor in (cost, a, b))
-    assert (a.grad[a == 0] == 0).all()
-    plan = solution.plan()
-    assert ((plan.sum(2) - a).abs().sum(1) + (plan.sum(1) - b).abs().sum(1) < 2e-5).all()
-    # Between the exact cost and the cost of independent marginals.
-    independent = (a[:, :, None] * b[:, None] * cost).sum((1, 2))
-    assert (solution.value <= independent + 1e-5).all()
-    assert (solution.value >= exact(OTProblem(cost, a, b)) - 1e-5).all()
-
-
-def test_symmetry_and_permutation():
-    given = problem(shared=False)
-    solver = Sinkhorn(0.05, tolerance=1e-10)
-    straight = solver.solve(given)
-    turned = solver.solve(OTProblem(given.cost.transpose(1, 2), given.b, given.a))
-    torch.testing.assert_close(straight.value, turned.value, rtol=1e-9, atol=0)
-    torch.testing.assert_close(straight.potentials[0], turned.potentials[1], rtol=0, atol=1e-8)
-    order, places = torch.randperm(9), torch.randperm(6)
-    moved = solver.solve(OTProblem(given.cost[:, order][:, :, places], given.a[:, order], given.b[:, places]))
-    torch.testing.assert_close(moved.value, straight.value, rtol=1e-9, atol=0)
-    torch.testing.assert_close(moved.plan(), straight.plan()[:, order][:, :, places], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -229,11 +153,20 @@ def test_symmetry_and_permutation():
         ({"max_steps": 0}, r"`max_steps` must be at least 1, got 0"),
         ({"max_bytes": 0}, r"`max_bytes` must be at least 1, got 0"),
         ({"check_every": 0}, r"`check_every` must be at least 1, got 0"),
+        ({"tau_b": float("nan")}, r"`tau_b` must be positive, got nan"),
+        ({"epsilon": torch.tensor([0.1, -0.1])}, r"`epsilon` must be positive, got tensor"),
     ],
 )
 def test_bad_settings_are_refused(arguments, message):
     with pytest.raises(InvalidArgumentError, match=message):
         Sinkhorn(**arguments)
+
+
+def test_another_way_to_fail_is_refused():
+    """In a process of its own: the run-time type checks of the tests would refuse it first, in their words."""
+    program = "from hf_ctkd.ot import Sinkhorn; Sinkhorn(on_failure='ignore')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert "InvalidArgumentError: `on_failure` must be 'raise' or 'report', got 'ignore'." in done.stderr
 
 
 def test_what_does_not_fit_the_problem_is_refused():

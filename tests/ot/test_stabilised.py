@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from hf_ctkd.ot import OTProblem
-from hf_ctkd.ot.dual import Work, dual_value
+from hf_ctkd.ot.dual import dual_value
 from hf_ctkd.ot.iteration import Kernel, Limits
 from hf_ctkd.ot.stabilised import scale, solve_stabilised
+from hf_ctkd.ot.work import Work
 
 
 def work(epsilon, tau=float("inf"), shared=True):

@@ -1,0 +1,93 @@
+"""Run by test_compiled.py in a process of its own, where nothing is wrapped in run-time type checks.
+
+    python tests/ot/compiled_program.py CASE
+
+Exits with an error where a compiled function gives other numbers than the plain one.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+
+from hf_ctkd.ot import OTProblem, Sinkhorn  # noqa: E402
+
+FIXED = {"max_steps": 30, "check_every": 30, "on_failure": "report"}
+
+
+def inputs(shared):
+    shapes = ((*(() if shared else (4,)), 9, 6), (4, 9), (4, 6))
+    return [torch.rand(shape, dtype=torch.float64).requires_grad_() for shape in shapes]
+
+
+def value(solver, check, cost, a, b):
+    return solver.solve(OTProblem(cost, torch.softmax(a, -1), torch.softmax(b, -1), check=check)).value.square().sum()
+
+
+def check_same(solver, shared, *, fullgraph, backend="aot_eager"):
+    torch.manual_seed(0)
+    tensors = inputs(shared)
+    torch._dynamo.reset()
+    compiled = torch.compile(value, backend=backend, fullgraph=fullgraph)
+    for _ in range(2):
+        plain, quick = (f(solver, not fullgraph, *tensors) for f in (value, compiled))
+        torch.testing.assert_close(quick, plain)
+        # A compiler may reorder sums, and extrapolation enlarges their rounding.
+        gradients = (torch.autograd.grad(result, tensors) for result in (quick, plain))
+        torch.testing.assert_close(*gradients, rtol=1e-7, atol=1e-9)
+        tensors = [(tensor * 0.9).detach().requires_grad_() for tensor in tensors]
+
+
+def trained(compiled):
+    """Parameters of a student after three steps on the transport of its predictions."""
+    torch.manual_seed(0)
+    student, cost = nn.Linear(5, 6), torch.rand(9, 6)
+    rows, said = torch.randn(8, 5), torch.softmax(torch.randn(8, 9), -1)
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.5)
+    solver = Sinkhorn(0.1, 200, tolerance=1e-3, on_failure="report")
+
+    def loss(rows):
+        return solver.solve(OTProblem(cost, said, torch.softmax(student(rows), -1))).value.mean()
+
+    torch._dynamo.reset()
+    loss = torch.compile(loss, backend="aot_eager") if compiled else loss
+    losses = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        losses.append(loss(rows))
+        losses[-1].backward()
+        optimizer.step()
+    if not losses[0] > losses[1] > losses[2]:
+        raise AssertionError(f"the student does not learn: {losses}")
+    return list(student.parameters())
+
+
+def whole(shared):
+    """With fixed steps the whole function is one graph: `fullgraph` makes a break an error."""
+    for settings in ({}, {"tau_a": 3.0}, {"epsilon": 0.005}):
+        check_same(Sinkhorn(**FIXED, **settings), shared, fullgraph=True)
+
+
+def broken(shared):
+    for settings in ({}, {"tau_a": 3.0}, {"epsilon": 0.005}):
+        check_same(Sinkhorn(**settings), shared, fullgraph=False)
+
+
+CASES = {
+    "any-shared": lambda: broken(True),
+    "any-each": lambda: broken(False),
+    "training": lambda: torch.testing.assert_close(trained(True), trained(False)),
+    "fixed-shared": lambda: whole(True),
+    "fixed-each": lambda: whole(False),
+    "generated-any": lambda: check_same(Sinkhorn(), True, fullgraph=False, backend="inductor"),
+    "generated-fixed": lambda: check_same(
+        Sinkhorn(0.05, 10, check_every=10, on_failure="report"), True, fullgraph=True, backend="inductor"
+    ),
+}
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    CASES[sys.argv[1]]()
