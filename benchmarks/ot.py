@@ -25,6 +25,11 @@ from benchmarks.transport.report import report, write_section  # noqa: E402
 from benchmarks.transport.tables import clouds, compare  # noqa: E402
 
 HERE = Path(__file__).parent
+PROBLEMS = (
+    ("shared cost, 1024 of 1000 x 100", 1024, 1000, 100, True),
+    ("one cost each, 256 of 100 x 20", 256, 100, 20, False),
+    ("one cost each, 256 of 200 x 100", 256, 200, 100, False),
+)
 
 
 def main() -> None:
@@ -35,12 +40,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     began, load = time.perf_counter(), psutil.getloadavg()[0]
-    rows = compare("one cost each, 256 of 100 x 20", 256, 100, 20, shared=False, options=options)
-    rows += compare("one cost each, 256 of 200 x 100", 256, 200, 100, shared=False, options=options)
-    rows += compare("shared cost, 1024 of 1000 x 100", 1024, 1000, 100, shared=True, options=options)
-    print("\n".join(rows), flush=True)
-    growth(HERE / "figures" / "ot_growth.png", 2)
+    rows: list[str] = []
+    for name, batch, n, m, shared in PROBLEMS:
+        rows += compare(name, batch, n, m, shared=shared, options=options)
+        print("\n".join(rows), flush=True)
     cloud_rows = clouds(options.repeats)
+    growth(HERE / "figures" / "ot_growth.png", 2)
     loads = (load, psutil.getloadavg()[0])
     write_section(HERE / "RESULTS.md", report(rows, cloud_rows, options, time.perf_counter() - began, loads))
 

@@ -48,9 +48,9 @@ def compare(name: str, batch: int, n: int, m: int, *, shared: bool, options: arg
         label = f"GeomLoss `ot.solve_batch`, {GEOMLOSS_STEPS} steps"
         solvers[label] = (lambda: geomloss_batch(*first(FEW), GEOMLOSS_STEPS), FEW)
     if installed("ott"):
-        solvers["OTT-JAX, scaling"] = (OTTJax(*first(batch), tolerance, log_domain=False), batch)
         some = min(batch, PART) if shared else batch
-        solvers["OTT-JAX, log domain"] = (OTTJax(*first(some), tolerance, log_domain=True), some)
+        for label, log_domain in (("scaling", False), ("log domain", True)):
+            solvers[f"OTT-JAX, {label}"] = (OTTJax(*first(some), tolerance, log_domain=log_domain), some)
     if shared:
         steps = round(float(solution.steps.double().mean()))
         solvers[f"the matrix products of {steps} steps"] = (lambda: products(cost, a, b, steps), batch)
@@ -74,6 +74,7 @@ def _interleaved(solvers: dict[str, tuple[Solver, int]], runs: dict, repeats: in
         for label, (solve, _) in solvers.items():
             if len(runs[label]) < (1 if label.startswith("GeomLoss") else repeats):
                 runs[label].append(measured(solve))
+                print(f"{label}: {runs[label][-1].wall:.3g} s", flush=True)
     return runs
 
 

@@ -177,11 +177,10 @@ class Sinkhorn:
             self._scale_shared(work.select(rows), start[rows], together, (index[rows], out))
         if limits.attended and len(left := out.unfinished(limits.tolerance, limits.steps)):
             before = out.read(left)
-            sound = ~before.error.isnan()
-            g = torch.where(sound[:, None], before.g, start[left])
-            rest = replace(limits, steps=limits.steps - together.steps if bool(sound.all()) else limits.steps)
+            g = torch.where(before.error.isnan()[:, None], start[left], before.g)
+            rest = replace(limits, steps=max(1, limits.steps - int(before.steps.max())))
             found = self._solve_each(work.select(left), g, rest)
-            out.write(left, replace(found, steps=found.steps + before.steps * sound))
+            out.write(left, replace(found, steps=found.steps + before.steps))
         return out.done()
 
     def _scale_shared(self, work: Work, start: Tensor, limits: Limits, into: tuple[Tensor, Gathered]) -> None:
