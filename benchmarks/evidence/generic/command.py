@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from benchmarks.evidence.generic.analysis import load
+from benchmarks.evidence.generic.design import plan
 from benchmarks.evidence.generic.figures import draw
 from benchmarks.evidence.generic.measure import KIND, TUNING, Place, measure, tune
 from benchmarks.evidence.generic.report import BEGIN, END, section
@@ -22,8 +23,11 @@ def run(place: Place, target: Path, *, seconds: float | None) -> None:
         seconds: time for the runs after tuning; None for all.
     """
     measure(place, seconds=seconds)
-    measured = speed(place.results / SPEED, tune(place), place.work)
-    rows = place.runs.rows()
+    tuning = tune(place)
+    measured = speed(place.results / SPEED, tuning, place.work)
+    students = list(plan(tuning))
+    planned = {run.key for run in students} | {run.teacher.key for run in students if run.teacher is not None}
+    rows = [row for row in place.runs.rows() if row["key"] in planned]  # none of an older tuning or format
     frame = load(rows)
     failed = [row for row in rows if row["error"]]
     text = section(frame, measured, read_json(place.results / TUNING, KIND), failed)

@@ -16,6 +16,9 @@ TASK, LABELS = "digits", 50
 TEACHER_WIDTHS, TEACHER_DEPTHS = (24, 48, 96), (2, 2, 2)
 TEACHER_STEPS, STUDENT_STEPS, BATCH = 300, 200, 32
 
+USUAL = 4.0
+"""Temperature of `KLLoss` unless it is tuned."""
+
 POOL = StudentPool("resnet", ((1, 2),) * 3, widths=((4, 6, 8), (8, 12, 16), (16, 24, 32)), input_size=16)
 _DRAWN = POOL.sample(21, seed=20)
 STUDENTS, WRONG = _DRAWN[:20], _DRAWN[20]
@@ -47,12 +50,16 @@ class Tuning:
         student_rate: learning rate of every student with a teacher.
         alone_rate: learning rate of students without one.
         branches: settings of the branches of every teacher that has some.
+        plain_temperature: of the distillation from a plain teacher.
+        generic_temperature: of the distillation from every teacher that had branches, which leave it softer.
     """
 
     teacher_rate: float = 3e-3
     student_rate: float = 3e-3
     alone_rate: float = 3e-3
     branches: dict[str, Any] = field(default_factory=dict)
+    plain_temperature: float = USUAL
+    generic_temperature: float = USUAL
 
 
 @dataclass(frozen=True)
@@ -89,12 +96,13 @@ class TeacherRun:
 
 @dataclass(frozen=True)
 class StudentRun:
-    """One student, distilled from a teacher or trained alone."""
+    """One student, distilled from a teacher at a temperature, or trained alone."""
 
     student: tuple[int, ...]
     seed: int
     rate: float
     teacher: TeacherRun | None
+    temperature: float = USUAL
 
     @property
     def arm(self) -> str:
@@ -110,7 +118,8 @@ class StudentRun:
     def key(self) -> str:
         """Identifies it by all that shapes it."""
         teacher = None if self.teacher is None else self.teacher.key
-        return _digest([FORMAT, TASK, LABELS, STUDENT_STEPS, BATCH, self.student, self.seed, self.rate, teacher])
+        content = [FORMAT, TASK, LABELS, STUDENT_STEPS, BATCH, self.student, self.seed, self.rate, teacher]
+        return _digest(content if self.temperature == USUAL else [*content, self.temperature])
 
 
 def teacher_of(arm: str, seed: int, tuning: Tuning, target: PoolMember | None = None) -> TeacherRun:
@@ -147,7 +156,8 @@ def _student_run(student: PoolMember, arm: str, seed: int, tuning: Tuning) -> St
     if arm == ALONE:
         return StudentRun(student.path, seed, tuning.alone_rate, None)
     target = {WRONG_TARGET: WRONG, EXACT_TARGET: student}.get(arm)
-    return StudentRun(student.path, seed, tuning.student_rate, teacher_of(arm, seed, tuning, target))
+    temperature = tuning.plain_temperature if arm == PLAIN else tuning.generic_temperature
+    return StudentRun(student.path, seed, tuning.student_rate, teacher_of(arm, seed, tuning, target), temperature)
 
 
 # ---- tuning ---------------------------------------------------------------------------------------------------------
@@ -155,6 +165,7 @@ def _student_run(student: PoolMember, arm: str, seed: int, tuning: Tuning) -> St
 TUNING_SEEDS = (1000, 1001)
 TUNING_STUDENTS = POOL.sample(4, seed=99)
 RATES = (1e-3, 3e-3, 1e-2)
+TEMPERATURES = (1.0, 2.0, 4.0)
 BRANCHES = [
     {"kl_direction": direction, "branch_temperature": temperature}
     for direction in ("from_branch", "from_teacher")
@@ -174,14 +185,15 @@ def second_round(best: Tuning) -> dict[str, Tuning]:
     return {json.dumps(branches): replace(best, branches=branches) for branches in BRANCHES}
 
 
+def third_round(best: Tuning, arm: str) -> dict[str, Tuning]:
+    """Temperatures of distillation, as many for the plain teacher as for the generic one."""
+    name = "plain_temperature" if arm == PLAIN else "generic_temperature"
+    return {f"temperature {one:g}": replace(best, **{name: one}) for one in TEMPERATURES}
+
+
 def trials(tuning: Tuning, arm: str) -> list[StudentRun]:
     """The students by whose validation accuracy a choice is made."""
-    rate = tuning.alone_rate if arm == ALONE else tuning.student_rate
-    return [
-        StudentRun(student.path, seed, rate, None if arm == ALONE else teacher_of(arm, seed, tuning))
-        for seed in TUNING_SEEDS
-        for student in TUNING_STUDENTS
-    ]
+    return [_student_run(student, arm, seed, tuning) for seed in TUNING_SEEDS for student in TUNING_STUDENTS]
 
 
 def _other(direction: str) -> str:

@@ -19,6 +19,7 @@ from benchmarks.evidence.generic.design import (
     first_round,
     plan,
     second_round,
+    third_round,
     trials,
 )
 from benchmarks.evidence.generic.train import COLUMNS, teacher_folder, train_student, train_teacher
@@ -69,6 +70,10 @@ def tune(place: Place) -> Tuning:
     candidates = second_round(chosen)
     rounds["branches, generic teacher"] = branches = _round(place, candidates, GENERIC)
     chosen = candidates[max(branches, key=lambda name: branches[name])]
+    for arm in (PLAIN, GENERIC):
+        candidates = third_round(chosen, arm)
+        rounds[f"temperature, {arm}"] = found = _round(place, candidates, arm)
+        chosen = candidates[max(found, key=lambda name: found[name])]
     write_json(path, {"kind": KIND, "chosen": asdict(chosen), "validation_accuracy": rounds})
     return chosen
 

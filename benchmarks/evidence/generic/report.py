@@ -76,13 +76,15 @@ def _introduction(frame: pandas.DataFrame, tuning: Mapping, failed: Sequence[Map
         f"{len(mine)} students, {len(frame) - len(mine)} teachers, {len(failed)} failed. Pool: {len(POOL)} ResNets, of "
         f"which {len(STUDENTS)} were drawn at random. Task: {TASK}, {LABELS} labelled and 550 unlabelled rows, 347 "
         f"test rows; teachers learned from 700 other labelled digits in {TEACHER_STEPS} steps, students by ordinary "
-        f"distillation (`KLLoss` with its defaults beside cross-entropy) in {STUDENT_STEPS}. A student has the same "
+        f"distillation (`KLLoss` beside cross-entropy) in {STUDENT_STEPS}. A student has the same "
         "labelled rows, initial weights and batches under every teacher. Learning rates were tuned on validation rows "
         f"with other seeds and students, with the plain teacher (teachers {chosen['teacher_rate']:g}, students "
         f"{chosen['student_rate']:g}, students without a teacher {chosen['alone_rate']:g}); the branches' settings so "
-        f"too, with the generic one and in fewer trials ({branches}). Test rows chose nothing. Intervals are 95 % "
-        "bootstrap intervals over students crossed with seeds: all students of a seed share their teachers, and three "
-        f"seeds make a rough interval.{reasons}\n"
+        f"too, with the generic one and in fewer trials ({branches}); and the temperature of distillation, of which "
+        f"the same three were tried with the plain teacher (best {chosen['plain_temperature']:g}) and with the generic "
+        f"one (best {chosen['generic_temperature']:g}, which all teachers with branches share). Test rows chose "
+        "nothing. Intervals are 95 % bootstrap intervals over students crossed with seeds: all students of a seed "
+        f"share their teachers, and three seeds make a rough interval.{reasons}\n"
     )
 
 

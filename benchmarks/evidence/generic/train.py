@@ -110,7 +110,7 @@ def train_student(run: StudentRun, work: Path) -> dict[str, object]:
         run.member.build(task.label_space, seed=run.seed),
         DistillationConfig(**_settings(work, run.seed, run.rate, STUDENT_STEPS)),
         teachers=None if folder is None else list(folder_teachers(folder)),
-        loss=None if folder is None else KLLoss(),
+        loss=None if folder is None else KLLoss(run.temperature),
         train_dataset=task.train(),
         processing_class=build_student(task)[1],
     )

@@ -1,27 +1,34 @@
 from dataclasses import asdict
 
 import pytest
-from tables import runs
+from tables import row
 from test_report import SPEED
 
 from benchmarks.evidence.__main__ import arguments
 from benchmarks.evidence.generic import command
-from benchmarks.evidence.generic.design import Tuning
+from benchmarks.evidence.generic.design import PLAIN, STUDENTS, Tuning, plan
 from benchmarks.evidence.generic.measure import KIND, TUNING, Place
 from benchmarks.evidence.generic.speed import KIND as SPEED_KIND
 from hf_ctkd.records import write_json
 
+TUNED = Tuning(branches={"kl_direction": "from_branch"})
+
 
 @pytest.fixture
 def place(tmp_path):
-    """Everything is there already but for one run."""
+    """Everything is there already, and a run that is no part of the plan."""
     place = Place(tmp_path / "results", tmp_path / "work", say=lambda _: None)
-    write_json(
-        place.results / TUNING, {"kind": KIND, "chosen": asdict(Tuning(branches={"kl_direction": "from_branch"}))}
-    )
+    write_json(place.results / TUNING, {"kind": KIND, "chosen": asdict(TUNED)})
     write_json(place.results / command.SPEED, {"kind": SPEED_KIND, **SPEED})
-    for row in runs():
-        place.runs.add(row["key"], [row])
+    teachers = {}
+    for run in plan(TUNED):
+        place.runs.add(run.key, [row("student", run.arm, run.seed, 0.9, student=run.member.name, key=run.key)])
+        if run.teacher is not None:
+            teachers[run.teacher.key] = run.teacher
+    for key, run in teachers.items():
+        place.runs.add(key, [row("teacher", run.arm, run.seed, 0.98, key=key)])
+    stale = row("student", PLAIN, 0, 0.1, student=STUDENTS[0].name, key="of an older tuning")
+    place.runs.add(stale["key"], [stale])
     return place
 
 
@@ -33,7 +40,7 @@ def test_it_writes_its_section_beside_others_and_again_the_same(place, tmp_path)
     assert "<!-- ot:begin -->\nmine\n<!-- ot:end -->" in text and text.count("<!-- generic:begin -->") == 1
     assert "## One teacher for a pool of students" in text and "20 x 3" in text
     assert (tmp_path / "figures" / "generic_gains.png").is_file()
-    assert len(place.runs.table.read_text().splitlines()) == 1 + len(runs())
+    assert "| plain teacher | 20 x 3 | 90.0 |" in text, "the stale run is not counted"
     command.run(place, target, seconds=0.0)
     assert target.read_text() == text
 

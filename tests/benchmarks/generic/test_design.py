@@ -21,6 +21,7 @@ from benchmarks.evidence.generic.design import (
     plan,
     second_round,
     teacher_of,
+    third_round,
     trials,
 )
 
@@ -65,6 +66,14 @@ def test_tuning_sees_neither_the_seeds_nor_more_settings_for_one_arm():
     assert {run.seed for run in trials(TUNED, GENERIC)} == set(TUNING_SEEDS)
     assert {run.student for run in trials(TUNED, PLAIN)} == {student.path for student in TUNING_STUDENTS}
     assert all(run.teacher is None for run in trials(TUNED, ALONE))
+    for arm in (PLAIN, GENERIC):
+        assert [trials(one, arm)[0].temperature for one in third_round(TUNED, arm).values()] == [1.0, 2.0, 4.0]
+
+
+def test_temperatures_are_those_of_the_kind_of_teacher():
+    tuned = replace(TUNED, plain_temperature=2.0, generic_temperature=1.0)
+    found = {(run.arm == PLAIN, run.temperature) for run in plan(tuned) if run.arm != ALONE}
+    assert found == {(True, 2.0), (False, 1.0)}
 
 
 def test_a_key_follows_what_shapes_a_run():

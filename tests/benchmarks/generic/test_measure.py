@@ -73,7 +73,8 @@ def test_tuning_takes_what_validation_rows_prefer(place, monkeypatch):
     def told(run, work):
         best = run.rate == 3e-3 and (run.teacher is None or run.teacher.rate == 1e-3)
         good = run.teacher is not None and run.teacher.branches.get("kl_direction") == "from_teacher"
-        rated[run.key] = 0.5 + 0.2 * best + 0.1 * good
+        soft = run.temperature == (1.0 if run.teacher is not None and run.teacher.branches else 2.0)
+        rated[run.key] = 0.5 + 0.2 * best + 0.1 * good + 0.05 * soft
         known = {"key": run.key, "kind": "student", "validation_accuracy": rated[run.key]}
         return {**dict.fromkeys(train.COLUMNS, ""), **known}
 
@@ -82,6 +83,7 @@ def test_tuning_takes_what_validation_rows_prefer(place, monkeypatch):
     chosen = measure.tune(place)
     assert (chosen.teacher_rate, chosen.student_rate, chosen.alone_rate) == (1e-3, 3e-3, 3e-3)
     assert chosen.branches == {"kl_direction": "from_teacher", "branch_temperature": 2.0}
+    assert (chosen.plain_temperature, chosen.generic_temperature) == (2.0, 1.0)
     rated.clear()
     assert measure.tune(place) == chosen and not rated
     assert not place.runs.rows(), "trials are no results"

@@ -9,8 +9,12 @@ SPEED = {
     "step_ms": {PLAIN: 10.0, GENERIC: 29.0, EXACT_TARGET: 20.0},
     "latency_ms": {student.name: 1.0 + place for place, student in enumerate(STUDENTS)},
 }
-TUNING = {"chosen": {"teacher_rate": 1e-3, "student_rate": 1e-2, "alone_rate": 3e-3,
-                     "branches": {"kl_direction": "from_branch"}}}  # fmt: skip
+TUNING = {
+    "chosen": {
+        "teacher_rate": 1e-3, "student_rate": 1e-2, "alone_rate": 3e-3, "plain_temperature": 4.0,
+        "generic_temperature": 2.0, "branches": {"kl_direction": "from_branch"},
+    }
+}  # fmt: skip
 
 
 def test_the_section_names_every_arm_ablation_goal_and_failure():
@@ -20,7 +24,7 @@ def test_the_section_names_every_arm_ablation_goal_and_failure():
     for name in (PLAIN, GENERIC, UNIFORM, WRONG_TARGET, EXACT_TARGET, *ABLATIONS):
         assert name in text, name
     assert "1 failed" in text and "RuntimeError: no memory" in text
-    assert "with its defaults" in text and "kl_direction from_branch" in text
+    assert "(best 2, which all teachers with branches share)" in text and "kl_direction from_branch" in text
     assert "| generic teacher | 20 x 3 | 92.8 | +1.85 " in text and "| 95% |" in text
 
 
