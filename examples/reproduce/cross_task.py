@@ -102,6 +102,14 @@ class Half:
         return self.train.features["label"].names
 
 
+def whole(setting: Setting, options: argparse.Namespace) -> Half:
+    """All classes."""
+    rows = Rows(options.dataset)
+    splits = [rows.load(name) for name in ("train", "test")]
+    classes = range(splits[0].features[setting.label_column].num_classes)
+    return Half(*(of_classes(split, setting, classes, options.max_rows) for split in splits))
+
+
 def halves(setting: Setting, options: argparse.Namespace) -> tuple[Half, Half]:
     """The first half of the classes, which is the teacher's, and the second, which is the student's."""
     rows = Rows(options.dataset)
@@ -161,29 +169,33 @@ def crop_and_flip(image: Image.Image) -> Image.Image:
     return ImageOps.mirror(cropped) if random.random() < 0.5 else cropped
 
 
+def settings(options: argparse.Namespace) -> dict:
+    """Arguments of every training: SGD with Nesterov momentum and a cosine schedule."""
+    return {
+        "max_steps": options.steps,
+        "per_device_train_batch_size": options.batch_size,
+        "per_device_eval_batch_size": options.batch_size,
+        "learning_rate": options.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "optim": "sgd",
+        "optim_args": "momentum=0.9,nesterov=true",
+        "weight_decay": 5e-4,
+        "seed": options.seed,
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "metrics": ["accuracy"],
+        "dataset_name": options.dataset,
+        "cache_dir": str(options.output / "teacher-outputs"),
+    }
+
+
 def trained(options: argparse.Namespace, rows: Half, model, processing_class, *, teachers=(), loss=None):
-    """A trainer that has trained a model, by SGD with Nesterov momentum and a cosine schedule."""
+    """A trainer that has trained a model."""
     random.seed(options.seed)
     trainer = DistillationTrainer(
         model,
-        DistillationConfig(
-            str(options.output / "runs"),
-            max_steps=options.steps,
-            per_device_train_batch_size=options.batch_size,
-            per_device_eval_batch_size=options.batch_size,
-            learning_rate=options.learning_rate,
-            lr_scheduler_type="cosine",
-            optim="sgd",
-            optim_args="momentum=0.9,nesterov=true",
-            weight_decay=5e-4,
-            seed=options.seed,
-            save_strategy="no",
-            logging_strategy="no",
-            dataloader_pin_memory=torch.cuda.is_available(),
-            metrics=["accuracy"],
-            dataset_name=options.dataset,
-            cache_dir=str(options.output / "teacher-outputs"),
-        ),
+        DistillationConfig(str(options.output / "runs"), **settings(options)),
         teachers=list(teachers) or None,
         loss=loss,
         train_dataset=rows.train,
@@ -207,7 +219,7 @@ def made_teacher(kind: str, options: argparse.Namespace, for_teacher: Half, for_
         shutil.rmtree(partial, ignore_errors=True)
         # Another seed than the student's, whose architecture may be the same.
         model, view = resnet(options.teacher_widths, rows.names, options.seed + 1000), processor(options.image_size)
-        facts["accuracy"] = None if kind == RANDOM else _outcome(trained(options, rows, model, view))["accuracy"]
+        facts["accuracy"] = None if kind == RANDOM else outcome(trained(options, rows, model, view))["accuracy"]
         model.save_pretrained(partial)
         view.save_pretrained(partial)
         write_json(partial / "teacher.json", facts)
@@ -215,7 +227,7 @@ def made_teacher(kind: str, options: argparse.Namespace, for_teacher: Half, for_
     return folder
 
 
-def _outcome(trainer: DistillationTrainer) -> dict[str, float]:
+def outcome(trainer: DistillationTrainer) -> dict[str, float]:
     """Mean training loss, all terms together, and accuracy on the test rows with its interval."""
     loss = trainer.state.log_history[-1]["train_loss"]
     found = trainer.evaluate()
@@ -244,17 +256,23 @@ def run(setting: Setting, argv: Sequence[str] | None = None) -> dict:
                 teachers=[] if teacher is None else [teachers[teacher]],
                 loss=None if make is None else make(),
             )
-            row |= _outcome(trainer)
+            row |= outcome(trainer)
         except InvalidArgumentError as error:  # such as a teacher without a head, for a loss that reads logits
             row["not_possible"] = str(error)
         table.append(row)
+    classes = {"teacher": len(for_teacher.names), "student": len(for_student.names)}
+    return written(setting, options, for_student, classes, table)
+
+
+def written(setting: Setting, options: argparse.Namespace, rows: Half, classes: dict[str, int], table: list) -> dict:
+    """Print the table and write it, with all that it took, to `table.json`."""
     found = {
         "setting": setting.paper,
         "note": NOTE,
         "flags": {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()},
         "full_length": options.steps >= setting.steps and options.max_rows is None,
-        "classes": {"teacher": len(for_teacher.names), "student": len(for_student.names)},
-        "rows": {"train": len(for_student.train), "test": len(for_student.test)},
+        "classes": classes,
+        "rows": {"train": len(rows.train), "test": len(rows.test)},
         "table": table,
     }
     options.output.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from transformers import AutoModelForImageClassification
 from hf_ctkd.demo.images import digits_dataset
 
 FOLDER = Path(__file__).parents[2] / "examples" / "reproduce"
-SCRIPTS = ("sctd_cifar100", "sctd_cub200", "learning_to_project")
+SCRIPTS = ("sctd_cifar100", "sctd_cub200", "learning_to_project", "generic_teacher_cifar100")
 SHORT = ["--steps", "3", "--max_rows", "30", "--batch_size", "10", "--image_size", "16", "--learning_rate", "0.01"]
 SMALL = ["--teacher_widths", "8", "12", "--student_widths", "8", "8"]
 SCTD = [f"transport, {cost} cost{how}" for how in (", unweighted", "") for cost in ("empirical", "prototype")]
@@ -34,7 +34,7 @@ def stand_ins(tmp_path_factory):
         for name, part in parts.items()
     }
     DatasetDict(renamed).save_to_disk(folder / "cifar")
-    return {"sctd_cifar100": folder / "cifar", "sctd_cub200": folder / "cub", "learning_to_project": folder / "cifar"}
+    return {name: folder / ("cub" if name == "sctd_cub200" else "cifar") for name in SCRIPTS}
 
 
 @pytest.fixture
@@ -72,6 +72,23 @@ def test_sctd_trains_a_teacher_on_one_half_and_students_on_the_other(name, repro
     (teacher,) = (tmp_path / "teachers").iterdir()
     names = AutoModelForImageClassification.from_pretrained(teacher).config.id2label
     assert list(names.values()) == ["zero", "one", "two", "three", "four"]
+
+
+def test_students_of_a_pool_learn_from_every_kind_of_teacher(reproduce, tmp_path, monkeypatch):
+    found = reproduce("generic_teacher_cifar100", "--steps", "2")
+    kinds = ("plain teacher", "generic teacher", "uniform paths", "SFTN, wrong student", "SFTN, exact student")
+    rows = _rows(found)
+    assert rows[:5] == [("the teacher itself", kind) for kind in kinds]
+    students = [name for name, teacher in rows[5:] if teacher is None]
+    assert len(students) == len(set(students)) == 8 and all(name.startswith("resnet depths") for name in students)
+    for name in students:
+        mine = [teacher for student, teacher in rows[5:] if student == name]
+        assert mine == [None, *(kinds if name == students[0] else kinds[:4])]
+    assert found["classes"] == {"teacher": 10, "student": 10}
+    losses = {teacher: row["train_loss"] for row in found["table"][:5] for teacher in [row["teacher"]]}
+    assert losses["plain teacher"] < min(losses[kind] for kind in kinds[1:]), "branches add terms of their own"
+    for folder in (tmp_path / "teachers").iterdir():
+        assert AutoModelForImageClassification.from_pretrained(folder).config.num_labels == 10
 
 
 def test_teachers_of_three_kinds_are_found_again_and_others_can_be_named(reproduce, stand_ins, tmp_path):
