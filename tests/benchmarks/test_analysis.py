@@ -1,7 +1,7 @@
 import numpy as np
 import pandas
 import pytest
-from tiny_suite import row, runs_with
+from tiny_suite import row, runs_with, scores_with
 
 from benchmarks.evidence.analysis import (
     against,
@@ -93,23 +93,6 @@ def test_teachers_are_told_apart_by_what_they_read():
     assert worst_teacher(load_runs(rows), "other")[0] == "random-weights image"
 
 
-def _scores(cell, values, metric=METRICS[0], seeds=2):
-    return [
-        {
-            "key": "k",
-            "task": cell.task,
-            "labels": str(cell.labels),
-            "modality": "image",
-            "teacher": teacher,
-            "seed": str(seed),
-            "metric": metric,
-            "value": str(value),
-        }
-        for seed in range(seeds)
-        for teacher, value in values.items()
-    ]
-
-
 def test_a_score_in_the_order_of_the_outcomes_has_tau_one_and_no_regret():
     outcomes = {"arrows": 0.5, "greek": 0.6, "font-letters": 0.7, "handwriting": 0.9}
     rows = [row(IMBALANCED, PLAIN, seed, 0.5) for seed in range(2)]
@@ -117,11 +100,11 @@ def test_a_score_in_the_order_of_the_outcomes_has_tau_one_and_no_regret():
         row(IMBALANCED, DEFAULT, seed, value, teacher=name) for seed in range(2) for name, value in outcomes.items()
     ]
     runs = load_runs(rows)
-    good = load_scores(_scores(IMBALANCED, outcomes))
+    good = load_scores(scores_with(IMBALANCED, outcomes))
     tau, regret = agreement(good, runs, METRICS[0])
     assert (tau.value, regret.value) == (pytest.approx(100), 0.0)
     assert chosen_by(good, runs)["teacher"].tolist() == ["handwriting", "handwriting"]
-    bad = load_scores(_scores(IMBALANCED, {name: -value for name, value in outcomes.items()}))
+    bad = load_scores(scores_with(IMBALANCED, {name: -value for name, value in outcomes.items()}))
     tau, regret = agreement(bad, runs, METRICS[0])
     assert (tau.value, regret.value) == (pytest.approx(-100), pytest.approx(40))
 

@@ -1,6 +1,5 @@
 import pytest
-from test_analysis import _scores
-from tiny_suite import row, runs_with
+from tiny_suite import row, runs_with, scores_with
 
 from benchmarks.evidence.analysis import load_runs, load_scores
 from benchmarks.evidence.goals import goals
@@ -10,7 +9,7 @@ from benchmarks.evidence.grid import BALANCED, DEFAULT, IMBALANCED, PLAIN
 def _goals(gain, control=0.02, scored=True):
     runs = load_runs(runs_with((BALANCED, IMBALANCED), gain, control=control))
     scores = load_scores(
-        [one for cell in (BALANCED, IMBALANCED) for one in _scores(cell, {"handwriting": 1.0, "arrows": 0.0})]
+        [one for cell in (BALANCED, IMBALANCED) for one in scores_with(cell, {"handwriting": 1.0, "arrows": 0.0})]
         if scored
         else []
     )

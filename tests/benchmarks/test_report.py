@@ -1,5 +1,4 @@
-from test_analysis import _scores
-from tiny_suite import row, runs_with
+from tiny_suite import row, runs_with, scores_with
 
 from benchmarks.evidence.__main__ import report
 from benchmarks.evidence.analysis import load_runs, load_scores
@@ -13,7 +12,7 @@ from benchmarks.evidence.store import RUNS, SCORES, Store
 def _tables(gain=0.1):
     runs = load_runs(runs_with(CELLS, gain))
     values = {"handwriting": 0.9, "arrows": 0.1, "font-digits": 0.4}
-    scores = load_scores([one for metric in METRICS for one in _scores(BALANCED, values, metric)])
+    scores = load_scores([one for metric in METRICS for one in scores_with(BALANCED, values, metric)])
     return runs, scores
 
 

@@ -3,6 +3,7 @@
 from datasets import ClassLabel, Dataset
 
 from benchmarks.evidence.grid import CONTROLS, DEFAULT, METHODS, PLAIN, TEACHERS, Cell
+from benchmarks.evidence.scores import METRICS
 from benchmarks.evidence.store import RUNS
 from hf_ctkd.demo.tasks import TASKS, DemoTask, Pools, assemble_task
 
@@ -49,3 +50,23 @@ def runs_with(cells: tuple[Cell, ...], gain: float, *, control: float = 0.02, se
                 ):
                     found.append(row(cell, method, seed, base + gain, teacher=teacher))
     return found
+
+
+def scores_with(
+    cell: Cell, values: dict[str, float], metric: str = METRICS[0], *, seeds: int = 2
+) -> list[dict[str, str]]:
+    """What a score says of teachers, the same for every seed."""
+    return [
+        {
+            "key": "k",
+            "task": cell.task,
+            "labels": str(cell.labels),
+            "modality": "image",
+            "teacher": teacher,
+            "seed": str(seed),
+            "metric": metric,
+            "value": str(value),
+        }
+        for seed in range(seeds)
+        for teacher, value in values.items()
+    ]
