@@ -45,7 +45,7 @@ def _gains(frame: pandas.DataFrame, path: Path) -> None:
     axis.axvline(0, color="black", linewidth=0.8)
     axis.grid(axis="y", color="#eeeeee")
     axis.set_axisbelow(True)
-    axis.set_xlabel("points of test accuracy over the same student of a plainly trained teacher, mean over seeds")
+    axis.set_xlabel("points over the same student of a plain teacher, mean over seeds")
     figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
