@@ -28,9 +28,9 @@ EXACT, ABLATED = 4, 8
 SEEDS = (0, 1, 2)
 """Of labelled rows, initial weights and batches, of teachers and students alike."""
 
-ALONE, PLAIN, GENERIC, UNIFORM, WRONG_TARGET, EXACT_TARGET = (
-    "no teacher", "plain teacher", "generic teacher", "uniform paths", "SFTN, wrong student", "SFTN, exact student"
-)  # fmt: skip
+ALONE, PLAIN, SAME = "no teacher", "plain teacher", "plain teacher, temperature of the others"
+GENERIC, UNIFORM = "generic teacher", "uniform paths"
+WRONG_TARGET, EXACT_TARGET = "SFTN, wrong student", "SFTN, exact student"
 ABLATIONS: dict[str, dict[str, Any]] = {
     "KL in the other direction": {"kl_direction": "other"},
     "architecture loss with the other sign": {"architecture_sign": -1},
@@ -103,11 +103,7 @@ class StudentRun:
     rate: float
     teacher: TeacherRun | None
     temperature: float = USUAL
-
-    @property
-    def arm(self) -> str:
-        """How its teacher was made."""
-        return ALONE if self.teacher is None else self.teacher.arm
+    arm: str = ALONE
 
     @property
     def member(self) -> PoolMember:
@@ -142,6 +138,8 @@ def plan(tuning: Tuning, seeds: tuple[int, ...] = SEEDS) -> Iterator[StudentRun]
         ((PLAIN, GENERIC), STUDENTS),
         ((UNIFORM, WRONG_TARGET), first),
         ((EXACT_TARGET,), STUDENTS[:EXACT]),
+        # Where plain students have a temperature of their own, this tells the teachers' share of a difference.
+        ((SAME,) if tuning.plain_temperature != tuning.generic_temperature else (), STUDENTS),
         (tuple(ABLATIONS)[:2], first),
         ((UNIFORM, WRONG_TARGET), rest),
         ((ALONE, *tuple(ABLATIONS)[2:]), first),
@@ -156,8 +154,9 @@ def _student_run(student: PoolMember, arm: str, seed: int, tuning: Tuning) -> St
     if arm == ALONE:
         return StudentRun(student.path, seed, tuning.alone_rate, None)
     target = {WRONG_TARGET: WRONG, EXACT_TARGET: student}.get(arm)
+    teacher = teacher_of(PLAIN if arm == SAME else arm, seed, tuning, target)
     temperature = tuning.plain_temperature if arm == PLAIN else tuning.generic_temperature
-    return StudentRun(student.path, seed, tuning.student_rate, teacher_of(arm, seed, tuning, target), temperature)
+    return StudentRun(student.path, seed, tuning.student_rate, teacher, temperature, arm)
 
 
 # ---- tuning ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from hf_ctkd.generic import measure
 from hf_ctkd.records import read_json, write_json
 
 KIND = "evidence-speed-generic"
-ROUNDS, WARM_UP = 60, 5
+ROUNDS, WARM_UP, TURNS = 60, 5, 8
 
 
 def speed(path: Path, tuning: Tuning, work: Path) -> dict:
@@ -21,7 +21,9 @@ def speed(path: Path, tuning: Tuning, work: Path) -> dict:
     if not path.is_file():
         steps = step_times(tuning, work)
         space = task_of(0).label_space
-        latencies = {one.name: measure(one, label_space=space, repeats=100).latency_ms for one in STUDENTS}
+        turns = [{one.name: measure(one, label_space=space).latency_ms for one in STUDENTS} for _ in range(TURNS)]
+        # Other work on the machine can only add to a time, and the turns spread it over all students.
+        latencies = {name: round(min(turn[name] for turn in turns), 4) for name in turns[0]}
         write_json(
             path,
             {"kind": KIND, "step_ms": steps, "latency_ms": latencies, "threads": torch.get_num_threads()},

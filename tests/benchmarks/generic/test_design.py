@@ -9,6 +9,7 @@ from benchmarks.evidence.generic.design import (
     GENERIC,
     PLAIN,
     POOL,
+    SAME,
     SEEDS,
     STUDENTS,
     TUNING_SEEDS,
@@ -74,6 +75,9 @@ def test_temperatures_are_those_of_the_kind_of_teacher():
     tuned = replace(TUNED, plain_temperature=2.0, generic_temperature=1.0)
     found = {(run.arm == PLAIN, run.temperature) for run in plan(tuned) if run.arm != ALONE}
     assert found == {(True, 2.0), (False, 1.0)}
+    same = [run for run in plan(tuned) if run.arm == SAME]
+    assert len(same) == 60 and {run.teacher.arm for run in same} == {PLAIN}
+    assert not [run for run in plan(TUNED) if run.arm == SAME], "nothing to tell apart"
 
 
 def test_a_key_follows_what_shapes_a_run():

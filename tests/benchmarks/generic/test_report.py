@@ -1,7 +1,16 @@
 from tables import row, runs
 
 from benchmarks.evidence.generic.analysis import load
-from benchmarks.evidence.generic.design import ABLATIONS, EXACT_TARGET, GENERIC, PLAIN, STUDENTS, UNIFORM, WRONG_TARGET
+from benchmarks.evidence.generic.design import (
+    ABLATIONS,
+    EXACT_TARGET,
+    GENERIC,
+    PLAIN,
+    SAME,
+    STUDENTS,
+    UNIFORM,
+    WRONG_TARGET,
+)
 from benchmarks.evidence.generic.figures import draw
 from benchmarks.evidence.generic.report import BEGIN, END, goals_table, section
 
@@ -28,9 +37,20 @@ def test_the_section_names_every_arm_ablation_goal_and_failure():
     assert "| generic teacher | 20 x 3 | 92.8 | +1.85 " in text and "| 95% |" in text
 
 
+def test_a_plain_teacher_at_the_same_temperature_is_told_beside():
+    rows = [one for one in runs() if one["kind"] == "student" and one["arm"] == PLAIN]
+    same = [{**one, "arm": SAME, "accuracy": str(float(one["accuracy"]) + 0.03)} for one in rows]
+    frame = load([*runs(), *same])
+    assert "95%; mean gain +1.85" in goals_table(frame, SPEED) and "(at one temperature 0%; -1.15" in goals_table(
+        frame, SPEED
+    )
+    assert f"| {SAME} | 20 x 3 |" in section(frame, SPEED, TUNING, [])
+
+
 def test_goals_are_reached_or_missed_by_the_figures():
     text = goals_table(load(runs()), SPEED)
     assert text.count("| reached |") == 3 and "1.50 specialised teachers" in text and "2.90 (29.0 ms against" in text
+    assert "3.00 over a whole training" in text and "at one temperature" not in text
     slow = {**SPEED, "step_ms": {PLAIN: 10.0, GENERIC: 31.0}}
     worse = goals_table(load(runs(-0.02)), slow)
     assert worse.count("**missed**") == 2 and "0%; mean gain" in worse
