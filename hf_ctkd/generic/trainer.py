@@ -23,13 +23,14 @@ class GenericTeacherTrainer(DistillationTrainer):
     """Trains a teacher on its labels so that students of a whole pool of architectures can follow it.
 
     Use it once for a task and a pool; then distill any member of the pool from the teacher with `DistillationTrainer`
-    and `KLLoss`, as from any other. A pool of one member (`pool.only(member)`) gives a student-friendly teacher for
-    exactly that student; the sampler "uniform" leaves the distribution of paths as it is; without a pool the teacher is
-    trained plainly, on the same rows and steps. Data sets hold raw rows; every term and the distribution of paths are
-    logged. Checkpoints hold teacher, supernet, adapters and paths; `save_model` and `push_to_hub` write the teacher
-    alone, with a record that states the pool. The supernet serves the branches: its stem and first stage have no part
-    in them and stay as they were made, so that its exported members are no finished students. FSDP is not supported:
-    the branches take slices of whole weights.
+    and `KLLoss`, as from any other. Compare with a plainly trained teacher first (`pool=None`): on the one task that
+    `benchmarks/RESULTS.md` has, that one was better. A pool of one member (`pool.only(member)`) gives a
+    student-friendly teacher for exactly that student; the sampler "uniform" leaves the distribution of paths as it is;
+    without a pool the teacher is trained plainly, on the same rows and steps. Data sets hold raw rows; every term
+    and the distribution of paths are logged. Checkpoints hold teacher, supernet, adapters and paths; `save_model`
+    and `push_to_hub` write the teacher alone, with a record that states the pool. The supernet serves the branches:
+    its stem and first stage have no part in them and stay as they were made, so that its exported members are no
+    finished students. FSDP is not supported: the branches take slices of whole weights.
 
     Args:
         model: the teacher, with a head for the data set's classes and at least as many stages as the pool.
