@@ -44,7 +44,7 @@ def growth(path: Path, repeats: int) -> None:
             axis.loglog(points, times, marker="o", label=solver)
         axis.set_xlabel(name)
     axes[0].set_ylabel("seconds, value + gradient")
-    axes[0].legend()
+    axes[2].legend(loc="upper right", fontsize="small")
     rest = ", ".join(f"{name} {value}" for name, value in BASE.items())
     figure.suptitle(f"Time against size; the rest at {rest}")
     path.parent.mkdir(exist_ok=True)

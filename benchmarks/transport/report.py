@@ -44,10 +44,12 @@ reached. POT runs without autograd and its gradient is read from its plan and po
 `stopThr={PEER_TOLERANCE}`. OTT-JAX is batched by `vmap` and compiled beforehand, which is not measured. GeomLoss has no
 stopping rule: it runs once, for the steps named, and shows the error that it then has. Where a solver *ran* on fewer
 problems than the batch, its time is scaled up in proportion, which is to the advantage of those that go on until the
-worst problem of their batch is done. Runs are interleaved; medians ± half the range; *slower* is the ratio of wall time
-to ours, *processor* that of processor time (less disturbed by other load). *Value off by*: largest relative difference
-from the value solved in float64 to 1e-9, over eight problems. Memory is the peak above the start, inputs not counted,
-of the problems that ran. *The matrix products* are those of ours at its mean number of steps, alone.
+worst problem of their batch is done. Runs are interleaved, but for POT's first, which sets what is asked of the others
+and so comes before them; medians ± half the range; *slower* is the ratio of wall time to ours, *processor* that of
+processor time, which other load disturbs less: where the range is wide, read that one. *Value off by*: largest
+relative difference from the value solved in float64 to 1e-9, over eight problems. Memory is the peak above the start,
+inputs not counted, of the problems that ran. *The matrix products* are those of ours at its mean number of steps,
+alone.
 
 | problem | solver | ran | runs | seconds | slower | processor | L1 error | value off by | MiB |
 |---|---|---|---|---|---|---|---|---|---|

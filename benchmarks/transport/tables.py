@@ -128,11 +128,11 @@ def _cloud_geomloss(x: torch.Tensor, y: torch.Tensor, epsilon: float) -> Answer:
 
 
 def _cloud_pot(x: torch.Tensor, y: torch.Tensor, epsilon: float) -> Answer:
-    """In float32 and in torch, like the others."""
+    """In float32 and in torch, like the others; its threshold is on the L2 norm, 70 times below L1 at the worst."""
     import ot
 
     cost = torch.cdist(x, y).square_()
     a, b = x.new_full((len(x),), 1 / len(x)), y.new_full((len(y),), 1 / len(y))
-    plan = ot.bregman.sinkhorn_log(a, b, cost, epsilon, stopThr=1e-4, numItermax=1000)
+    plan = ot.bregman.sinkhorn_log(a, b, cost, epsilon, stopThr=1e-6, numItermax=1000)
     value = (plan * cost).sum() + epsilon * torch.special.xlogy(plan, plan * (len(x) * len(y))).sum()
     return value, float((plan.sum(0) - b).abs().sum() + (plan.sum(1) - a).abs().sum())

@@ -92,10 +92,11 @@ class Supernet(nn.Module):
 
         Args:
             member: of the pool.
-            entries: boundary (1 lies behind the first stage) -> what the stage behind it reads,
+            entries: boundary, at least 1 (it lies behind the first stage) -> what the stage behind it reads,
                 `member.shape.entry_width(boundary)` wide.
         """
-        return self._run(member, entries=dict(entries))
+        # Nothing of the first stage lies behind a boundary: members that differ in its depth alone share a skeleton.
+        return self._run(PoolMember(member.pool, (0, *member.path[1:])), entries=dict(entries))
 
     def export(
         self, member: PoolMember, *, calibration: Iterable[Mapping[str, Tensor]] | None = None

@@ -26,8 +26,10 @@ def run(place: Place, target: Path, *, seconds: float | None) -> None:
     tuning = tune(place)
     measured = speed(place.results / SPEED, tuning, place.work)
     students = list(plan(tuning))
-    planned = {run.key for run in students} | {run.teacher.key for run in students if run.teacher is not None}
-    rows = [row for row in place.runs.rows() if row["key"] in planned]  # none of an older tuning or format
+    teachers = [run.teacher for run in students if run.teacher is not None]
+    arms = {run.key: run.arm for run in [*teachers, *students]}
+    # None of an older tuning or format; and a run may stand under the name of another arm of the same settings there.
+    rows = [{**row, "arm": arms[row["key"]]} for row in place.runs.rows() if row["key"] in arms]
     frame = load(rows)
     failed = [row for row in rows if row["error"]]
     text = section(frame, measured, read_json(place.results / TUNING, KIND), failed)

@@ -34,6 +34,7 @@ WRONG_TARGET, EXACT_TARGET = "SFTN, wrong student", "SFTN, exact student"
 ABLATIONS: dict[str, dict[str, Any]] = {
     "KL in the other direction": {"kl_direction": "other"},
     "architecture loss with the other sign": {"architecture_sign": -1},
+    "KL weight 3, as in SFTN": {"branch_kl_weight": 3.0},
     "score function instead of Gumbel": {"path_sampler": "categorical"},
     "no entropy term": {"entropy_weight": 0.0},
     "no KL, branches' CE alone": {"branch_kl_weight": 0.0},
@@ -140,9 +141,9 @@ def plan(tuning: Tuning, seeds: tuple[int, ...] = SEEDS) -> Iterator[StudentRun]
         ((EXACT_TARGET,), STUDENTS[:EXACT]),
         # Where plain students have a temperature of their own, this tells the teachers' share of a difference.
         ((SAME,) if tuning.plain_temperature != tuning.generic_temperature else (), STUDENTS),
-        (tuple(ABLATIONS)[:2], first),
+        (tuple(ABLATIONS)[:3], first),
         ((UNIFORM, WRONG_TARGET), rest),
-        ((ALONE, *tuple(ABLATIONS)[2:]), first),
+        ((ALONE, *tuple(ABLATIONS)[3:]), first),
     ]
     for arms, students in blocks:
         for seed in seeds:
@@ -161,10 +162,11 @@ def _student_run(student: PoolMember, arm: str, seed: int, tuning: Tuning) -> St
 
 # ---- tuning ---------------------------------------------------------------------------------------------------------
 
-TUNING_SEEDS = (1000, 1001)
-TUNING_STUDENTS = POOL.sample(4, seed=99)
+TUNING_SEEDS, TUNING_STUDENTS = (1000, 1001, 1002), POOL.sample(6, seed=99)
+"""Of the later rounds; the many trials of the first have the first two seeds and the first four students."""
 RATES = (1e-3, 3e-3, 1e-2)
 TEMPERATURES = (1.0, 2.0, 4.0)
+KL_WEIGHTS = (0.3, 1.0, 3.0)
 BRANCHES = [
     {"kl_direction": direction, "branch_temperature": temperature}
     for direction in ("from_branch", "from_teacher")
@@ -180,19 +182,27 @@ def first_round() -> dict[str, Tuning]:
 
 
 def second_round(best: Tuning) -> dict[str, Tuning]:
-    """Settings of branches, with the generic teacher and the rates that suited the plain one."""
+    """Direction and temperature of the divergence, with the generic teacher and the rates that suited the plain one."""
     return {json.dumps(branches): replace(best, branches=branches) for branches in BRANCHES}
 
 
-def third_round(best: Tuning, arm: str) -> dict[str, Tuning]:
+def third_round(best: Tuning) -> dict[str, Tuning]:
+    """Weights of the divergence between branch and teacher, with the generic teacher."""
+    return {
+        f"KL weight {one:g}": replace(best, branches={**best.branches, "branch_kl_weight": one}) for one in KL_WEIGHTS
+    }
+
+
+def fourth_round(best: Tuning, arm: str) -> dict[str, Tuning]:
     """Temperatures of distillation, as many for the plain teacher as for the generic one."""
     name = "plain_temperature" if arm == PLAIN else "generic_temperature"
     return {f"temperature {one:g}": replace(best, **{name: one}) for one in TEMPERATURES}
 
 
-def trials(tuning: Tuning, arm: str) -> list[StudentRun]:
+def trials(tuning: Tuning, arm: str, *, few: bool = False) -> list[StudentRun]:
     """The students by whose validation accuracy a choice is made."""
-    return [_student_run(student, arm, seed, tuning) for seed in TUNING_SEEDS for student in TUNING_STUDENTS]
+    seeds, students = (TUNING_SEEDS[:2], TUNING_STUDENTS[:4]) if few else (TUNING_SEEDS, TUNING_STUDENTS)
+    return [_student_run(student, arm, seed, tuning) for seed in seeds for student in students]
 
 
 def _other(direction: str) -> str:

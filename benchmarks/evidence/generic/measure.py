@@ -17,6 +17,7 @@ from benchmarks.evidence.generic.design import (
     TeacherRun,
     Tuning,
     first_round,
+    fourth_round,
     plan,
     second_round,
     third_round,
@@ -61,28 +62,32 @@ def tune(place: Place) -> Tuning:
     if path.is_file():
         return Tuning(**read_json(path, KIND)["chosen"])
     rounds = {}
-    rounds["rates, plain teacher"] = rates = _round(place, first_round(), PLAIN)
-    alone = _round(place, {f"student {one.alone_rate:g}": one for one in first_round().values()}, ALONE)
+    rounds["rates, plain teacher"] = rates = _round(place, first_round(), PLAIN, few=True)
+    alone = _round(place, {f"student {one.alone_rate:g}": one for one in first_round().values()}, ALONE, few=True)
     rounds["rates, no teacher"] = alone
-    best = max(rates, key=lambda name: rates[name])
-    chosen = first_round()[best]
-    chosen = Tuning(chosen.teacher_rate, chosen.student_rate, float(max(alone, key=lambda one: alone[one]).split()[1]))
-    candidates = second_round(chosen)
-    rounds["branches, generic teacher"] = branches = _round(place, candidates, GENERIC)
-    chosen = candidates[max(branches, key=lambda name: branches[name])]
+    chosen = first_round()[_best(rates)]
+    chosen = Tuning(chosen.teacher_rate, chosen.student_rate, float(_best(alone).split()[1]))
+    rounds["branches, generic teacher"] = found = _round(place, second_round(chosen), GENERIC, few=True)
+    chosen = second_round(chosen)[_best(found)]
+    rounds["KL weight, generic teacher"] = found = _round(place, third_round(chosen), GENERIC)
+    chosen = third_round(chosen)[_best(found)]
     for arm in (PLAIN, GENERIC):
-        candidates = third_round(chosen, arm)
-        rounds[f"temperature, {arm}"] = found = _round(place, candidates, arm)
-        chosen = candidates[max(found, key=lambda name: found[name])]
+        rounds[f"temperature, {arm}"] = found = _round(place, fourth_round(chosen, arm), arm)
+        chosen = fourth_round(chosen, arm)[_best(found)]
     write_json(path, {"kind": KIND, "chosen": asdict(chosen), "validation_accuracy": rounds})
     return chosen
 
 
-def _round(place: Place, candidates: dict[str, Tuning], arm: str) -> dict[str, float]:
+def _best(found: dict[str, float]) -> str:
+    """The candidate with the highest mean; the first of equals."""
+    return max(found, key=lambda name: found[name])
+
+
+def _round(place: Place, candidates: dict[str, Tuning], arm: str, *, few: bool = False) -> dict[str, float]:
     """Mean validation accuracy of each candidate."""
     found = {}
     for name, tuning in candidates.items():
-        runs = trials(tuning, arm)
+        runs = trials(tuning, arm, few=few)
         _make(place, place.trials, runs, until=None)
         rows = {row["key"]: row for row in place.trials.rows()}
         found[name] = round(mean(float(rows[run.key]["validation_accuracy"]) for run in runs), 4)

@@ -19,6 +19,7 @@ from benchmarks.evidence.generic.design import (
     WRONG_TARGET,
     Tuning,
     first_round,
+    fourth_round,
     plan,
     second_round,
     teacher_of,
@@ -64,11 +65,14 @@ def test_arms_differ_in_what_they_say_and_in_nothing_else():
 def test_tuning_sees_neither_the_seeds_nor_more_settings_for_one_arm():
     assert not set(TUNING_SEEDS) & set(SEEDS)
     assert len(first_round()) >= len(second_round(Tuning())) == len(BRANCHES)
+    assert len(first_round()) >= len(third_round(TUNED)) + len(fourth_round(TUNED, GENERIC))
     assert {run.seed for run in trials(TUNED, GENERIC)} == set(TUNING_SEEDS)
+    few = trials(TUNED, PLAIN, few=True)
+    assert {run.key for run in few} < {run.key for run in trials(TUNED, PLAIN)} and len(few) == 8
     assert {run.student for run in trials(TUNED, PLAIN)} == {student.path for student in TUNING_STUDENTS}
     assert all(run.teacher is None for run in trials(TUNED, ALONE))
     for arm in (PLAIN, GENERIC):
-        assert [trials(one, arm)[0].temperature for one in third_round(TUNED, arm).values()] == [1.0, 2.0, 4.0]
+        assert [trials(one, arm)[0].temperature for one in fourth_round(TUNED, arm).values()] == [1.0, 2.0, 4.0]
 
 
 def test_temperatures_are_those_of_the_kind_of_teacher():

@@ -82,7 +82,9 @@ def test_tuning_takes_what_validation_rows_prefer(place, monkeypatch):
     monkeypatch.setattr(measure, "_ready", lambda *_: None)
     chosen = measure.tune(place)
     assert (chosen.teacher_rate, chosen.student_rate, chosen.alone_rate) == (1e-3, 3e-3, 3e-3)
-    assert chosen.branches == {"kl_direction": "from_teacher", "branch_temperature": 2.0}
+    weight = chosen.branches.pop("branch_kl_weight")
+    assert weight == 0.3 and chosen.branches == {"kl_direction": "from_teacher", "branch_temperature": 2.0}
+    chosen.branches["branch_kl_weight"] = weight
     assert (chosen.plain_temperature, chosen.generic_temperature) == (2.0, 1.0)
     rated.clear()
     assert measure.tune(place) == chosen and not rated
