@@ -8,14 +8,17 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from hf_ctkd.costs import Readout
+from hf_ctkd.costs import Readout, gain_shares
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, LossContext, require_teachers, student_logits
-from hf_ctkd.losses.expertise import Expertise
+from hf_ctkd.losses.base import DistillationLoss, LossContext, require_teachers
 from hf_ctkd.losses.questions import EMBEDDING, Answers, Importance, Questions, mixed, most_important
+from hf_ctkd.losses.readouts import POWER, Readouts
+from hf_ctkd.losses.rows_onto_classes import RowsOntoClasses
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
 IMPORTANCES = ("learned", "prior", "uniform")
+_LEAST = 1e-3
+"""Importance that a member without any gain starts with, or it could never be asked."""
 
 
 class CommitteeLoss(DistillationLoss):
@@ -39,9 +42,11 @@ class CommitteeLoss(DistillationLoss):
         feature_weight: of the distance between features and answers, positive.
         task_weight: of the student's head on the answers, 0 or more.
         prior: cross-fitted readouts of all teachers, fitted before training. They start the importances, weigh the
-            distance by how much the members know, and their log-mean (transported onto the class shares, as in
+            distance by how much the teachers know, and their log-mean (transported onto the class shares, as in
             `TransportLoss`) tells answers and student what rows are, labelled or not. None is the paper's way: answers
             learn from the labelled rows alone, importances start equal, and teachers never run on all rows beforehand.
+        raw_input: read the student's own input too, as a member of the readouts that is always asked and has no
+            answer; see `TransportLoss`. With a `prior` only.
         importance: "learned" row by row from the start that `prior` gives, "prior" to stay there, "uniform" to believe
             all members alike.
         question: ask questions, as the paper does; else an answer depends on the teacher alone. Off: with few labels an
@@ -56,8 +61,8 @@ class CommitteeLoss(DistillationLoss):
 
     Reference:
         Reconstructed from Liu et al., "Wisdom of committee: diverse distillation from large foundation models and
-        domain experts", arXiv:2402.14035, which distils hidden states alone. The prior and the relative distance are
-        ours.
+        domain experts", arXiv:2402.14035, which distils hidden states alone. The prior, the raw input and the relative
+        distance are ours.
     """
 
     name: ClassVar[str] = "committee"
@@ -75,6 +80,7 @@ class CommitteeLoss(DistillationLoss):
         task_weight: float = 1.0,
         *,
         prior: Readout | None = Readout(),  # noqa: B008 (frozen)
+        raw_input: bool = True,
         importance: str = "learned",
         question: bool = False,
         stop_gradient: bool = True,
@@ -84,13 +90,16 @@ class CommitteeLoss(DistillationLoss):
         super().__init__()
         self.feature_weight, self.task_weight = feature_weight, task_weight
         self.prior = prior
+        self.raw_input = raw_input and prior is not None
         self.importance, self.question, self.stop_gradient = importance, question, stop_gradient
         self.importance_threshold, self.top_k = importance_threshold, top_k
         self._check()
         self.needs = Needs.TEACHER | Needs.FEATURES | Needs.LAYERS
         if prior is not None:
             self.needs |= Needs.FIT
-        self.expertise: Expertise | None = None
+        if self.raw_input:
+            self.needs |= Needs.INPUT
+        self.expertise: RowsOntoClasses | None = None
         self.asker: Importance | None = None
         self.questions: Questions | None = None
         self.embeddings: nn.Parameter | None = None
@@ -134,10 +143,12 @@ class CommitteeLoss(DistillationLoss):
         start = torch.full((count,), 1 / count)
         self.share, self.trust = labelled, torch.ones(())
         if self.prior is not None:
-            self.expertise = Expertise(self.prior, context)
-            self.trust = self.expertise.trust
+            self.expertise = RowsOntoClasses(Readouts(self.prior, raw_input=self.raw_input))
+            self.expertise.fit(context)
+            readouts = self.expertise.readouts
+            self.trust = (readouts.teacher_gains * readouts.teacher_shares).sum()
             if self.importance != "uniform":
-                start = self.expertise.importance
+                start = _importances(readouts.teacher_gains)
         if self.question:
             self.questions = Questions(width, shared)
         learned = self.importance == "learned" and count > 1
@@ -169,15 +180,14 @@ class CommitteeLoss(DistillationLoss):
                 weights = weights / weights.sum(dim=1, keepdim=True)
             answer = mixed(self._answers(features, teachers, chosen), weights, chosen)
             distance = _relative(features, answer.detach() if self.stop_gradient else answer).mean()
+            terms = {self.name: self.feature_weight * self.trust * distance}
+            target = None
+            if self.expertise is not None:
+                read = self.expertise.readouts.log_posterior(student.inputs, teachers, chosen)
+                target = self.expertise.target(read)
+                terms[f"{self.name}_readout"] = self.expertise.divergence(student, read)
             said = _head(student)(answer).float().log_softmax(dim=1)
-            target = None if self.expertise is None else self.expertise.target(teachers, chosen)
-            terms = {
-                self.name: self.feature_weight * self.trust * distance,
-                f"{self.name}_task": self.task_weight * self._task(said, labels, target),
-            }
-            if target is not None:
-                predicted = student_logits(student).float().log_softmax(dim=1)
-                terms[f"{self.name}_readout"] = self.trust * F.kl_div(predicted, target, reduction="batchmean")
+            terms[f"{self.name}_task"] = self.task_weight * self._task(said, labels, target)
         self._note(weights.detach(), features.detach(), answer.detach())
         return terms
 
@@ -187,6 +197,10 @@ class CommitteeLoss(DistillationLoss):
             return ()
         found = self.asked if bool(self.asked.any()) else self.asker.prior
         return tuple((found / found.sum()).tolist())
+
+    def input_share(self) -> float:
+        """How much of the soft targets is read out of the student's own input, in [0, 1]."""
+        return 0.0 if self.expertise is None else self.expertise.input_share
 
     def diagnostics(self) -> dict[str, float]:
         """Of the last batch: importance of each teacher, share of rows that it was asked about, spread of the answers.
@@ -257,6 +271,12 @@ def _relative(features: Float[Tensor, "batch width"], answer: Float[Tensor, "bat
     """Squared distance over the squared lengths of both: in [0, 2], and the same at every scale."""
     lengths = features.square().sum(dim=1) + answer.square().sum(dim=1)
     return (features - answer).square().sum(dim=1) / lengths.clamp_min(1e-12)
+
+
+def _importances(gains: Float[Tensor, " teachers"]) -> Float[Tensor, " teachers"]:
+    """Where the importances start: the teachers' shares among themselves, none of them quite zero."""
+    shares = gain_shares(gains, POWER) + _LEAST
+    return shares / shares.sum()
 
 
 def _head(student: ModelOutputs) -> Callable[[Tensor], Tensor]:

@@ -1,16 +1,22 @@
 """What is said about the target classes, read out of teachers and of the input: one posterior a row out of several."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from hf_ctkd.costs import FittedReadout, Readout, gain_shares, log_mean, posterior_gain, read_layers, views
+from hf_ctkd.costs import Readout, gain_shares, log_mean, posterior_gain, read_layers, views
 from hf_ctkd.costs.probe import Basis, fit_path
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.base import LossContext, require_teachers
+from hf_ctkd.losses.questions import mixed
 from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs
 
+POWER = 4.0
+"""Of the gain in the shares: those that know little hardly count."""
 _MOST_ROWS = 10_000
 """That probes are fitted on once more; a linear probe learns next to nothing from further ones."""
 _REFIT_STRENGTH = 0.1
@@ -35,7 +41,7 @@ class Readouts(nn.Module):
     shares: Tensor
     weight: Tensor
 
-    def __init__(self, readout: Readout, *, raw_input: bool = False, power: float = 4.0) -> None:
+    def __init__(self, readout: Readout, *, raw_input: bool = False, power: float = POWER) -> None:
         super().__init__()
         self.readout = readout
         self.raw_input = raw_input
@@ -62,8 +68,8 @@ class Readouts(nn.Module):
         self.gains = torch.tensor([member.gain for member in members])
         self.shares = gain_shares(self.gains, self.power)
         labels = context.labels[context.labels != UNLABELLED].cpu()
-        mixed = log_mean(self.shares, [member.crossfit for member in members])
-        self.weight = torch.tensor(max(posterior_gain(mixed, labels, members[0].prior_likelihood), 0.0))
+        held_out = log_mean(self.shares, [member.crossfit for member in members])
+        self.weight = torch.tensor(max(posterior_gain(held_out, labels, members[0].prior_likelihood), 0.0))
 
     def refit(self, context: LossContext, targets: Float[Tensor, "rows classes"]) -> None:
         """Fit every probe once more, on all rows: labels where there are any, soft targets where there are none.
@@ -93,6 +99,11 @@ class Readouts(nn.Module):
         return self.gains[:-1] if self.raw_input else self.gains
 
     @property
+    def teacher_shares(self) -> Tensor:
+        """How much of the posterior is each teacher's; they sum to one with that of the input."""
+        return self.shares[:-1] if self.raw_input else self.shares
+
+    @property
     def input_share(self) -> float:
         """How much of the posterior is the input's."""
         return float(self.shares[-1]) if self.raw_input else 0.0
@@ -109,26 +120,38 @@ class Readouts(nn.Module):
 
     @torch.no_grad()
     def log_posterior(
-        self, inputs: Float[Tensor, "rows inputs"] | None, teachers: tuple[ModelOutputs, ...]
+        self,
+        inputs: Float[Tensor, "rows inputs"] | None,
+        teachers: tuple[ModelOutputs, ...],
+        chosen: Bool[Tensor, "rows teachers"] | None = None,
     ) -> Float[Tensor, "rows classes"]:
         """Log probabilities of the target classes.
 
         Args:
             inputs: of the student, as plain features; None where they are not read.
-            teachers: outputs of each on the same rows.
+            teachers: outputs of each on the same rows, or on those of them that it was chosen for.
+            chosen: these rows; None for all. The others share what a teacher has no part in.
         """
         everybody = self._everybody(inputs, teachers)
-        said = [member.log_posterior(outputs) for member, outputs in zip(self._members, everybody, strict=True)]
-        return log_mean(self.shares, said)
+        said = [member.evidence(outputs) for member, outputs in zip(self._members, everybody, strict=True)]
+        if chosen is None:
+            return torch.einsum("m,mrc->rc", self.shares, torch.stack(said)).log_softmax(dim=1)
+        asked = F.pad(chosen, (0, 1), value=True) if self.raw_input else chosen
+        shares = self.shares * asked
+        return mixed(said, shares / shares.sum(dim=1, keepdim=True), asked).log_softmax(dim=1)
 
 
 class _MemberReadout(nn.Module):
-    """One probe a view of a teacher, and their log-mean.
+    """The log-mean of one member's readouts, one a view, as a single linear map of all its views.
 
-    Its gain is that of the log-mean, from the views' cross-fitted posteriors.
+    The log-mean of softmaxes is linear in what they are made of, up to a constant in each row. The gain is that of the
+    log-mean, from the views' cross-fitted posteriors.
     """
 
+    log_prior: Tensor
     shares: Tensor
+    weight: Tensor
+    bias: Tensor
 
     def __init__(
         self,
@@ -140,52 +163,46 @@ class _MemberReadout(nn.Module):
     ) -> None:
         super().__init__()
         fitted = read_layers(readout, outputs, labels, len(space), target=space, power=power)
-        self.probes = nn.ModuleList(_Probe(one) for one in fitted.readouts)
+        self.register_buffer("log_prior", fitted.readouts[0].log_prior)
         self.register_buffer("shares", fitted.shares)
+        for name in ("weight", "bias"):
+            self.register_buffer(name, torch.zeros(0))
+        self._join([_Probe(one.weight / one.temperature, one.bias / one.temperature, one.mean, one.scale)
+                    for one in fitted.readouts])  # fmt: skip
         self.gain = max(fitted.gain, 0.0)
         self.crossfit = fitted.crossfit
         self.prior_likelihood = fitted.readouts[0].prior_likelihood
 
-    @property
-    def _views(self) -> "list[_Probe]":
-        return [probe for probe in self.probes if isinstance(probe, _Probe)]
-
     def refit(self, outputs: ModelOutputs, mass: Float[Tensor, "rows classes"]) -> None:
-        for probe, view in zip(self._views, views(outputs), strict=True):
-            probe.refit(view, mass)
+        probes = []
+        for view in views(outputs):
+            basis = Basis.of(view)
+            weights = fit_path(basis.rows, mass, log_prior=self.log_prior.double(), strengths=(_REFIT_STRENGTH,))[-1]
+            probes.append(_Probe(basis.axes @ weights[:-1], weights[-1], basis.mean, basis.scale))
+        self._join(probes)
 
-    def log_posterior(self, outputs: ModelOutputs) -> Float[Tensor, "rows classes"]:
-        said = [probe.log_posterior(view) for probe, view in zip(self._views, views(outputs), strict=True)]
-        return log_mean(self.shares, said)
+    def _join(self, probes: "Sequence[_Probe]") -> None:
+        weights, bias = [], self.log_prior.double()
+        for share, one in zip(self.shares.double(), probes, strict=True):
+            weight = share * one.weight.double() / one.scale.double()[:, None]
+            weights.append(weight)
+            bias = bias + share * one.bias.double() - one.mean.double() @ weight
+        self.weight, self.bias = torch.cat(weights).float(), bias.float()
+
+    def evidence(self, outputs: ModelOutputs) -> Float[Tensor, "rows classes"]:
+        """Log probabilities of the target classes, up to a constant in each row."""
+        known = torch.cat([view.float() for view in views(outputs)], dim=1)
+        return torch.addmm(self.bias, known, self.weight)
 
 
-class _Probe(nn.Module):
-    """A fitted readout whose tensors travel with the module: to devices, into checkpoints and back."""
+@dataclass(frozen=True)
+class _Probe:
+    """What a linear probe says of standardised features: evidence to be added to the log prior."""
 
-    weight: Tensor
-    bias: Tensor
-    log_prior: Tensor
-    mean: Tensor
-    scale: Tensor
-    temperature: Tensor
-
-    _NAMES = ("weight", "bias", "log_prior", "mean", "scale", "temperature")
-
-    def __init__(self, fitted: FittedReadout) -> None:
-        super().__init__()
-        for name in self._NAMES:
-            self.register_buffer(name, vars(fitted)[name].clone())
-
-    def refit(self, features: Float[Tensor, "rows width"], mass: Float[Tensor, "rows classes"]) -> None:
-        basis = Basis.of(features)
-        weights = fit_path(basis.rows, mass, log_prior=self.log_prior.double(), strengths=(_REFIT_STRENGTH,))[-1]
-        self.weight, self.bias = (basis.axes @ weights[:-1]).float(), weights[-1].float()
-        self.mean, self.scale = basis.mean.float(), basis.scale.float()
-        self.temperature = torch.ones(())
-
-    def log_posterior(self, features: Float[Tensor, "rows width"]) -> Float[Tensor, "rows classes"]:
-        evidence = ((features.float() - self.mean) / self.scale) @ self.weight + self.bias
-        return (self.log_prior + evidence / self.temperature).log_softmax(dim=1)
+    weight: Float[Tensor, "width classes"]
+    bias: Float[Tensor, " classes"]
+    mean: Float[Tensor, " width"]
+    scale: Float[Tensor, " width"]
 
 
 def _some_rows(labels: Int[Tensor, " rows"], seed: int) -> Int[Tensor, " chosen"]:

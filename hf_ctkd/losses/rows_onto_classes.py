@@ -43,7 +43,14 @@ class RowsOntoClasses(nn.Module):
     potential: Tensor
 
     def __init__(
-        self, readouts: Readouts, *, epsilon: float, power: float, relax: float, own: float, rounds: int
+        self,
+        readouts: Readouts,
+        *,
+        epsilon: float = 0.25,
+        power: float = 1.0,
+        relax: float = 4.0,
+        own: float = 0.7,
+        rounds: int = 2,
     ) -> None:
         super().__init__()
         self.epsilon, self.power, self.relax, self.own, self.rounds = epsilon, power, relax, own, rounds
@@ -65,7 +72,7 @@ class RowsOntoClasses(nn.Module):
         self.readouts.fit(context)
         posterior = self._transport(context)
         for _ in range(self.rounds):
-            self.readouts.refit(context, self._target(posterior))
+            self.readouts.refit(context, self.target(posterior))
             posterior = self._transport(context)
 
     def _transport(self, context: LossContext) -> Float[Tensor, "rows classes"]:
@@ -79,19 +86,28 @@ class RowsOntoClasses(nn.Module):
 
     def forward(self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...]) -> Tensor:
         """The weighted divergence, a mean over rows."""
-        said = self.readouts.log_posterior(student.inputs, teachers)
+        return self.divergence(student, self.readouts.log_posterior(student.inputs, teachers))
+
+    def divergence(self, student: ModelOutputs, said: Float[Tensor, "batch classes"]) -> Tensor:
+        """The weighted divergence, a mean over rows.
+
+        Args:
+            student: with its logits.
+            said: log posteriors of the readouts.
+        """
         predicted = student_logits(student).float().log_softmax(dim=1)
         weight = self.readouts.weight
-        target = self._target(said)
+        target = self.target(said)
         if self.own > 0:
             # Agreement takes the place of a schedule: next to nothing while the student is untrained.
             agreement = (target * predicted.detach().exp()).sum(dim=1).mean()
             own = self.own * weight * agreement
-            target = self._target((1 - own) * said + own * predicted.detach())
+            target = self.target((1 - own) * said + own * predicted.detach())
             weight = (1 - own) * weight**self.power + own
         else:
             weight = weight**self.power
         return weight * F.kl_div(predicted, target, reduction="batchmean")
 
-    def _target(self, log_posterior: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
+    def target(self, log_posterior: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
+        """Rows of the plan: shares of the classes in each row."""
         return ((log_posterior + self.potential) / self.epsilon).softmax(dim=1)

@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses import CommitteeLoss
+from hf_ctkd.costs import gain_shares
+from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.losses import CommitteeLoss, TransportLoss
 from hf_ctkd.losses.base import on_chosen
 from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
@@ -16,6 +17,7 @@ from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
     [
         {},
         {"prior": None},
+        {"raw_input": False},
         {"question": True},
         {"importance": "prior"},
         {"importance": "uniform", "question": True, "prior": None},
@@ -41,7 +43,8 @@ def ready(case, **settings):
 
 
 def test_needs():
-    assert CommitteeLoss().needs == Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT
+    assert CommitteeLoss().needs == Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT | Needs.INPUT
+    assert CommitteeLoss(raw_input=False).needs == Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT
     assert CommitteeLoss(prior=None).needs == Needs.TEACHER | Needs.FEATURES | Needs.LAYERS
 
 
@@ -73,8 +76,12 @@ def test_a_committee_that_asks_one_teacher_is_that_teacher_alone(prior):
     with torch.no_grad():
         committee.asker.prior.copy_(torch.tensor([1.0, 1e-30]))
     if prior:  # the second is known to know nothing
-        committee.trust, committee.expertise.shares = alone.trust, torch.tensor([1.0, 0.0])
-        committee.expertise.potential = alone.expertise.potential
+        committee.trust, committee.expertise.potential = alone.trust, alone.expertise.potential
+        read, wanted = committee.expertise.readouts, alone.expertise.readouts
+        read.shares = torch.stack([wanted.shares[0], torch.zeros(()), wanted.shares[1]])
+        read.weight = wanted.weight
+        for place, member in zip((0, 2), wanted.members, strict=True):
+            read.members[place] = member
     assert committee.select(both.student)[:, 0].all() and not committee.select(both.student)[:, 1].any()
     for name, value in case.terms(alone).items():
         torch.testing.assert_close(both.terms(committee)[name], value, rtol=1e-5, atol=1e-6)
@@ -94,11 +101,13 @@ def test_importances_start_at_the_prior_and_stay_where_they_are_not_learned():
     case = LossCase.of(teachers=3)
     assert ready(case, importance="uniform").weights() == pytest.approx((1 / 3,) * 3)
     prior = ready(case, importance="prior")
-    assert prior.weights() == pytest.approx(prior.expertise.importance.tolist())
+    expected = gain_shares(prior.expertise.readouts.teacher_gains, 4.0) + 1e-3
+    expected = (expected / expected.sum()).tolist()
+    assert prior.weights() == pytest.approx(expected)
     assert prior.weights() != pytest.approx((1 / 3,) * 3, abs=0.01)
     assert prior.embeddings is None and prior.questions is None
     case.terms(prior)
-    assert prior.weights() == pytest.approx(prior.expertise.importance.tolist(), rel=1e-4)
+    assert prior.weights() == pytest.approx(expected, rel=1e-4)
 
 
 def test_importance_is_known_before_teachers_run():
@@ -198,14 +207,24 @@ def test_rows_without_label_are_told_to_the_answers_by_the_readouts():
     assert unlabelled.terms(unknown)["committee_task"].item() == 0.0
 
 
-def test_the_student_is_told_too():
+@pytest.mark.parametrize("raw_input", [True, False])
+def test_the_student_is_told_what_the_transport_loss_tells_it(raw_input):
     case = LossCase.of(teachers=2)
-    loss = ready(case)
-    expected = loss.trust * F.kl_div(
-        case.student.logits.log_softmax(1), loss.expertise.target(case.teachers, None), reduction="batchmean"
-    )
-    torch.testing.assert_close(case.terms(loss)["committee_readout"], expected)
+    loss, transport = ready(case, raw_input=raw_input), TransportLoss(raw_input=raw_input)
+    transport.setup(case.context)
+    torch.testing.assert_close(case.terms(loss)["committee_readout"], case.terms(transport)["transport"])
+    assert loss.input_share() == transport.input_share() and (loss.input_share() > 0) == raw_input
     assert "committee_readout" not in case.terms(ready(case, prior=None))
+    assert ready(case, prior=None).input_share() == 0
+
+
+def test_a_teacher_that_says_nothing_starts_with_next_to_no_importance_and_moves_no_feature():
+    case = LossCase.of(teachers=1)
+    noise = ModelOutputs(torch.randn(96, 6, generator=torch.Generator().manual_seed(3)))
+    loss = ready(replace(case, context=replace(case.context, teachers=(*case.context.teachers, noise))))
+    assert 0 < loss.weights()[1] < 0.01 and sum(loss.weights()) == pytest.approx(1.0)
+    blind = ready(replace(case, context=replace(case.context, teachers=(noise,))))
+    assert float(blind.trust) < 0.01 < 0.1 < float(loss.trust)
 
 
 def test_it_learns_to_answer():
@@ -260,3 +279,12 @@ def test_no_teacher_and_no_setup_are_refused():
         ready(replace(case, context=replace(case.context, teachers=())))
     with pytest.raises(InvalidArgumentError, match="`setup` must be called"):
         CommitteeLoss()(case.student, case.teachers, case.labels)
+
+
+def test_a_class_with_one_labelled_row_is_named():
+    case = LossCase.of()
+    labels = case.context.labels.clone()
+    labels[labels == 2] = UNLABELLED
+    labels[2] = 2
+    with pytest.raises(DatasetError, match="'owl' has a single labelled row"):
+        ready(replace(case, context=replace(case.context, labels=labels)))

@@ -111,3 +111,24 @@ def test_layers_are_mixed_by_powers_of_their_gain():
     )
     found = readouts.log_posterior(None, (replace(first, layers=(second.features,)),))
     assert torch.allclose(found, mixed.log_softmax(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("raw_input", [True, False])
+def test_a_row_is_read_by_those_that_were_asked_and_by_its_input(raw_input):
+    case = LossCase.of(teachers=3)
+    inputs = case.context.inputs[:48] if raw_input else None
+    readouts = Readouts(Readout(), raw_input=raw_input)
+    readouts.fit(case.context)
+    everybody = torch.ones(48, 3, dtype=torch.bool)
+    torch.testing.assert_close(
+        readouts.log_posterior(inputs, case.teachers, everybody), readouts.log_posterior(inputs, case.teachers)
+    )
+    alone = Readouts(Readout(), raw_input=raw_input)
+    alone.fit(replace(case.context, teachers=case.context.teachers[1:2]))
+    chosen = torch.zeros(48, 3, dtype=torch.bool)
+    chosen[:, 1] = True
+    nobody = torch.arange(0)
+    teachers = (case.teachers[0].select(nobody), case.teachers[1], case.teachers[2].select(nobody))
+    torch.testing.assert_close(
+        readouts.log_posterior(inputs, teachers, chosen), alone.log_posterior(inputs, case.teachers[1:2])
+    )
