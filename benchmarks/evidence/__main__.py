@@ -104,8 +104,7 @@ def committee(suite: Suite, *, seconds: float | None) -> None:
     quiet()
     committee.measure(suite, committee.plan(), seconds=seconds)
     speed = committee_speed.measure(suite)
-    rows = committee.store_of(suite).rows()
-    committee_report.write(committee_report.section(rows, speed), HERE.parent / "RESULTS.md")
+    committee_report.write(committee_report.section(committee.rows_of(suite), speed), HERE.parent / "RESULTS.md")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PrinterCallback
 
 from benchmarks.evidence.grid import BATCH, DEFAULT, HEADLESS, PLAIN, SAME_TASK, STEPS, TEACHERS, Cell
+from benchmarks.evidence.pretrained import NAME
 from benchmarks.evidence.run import Suite
 from benchmarks.evidence.settings import RATES, TUNED_ON, Settings, Tuned, best
 from benchmarks.evidence.settings import SEEDS as TUNING_SEEDS
@@ -36,7 +37,7 @@ from hf_ctkd.teachers import TargetRows, Teacher, compute_outputs
 from hf_ctkd.training import DistillationTrainer
 from hf_ctkd.types import ModelOutputs
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the library changes so that earlier runs no longer count."""
 COLUMNS = (
     "key", "task", "labels", "modality", "method", "teachers", "seed", "accuracy", "macro_f1", "validation_accuracy",
@@ -53,6 +54,8 @@ SEEDS = (0, 1, 2)
 MEMBERS = 3
 POOR = {"image": ("photographs", "random-weights"), "text": ("random-weights",)}
 """Teachers that a committee is better off without: of two photographs cut to pieces, and of nothing at all."""
+PRETRAINED = (NAME,)
+"""The foundation-model teacher: somebody else's, of much more data than any toy of the zoo."""
 REFERENCE = "same-task teacher"
 """The teacher of the target's own labels, as it is: what the gap is measured to. No arm learns from it."""
 
@@ -63,7 +66,8 @@ class Arm:
 
     Args:
         loss: how.
-        who: "members", "first" of them, "random" one of them, or "members and poor".
+        who: "members", "first" of them, "random" one of them, "members and poor", or the members that would be chosen
+            out of the "classifiers" of the pool, or "without pretrained" ones.
         kin: the tuned arm whose optimiser settings it takes.
     """
 
@@ -92,6 +96,7 @@ class Part(CommitteeLoss):
 
 COMMITTEE = "committee"
 TUNING = "committee_tuning.json"
+UNTRAINED = "committee, no foundation-model teacher"
 LOG_MEAN = "log-mean, transported"
 SINGLE = "best single teacher, transported"
 
@@ -103,6 +108,7 @@ def _teachers_alone() -> TransportLoss:
 
 ARMS: dict[str, Arm] = {
     COMMITTEE: Arm(CommitteeLoss, kin=COMMITTEE),
+    UNTRAINED: Arm(CommitteeLoss, "without pretrained", COMMITTEE),
     LOG_MEAN: Arm(_teachers_alone),
     "log-mean": Arm(ReadoutLoss),
     SINGLE: Arm(_teachers_alone, "first"),
@@ -110,10 +116,11 @@ ARMS: dict[str, Arm] = {
     "default loss, best single teacher": Arm(TransportLoss, "first"),
     "best single teacher, committee loss": Arm(CommitteeLoss, "first", COMMITTEE),
     "random member, transported": Arm(_teachers_alone, "random"),
-    "mean of label maps": Arm(LabelMapLoss),
+    "mean of label maps": Arm(LabelMapLoss, "classifiers"),
     "mean of projections": Arm(InvertedProjectionLoss, kin="inverted projection"),
     "committee, its answers alone": Arm(lambda: Part("committee", "committee_task"), kin=COMMITTEE),
     "committee, its readouts alone": Arm(lambda: Part("committee_readout"), kin=COMMITTEE),
+    "committee, no raw input": Arm(lambda: CommitteeLoss(raw_input=False), kin=COMMITTEE),
     "committee, uniform weights": Arm(lambda: CommitteeLoss(importance="uniform"), kin=COMMITTEE),
     "committee, prior weights": Arm(lambda: CommitteeLoss(importance="prior"), kin=COMMITTEE),
     "committee, with questions": Arm(lambda: CommitteeLoss(question=True), kin=COMMITTEE),
@@ -144,6 +151,7 @@ FIRST = (
     PLAIN,
     REFERENCE,
     COMMITTEE,
+    UNTRAINED,
     LOG_MEAN,
     SINGLE,
     "default loss, all three",
@@ -185,6 +193,13 @@ def measure(suite: Suite, jobs: Sequence[Job], *, seconds: float | None) -> None
         if number % 20 == 19:
             suite.say(f"{number + 1} runs")
     suite.say(f"{len(store.merge())} runs of committees in {suite.folder}")
+
+
+def rows_of(suite: Suite) -> list[dict[str, str]]:
+    """The finished runs of the plan; none of an older format, tuning or loss."""
+    tuned = settings_of(suite)
+    planned = {key_of(suite, job, tuned) for job in plan()}
+    return [row for row in store_of(suite).rows() if row["key"] in planned]
 
 
 def settings_of(suite: Suite) -> Tuned:
@@ -292,12 +307,13 @@ def trainer_of(
 
 
 def _teachers(suite: Suite, job: Job, arm: Arm) -> tuple[TeacherCandidate, ...]:
-    members = members_of(suite, job.cell, job.seed)
+    left_out = {"classifiers": HEADLESS, "without pretrained": PRETRAINED}.get(arm.who, ())
+    members = members_of(suite, job.cell, job.seed, left_out)
     if arm.who == "first":
         return members[:1]
     if arm.who == "random":
         return (members[int(np.random.default_rng(job.seed).integers(len(members)))],)
-    if arm.who == "members":
+    if arm.who != "members and poor":
         return members
     known = candidates(suite.place.zoos[job.cell.modality])
     poor = (known[name] for name in POOR[job.cell.modality])
@@ -313,18 +329,18 @@ def _members(pool: tuple[TeacherCandidate, ...], cell: Cell, seed: int, work: st
     return (*committee.members, *others)[:MEMBERS]
 
 
-def members_of(suite: Suite, cell: Cell, seed: int) -> tuple[TeacherCandidate, ...]:
+def members_of(suite: Suite, cell: Cell, seed: int, left_out: tuple[str, ...] = ()) -> tuple[TeacherCandidate, ...]:
     """Three teachers of other tasks, as the selector chooses them on the labelled rows alone.
 
     Where it stops at fewer, the next ones of its ranking fill up, so that all committees are of one size.
     """
-    return _members(_pool(suite, cell), cell, seed, suite.place.work)
+    return _members(_pool(suite, cell, left_out), cell, seed, suite.place.work)
 
 
-def _pool(suite: Suite, cell: Cell) -> tuple[TeacherCandidate, ...]:
-    """Every teacher of the fair subset but that of the target's own labels, and encoders without a head."""
+def _pool(suite: Suite, cell: Cell, left_out: tuple[str, ...] = ()) -> tuple[TeacherCandidate, ...]:
+    """Every teacher of the fair subset but that of the target's own labels."""
     known = candidates(suite.place.zoos[cell.modality])
-    names = [name for name in TEACHERS[cell.modality] if name not in (SAME_TASK.get(cell.task), *HEADLESS)]
+    names = [name for name in TEACHERS[cell.modality] if name not in (SAME_TASK.get(cell.task), *left_out)]
     return tuple(known[name] for name in names if name in known)
 
 

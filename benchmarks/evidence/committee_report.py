@@ -176,10 +176,13 @@ def _introduction(frame: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> 
         "`TeacherSelector.select_committee` chooses on the labelled rows (filled up from its ranking where it stops "
         "earlier); the best single teacher is its first member, which the ranking puts first. The gap is that between "
         "the plain student and the *same-task teacher*: the zoo's teacher of the target's own labels, as it is, on the "
-        "same test rows; no arm learns from it. The committee's learning rate was tuned as every other arm's "
+        "same test rows; no arm learns from it. Among the text teachers is one *foundation-model teacher*, a sentence "
+        "encoder that others trained on a billion pairs of sentences; one arm does without it, on images the same "
+        "committee. The committee's learning rate was tuned as every other arm's "
         "(`results/committee_tuning.json`), its other defaults, before the last changes to the losses, on validation "
         f"rows with seeds from 1000 on. Poor teachers: {poor}. Averaged KL does not apply, as no teacher shares the "
-        "target's classes: the mean of label maps stands in its place. The interactive mode (a question that enters at "
+        "target's classes: the mean of label maps stands in its place, with the committee that is chosen among "
+        "classifiers. The interactive mode (a question that enters at "
         f"an intermediate layer of the teacher) is left out: its answers cannot be kept.{reasons}\n"
     )
 
