@@ -66,6 +66,8 @@ class Family(ABC):
     model_class: ClassVar[type[PreTrainedModel]]
     maps: ClassVar[bool]
     """Whether its hidden states are maps `[batch, width, height, width]`; sequences otherwise."""
+    stem: ClassVar[str] = "embeddings"
+    """Name of what lies before the first stage, in the base model."""
     chosen: ClassVar[tuple[str, ...]]
     """Fields of `StudentPool` that it needs besides `depths`."""
 
@@ -82,6 +84,23 @@ class Family(ABC):
     @abstractmethod
     def stages(self, model: nn.Module) -> nn.ModuleList:
         """What `depths` counts: a list of stages, or of the layers of all stages."""
+
+    def front(self, model: nn.Module, depths: Sequence[int]) -> list[nn.Module]:
+        """What lies before the first boundary, so that no tail has a part of it: the stem and the first stage.
+
+        Args:
+            model: a member.
+            depths: of the member.
+        """
+        return [getattr(model.base_model, self.stem), *self.stages(model)[: self.first(depths)]]
+
+    @abstractmethod
+    def first(self, depths: Sequence[int]) -> int:
+        """How many entries of `stages` the first stage has.
+
+        Args:
+            depths: of a member.
+        """
 
     @abstractmethod
     def head(self, model: nn.Module, hidden: Tensor) -> Float[Tensor, "batch classes"]:
@@ -112,6 +131,10 @@ class _Staged(Family):
     modality: ClassVar[Modality] = "image"
     chosen: ClassVar[tuple[str, ...]] = ("widths",)
 
+    def first(self, depths: Sequence[int]) -> int:
+        """See `Family.first`."""
+        return 1
+
     def tail(
         self, model: nn.Module, entry: Hidden, boundary: int, depths: Sequence[int]
     ) -> Float[Tensor, "batch classes"]:
@@ -126,6 +149,7 @@ class ResNet(_Staged):
     """ResNets with basic or bottleneck layers; the stem follows the first stage, so that shortcuts agree."""
 
     name: ClassVar[str] = "resnet"
+    stem: ClassVar[str] = "embedder"
     model_class: ClassVar[type[PreTrainedModel]] = ResNetForImageClassification
 
     def config(self, shape: Shape, *, input_size: int, settings: Mapping[str, Any]) -> PreTrainedConfig:
@@ -180,6 +204,10 @@ class _Encoder(Family):
     chosen: ClassVar[tuple[str, ...]] = ("heads", "feed_forward", "head_width")
     prefix: ClassVar[str]
     """Of the names of its layers' weights, up to the number of the layer."""
+
+    def first(self, depths: Sequence[int]) -> int:
+        """See `Family.first`."""
+        return depths[0]
 
     def tail(
         self, model: nn.Module, entry: Hidden, boundary: int, depths: Sequence[int]

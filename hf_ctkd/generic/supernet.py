@@ -19,12 +19,29 @@ _MOST_SKELETONS = 256
 
 
 @dataclass(frozen=True)
+class _Place:
+    """Where a parameter or buffer is kept: what a module has under this name now, though it may be replaced."""
+
+    module: nn.Module
+    name: str
+
+    @property
+    def tensor(self) -> Tensor:
+        return getattr(self.module, self.name)
+
+
+@dataclass(frozen=True)
 class _Cut:
     """Where a weight of a member lies in the shared ones."""
 
     name: str
-    source: str
+    source: _Place
     index: tuple[slice, ...]
+
+    @property
+    def tensor(self) -> Tensor:
+        """A view of the shared weight."""
+        return self.source.tensor[self.index]
 
 
 class _Runner(nn.Module):
@@ -76,7 +93,8 @@ class Supernet(nn.Module):
         self.pool = pool
         self.label_space = label_space
         self.shared = pool.largest.build(label_space, seed=seed)
-        self._runners: dict[tuple[int, ...], _Runner] = {}
+        self._places = _places_of(self.shared)
+        self._runners: dict[tuple[tuple[int, ...], bool], _Runner] = {}
 
     def forward(self, inputs: Mapping[str, Tensor], member: PoolMember) -> Float[Tensor, "batch classes"]:
         """Logits of a member on preprocessed rows.
@@ -85,7 +103,7 @@ class Supernet(nn.Module):
             inputs: as its plain model takes them.
             member: of the pool.
         """
-        return self._run(member, inputs=dict(inputs))[0]
+        return self._run(self._runner(member), inputs=dict(inputs))[0]
 
     def tails(self, member: PoolMember, entries: Mapping[int, Hidden]) -> list[Float[Tensor, "batch classes"]]:
         """Logits of a member that is entered at boundaries between its stages, each with hidden states of its own.
@@ -96,7 +114,8 @@ class Supernet(nn.Module):
                 `member.shape.entry_width(boundary)` wide.
         """
         # Nothing of the first stage lies behind a boundary: members that differ in its depth alone share a skeleton.
-        return self._run(PoolMember(member.pool, (0, *member.path[1:])), entries=dict(entries))
+        stub = PoolMember(member.pool, (0, *member.path[1:]))
+        return self._run(self._runner(stub, tails=True), entries=dict(entries))
 
     def export(
         self, member: PoolMember, *, calibration: Iterable[Mapping[str, Tensor]] | None = None
@@ -109,50 +128,57 @@ class Supernet(nn.Module):
                 shared ones, and the same outputs as this path.
         """
         model = member.build(self.label_space)
-        taken = self._taken(self._cuts(member, model))
+        own = _places_of(model)
         with torch.no_grad():
-            for name, tensor in _tensors_of(model).items():
-                tensor.copy_(taken[name])
+            for cut in self._cuts(member, own):
+                own[cut.name].tensor.copy_(cut.tensor)
         model.to(next(self.shared.parameters()).device)  # type: ignore[arg-type] # hidden by a decorator
         if calibration is not None:
             _calibrate(model, calibration)
         return model.eval()
 
-    def _run(self, member: PoolMember, **arguments: Any) -> list[Tensor]:  # noqa: ANN401 (those of the runner)
-        runner = self._runner(member)
+    def _run(self, runner: _Runner, **arguments: Any) -> list[Tensor]:  # noqa: ANN401 (those of the runner)
         runner.train(self.training)
-        weights = {f"model.{name}": tensor for name, tensor in self._taken(runner.cuts).items()}
-        return functional_call(runner, weights, kwargs=arguments)
+        return functional_call(runner, {f"model.{cut.name}": cut.tensor for cut in runner.cuts}, kwargs=arguments)
 
-    def _runner(self, member: PoolMember) -> _Runner:
+    def _runner(self, member: PoolMember, *, tails: bool = False) -> _Runner:
+        """What runs a member, or its tails alone."""
         if member.pool != self.pool:
             raise InvalidArgumentError(f"`member` {member.name} must be of this supernet's own pool.")
-        if member.path not in self._runners:
+        key = (member.path, tails)
+        if key not in self._runners:
             if len(self._runners) >= _MOST_SKELETONS:
                 self._runners.pop(next(iter(self._runners)))
             skeleton = member.skeleton(self.label_space)
-            self._runners[member.path] = _Runner(member, skeleton, self._cuts(member, skeleton))
-        return self._runners[member.path]
+            own = _places_of(skeleton)
+            if tails:
+                front = {id(one) for part in self.pool.kind.front(skeleton, member.shape.depths)
+                         for one in part.modules()}  # fmt: skip
+                own = {name: place for name, place in own.items() if id(place.module) not in front}
+            self._runners[key] = _Runner(member, skeleton, self._cuts(member, own))
+        return self._runners[key]
 
-    def _cuts(self, member: PoolMember, model: PreTrainedModel) -> list[_Cut]:
-        """Where the parameters and buffers of a member lie."""
-        shared, cuts = _tensors_of(self.shared), []
+    def _cuts(self, member: PoolMember, own: Mapping[str, _Place]) -> list[_Cut]:
+        """Where parameters and buffers of a member lie, by its own names."""
+        cuts = []
         depths, largest = member.shape.depths, self.pool.largest.shape.depths
-        for name, own in _tensors_of(model).items():
-            source = self.pool.kind.source(name, depths, largest)
-            sizes = zip(own.shape, shared[source].shape, strict=True)
+        for name, place in own.items():
+            source = self._places[self.pool.kind.source(name, depths, largest)]
+            sizes = zip(place.tensor.shape, source.tensor.shape, strict=True)
             # A dimension taken whole costs nothing, while a slice costs a tensor of zeros in the backward pass.
-            cuts.append(_Cut(name, source, tuple(slice(None) if one == all_ else slice(one) for one, all_ in sizes)))
+            index = tuple(slice(None) if one == all_ else slice(one) for one, all_ in sizes)
+            cuts.append(_Cut(name, source, index))
         return cuts
 
-    def _taken(self, cuts: Sequence[_Cut]) -> dict[str, Tensor]:
-        """A member's parameters and buffers by its own names, as views of the shared ones."""
-        shared = _tensors_of(self.shared)
-        return {cut.name: shared[cut.source][cut.index] for cut in cuts}
 
-
-def _tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+def _places_of(model: nn.Module) -> dict[str, _Place]:
+    """Where the parameters and buffers of a model are kept, by their names."""
+    found = {}
+    for owner, module in model.named_modules():
+        prefix = f"{owner}." if owner else ""
+        for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+            found[prefix + name] = _Place(module, name)
+    return found
 
 
 @torch.no_grad()
