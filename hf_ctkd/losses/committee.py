@@ -163,6 +163,8 @@ class CommitteeLoss(DistillationLoss):
 
     def select(self, student: ModelOutputs) -> Bool[Tensor, "batch teachers"] | None:
         """The important teachers of each row; see `DistillationLoss.select`."""
+        if self.importance_threshold == 0 and self.top_k is None:
+            return None
         with torch.no_grad():
             return self._chosen(self._importance(student))
 

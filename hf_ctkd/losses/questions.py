@@ -39,7 +39,7 @@ class Linear(nn.Linear):
 
     def forward(self, values: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows outputs"]:
         """The outputs for some rows, which may be none."""
-        return F.linear(values, self.weight * self.in_features**-0.5, self.bias)
+        return F.linear(values * self.in_features**-0.5, self.weight, self.bias)
 
 
 class Importance(nn.Module):
