@@ -1,12 +1,14 @@
 """`python -m benchmarks.evidence generic`: tune, run what is missing, measure speed, write the section."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.evidence.generic.analysis import load
-from benchmarks.evidence.generic.design import plan
+from benchmarks.evidence.generic.design import CASES, Tuning, plan
 from benchmarks.evidence.generic.figures import draw
-from benchmarks.evidence.generic.measure import KIND, TUNING, Place, measure, tune
-from benchmarks.evidence.generic.report import BEGIN, END, section
+from benchmarks.evidence.generic.measure import KIND, Place, measure, tune
+from benchmarks.evidence.generic.report import BEGIN, END, Part, section
 from benchmarks.evidence.generic.speed import speed
 from benchmarks.evidence.readme import replaced
 from hf_ctkd.records import read_json, write_text
@@ -22,21 +24,37 @@ def run(place: Place, target: Path, *, seconds: float | None) -> None:
         target: `RESULTS.md`; figures go beside it.
         seconds: time for the runs after tuning; None for all.
     """
-    measure(place, seconds=seconds)
-    tuning = tune(place)
-    measured = speed(place.results / SPEED, tuning, place.work)
-    students = list(plan(tuning))
-    teachers = [run.teacher for run in students if run.teacher is not None]
-    arms = {run.key: run.arm for run in [*teachers, *students]}
-    # None of an older tuning or format; and a run may stand under the name of another arm of the same settings there.
-    rows = [{**row, "arm": arms[row["key"]]} for row in place.runs.rows() if row["key"] in arms]
-    frame = load(rows)
-    failed = [row for row in rows if row["error"]]
-    text = section(frame, measured, read_json(place.results / TUNING, KIND), failed)
+    until = None if seconds is None else time.monotonic() + seconds
+    parts, figures = [], target.parent / "figures"
+    measured = None
+    for case in CASES:
+        own = replace(place, case=case)
+        if until is not None and not own.tuning.is_file() and time.monotonic() >= until:
+            continue  # its tuning takes longer than there is time
+        measure(own, seconds=None if until is None else until - time.monotonic())
+        tuning = tune(own)
+        measured = measured or speed(place.results / SPEED, tuning, place.work)
+        rows = planned_rows(own, tuning)
+        frame = load(rows)
+        if frame.empty:
+            continue
+        parts.append(Part(case, frame, read_json(own.tuning, KIND), [row for row in rows if row["error"]]))
+        draw(frame, measured["latency_ms"], figures, case.slug)
+    if measured is None:
+        place.say("nothing was made: give it more time")
+        return
     old = (
         target.read_text(encoding="utf-8") if target.exists() else "# Results, written by the scripts in this folder\n"
     )
     if BEGIN not in old:
         old = f"{old.rstrip()}\n\n{BEGIN}\n{END}\n"
-    write_text(target, replaced(old, BEGIN, END, text.rstrip("\n")))
-    draw(frame, measured["latency_ms"], target.parent / "figures")
+    write_text(target, replaced(old, BEGIN, END, section(parts, measured).rstrip("\n")))
+
+
+def planned_rows(place: Place, tuning: Tuning) -> list[dict[str, str]]:
+    """The finished runs of the plan; none of an older tuning or format."""
+    students = list(plan(tuning))
+    teachers = [run.teacher for run in students if run.teacher is not None]
+    arms = {run.key: run.arm for run in [*teachers, *students]}
+    # A run may stand under the name of another arm of the same settings there.
+    return [{**row, "arm": arms[row["key"]]} for row in place.runs.rows() if row["key"] in arms]

@@ -11,10 +11,36 @@ from hf_ctkd.generic import PoolMember, StudentPool
 FORMAT = 1
 """Raise it when the library changes so that earlier runs no longer count."""
 
-TASK, LABELS = "digits", 50
-"""Students have 50 labelled and 550 unlabelled handwritten digits; teachers other 700, all labelled."""
 TEACHER_WIDTHS, TEACHER_DEPTHS = (24, 48, 96), (2, 2, 2)
-TEACHER_STEPS, STUDENT_STEPS, BATCH = 300, 200, 32
+TEACHER_STEPS, BATCH = 300, 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """Whose rows teachers learn from, and whom they teach.
+
+    Args:
+        slug: in the names of files; empty for the first.
+        title: of its part of the section.
+        task: of the students.
+        labels: labelled rows of the students.
+        shared: whether teachers learn from these very rows, as the paper has it, or from other ones, all labelled.
+        student_steps: of each student.
+    """
+
+    slug: str
+    title: str
+    task: str
+    labels: int
+    shared: bool
+    student_steps: int
+
+
+RICH = Case("", "Teachers with many rows of their own", "digits", 50, shared=False, student_steps=200)
+"""Students have 50 labelled and 550 unlabelled handwritten digits; teachers other 700, all labelled."""
+SCARCE = Case("scarce", "Teachers with the students' few labelled rows", "digits", 150, shared=True, student_steps=200)
+"""Students have 150 labelled and 450 unlabelled handwritten digits; teachers the same 150."""
+CASES = (RICH, SCARCE)
 
 USUAL = 4.0
 """Temperature of `KLLoss` unless it is tuned."""
@@ -53,6 +79,8 @@ class Tuning:
         branches: settings of the branches of every teacher that has some.
         plain_temperature: of the distillation from a plain teacher.
         generic_temperature: of the distillation from every teacher that had branches, which leave it softer.
+        plain_regular: weight decay and label smoothing of the plain teacher.
+        case: what it was tuned for.
     """
 
     teacher_rate: float = 3e-3
@@ -61,6 +89,8 @@ class Tuning:
     branches: dict[str, Any] = field(default_factory=dict)
     plain_temperature: float = USUAL
     generic_temperature: float = USUAL
+    plain_regular: float = 0.0
+    case: Case = RICH
 
 
 @dataclass(frozen=True)
@@ -73,6 +103,8 @@ class TeacherRun:
         rate: learning rate.
         branches: settings of its branches.
         target: path of the one student that it is made for; None for a whole pool or none.
+        regular: weight decay and label smoothing.
+        case: tells its rows.
     """
 
     arm: str
@@ -80,6 +112,8 @@ class TeacherRun:
     rate: float
     branches: dict[str, Any]
     target: tuple[int, ...] | None = None
+    regular: float = 0.0
+    case: Case = RICH
 
     @property
     def pool(self) -> StudentPool | None:
@@ -91,8 +125,9 @@ class TeacherRun:
     @property
     def key(self) -> str:
         """Identifies it by all that shapes it."""
-        shape = [FORMAT, TEACHER_WIDTHS, TEACHER_DEPTHS, TEACHER_STEPS, BATCH, asdict(self), POOL.to_dict()]
-        return _digest(shape)
+        own = {"arm": self.arm, "seed": self.seed, "rate": self.rate, "branches": self.branches, "target": self.target}
+        rows = {} if self.case == RICH else {"regular": self.regular, "case": asdict(self.case)}
+        return _digest([FORMAT, TEACHER_WIDTHS, TEACHER_DEPTHS, TEACHER_STEPS, BATCH, {**own, **rows}, POOL.to_dict()])
 
 
 @dataclass(frozen=True)
@@ -105,6 +140,7 @@ class StudentRun:
     teacher: TeacherRun | None
     temperature: float = USUAL
     arm: str = ALONE
+    case: Case = RICH
 
     @property
     def member(self) -> PoolMember:
@@ -115,7 +151,8 @@ class StudentRun:
     def key(self) -> str:
         """Identifies it by all that shapes it."""
         teacher = None if self.teacher is None else self.teacher.key
-        content = [FORMAT, TASK, LABELS, STUDENT_STEPS, BATCH, self.student, self.seed, self.rate, teacher]
+        case = [self.case.task, self.case.labels, self.case.student_steps]
+        content = [FORMAT, *case, BATCH, self.student, self.seed, self.rate, teacher]
         return _digest(content if self.temperature == USUAL else [*content, self.temperature])
 
 
@@ -129,7 +166,14 @@ def teacher_of(arm: str, seed: int, tuning: Tuning, target: PoolMember | None = 
     if target is not None:
         branches |= {"path_sampler": "uniform", "paths_per_step": 1}
     path = None if target is None else target.path
-    return TeacherRun(arm, seed, tuning.teacher_rate, {} if arm == PLAIN else branches, path)
+    if arm == PLAIN:
+        return TeacherRun(arm, seed, tuning.teacher_rate, {}, None, tuning.plain_regular, tuning.case)
+    return TeacherRun(arm, seed, tuning.teacher_rate, branches, path, case=tuning.case)
+
+
+def arms_at_one_temperature(tuning: Tuning) -> tuple[str, ...]:
+    """The plain teacher at the temperature of the others, where it has another: the teachers' share of a difference."""
+    return (SAME,) if tuning.plain_temperature != tuning.generic_temperature else ()
 
 
 def plan(tuning: Tuning, seeds: tuple[int, ...] = SEEDS) -> Iterator[StudentRun]:
@@ -139,8 +183,7 @@ def plan(tuning: Tuning, seeds: tuple[int, ...] = SEEDS) -> Iterator[StudentRun]
         ((PLAIN, GENERIC), STUDENTS),
         ((UNIFORM, WRONG_TARGET), first),
         ((EXACT_TARGET,), STUDENTS[:EXACT]),
-        # Where plain students have a temperature of their own, this tells the teachers' share of a difference.
-        ((SAME,) if tuning.plain_temperature != tuning.generic_temperature else (), STUDENTS),
+        (arms_at_one_temperature(tuning), STUDENTS),
         (tuple(ABLATIONS)[:3], first),
         ((UNIFORM, WRONG_TARGET), rest),
         ((ALONE, *tuple(ABLATIONS)[3:]), first),
@@ -153,11 +196,11 @@ def plan(tuning: Tuning, seeds: tuple[int, ...] = SEEDS) -> Iterator[StudentRun]
 
 def _student_run(student: PoolMember, arm: str, seed: int, tuning: Tuning) -> StudentRun:
     if arm == ALONE:
-        return StudentRun(student.path, seed, tuning.alone_rate, None)
+        return StudentRun(student.path, seed, tuning.alone_rate, None, case=tuning.case)
     target = {WRONG_TARGET: WRONG, EXACT_TARGET: student}.get(arm)
     teacher = teacher_of(PLAIN if arm == SAME else arm, seed, tuning, target)
     temperature = tuning.plain_temperature if arm == PLAIN else tuning.generic_temperature
-    return StudentRun(student.path, seed, tuning.student_rate, teacher, temperature, arm)
+    return StudentRun(student.path, seed, tuning.student_rate, teacher, temperature, arm, tuning.case)
 
 
 # ---- tuning ---------------------------------------------------------------------------------------------------------
@@ -167,6 +210,7 @@ TUNING_SEEDS, TUNING_STUDENTS = (1000, 1001, 1002), POOL.sample(6, seed=99)
 RATES = (1e-3, 3e-3, 1e-2)
 TEMPERATURES = (1.0, 2.0, 4.0)
 KL_WEIGHTS = (0.3, 1.0, 3.0)
+REGULAR = (0.0, 0.1)
 BRANCHES = [
     {"kl_direction": direction, "branch_temperature": temperature}
     for direction in ("from_branch", "from_teacher")
@@ -174,11 +218,18 @@ BRANCHES = [
 ]
 
 
-def first_round() -> dict[str, Tuning]:
+def first_round(case: Case = RICH) -> dict[str, Tuning]:
     """Learning rates of teachers and students, with the plain teacher; those of students alone beside them."""
     return {
-        f"teacher {one:g}, student {two:g}": Tuning(one, two, two) for one in RATES for two in RATES
+        f"teacher {one:g}, student {two:g}": Tuning(one, two, two, case=case) for one in RATES for two in RATES
     }  # fmt: skip
+
+
+def plain_round(best: Tuning) -> dict[str, Tuning]:
+    """The plain teacher with and without regularisation, which branches are too; where its rows are many, without."""
+    return {
+        f"regularisation {one:g}": replace(best, plain_regular=one) for one in REGULAR if best.case.shared or not one
+    }
 
 
 def second_round(best: Tuning) -> dict[str, Tuning]:

@@ -22,11 +22,16 @@ COLOURS = {
 }
 
 
-def draw(frame: pandas.DataFrame, latency: Mapping[str, float], folder: Path) -> None:
-    """Write the figures that the section shows."""
+def draw(frame: pandas.DataFrame, latency: Mapping[str, float], folder: Path, slug: str = "") -> None:
+    """Write the figures that the section shows of one case."""
     folder.mkdir(parents=True, exist_ok=True)
-    _gains(frame, folder / "generic_gains.png")
-    _latency(frame, latency, folder / "generic_latency.png")
+    _gains(frame, folder / figure_name("gains", slug))
+    _latency(frame, latency, folder / figure_name("latency", slug))
+
+
+def figure_name(kind: str, slug: str) -> str:
+    """Of a figure of a case."""
+    return f"generic_{kind}_{slug}.png" if slug else f"generic_{kind}.png"
 
 
 def _gains(frame: pandas.DataFrame, path: Path) -> None:

@@ -4,7 +4,7 @@ import gc
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean
 
@@ -12,12 +12,15 @@ from benchmarks.evidence.generic.design import (
     ALONE,
     GENERIC,
     PLAIN,
+    RICH,
     SEEDS,
+    Case,
     StudentRun,
     TeacherRun,
     Tuning,
     first_round,
     fourth_round,
+    plain_round,
     plan,
     second_round,
     third_round,
@@ -29,7 +32,7 @@ from hf_ctkd.errors import CTKDError
 from hf_ctkd.records import read_json, write_json
 
 KIND = "evidence-tuning-generic"
-TABLE, TUNING = "generic", "generic_tuning.json"
+TABLE = "generic"
 
 
 @dataclass(frozen=True)
@@ -40,33 +43,46 @@ class Place:
         results: folder of the tables.
         work: scratch space, which can be thrown away.
         say: takes each line for the user.
+        case: whose runs are kept.
     """
 
     results: Path
     work: Path
     say: Callable[[str], None] = print
+    case: Case = RICH
 
     @property
     def runs(self) -> Store:
-        return Store(self.results, TABLE, COLUMNS)
+        return Store(self.results, f"{TABLE}{self._suffix}", COLUMNS)
+
+    @property
+    def tuning(self) -> Path:
+        """The file of what was chosen on validation rows."""
+        return self.results / f"{TABLE}{self._suffix}_tuning.json"
 
     @property
     def trials(self) -> Store:
         """Runs of the tuning: no result, and not among them."""
-        return Store(self.work / "tuning", "trials", COLUMNS)
+        return Store(self.work / "tuning", f"trials{self._suffix}", COLUMNS)
+
+    @property
+    def _suffix(self) -> str:
+        return f"_{self.case.slug}" if self.case.slug else ""
 
 
 def tune(place: Place) -> Tuning:
     """The settings found on validation rows, now if they were not found before."""
-    path = place.results / TUNING
-    if path.is_file():
-        return Tuning(**read_json(path, KIND)["chosen"])
+    if place.tuning.is_file():
+        chosen = read_json(place.tuning, KIND)["chosen"]
+        return Tuning(**{**chosen, "case": place.case})
     rounds = {}
-    rounds["rates, plain teacher"] = rates = _round(place, first_round(), PLAIN, few=True)
-    alone = _round(place, {f"student {one.alone_rate:g}": one for one in first_round().values()}, ALONE, few=True)
+    start = first_round(place.case)
+    rounds["rates, plain teacher"] = rates = _round(place, start, PLAIN, few=True)
+    alone = _round(place, {f"student {one.alone_rate:g}": one for one in start.values()}, ALONE, few=True)
     rounds["rates, no teacher"] = alone
-    chosen = first_round()[_best(rates)]
-    chosen = Tuning(chosen.teacher_rate, chosen.student_rate, float(_best(alone).split()[1]))
+    chosen = replace(start[_best(rates)], alone_rate=float(_best(alone).split()[1]))
+    rounds["regularisation, plain teacher"] = found = _round(place, plain_round(chosen), PLAIN)
+    chosen = plain_round(chosen)[_best(found)]
     rounds["branches, generic teacher"] = found = _round(place, second_round(chosen), GENERIC, few=True)
     chosen = second_round(chosen)[_best(found)]
     rounds["KL weight, generic teacher"] = found = _round(place, third_round(chosen), GENERIC)
@@ -74,7 +90,7 @@ def tune(place: Place) -> Tuning:
     for arm in (PLAIN, GENERIC):
         rounds[f"temperature, {arm}"] = found = _round(place, fourth_round(chosen, arm), arm)
         chosen = fourth_round(chosen, arm)[_best(found)]
-    write_json(path, {"kind": KIND, "chosen": asdict(chosen), "validation_accuracy": rounds})
+    write_json(place.tuning, {"kind": KIND, "chosen": asdict(chosen), "validation_accuracy": rounds})
     return chosen
 
 

@@ -1,6 +1,7 @@
 """The section of `RESULTS.md`: Markdown, from the runs alone."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas
 
@@ -12,17 +13,16 @@ from benchmarks.evidence.generic.design import (
     EXACT,
     EXACT_TARGET,
     GENERIC,
-    LABELS,
     PLAIN,
     POOL,
     SAME,
-    STUDENT_STEPS,
     STUDENTS,
-    TASK,
     TEACHER_STEPS,
     UNIFORM,
     WRONG_TARGET,
+    Case,
 )
+from benchmarks.evidence.generic.figures import figure_name
 from benchmarks.evidence.generic.speed import ROUNDS
 from benchmarks.evidence.report import table
 
@@ -30,72 +30,99 @@ BEGIN, END = "<!-- generic:begin -->", "<!-- generic:end -->"
 SHARE_GOAL, STEP_GOAL, SPECIALISED_GOAL = 0.8, 3.0, 3.0
 
 
-def section(
-    frame: pandas.DataFrame,
-    speed: Mapping[str, Mapping[str, float]],
-    tuning: Mapping[str, Mapping],
-    failed: Sequence[Mapping[str, str]],
-) -> str:
+@dataclass(frozen=True)
+class Part:
+    """What was found of one case.
+
+    Args:
+        case: whose rows teachers learned from.
+        frame: its runs, see `load`.
+        tuning: the file of what was chosen.
+        failed: rows of runs that failed.
+    """
+
+    case: Case
+    frame: pandas.DataFrame
+    tuning: Mapping[str, Mapping]
+    failed: Sequence[Mapping[str, str]]
+
+
+def section(parts: Sequence[Part], speed: Mapping[str, Mapping[str, float]]) -> str:
     """The whole section, between its markers."""
-    parts = [
-        BEGIN,
-        "## One teacher for a pool of students\n",
-        _introduction(frame, tuning, failed),
-        "### Goals\n",
+    shown = [BEGIN, "## One teacher for a pool of students\n", _introduction(parts)]
+    for part in parts:
+        shown += _case(part, speed)
+    return "\n".join([*shown, END]) + "\n"
+
+
+def _case(part: Part, speed: Mapping[str, Mapping[str, float]]) -> list[str]:
+    frame = part.frame
+    return [
+        f"### {part.case.title}\n",
+        _setting(part),
         goals_table(frame, speed),
-        "\n### Students of each teacher\n",
-        "Test accuracy of the distilled students, and what they gain over the same students of a plainly trained "
+        "\nTest accuracy of the distilled students, and what they gain over the same students of a plainly trained "
         "teacher; *at one temperature*: over a plain teacher's students of the same temperature of distillation, where "
         "tuning gave plain ones another.\n",
         arms_table(frame, (ALONE, PLAIN, SAME, GENERIC, UNIFORM, WRONG_TARGET), None),
         f"\nThe {EXACT} students that also have a teacher of their own:\n",
         arms_table(frame, (PLAIN, SAME, GENERIC, UNIFORM, WRONG_TARGET, EXACT_TARGET), _names(EXACT)),
-        "\n![gains](figures/generic_gains.png)\n",
-        "### What each part adds\n",
-        f"The generic teacher with one part changed, on the first {ABLATED} students, at one temperature of "
-        "distillation; in the last column the part helps where it is above zero.\n",
+        f"\n![gains](figures/{figure_name('gains', part.case.slug)})\n",
+        f"What each part adds: the generic teacher with one part changed, on the first {ABLATED} students, at one "
+        "temperature of distillation; in the last column the part helps where it is above zero.\n",
         ablations_table(frame),
-        "\n### Teachers and their cost\n",
-        "All have the same rows and steps. *Seconds* are of the processor, one thread. A specialised teacher is one of "
-        "SFTN for an exact student.\n",
+        "\nTeachers and their cost. All have the same rows and steps. *Seconds* are of the processor, one thread. A "
+        "specialised teacher is one of SFTN for an exact student.\n",
         teachers_table(frame),
-        "\n### Students against latency\n",
-        "Milliseconds of one row on one CPU thread, the best of several medians; lines are Pareto fronts.\n",
-        "![latency](figures/generic_latency.png)\n",
-        END,
+        "\nStudents against latency: milliseconds of one row on one CPU thread, the best of several medians; lines are "
+        "Pareto fronts.\n",
+        f"![latency](figures/{figure_name('latency', part.case.slug)})\n",
     ]
-    return "\n".join(parts) + "\n"
 
 
-def _introduction(frame: pandas.DataFrame, tuning: Mapping, failed: Sequence[Mapping[str, str]]) -> str:
-    chosen = tuning["chosen"]
-    mine = frame[frame["kind"] == "student"]
+def _introduction(parts: Sequence[Part]) -> str:
+    made = pandas.concat([part.frame for part in parts])
+    students_made = int((made["kind"] == "student").sum())
+    failed = [row for part in parts for row in part.failed]
     reasons = "".join(
         f"\n- failed: {one['arm']}, {one['student']}, seed {one['seed']}: {one['error']}" for one in failed
     )
-    branches = ", ".join(f"{name} {value}" for name, value in chosen["branches"].items())
     return (
-        f"Written by `python -m benchmarks.evidence generic` from `benchmarks/evidence/results/generic.csv`: "
-        f"{len(mine)} students, {len(frame) - len(mine)} teachers, {len(failed)} failed. Pool: {len(POOL)} ResNets, of "
-        f"which {len(STUDENTS)} were drawn at random. Task: {TASK}, {LABELS} labelled and 550 unlabelled rows, 347 "
-        f"test rows; teachers learned from 700 other labelled digits in {TEACHER_STEPS} steps, students by ordinary "
-        f"distillation (`KLLoss` beside cross-entropy) in {STUDENT_STEPS}. A student has the same "
+        f"Written by `python -m benchmarks.evidence generic` from `benchmarks/evidence/results/generic*.csv`: "
+        f"{students_made} students, {len(made) - students_made} teachers, {len(failed)} failed. Pool: {len(POOL)} "
+        f"ResNets, of which {len(STUDENTS)} were drawn at random. Teachers learn in {TEACHER_STEPS} steps, students by "
+        "ordinary distillation (`KLLoss` beside cross-entropy) on labelled and unlabelled rows. A student has the same "
         "labelled rows, initial weights and batches under every teacher. Learning rates were tuned on validation rows "
-        f"with other seeds and students, with the plain teacher (teachers {chosen['teacher_rate']:g}, students "
-        f"{chosen['student_rate']:g}, students without a teacher {chosen['alone_rate']:g}); the branches' settings so "
-        f"too, with the generic one ({branches}); and the temperature of distillation, of which the same three were "
-        f"tried with the plain teacher (best {chosen['plain_temperature']:g}) and with the generic one (best "
-        f"{chosen['generic_temperature']:g}, which all teachers with branches share). {_HISTORY} Test rows chose "
-        "nothing. Intervals are 95 % bootstrap intervals over students crossed with seeds: all students of a seed "
-        f"share their teachers, and three seeds make a rough interval.{reasons}\n"
+        "with other seeds and students, with the plain teacher; the branches' settings so too, with the generic one; "
+        "and the temperature of distillation, of which the same were tried with the plain teacher and with the generic "
+        "one, whose temperature all teachers with branches share. Test rows chose nothing. Intervals are 95 % "
+        "bootstrap intervals over students crossed with seeds: all students of a seed share their teachers, and three "
+        f"seeds make a rough interval.{reasons}\n"
     )
 
 
-_HISTORY = (
-    "A first tuning had fewer trials a choice and left out the weight of the branches' divergence; at its usual weight "
-    "(among the ablations below) students did worse than a plain teacher's at the same temperature, on test rows too, "
-    "and the weight was tuned, on validation rows, after that was seen."
-)
+_HISTORY = {
+    "": "A first tuning had fewer trials a choice and left out the weight of the branches' divergence; at its usual "
+    "weight (among the ablations below) students did worse than a plain teacher's at the same temperature, on test "
+    "rows too, and the weight was tuned, on validation rows, after that was seen.",
+    "scarce": "This case was added after the first one was seen, on what validation rows of other seeds said: where "
+    "labels are few the branches hold the teacher back from overfitting, and it is the better one itself.",
+}
+
+
+def _setting(part: Part) -> str:
+    case, chosen = part.case, part.tuning["chosen"]
+    branches = ", ".join(f"{name} {value}" for name, value in chosen["branches"].items())
+    whose = f"the same {case.labels}" if case.shared else "700 other labelled ones"
+    regular = chosen.get("plain_regular", 0.0)
+    kept = f", weight decay and label smoothing of the plain one {regular:g}" if case.shared else ""
+    return (
+        f"Task: {case.task}. Students have {case.labels} labelled rows, the other training rows without labels, and "
+        f"{case.student_steps} steps; teachers learn from {whose}. Tuned: learning rate of teachers "
+        f"{chosen['teacher_rate']:g}{kept}, of students {chosen['student_rate']:g}, of students without a teacher "
+        f"{chosen['alone_rate']:g}; branches {branches}; temperature with the plain teacher "
+        f"{chosen['plain_temperature']:g}, with the others {chosen['generic_temperature']:g}. {_HISTORY[case.slug]}\n"
+    )
 
 
 def goals_table(frame: pandas.DataFrame, speed: Mapping[str, Mapping[str, float]]) -> str:

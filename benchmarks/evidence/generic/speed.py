@@ -20,7 +20,7 @@ def speed(path: Path, tuning: Tuning, work: Path) -> dict:
     """Milliseconds a step by arm, and of a row by student; measured now if the file is not there."""
     if not path.is_file():
         steps = step_times(tuning, work)
-        space = task_of(0).label_space
+        space = task_of(tuning.case, 0).label_space
         turns = [{one.name: measure(one, label_space=space).latency_ms for one in STUDENTS} for _ in range(TURNS)]
         # Other work on the machine can only add to a time, and the turns spread it over all students.
         latencies = {name: round(min(turn[name] for turn in turns), 4) for name in turns[0]}

@@ -13,12 +13,10 @@ from transformers import PreTrainedModel, PrinterCallback, ResNetConfig, ResNetF
 
 from benchmarks.evidence.generic.design import (
     BATCH,
-    LABELS,
-    STUDENT_STEPS,
-    TASK,
     TEACHER_DEPTHS,
     TEACHER_STEPS,
     TEACHER_WIDTHS,
+    Case,
     StudentRun,
     TeacherRun,
 )
@@ -36,17 +34,17 @@ COLUMNS = (
 
 
 @lru_cache(maxsize=8)
-def task_of(seed: int) -> DemoTask:
-    return build_task(TASK, labels=LABELS, seed=seed)
+def task_of(case: Case, seed: int) -> DemoTask:
+    return build_task(case.task, labels=case.labels, seed=seed)
 
 
-@lru_cache(maxsize=1)
-def teacher_rows() -> Dataset:
-    return digit_pools()[0]
+def teacher_rows(case: Case, seed: int) -> Dataset:
+    """Labelled rows: those of the students of this seed, or the rest of the digits."""
+    return task_of(case, seed).labelled if case.shared else digit_pools()[0]
 
 
-def untrained_teacher(seed: int) -> ResNetForImageClassification:
-    names = dict(enumerate(task_of(0).label_names))
+def untrained_teacher(case: Case, seed: int) -> ResNetForImageClassification:
+    names = dict(enumerate(task_of(case, 0).label_names))
     config = ResNetConfig(
         embedding_size=TEACHER_WIDTHS[0],
         hidden_sizes=list(TEACHER_WIDTHS),
@@ -61,11 +59,16 @@ def untrained_teacher(seed: int) -> ResNetForImageClassification:
 
 def teacher_trainer(run: TeacherRun, work: Path) -> GenericTeacherTrainer:
     trainer = GenericTeacherTrainer(
-        untrained_teacher(run.seed),
-        GenericTeacherConfig(**_settings(work, run.seed, run.rate, TEACHER_STEPS), **run.branches),
+        untrained_teacher(run.case, run.seed),
+        GenericTeacherConfig(
+            **_settings(work, run.seed, run.rate, TEACHER_STEPS),
+            **run.branches,
+            weight_decay=run.regular,
+            label_smoothing_factor=run.regular,
+        ),
         pool=run.pool,
-        train_dataset=teacher_rows(),
-        processing_class=build_student(task_of(0))[1],
+        train_dataset=teacher_rows(run.case, run.seed),
+        processing_class=build_student(task_of(run.case, 0))[1],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -88,8 +91,8 @@ def train_teacher(run: TeacherRun, work: Path) -> dict[str, object]:
         "arm": run.arm,
         "target": "" if run.target is None or run.pool is None else run.pool.largest.name,
         "seed": run.seed,
-        "accuracy": _accuracy(trainer.teacher, "test"),
-        "validation_accuracy": _accuracy(trainer.teacher, "validation"),
+        "accuracy": _accuracy(trainer.teacher, run.case, "test"),
+        "validation_accuracy": _accuracy(trainer.teacher, run.case, "validation"),
         "parameters": trainer.teacher.num_parameters(),
         "steps": TEACHER_STEPS,
         "learning_rate": run.rate,
@@ -104,11 +107,11 @@ def teacher_folder(run: TeacherRun, work: Path) -> Path:
 
 def train_student(run: StudentRun, work: Path) -> dict[str, object]:
     """Train a student, from its teacher if it has one, by ordinary distillation; what comes back is a row."""
-    task = task_of(run.seed)
+    task = task_of(run.case, run.seed)
     folder = None if run.teacher is None else teacher_folder(run.teacher, work)
     trainer = DistillationTrainer(
         run.member.build(task.label_space, seed=run.seed),
-        DistillationConfig(**_settings(work, run.seed, run.rate, STUDENT_STEPS)),
+        DistillationConfig(**_settings(work, run.seed, run.rate, run.case.student_steps)),
         teachers=None if folder is None else list(folder_teachers(folder)),
         loss=None if folder is None else KLLoss(run.temperature),
         train_dataset=task.train(),
@@ -124,10 +127,10 @@ def train_student(run: StudentRun, work: Path) -> dict[str, object]:
         "target": "",
         "student": run.member.name,
         "seed": run.seed,
-        "accuracy": _accuracy(trainer.student, "test"),
-        "validation_accuracy": _accuracy(trainer.student, "validation"),
+        "accuracy": _accuracy(trainer.student, run.case, "test"),
+        "validation_accuracy": _accuracy(trainer.student, run.case, "validation"),
         "parameters": trainer.student.num_parameters(),
-        "steps": STUDENT_STEPS,
+        "steps": run.case.student_steps,
         "learning_rate": run.rate,
         "seconds": seconds,
         "processor_seconds": processor,
@@ -160,15 +163,15 @@ def _timed(trainer: DistillationTrainer) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=4)
-def _evaluated(split: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _evaluated(case: Case, split: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Pixels and labels of the validation or the test rows, which no seed moves."""
-    task = task_of(0)
+    task = task_of(case, 0)
     rows = {"test": task.test, "validation": task.validation}[split]
     pixels = build_student(task)[1](list(rows["image"]), return_tensors="pt")["pixel_values"]
     return pixels, torch.tensor(rows["label"][:])
 
 
 @torch.no_grad()
-def _accuracy(model: PreTrainedModel, split: str) -> float:
-    pixels, labels = _evaluated(split)
+def _accuracy(model: PreTrainedModel, case: Case, split: str) -> float:
+    pixels, labels = _evaluated(case, split)
     return float((model.eval()(pixel_values=pixels).logits.argmax(dim=1) == labels).float().mean())

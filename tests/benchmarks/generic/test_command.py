@@ -1,13 +1,12 @@
 from dataclasses import asdict
 
 import pytest
-from tables import row
-from test_report import SPEED
+from tables import SPEED, row
 
 from benchmarks.evidence.__main__ import arguments
 from benchmarks.evidence.generic import command
 from benchmarks.evidence.generic.design import PLAIN, STUDENTS, Tuning, plan
-from benchmarks.evidence.generic.measure import KIND, TUNING, Place
+from benchmarks.evidence.generic.measure import KIND, Place
 from benchmarks.evidence.generic.speed import KIND as SPEED_KIND
 from hf_ctkd.records import write_json
 
@@ -18,7 +17,7 @@ TUNED = Tuning(branches={"kl_direction": "from_branch"})
 def place(tmp_path):
     """Everything is there already, and a run that is no part of the plan."""
     place = Place(tmp_path / "results", tmp_path / "work", say=lambda _: None)
-    write_json(place.results / TUNING, {"kind": KIND, "chosen": asdict(TUNED)})
+    write_json(place.tuning, {"kind": KIND, "chosen": asdict(TUNED)})
     write_json(place.results / command.SPEED, {"kind": SPEED_KIND, **SPEED})
     teachers = {}
     for run in plan(TUNED):

@@ -1,22 +1,23 @@
 """Runs cut short, on the real rows."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from benchmarks.evidence.generic import design, measure, train
-from benchmarks.evidence.generic.design import GENERIC, PLAIN, Tuning
+from benchmarks.evidence.generic.design import GENERIC, PLAIN, RICH, SCARCE, Tuning
 from benchmarks.evidence.generic.measure import KIND, Place
 from benchmarks.evidence.generic.speed import step_times
 from hf_ctkd.records import write_json
 
-TUNED = Tuning(branches={"kl_direction": "from_branch"})
+BRANCHES = {"branches": {"kl_direction": "from_branch"}}
+SHORT = replace(RICH, student_steps=2)
+TUNED = Tuning(**BRANCHES, case=SHORT)
 
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
     monkeypatch.setattr(train, "TEACHER_STEPS", 2)
-    monkeypatch.setattr(train, "STUDENT_STEPS", 2)
     monkeypatch.setattr(design, "STUDENTS", design.STUDENTS[:2])
     monkeypatch.setattr(design, "EXACT", 1)
     monkeypatch.setattr(design, "ABLATED", 1)
@@ -28,14 +29,16 @@ def _short(monkeypatch):
 
 @pytest.fixture
 def place(tmp_path):
-    return Place(tmp_path / "results", tmp_path / "work", say=lambda _: None)
+    return Place(tmp_path / "results", tmp_path / "work", say=lambda _: None, case=SHORT)
 
 
-def test_every_planned_run_is_made_once_and_kept(place, monkeypatch):
-    write_json(place.results / measure.TUNING, {"kind": KIND, "chosen": asdict(TUNED)})
+@pytest.mark.parametrize("case", [SHORT, replace(SCARCE, student_steps=2)], ids=["rich", "scarce"])
+def test_every_planned_run_is_made_once_and_kept(case, place, monkeypatch):
+    place, tuned = replace(place, case=case), replace(TUNED, case=case)
+    write_json(place.tuning, {"kind": KIND, "chosen": asdict(tuned)})
     measure.measure(place, seconds=None, seeds=(0,))
     rows = place.runs.rows()
-    planned = list(design.plan(TUNED, (0,)))
+    planned = list(design.plan(tuned, (0,)))
     assert {row["key"] for row in rows if row["kind"] == "student"} == {run.key for run in planned}
     assert not [row for row in rows if row["error"]]
     teachers = [row for row in rows if row["kind"] == "teacher"]
@@ -62,7 +65,7 @@ def test_a_failure_is_kept_and_tried_again(place, monkeypatch):
 
 def test_time_that_is_up_ends_it(place):
     said = []
-    timed = Place(place.results, place.work, say=said.append)
+    timed = replace(place, say=said.append)
     measure._make(timed, timed.runs, list(design.plan(TUNED, (0,))), until=0.0)
     assert said == ["out of time: run the same command again for the rest"] and not timed.runs.rows()
 
@@ -89,6 +92,26 @@ def test_tuning_takes_what_validation_rows_prefer(place, monkeypatch):
     rated.clear()
     assert measure.tune(place) == chosen and not rated
     assert not place.runs.rows(), "trials are no results"
+
+
+def test_teachers_learn_from_rows_of_their_own_or_from_the_students():
+    assert len(train.teacher_rows(RICH, 0)) == 700
+    shared = train.teacher_rows(SCARCE, 1)
+    assert len(shared) == 150 and shared["label"][:] == train.task_of(SCARCE, 1).labelled["label"][:]
+    assert shared["label"][:] != train.teacher_rows(SCARCE, 2)["label"][:]
+
+
+def test_only_a_plain_teacher_of_few_rows_is_tried_with_regularisation():
+    assert [one.plain_regular for one in design.plain_round(Tuning()).values()] == [0.0]
+    tried = design.plain_round(Tuning(case=SCARCE)).values()
+    assert [one.plain_regular for one in tried] == [0.0, 0.1]
+    regular = [[design.teacher_of(arm, 0, one).regular for one in tried] for arm in (PLAIN, GENERIC)]
+    assert regular == [[0.0, 0.1], [0.0, 0.0]]
+
+
+def test_cases_share_no_run():
+    keys = [{run.key for run in design.plan(Tuning(case=case, **BRANCHES), (0,))} for case in design.CASES]
+    assert not keys[0] & keys[1]
 
 
 def test_steps_are_timed(tmp_path):

@@ -1,39 +1,41 @@
-from tables import row, runs
+from tables import SPEED, row, runs
 
 from benchmarks.evidence.generic.analysis import load
 from benchmarks.evidence.generic.design import (
     ABLATIONS,
+    CASES,
     EXACT_TARGET,
     GENERIC,
     PLAIN,
+    RICH,
     SAME,
-    STUDENTS,
     UNIFORM,
     WRONG_TARGET,
 )
 from benchmarks.evidence.generic.figures import draw
-from benchmarks.evidence.generic.report import BEGIN, END, goals_table, section
+from benchmarks.evidence.generic.report import BEGIN, END, Part, goals_table, section
 
-SPEED = {
-    "step_ms": {PLAIN: 10.0, GENERIC: 29.0, EXACT_TARGET: 20.0},
-    "latency_ms": {student.name: 1.0 + place for place, student in enumerate(STUDENTS)},
-}
 TUNING = {
     "chosen": {
         "teacher_rate": 1e-3, "student_rate": 1e-2, "alone_rate": 3e-3, "plain_temperature": 4.0,
-        "generic_temperature": 2.0, "branches": {"kl_direction": "from_branch"},
+        "generic_temperature": 2.0, "branches": {"kl_direction": "from_branch"}, "plain_regular": 0.1,
     }
 }  # fmt: skip
 
 
+def said(rows, failed=(), case=RICH):
+    return section([Part(case, load(rows), TUNING, failed)], SPEED)
+
+
 def test_the_section_names_every_arm_ablation_goal_and_failure():
     failed = [row("student", GENERIC, 0, 0.0, student="x", error="RuntimeError: no memory")]
-    text = section(load(runs()), SPEED, TUNING, failed)
+    text = said(runs(), failed)
     assert text.startswith(BEGIN) and text.rstrip().endswith(END)
     for name in (PLAIN, GENERIC, UNIFORM, WRONG_TARGET, EXACT_TARGET, *ABLATIONS):
         assert name in text, name
     assert "1 failed" in text and "RuntimeError: no memory" in text
-    assert "(best 2, which all teachers with branches share)" in text and "kl_direction from_branch" in text
+    assert "with the plain teacher 4, with the others 2." in text and "kl_direction from_branch" in text
+    assert "700 other labelled ones" in text and "weight decay" not in text
     assert "| generic teacher | 20 x 3 | 92.8 | +1.85 " in text and "| 95% |" in text
 
 
@@ -44,7 +46,15 @@ def test_a_plain_teacher_at_the_same_temperature_is_told_beside():
     assert "95%; mean gain +1.85" in goals_table(frame, SPEED) and "(at one temperature 0%; -1.15" in goals_table(
         frame, SPEED
     )
-    assert f"| {SAME} | 20 x 3 |" in section(frame, SPEED, TUNING, [])
+    assert f"| {SAME} | 20 x 3 |" in said([*runs(), *same])
+
+
+def test_every_case_has_a_part_of_its_own():
+    both = section([Part(case, load(runs()), TUNING, []) for case in CASES], SPEED)
+    assert [both.count(f"### {case.title}") for case in CASES] == [1] * len(CASES)
+    assert "teachers learn from the same 150" in both and "label smoothing of the plain one 0.1" in both
+    assert "figures/generic_gains.png" in both and "figures/generic_gains_scarce.png" in both
+    assert f"{2 * sum(one['kind'] == 'student' for one in runs())} students" in both
 
 
 def test_goals_are_reached_or_missed_by_the_figures():
@@ -59,4 +69,6 @@ def test_goals_are_reached_or_missed_by_the_figures():
 def test_figures_are_drawn(tmp_path):
     draw(load(runs()), SPEED["latency_ms"], tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"generic_gains.png", "generic_latency.png"}
+    draw(load(runs()), SPEED["latency_ms"], tmp_path, "scarce")
+    assert (tmp_path / "generic_gains_scarce.png").is_file() and (tmp_path / "generic_latency_scarce.png").is_file()
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
