@@ -11,6 +11,8 @@ from transformers import BertConfig, BertForSequenceClassification, ResNetConfig
 
 from hf_ctkd.demo.architectures import wordpiece_tokenizer
 
+SMALL = "--use_cpu --disable_tqdm=true --max_steps=2 --bootstrap_resamples=10 --save_strategy=no".split()  # noqa: SIM905
+"""Flags of a training that is over at once."""
 NAMES = ["dark", "bright", "striped"]
 TEXTS = [f"the {color} {thing} number {n}" for n in range(4) for color in ("red", "green") for thing in ("cat", "dog")]
 

@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flag(models, "student", required=True, metavar="ID_OR_FOLDER", help="checkpoint that the student starts from")
     add_flag(models, "ranking", metavar="FILE", help="what `hf-ctkd select` wrote: its best teachers are used")
     add_flag(models, "top", type=int, default=1, help="how many of the ranking's best to distill from")
+    add_switch(models, "committee", help="distill from the committee of the ranking instead, see `hf-ctkd select`")
     add_flag(
         models,
         "teachers",
@@ -173,8 +174,10 @@ def _data(arguments: argparse.Namespace, config: DistillationConfig) -> Data:
 
 def _teachers(arguments: argparse.Namespace, ranking: TeacherRanking | None) -> list[TeacherCandidate | str]:
     found: list[TeacherCandidate | str] = list(arguments.teachers)
+    if arguments.committee and (found or ranking is None):
+        raise InvalidArgumentError("`--committee` takes the teachers of a `--ranking`: give one, and no `--teachers`.")
     if not found and ranking is not None:
-        found = list(ranking.top(arguments.top))
+        found = list(ranking.committee() if arguments.committee else ranking.top(arguments.top))
     if not arguments.roles:
         return found
     if len(arguments.roles) != len(found):

@@ -21,7 +21,11 @@ from hf_ctkd.records import TeacherCandidate, TeacherRanking, default_cache
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from hf_ctkd.selection import Committee
     from hf_ctkd.teachers import LoadOptions
+
+_SHORTLIST = 20
+"""So many of the best by the ranking are considered for a committee: each is loaded again."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scores = parser.add_argument_group("scores")
     add_flag(scores, "metric", default="readout_gain", help="orders the ranking: a name, or package.module:Class")
     add_flag(scores, "metrics", nargs="+", help="shown beside it; a choice of ours if not given")
+    add_flag(
+        scores, "committee", type=int, help="also choose so many teachers that complement each other, to teach together"
+    )
     add_flag(scores, "max_rows", type=int, default=2000, help="labelled rows to score on")
     add_flag(scores, "batch_size", type=int, default=64, help="rows a forward pass; halved where memory is too small")
     add_flag(scores, "seed", type=int, default=0, help="of the draw of rows and of the random control")
@@ -91,15 +98,18 @@ def _rank(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         options=_options(arguments),
     )
-    ranking = selector.rank(
-        candidates,
-        _rows(arguments),
-        input_column=arguments.input_column,
-        label_column=arguments.label_column,
-        skip_bad_rows=arguments.skip_bad_rows,
-    )
+    rows = _rows(arguments)
+    columns = {name: vars(arguments)[name] for name in ("input_column", "label_column", "skip_bad_rows")}
+    committee = None
+    if arguments.committee is None:
+        ranking = selector.rank(candidates, rows, **columns)
+    else:
+        committee = selector.select_committee(
+            candidates, rows, arguments.committee, shortlist=max(_SHORTLIST, arguments.committee), **columns
+        )
+        ranking = committee.ranking
     if PartialState().is_main_process:
-        _report(ranking, output, arguments)
+        _report(ranking, committee, output, arguments)
     PartialState().destroy_process_group()
 
 
@@ -156,8 +166,12 @@ def _rows(arguments: argparse.Namespace) -> "Dataset":
     return encode_labels(dataset, arguments.label_column)[0] if arguments.encode_labels else dataset
 
 
-def _report(ranking: TeacherRanking, output: Path, arguments: argparse.Namespace) -> None:
+def _report(
+    ranking: TeacherRanking, committee: "Committee | None", output: Path, arguments: argparse.Namespace
+) -> None:
     print(ranking)
+    if committee is not None:
+        print(f"\nCommittee, with what is known of the labels after each member:\n{committee}")
     ranking.top(1)  # says why each fell, before an older file is replaced by one without a teacher
     ranking.save(output)
     words = ["distill", "--dataset", arguments.dataset]
@@ -165,5 +179,7 @@ def _report(ranking: TeacherRanking, output: Path, arguments: argparse.Namespace
         value = vars(arguments)[flag]
         words += [] if value == default else [f"--{flag}", str(value)]
     words += ["--encode_labels"] if arguments.encode_labels else []
+    words += ["--ranking", str(output)]
+    words += [] if committee is None else ["--committee", "--loss", "committee"]
     print(f"\nWritten to {output}.")
-    print(next_command([*words, "--ranking", str(output), "--student", "ORG/MODEL"]))
+    print(next_command([*words, "--student", "ORG/MODEL"]))

@@ -98,6 +98,21 @@ class TeacherRanking:
             raise NoTeacherLeftError(f"No teacher could be used out of {len(self.teachers)}. {reasons}")
         return [teacher.candidate for teacher in self.scored[:k]]
 
+    def committee(self) -> list[TeacherCandidate]:
+        """The members that `TeacherSelector.select_committee` chose, in their order.
+
+        Raises:
+            InvalidArgumentError: if no committee was chosen.
+        """
+        chosen = self.settings.get("committee")
+        if not chosen:
+            raise InvalidArgumentError(
+                "This ranking holds no committee. Choose one with `TeacherSelector.select_committee` or "
+                "`hf-ctkd select --committee 3`."
+            )
+        known = {teacher.candidate.name: teacher.candidate for teacher in self.scored}
+        return [known[name] for name in chosen]
+
     def __str__(self) -> str:
         """As a table for the terminal."""
         if not self.teachers:

@@ -4,11 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_shelf import image_rows, save_bert, save_resnet, text_rows, write_splits
+from tiny_shelf import SMALL, image_rows, save_bert, save_resnet, text_rows, write_splits
 
 from hf_ctkd.cli.main import main
-
-SMALL = "--use_cpu --disable_tqdm=true --max_steps=2 --bootstrap_resamples=10 --save_strategy=no".split()  # noqa: SIM905
 
 
 @pytest.fixture(autouse=True)

@@ -2,13 +2,13 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_shelf import SMALL
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from hf_ctkd.generic import GenericTeacherTrainer, StudentPool
 from hf_ctkd.records import DistillationRecord
 from hf_ctkd.types import LabelSpace
 
-SMALL = "--use_cpu --disable_tqdm=true --max_steps=2 --bootstrap_resamples=10 --save_strategy=no".split()  # noqa: SIM905
 POOL = StudentPool("resnet", ((1, 2), (1, 2)), widths=((4, 8), (8,)), input_size=8)
 
 

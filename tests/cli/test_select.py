@@ -1,7 +1,7 @@
 import pytest
-from tiny_shelf import image_rows, text_rows, write_splits
+from tiny_shelf import SMALL, image_rows, text_rows, write_splits
 
-from hf_ctkd.records import TeacherRanking
+from hf_ctkd.records import DistillationRecord, TeacherRanking
 from hf_ctkd.selection import TeacherSelector
 
 
@@ -15,6 +15,29 @@ def test_a_ranking_is_printed_and_written(select, shelf, tmp_path):
     assert str(ranking) in out
     assert "Written to new/ranking.json." in out
     assert f"Next:  hf-ctkd distill --dataset {shelf / 'squares'} --ranking new/ranking.json --student" in out
+
+
+def test_a_committee_is_chosen_written_and_distilled_from(select, run, shelf, tmp_path):
+    code, out, err = select("--committee", 2)
+    assert code == 0, err
+    members = TeacherRanking.load(tmp_path / "ranking.json").committee()
+    assert 1 <= len(members) <= 2
+    assert f"with {members[0].name}" in out
+    command = f"distill --dataset {shelf / 'squares'} --ranking ranking.json --committee --loss committee --student"
+    assert f"Next:  hf-ctkd {command}" in out
+    code, _, err = run(*command.split(), shelf / "student", "--labels", 12, *SMALL)
+    assert code == 0, err
+    record = DistillationRecord.load(tmp_path / "student" / "distillation.json")
+    assert [one.candidate.name for one in record.teachers] == [one.name for one in members]
+
+
+def test_a_ranking_without_a_committee_says_so(select, run, shelf):
+    assert select()[0] == 0
+    common = ["distill", "--dataset", shelf / "squares", "--student", shelf / "student", "--committee"]
+    code, _, err = run(*common, "--ranking", "ranking.json", *SMALL)
+    assert code == 1 and "This ranking holds no committee." in err
+    code, _, err = run(*common, "--teachers", shelf / "zoo" / "four", *SMALL)
+    assert code == 1 and "`--committee` takes the teachers of a `--ranking`" in err
 
 
 def test_flags_of_a_file_reach_the_next_command(select, shelf, tmp_path):
