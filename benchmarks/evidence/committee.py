@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PrinterCallback
 
 from benchmarks.evidence.grid import BATCH, DEFAULT, HEADLESS, PLAIN, SAME_TASK, STEPS, TEACHERS, Cell
+from benchmarks.evidence.interactive import InteractiveCommittee
 from benchmarks.evidence.pretrained import NAME
 from benchmarks.evidence.run import Suite
 from benchmarks.evidence.settings import RATES, TUNED_ON, Settings, Tuned, best
@@ -97,6 +98,8 @@ class Part(CommitteeLoss):
 COMMITTEE = "committee"
 TUNING = "committee_tuning.json"
 UNTRAINED = "committee, no foundation-model teacher"
+INTERACTIVE = "committee, interactive"
+"""Transformer teachers read the question themselves; texts only."""
 LOG_MEAN = "log-mean, transported"
 SINGLE = "best single teacher, transported"
 
@@ -124,6 +127,7 @@ ARMS: dict[str, Arm] = {
     "committee, uniform weights": Arm(lambda: CommitteeLoss(importance="uniform"), kin=COMMITTEE),
     "committee, prior weights": Arm(lambda: CommitteeLoss(importance="prior"), kin=COMMITTEE),
     "committee, with questions": Arm(lambda: CommitteeLoss(question=True), kin=COMMITTEE),
+    INTERACTIVE: Arm(CommitteeLoss, "members", COMMITTEE),
     "committee, answers follow the student too": Arm(lambda: CommitteeLoss(stop_gradient=False), kin=COMMITTEE),
     "committee, no task regulariser": Arm(lambda: CommitteeLoss(task_weight=0.0, stop_gradient=False), kin=COMMITTEE),
     "committee, no prior": Arm(lambda: CommitteeLoss(prior=None), kin=COMMITTEE),
@@ -170,7 +174,12 @@ def plan() -> list[Job]:
     """
     rest = tuple(method for method in ARMS if method not in FIRST)
     return [
-        Job(cell, seed, method) for methods in (FIRST, rest) for seed in SEEDS for cell in CELLS for method in methods
+        Job(cell, seed, method)
+        for methods in (FIRST, rest)
+        for seed in SEEDS
+        for cell in CELLS
+        for method in methods
+        if method != INTERACTIVE or cell.modality == "text"
     ]
 
 
@@ -294,11 +303,16 @@ def trainer_of(
     """A trainer as every arm has it."""
     student, processing_class = build_student(task, seed=seed)
     settings = tuned.of(PLAIN if arm is None else arm.kin, task.modality)
+    taught_by: list[TeacherCandidate | Teacher] = list(teachers)
+    loss = None if arm is None else arm.loss()
+    if arm is ARMS[INTERACTIVE]:
+        loaded = [Teacher.load(one, task.modality) for one in teachers]
+        taught_by, loss = list(loaded), InteractiveCommittee([one.model for one in loaded])
     trainer = DistillationTrainer(
         student,
         config_of(settings, task.modality, seed=seed, work=suite.place.work),
-        teachers=list(teachers) or None,
-        loss=None if arm is None else arm.loss(),
+        teachers=taught_by or None,
+        loss=loss,
         train_dataset=task.train(),
         processing_class=processing_class,
     )

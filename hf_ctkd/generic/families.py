@@ -213,7 +213,7 @@ class _Encoder(Family):
         self, model: nn.Module, entry: Hidden, boundary: int, depths: Sequence[int]
     ) -> Float[Tensor, "batch classes"]:
         """See `Family.tail`."""
-        hidden, mask = entry.values, _additive(entry.mask, entry.values.dtype)
+        hidden, mask = entry.values, additive_mask(entry.mask, entry.values.dtype)
         for layer in self.stages(model)[sum(depths[:boundary]) :]:
             hidden = layer(hidden, mask)
         return self.head(model, hidden)
@@ -285,7 +285,7 @@ def _sizes(shape: Shape) -> dict[str, Any]:
     }
 
 
-def _additive(mask: Bool[Tensor, "batch positions"] | None, dtype: torch.dtype) -> Tensor | None:
+def additive_mask(mask: Bool[Tensor, "batch positions"] | None, dtype: torch.dtype) -> Tensor | None:
     """A mask that is added to the scores of attention, next to nothing at padding."""
     if mask is None:
         return None

@@ -151,8 +151,12 @@ class Answers(nn.Module):
         self, outputs: ModelOutputs, question: Float[Tensor, "rows question"] | None
     ) -> Float[Tensor, "rows width"]:
         """Answers on the rows of the outputs, which may be none."""
-        known = (torch.cat([view.detach().float() for view in views(outputs)], dim=1) - self.mean) / self.scale
+        known = self.standardised(outputs)
         return self.network(known if question is None else torch.cat([question, known], dim=1))
+
+    def standardised(self, outputs: ModelOutputs) -> Float[Tensor, "rows known"]:
+        """All that the teacher's layers hold of some rows, without gradient."""
+        return (torch.cat([view.detach().float() for view in views(outputs)], dim=1) - self.mean) / self.scale
 
 
 def mixed(
