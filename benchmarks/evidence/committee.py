@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 from torch import Tensor
-from transformers import PrinterCallback
+from transformers import PreTrainedModel, PrinterCallback
 
 from benchmarks.evidence.grid import BATCH, DEFAULT, HEADLESS, PLAIN, SAME_TASK, STEPS, TEACHERS, Cell
 from benchmarks.evidence.interactive import InteractiveCommittee
@@ -34,7 +34,7 @@ from hf_ctkd.losses import (
 )
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.selection import TeacherSelector
-from hf_ctkd.teachers import TargetRows, Teacher, compute_outputs
+from hf_ctkd.teachers import ProcessingClass, TargetRows, Teacher, compute_outputs
 from hf_ctkd.training import DistillationTrainer
 from hf_ctkd.types import ModelOutputs
 
@@ -61,6 +61,10 @@ REFERENCE = "same-task teacher"
 """The teacher of the target's own labels, as it is: what the gap is measured to. No arm learns from it."""
 
 
+StudentBuilder = Callable[..., tuple[PreTrainedModel, ProcessingClass]]
+"""From a task and `seed=` to a fresh student and how it reads a row."""
+
+
 @dataclass(frozen=True)
 class Arm:
     """One way to learn from several teachers.
@@ -70,11 +74,13 @@ class Arm:
         who: "members", "first" of them, "random" one of them, "members and poor", or the members that would be chosen
             out of the "classifiers" of the pool, or "without pretrained" ones.
         kin: the tuned arm whose optimiser settings it takes.
+        interactive: whether teachers read the student's question themselves; texts only.
     """
 
     loss: Callable[[], DistillationLoss]
     who: str = "members"
     kin: str = DEFAULT
+    interactive: bool = False
 
 
 class Part(CommitteeLoss):
@@ -98,8 +104,6 @@ class Part(CommitteeLoss):
 COMMITTEE = "committee"
 TUNING = "committee_tuning.json"
 UNTRAINED = "committee, no foundation-model teacher"
-INTERACTIVE = "committee, interactive"
-"""Transformer teachers read the question themselves; texts only."""
 LOG_MEAN = "log-mean, transported"
 SINGLE = "best single teacher, transported"
 
@@ -127,7 +131,7 @@ ARMS: dict[str, Arm] = {
     "committee, uniform weights": Arm(lambda: CommitteeLoss(importance="uniform"), kin=COMMITTEE),
     "committee, prior weights": Arm(lambda: CommitteeLoss(importance="prior"), kin=COMMITTEE),
     "committee, with questions": Arm(lambda: CommitteeLoss(question=True), kin=COMMITTEE),
-    INTERACTIVE: Arm(CommitteeLoss, "members", COMMITTEE),
+    "committee, interactive": Arm(CommitteeLoss, kin=COMMITTEE, interactive=True),
     "committee, answers follow the student too": Arm(lambda: CommitteeLoss(stop_gradient=False), kin=COMMITTEE),
     "committee, no task regulariser": Arm(lambda: CommitteeLoss(task_weight=0.0, stop_gradient=False), kin=COMMITTEE),
     "committee, no prior": Arm(lambda: CommitteeLoss(prior=None), kin=COMMITTEE),
@@ -179,7 +183,7 @@ def plan() -> list[Job]:
         for seed in SEEDS
         for cell in CELLS
         for method in methods
-        if method != INTERACTIVE or cell.modality == "text"
+        if cell.modality == "text" or method not in ARMS or not ARMS[method].interactive
     ]
 
 
@@ -298,14 +302,20 @@ def _trained(suite: Suite, job: Job, tuned: Tuned) -> dict[str, object]:
 
 
 def trainer_of(
-    suite: Suite, task: DemoTask, seed: int, arm: Arm | None, teachers: Sequence[TeacherCandidate], tuned: Tuned
+    suite: Suite,
+    task: DemoTask,
+    seed: int,
+    arm: Arm | None,
+    teachers: Sequence[TeacherCandidate],
+    tuned: Tuned,
+    build: StudentBuilder = build_student,
 ) -> DistillationTrainer:
     """A trainer as every arm has it."""
-    student, processing_class = build_student(task, seed=seed)
+    student, processing_class = build(task, seed=seed)
     settings = tuned.of(PLAIN if arm is None else arm.kin, task.modality)
     taught_by: list[TeacherCandidate | Teacher] = list(teachers)
     loss = None if arm is None else arm.loss()
-    if arm is ARMS[INTERACTIVE]:
+    if arm is not None and arm.interactive:
         loaded = [Teacher.load(one, task.modality) for one in teachers]
         taught_by, loss = list(loaded), InteractiveCommittee([one.model for one in loaded])
     trainer = DistillationTrainer(

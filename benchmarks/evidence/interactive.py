@@ -85,6 +85,7 @@ def layers_of(model: PreTrainedModel) -> nn.ModuleList:
     """The layers of an encoder of texts."""
     base = model.base_model
     stack = getattr(base, "encoder", None) or getattr(base, "transformer", None)
-    if stack is None:
+    layers = getattr(stack, "layer", None)
+    if not isinstance(layers, nn.ModuleList):
         raise ValueError(f"{type(model).__name__} has no layers that are known")
-    return stack.layer
+    return layers

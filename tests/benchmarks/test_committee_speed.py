@@ -16,6 +16,8 @@ def test_every_arm_is_timed_in_turn_and_only_once(suite, monkeypatch):  # noqa: 
     monkeypatch.setattr(committee_speed, "WARM_UP", 1)
     found = measure(suite)
     assert set(found["method"]) == {PLAIN, COMMITTEE, LOG_MEAN} and (found["milliseconds"] > 0).all()
+    sizes = found.groupby("student")["parameters"].max()
+    assert sizes[committee_speed.TINY] < 100_000 and 500_000 < sizes[committee_speed.SMALL] < 3_000_000
     monkeypatch.setattr(committee_speed, "trainer_of", None)
     assert measure(suite).equals(found)
 
