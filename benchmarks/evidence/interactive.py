@@ -55,7 +55,7 @@ class InteractiveAnswers(Answers):
         self.upper = tuple(upper)
         inner = next(upper[0].parameters()).shape[-1]
         self.token = Linear(QUESTION, inner, generator)
-        source = len(self.mean) + 2 * inner
+        source = len(self.rate) + 2 * inner
         self.network = nn.Sequential(Linear(source, HIDDEN, generator), nn.GELU(), Linear(HIDDEN, width, generator))
 
     def forward(

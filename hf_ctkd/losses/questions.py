@@ -39,7 +39,10 @@ class Linear(nn.Linear):
 
     def forward(self, values: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows outputs"]:
         """The outputs for some rows, which may be none."""
-        return F.linear(values * self.in_features**-0.5, self.weight, self.bias)
+        scale = self.in_features**-0.5
+        if self.bias is None:
+            return F.linear(values, self.weight) * scale
+        return torch.addmm(self.bias, values, self.weight.T, alpha=scale)
 
 
 class Importance(nn.Module):
@@ -136,15 +139,15 @@ class Answers(nn.Module):
         generator: of the initial weights.
     """
 
-    mean: Tensor
-    scale: Tensor
+    rate: Tensor
+    offset: Tensor
 
     def __init__(self, outputs: ModelOutputs, width: int, *, asked: bool, generator: torch.Generator) -> None:
         super().__init__()
         standards = [_standard(view.float()) for view in views(outputs)]
-        self.register_buffer("mean", torch.cat([mean for mean, _ in standards]))
-        self.register_buffer("scale", torch.cat([scale for _, scale in standards]))
-        source = len(self.mean) + (QUESTION if asked else 0)
+        self.register_buffer("rate", torch.cat([1 / scale for _, scale in standards]))
+        self.register_buffer("offset", torch.cat([-mean / scale for mean, scale in standards]))
+        source = len(self.rate) + (QUESTION if asked else 0)
         self.network = nn.Sequential(Linear(source, HIDDEN, generator), nn.GELU(), Linear(HIDDEN, width, generator))
 
     def forward(
@@ -156,7 +159,8 @@ class Answers(nn.Module):
 
     def standardised(self, outputs: ModelOutputs) -> Float[Tensor, "rows known"]:
         """All that the teacher's layers hold of some rows, without gradient."""
-        return (torch.cat([view.detach().float() for view in views(outputs)], dim=1) - self.mean) / self.scale
+        known = torch.cat([view.detach().float() for view in views(outputs)], dim=1)
+        return torch.addcmul(self.offset, known, self.rate)
 
 
 def mixed(
@@ -172,7 +176,7 @@ def mixed(
         chosen: the rows of each; None for all.
     """
     if chosen is None:
-        return (weights.T[..., None] * torch.stack(tuple(said))).sum(dim=0)
+        return torch.bmm(weights[:, None], torch.stack(tuple(said), dim=1))[:, 0]
     total = weights.new_zeros(len(weights), said[0].shape[1])
     for place, one in enumerate(said):
         rows = chosen[:, place].nonzero()[:, 0]

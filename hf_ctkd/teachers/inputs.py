@@ -91,7 +91,9 @@ def _plain(batch: Mapping[str, Tensor]) -> Float[Tensor, "rows width"]:
             "TransportLoss(raw_input=False)."
         )
     height, width = pixels.shape[-2:]
-    return F.adaptive_avg_pool2d(pixels.float(), (min(SIDE, height), min(SIDE, width))).flatten(1)
+    if max(height, width) > SIDE:
+        pixels = F.adaptive_avg_pool2d(pixels.float(), (min(SIDE, height), min(SIDE, width)))
+    return pixels.flatten(1).float()
 
 
 def _counts(
