@@ -188,8 +188,19 @@ def _introduction(frame: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> 
         "target's classes: the mean of label maps stands in its place, with the committee that is chosen among "
         "classifiers. In the interactive mode (texts "
         "only) the question enters a teacher as a token more, and its layers answer: at every step, since nothing of "
-        f"an answer can be kept. It is no part of the library.{reasons}\n"
+        f"an answer can be kept{_slower(frame)}. It is no part of the library.{reasons}\n"
     )
+
+
+def _slower(frame: pandas.DataFrame) -> str:
+    """How much longer a run of the interactive arm took, by the clock."""
+    interactive = [name for name, arm in ARMS.items() if arm.interactive]
+    seconds = frame.assign(seconds=pandas.to_numeric(frame["seconds"], errors="coerce"))
+    mine, kept = (
+        seconds[seconds["method"].isin(names) & (seconds["modality"] == "text")]["seconds"].median()
+        for names in (interactive, [COMMITTEE])
+    )
+    return f", which made a run {mine / kept:.0f} times as long" if mine > 0 and kept > 0 else ""
 
 
 def arms_table(frame: pandas.DataFrame) -> str:

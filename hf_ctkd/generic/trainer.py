@@ -23,8 +23,8 @@ class GenericTeacherTrainer(DistillationTrainer):
     """Trains a teacher on its labels so that students of a whole pool of architectures can follow it.
 
     Use it once for a task and a pool; then distill any member of the pool from the teacher with `DistillationTrainer`
-    and `KLLoss`, as from any other. Compare with a plainly trained teacher first (`pool=None`): on the one task that
-    `benchmarks/RESULTS.md` has, that one was better. A pool of one member (`pool.only(member)`) gives a
+    and `KLLoss`, as from any other. Compare with a plainly trained teacher first (`pool=None`): in the two cases that
+    `benchmarks/RESULTS.md` has, its students were as good. A pool of one member (`pool.only(member)`) gives a
     student-friendly teacher for exactly that student; the sampler "uniform" leaves the distribution of paths as it is;
     without a pool the teacher is trained plainly, on the same rows and steps. Data sets hold raw rows; every term
     and the distribution of paths are logged. Checkpoints hold teacher, supernet, adapters and paths; `save_model`
