@@ -85,14 +85,17 @@ class Family(ABC):
     def stages(self, model: nn.Module) -> nn.ModuleList:
         """What `depths` counts: a list of stages, or of the layers of all stages."""
 
-    def front(self, model: nn.Module, depths: Sequence[int]) -> list[nn.Module]:
+    def front(self, model: PreTrainedModel, depths: Sequence[int]) -> list[nn.Module]:
         """What lies before the first boundary, so that no tail has a part of it: the stem and the first stage.
 
         Args:
             model: a member.
             depths: of the member.
         """
-        return [getattr(model.base_model, self.stem), *self.stages(model)[: self.first(depths)]]
+        return [
+            model.get_submodule(f"{model.base_model_prefix}.{self.stem}"),
+            *self.stages(model)[: self.first(depths)],
+        ]
 
     @abstractmethod
     def first(self, depths: Sequence[int]) -> int:

@@ -23,11 +23,12 @@ class _Place:
     """Where a parameter or buffer is kept: what a module has under this name now, though it may be replaced."""
 
     module: nn.Module
+    held: Mapping[str, Any]
     name: str
 
     @property
     def tensor(self) -> Tensor:
-        return getattr(self.module, self.name)
+        return self.held[self.name]
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,8 @@ def _places_of(model: nn.Module) -> dict[str, _Place]:
     found = {}
     for owner, module in model.named_modules():
         prefix = f"{owner}." if owner else ""
-        for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
-            found[prefix + name] = _Place(module, name)
+        for held in (module._parameters, module._buffers):  # `get_parameter` takes too long for every step
+            found.update({prefix + name: _Place(module, held, name) for name, one in held.items() if one is not None})
     return found
 
 

@@ -30,7 +30,7 @@ class CommitteeLoss(DistillationLoss):
     student's own head must classify the answers, which keeps them meaningful. Use it for several teachers of different
     kinds, above all where they are expensive: `importance_threshold` and `top_k` leave out those that matter little for
     a row, without running them. Without such a need, and for a single teacher, `TransportLoss` is simpler and was
-    measured to gain as much or more (`benchmarks/RESULTS.md`). All of it is dropped when the student is published.
+    measured to gain as much (`benchmarks/RESULTS.md`). All of it is dropped when the student is published.
 
     *Collapse.* Answers are trained, so a student and answers that agree on nothing are close. Three things forbid it:
     the distance is relative to the length of both, so that shrinking them gains nothing; with `stop_gradient` answers

@@ -91,7 +91,7 @@ def test_its_readme_names_flags_that_there_are():
     own = {"--modality", "--top_k"}
     training = {"--output_dir", "--max_steps", "--learning_rate", "--per_device_train_batch_size"}
     training |= {"--cache_teacher_outputs", "--resident_teachers"}
-    commands = {"--teachers", "--loss", "--roles", "--help"}
+    commands = {"--teachers", "--loss", "--roles", "--help", "--committee", "--ranking", "--output"}
     assert {word for word in words if word.startswith("--")} <= own | training | commands
     script = (EXAMPLE / "run.py").read_text()
     assert all(f"    {flag[2:]}: " in script for flag in own)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from pools import POOLS
 
-from hf_ctkd.generic.families import FAMILIES, Shape, _additive
+from hf_ctkd.generic.families import FAMILIES, Shape, additive_mask
 
 
 def test_every_family_is_tested():
@@ -23,7 +23,7 @@ def test_the_stem_of_a_resnet_follows_its_first_stage(layer_type, stem):
 
 
 def test_padding_is_masked_by_addition():
-    mask = _additive(torch.tensor([[True, False]]), torch.float32)
+    mask = additive_mask(torch.tensor([[True, False]]), torch.float32)
     assert mask.shape == (1, 1, 1, 2)
     assert mask[0, 0, 0, 0] == 0 and (mask[0, 0, 0] + 1000).softmax(0)[1] == 0
-    assert _additive(None, torch.float32) is None
+    assert additive_mask(None, torch.float32) is None
