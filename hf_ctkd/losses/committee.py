@@ -163,7 +163,7 @@ class CommitteeLoss(DistillationLoss):
 
     def select(self, student: ModelOutputs) -> Bool[Tensor, "batch teachers"] | None:
         """The important teachers of each row; see `DistillationLoss.select`."""
-        if self.importance_threshold == 0 and self.top_k is None:
+        if self._asks_everybody:
             return None
         with torch.no_grad():
             return self._chosen(self._importance(student))
@@ -226,8 +226,12 @@ class CommitteeLoss(DistillationLoss):
         with torch.autocast(student.features.device.type, enabled=False):
             return self.asker(student.features.float(), self.embeddings)
 
+    @property
+    def _asks_everybody(self) -> bool:
+        return self.importance_threshold == 0 and self.top_k is None
+
     def _chosen(self, importance: Float[Tensor, "batch teachers"]) -> Bool[Tensor, "batch teachers"] | None:
-        if self.importance_threshold == 0 and self.top_k is None:
+        if self._asks_everybody:
             return None
         return most_important(importance.detach(), threshold=self.importance_threshold, top_k=self.top_k)
 

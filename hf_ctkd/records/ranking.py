@@ -110,8 +110,7 @@ class TeacherRanking:
                 "This ranking holds no committee. Choose one with `TeacherSelector.select_committee` or "
                 "`hf-ctkd select --committee 3`."
             )
-        known = {teacher.candidate.name: teacher.candidate for teacher in self.scored}
-        return [known[name] for name in chosen]
+        return [self.scored[member["rank"] - 1].candidate for member in chosen]
 
     def __str__(self) -> str:
         """As a table for the terminal."""

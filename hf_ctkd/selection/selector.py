@@ -150,7 +150,12 @@ class TeacherSelector:
         considered = ranking.top(shortlist)
         members, gains = choose_members([scorer.evidence(one) for one in considered], sample.labels, k)
         chosen = tuple(considered[place] for place in members)
-        settings = {**ranking.settings, "committee": {one.name: gain for one, gain in zip(chosen, gains, strict=True)}}
+        # By rank: two folders may have the same name.
+        stated = [
+            {"rank": place + 1, "teacher": considered[place].name, "gain": gain}
+            for place, gain in zip(members, gains, strict=True)
+        ]
+        settings = {**ranking.settings, "committee": stated}
         return Committee(chosen, gains, replace(ranking, settings=settings))
 
     def _scorer(self, sample: TargetRows, student: Tensor | None) -> Scorer:

@@ -23,6 +23,16 @@ def moved(supernet: Supernet) -> Supernet:
     return supernet
 
 
+def test_a_copy_has_weights_of_its_own():
+    pool, rows = POOLS["resnet"], rows_of(POOLS["resnet"])
+    supernet, member = Supernet(pool, CLASSES), pool.sample(1, seed=0)[0]
+    supernet(rows, member)
+    copied = copy.deepcopy(supernet)
+    copied(rows, member).sum().backward()
+    assert any(parameter.grad is not None for parameter in copied.parameters())
+    assert all(parameter.grad is None for parameter in supernet.parameters())
+
+
 @pytest.mark.parametrize("name", POOLS)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_exported_path_says_the_same_as_the_supernet(name, seed, tmp_path):

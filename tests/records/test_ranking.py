@@ -38,6 +38,19 @@ def test_top_refuses_what_it_cannot_give(ranking):
         replace(ranking, teachers=ranking.teachers[-1:]).top()
 
 
+def test_a_committee_is_told_by_rank_since_folders_may_share_a_name(tmp_path):
+    folders = [TeacherCandidate(f"/runs/{run}/model", "ab12", "folder") for run in ("first", "second")]
+    known = tuple(RankedTeacher(one, {"readout": 1.0 - place}) for place, one in enumerate(folders))
+    settings = {
+        "committee": [{"rank": 2, "teacher": "model", "gain": 0.3}, {"rank": 1, "teacher": "model", "gain": 0.4}]
+    }
+    ranking = TeacherRanking(known, "readout", settings=settings)
+    ranking.save(tmp_path / "ranking.json")
+    assert TeacherRanking.load(tmp_path / "ranking.json").committee() == folders[::-1]
+    with pytest.raises(InvalidArgumentError, match="This ranking holds no committee. Choose one with"):
+        replace(ranking, settings={}).committee()
+
+
 def test_the_table_shows_every_score_once_and_why_each_was_skipped(ranking):
     lines = str(ranking).splitlines()
     assert lines[0].split() == "rank teacher readout leep parameters licence seconds rows".split()  # noqa: SIM905
