@@ -43,9 +43,10 @@ class DistillationTrainer(StudentTrainer):
     """Trains a student on its own labels and on what frozen teachers, each with its own labels and preprocessing, say.
 
     Data sets hold raw rows (images or texts); rows whose label is -100 are unlabelled and still distilled. Every term
-    of
-    the loss is logged under its name; `eval_loss` is the task loss alone. Checkpoints hold the student and the loss's
-    own weights; `save_model` and `push_to_hub` write the student alone, with a record of how it was made.
+    of the loss is logged under its name; `eval_loss` is the task loss alone. Checkpoints hold the student and the
+    loss's own weights; `save_model` and `push_to_hub` write the student alone, with a record of how it was made. A
+    script for `accelerate launch` ends with `trainer.accelerator.end_training()`, as with any `Trainer`: processes that
+    leave their group behind are now and then aborted by torch on the way out.
 
     Args:
         model: the student, with a head for the data set's classes.

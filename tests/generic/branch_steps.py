@@ -9,6 +9,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tra
 
 import tiny  # noqa: E402
 import torch  # noqa: E402
+from accelerate import PartialState  # noqa: E402
 from pools import POOLS, teacher  # noqa: E402
 from transformers import TrainerCallback  # noqa: E402
 
@@ -61,3 +62,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     made = steps(Path(sys.argv[1]), POOLS["vit"], accumulation=1, rows=int(sys.argv[2]), count=int(sys.argv[3]))
     (Path(sys.argv[1]) / f"rank{os.environ['RANK']}.json").write_text(json.dumps(made))
+    PartialState().destroy_process_group()  # or its threads may still run when the interpreter ends, which aborts

@@ -39,6 +39,7 @@ def main(folder: Path) -> None:
             errors.append(str(error))
     with open(folder / f"{rank}.pickle", "wb") as file:
         pickle.dump((outputs.features, outputs.logits, single.logits, errors), file)
+    accelerator.end_training()  # or threads of the group may still run when the interpreter ends, which aborts
 
 
 def fail_on(chosen: int, rank: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tiny
 import torch
+from accelerate import PartialState
 from transformers import TrainerCallback
 
 from hf_ctkd.losses import CommitteeLoss, ReadoutLoss
@@ -63,3 +64,4 @@ if __name__ == "__main__":
     steps = {cut: one_step(folder, teachers, accumulation=int(cut), rows=rows, loss=loss) for cut in sys.argv[5:]}
     if int(os.environ["RANK"]) == 0:
         (folder / "steps.json").write_text(json.dumps(steps))
+    PartialState().destroy_process_group()  # or its threads may still run when the interpreter ends, which aborts
