@@ -3,6 +3,7 @@
 import inspect
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -75,6 +76,16 @@ class DistillationLoss(nn.Module, ABC):
             student: its outputs on all rows of the batch.
         """
         return None
+
+    def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Take notice of all rows of an optimiser step; the trainer calls it once they were seen, on every process.
+
+        What is known of more than one row, such as a running mean, is gathered in `forward` and taken over here only:
+        otherwise the loss would depend on how the rows of a step are cut into micro-batches and dealt to processes.
+
+        Args:
+            total: adds up a tensor over processes; must be called on all of them or on none.
+        """
 
     @abstractmethod
     def forward(

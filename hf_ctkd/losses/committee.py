@@ -168,6 +168,11 @@ class CommitteeLoss(DistillationLoss):
         with torch.no_grad():
             return self._chosen(self._importance(student))
 
+    def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
+        """How far student and readouts agreed; see `DistillationLoss.after_step`."""
+        if self.expertise is not None:
+            self.expertise.after_step(total)
+
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:

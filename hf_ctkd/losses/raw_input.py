@@ -1,5 +1,6 @@
 """What the student's own input says of the classes, without any teacher: the control that a teacher has to beat."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
 
@@ -61,6 +62,10 @@ class RawInputLoss(DistillationLoss):
     def setup(self, context: LossContext) -> None:
         """Fit the probe and the class shares on the training rows; see `DistillationLoss.setup`."""
         self.term.fit(replace(context, teachers=()))
+
+    def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
+        """How far student and targets agreed; see `DistillationLoss.after_step`."""
+        self.term.after_step(total)
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]

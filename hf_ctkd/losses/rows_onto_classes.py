@@ -1,5 +1,7 @@
 """All training rows transported onto the target classes; each row of the plan is that row's soft target."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -36,11 +38,13 @@ class RowsOntoClasses(nn.Module):
         epsilon: strength of the entropy, in nats.
         power: of the readouts' gain in the weight.
         relax: how firmly class shares are held, per labelled row.
-        own: largest share of the student's own prediction in its target.
+        own: largest share of the student's own prediction in its target, reached as far as both agreed in the step
+            before; see `after_step`.
         rounds: how often the readouts learn from the plan.
     """
 
     potential: Tensor
+    agreement: Tensor
 
     def __init__(
         self,
@@ -56,6 +60,9 @@ class RowsOntoClasses(nn.Module):
         self.epsilon, self.power, self.relax, self.own, self.rounds = epsilon, power, relax, own, rounds
         self.readouts = readouts
         self.register_buffer("potential", torch.zeros(0))
+        # Next to nothing while the student is untrained, so that it takes the place of a schedule.
+        self.register_buffer("agreement", torch.zeros(()))
+        self._agreed: Tensor | None = None  # sum and number of rows; no buffer, as each process has its own
 
     @property
     def relatedness(self) -> Tensor:
@@ -84,6 +91,13 @@ class RowsOntoClasses(nn.Module):
         self.potential = transport_rows(posterior, prior, epsilon=self.epsilon, relax=firmness).potential
         return posterior
 
+    def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Take over how far target and student agreed, a mean over all rows of the step; see `DistillationLoss`."""
+        if self._agreed is not None:
+            agreed, rows = total(self._agreed)
+            self.agreement = agreed / rows
+            self._agreed = None
+
     def forward(self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...]) -> Tensor:
         """The weighted divergence, a mean over rows."""
         return self.divergence(student, self.readouts.log_posterior(student.inputs, teachers))
@@ -99,14 +113,18 @@ class RowsOntoClasses(nn.Module):
         weight = self.readouts.weight
         target = self.target(said)
         if self.own > 0:
-            # Agreement takes the place of a schedule: next to nothing while the student is untrained.
-            agreement = (target * predicted.detach().exp()).sum(dim=1).mean()
-            own = self.own * weight * agreement
+            self._note((target * predicted.detach().exp()).sum(dim=1))
+            own = self.own * weight * self.agreement
             target = self.target((1 - own) * said + own * predicted.detach())
             weight = (1 - own) * weight**self.power + own
         else:
             weight = weight**self.power
         return weight * F.kl_div(predicted, target, reduction="batchmean")
+
+    def _note(self, agreed: Float[Tensor, " batch"]) -> None:
+        if self.training:
+            found = torch.stack([agreed.sum(), agreed.new_tensor(len(agreed))])
+            self._agreed = found if self._agreed is None else self._agreed + found
 
     def target(self, log_posterior: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
         """Rows of the plan: shares of the classes in each row."""

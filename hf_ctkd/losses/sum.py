@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -69,6 +69,11 @@ class WeightedSum(DistillationLoss):
                 return None
             found = chosen if found is None else found | chosen
         return found
+
+    def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Each of the losses; see `DistillationLoss.after_step`."""
+        for loss, _ in self._weighted():
+            loss.after_step(total)
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]

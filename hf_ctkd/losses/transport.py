@@ -1,5 +1,6 @@
 """Cross-task distillation by optimal transport: between label spaces, or of rows onto classes."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -100,6 +101,10 @@ class TransportLoss(DistillationLoss):
         """Fit costs, relatedness and class shares on the training rows; see `DistillationLoss.setup`."""
         self.term.fit(context)
 
+    def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
+        """How far student and targets agreed; see `DistillationLoss.after_step`."""
+        self.term.after_step(total)
+
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
@@ -138,6 +143,9 @@ class _LabelsOntoLabels(nn.Module):
 
     def fit(self, context: LossContext) -> None:
         self.costs.fit(context, "TransportLoss with a label cost")
+
+    def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Nothing is gathered."""
 
     def forward(self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...]) -> Tensor:
         predicted = (student_logits(student).float() / self.temperature).softmax(dim=1)

@@ -254,6 +254,15 @@ class DistillationTrainer(StudentTrainer):
 
     # ---- the loss ---------------------------------------------------------------------------------------------------
 
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """As in `Trainer`; with the last batch of an optimiser step the loss is told that it has seen all of it."""
+        found = super().training_step(model, inputs, num_items_in_batch)
+        if self.loss is not None and self.accelerator.sync_gradients:
+            self.loss.after_step(partial(self.accelerator.reduce, reduction="sum"))
+        return found
+
     def compute_loss(
         self,
         model: nn.Module,

@@ -234,13 +234,44 @@ def test_students_own_prediction_joins_the_target_only_as_it_agrees():
 
     def pull(loss, logits):
         logits = logits.clone().requires_grad_()
-        loss(replace(known.student, logits=logits), known.teachers, known.labels)["transport"].backward()
+        student = replace(known.student, logits=logits)
+        loss(student, known.teachers, known.labels)
+        loss.after_step(lambda sums: sums)  # until then it knows nothing of this student
+        loss(student, known.teachers, known.labels)["transport"].backward()
         return float(logits.grad.abs().sum())
 
     sure = 6.0 * torch.nn.functional.one_hot(truth, 4).float()
     assert pull(joined, sure) < 0.8 * pull(alone, sure)  # a student that knows better is held back less
     wrong = 6.0 * torch.nn.functional.one_hot((truth + 1) % 4, 4).float()
     assert pull(joined, wrong) > 0.9 * pull(alone, wrong)
+
+
+def test_agreement_is_that_of_all_rows_of_a_step_on_all_processes():
+    truth = torch.arange(200) % 4
+    known = context(truth, 80, teacher(truth, 2.0))
+    student = replace(known.student, logits=4.0 * torch.randn(200, 4))
+    loss = TransportLoss()
+    loss.setup(known)
+
+    def see(rows):
+        here = torch.arange(200)[rows]
+        loss(student.select(here), tuple(one.select(here) for one in known.teachers), known.labels[here])
+
+    see(slice(0, 200))
+    loss.after_step(lambda sums: sums)
+    whole = loss.term.agreement
+    assert 0.1 < whole < 0.9
+    sums = []
+    see(slice(150, 200))  # as another process does
+    loss.after_step(lambda own: sums.append(own) or own)
+    see(slice(0, 140))
+    see(slice(140, 150))
+    loss.after_step(lambda own: own + sums[0])
+    torch.testing.assert_close(loss.term.agreement, whole)
+    loss.eval()
+    see(slice(0, 10))
+    loss.after_step(lambda own: own)
+    torch.testing.assert_close(loss.term.agreement, whole)
 
 
 def test_what_the_teacher_does_not_know_is_read_out_of_the_input():

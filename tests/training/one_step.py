@@ -1,4 +1,4 @@
-"""One optimiser step over some rows, cut into micro-batches; as a script, on several processes."""
+"""The second of two optimiser steps over some rows, cut into micro-batches; as a script, on several processes."""
 
 import json
 import os
@@ -10,16 +10,18 @@ import torch
 from accelerate import PartialState
 from transformers import TrainerCallback
 
-from hf_ctkd.losses import CommitteeLoss, ReadoutLoss
+from hf_ctkd.losses import CommitteeLoss, RawInputLoss, ReadoutLoss, TransportLoss, WeightedSum
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
 LOSSES = {
     "readout": (ReadoutLoss, True),
+    "transport": (TransportLoss, True),
+    "sum": (lambda: WeightedSum([(TransportLoss(), 0.5), (RawInputLoss(), 0.5)]), True),
     "committee": (CommitteeLoss, True),
     "choosy committee": (lambda: CommitteeLoss(prior=None, top_k=1), False),
 }
 """Name -> how to make it, and whether outputs of teachers are kept."""
-TERMS = ("loss", "task_loss", "readout", "committee", "committee_task")
+TERMS = ("loss", "task_loss", "readout", "transport", "raw_input", "committee", "committee_readout", "committee_task")
 
 
 class Keep(TrainerCallback):
@@ -35,14 +37,20 @@ class Keep(TrainerCallback):
 
 
 def one_step(folder: Path, teachers: str, *, accumulation: int, rows: int, loss: str = "readout") -> dict:
-    """Logged terms and gradient of one step; some rows are unlabelled, unevenly so over the micro-batches."""
+    """Logged terms and gradient of the second step, when losses know of the first.
+
+    Some rows are unlabelled, unevenly so over the micro-batches.
+    """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     make, kept = LOSSES[loss]
     keep = Keep()
+    student = tiny.normless_student()
+    with torch.no_grad():
+        student.classifier.weight.mul_(30)  # it says something of its own about each row
     trainer = DistillationTrainer(
-        tiny.normless_student(),
+        student,
         DistillationConfig(
-            str(folder / "out"), max_steps=1, per_device_train_batch_size=-(-rows // accumulation // processes),
+            str(folder / "out"), max_steps=2, per_device_train_batch_size=-(-rows // accumulation // processes),
             gradient_accumulation_steps=accumulation, use_cpu=True, disable_tqdm=True, logging_steps=1,
             save_strategy="no", max_grad_norm=0.0, learning_rate=0.0, train_sampling_strategy="sequential",
             cache_dir=str(folder / "cache"), cache_teacher_outputs=kept,
@@ -54,8 +62,8 @@ def one_step(folder: Path, teachers: str, *, accumulation: int, rows: int, loss:
         callbacks=[keep],
     )  # fmt: skip
     trainer.train()
-    first = trainer.state.log_history[0]
-    return {"logged": {name: first[name] for name in TERMS if name in first}, "gradient": keep.gradient}
+    second = trainer.state.log_history[1]
+    return {"logged": {name: second[name] for name in TERMS if name in second}, "gradient": keep.gradient}
 
 
 if __name__ == "__main__":
