@@ -1,10 +1,8 @@
 """The user's data set as raw rows: columns found, labels checked, every row with an identity of its own."""
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -16,20 +14,10 @@ from torch import Tensor
 
 from hf_ctkd.errors import DatasetError
 from hf_ctkd.teachers.columns import class_ids, find_input, find_label, require_column
+from hf_ctkd.teachers.images import UNDECODABLE, ImageColumn
 from hf_ctkd.types import UNLABELLED, LabelSpace
 
 Modality = Literal["image", "text"]
-# What Pillow and its plugins raise for files that are cut short, malformed, or a bomb.
-_UNDECODABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    IndexError,
-    OverflowError,
-    struct.error,
-    PILImage.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +112,7 @@ class TargetRows:
     def _checked(self, skip_bad_rows: bool, evaluation: bool) -> "TargetRows":
         bad = self._bad_texts() if self.modality == "text" else []
         if skip_bad_rows and self.modality == "image":
-            bad = [row for row in range(len(self)) if self._decode(row) is None]
+            bad = self._bad_images()
         if bad and not skip_bad_rows:
             raise DatasetError(
                 f"Row {int(self.origin[bad[0]])} of `{self.input_column}` is empty ({len(bad)} such rows). "
@@ -184,30 +172,28 @@ class TargetRows:
         """
         if self.modality == "text":
             return list(self._input[[int(row) for row in rows]][self.input_column])
-        images = []
-        for row in rows:
-            image = self._decode(int(row))
-            if image is None:
-                raise DatasetError(
-                    f"Row {int(self.origin[row])} of `{self.input_column}` holds no image that can be decoded. "
-                    "Mend it, or pass `skip_bad_rows=True` to leave such rows out."
-                )
-            images.append(image)
-        return images
+        return [self._image(int(row)) for row in rows]
 
     @cached_property
     def _input(self) -> Dataset:
         """The inputs alone: reading a row decodes nothing else."""
         return self.dataset.select_columns(self.input_column)
 
-    def _decode(self, row: int) -> PILImage.Image | None:
-        try:
-            image = self._input[row][self.input_column]
-            if image is not None:
-                image.load()
-        except _UNDECODABLE:
-            return None
-        return image
+    @cached_property
+    def _images(self) -> ImageColumn:
+        return ImageColumn(self.dataset, self.input_column)
+
+    def _image(self, row: int) -> PILImage.Image:
+        return self._images.read(row, f"Row {int(self.origin[row])} of `{self.input_column}`")
+
+    def _bad_images(self) -> list[int]:
+        bad = []
+        for row in range(len(self)):
+            try:
+                self._image(row)
+            except DatasetError:
+                bad.append(row)
+        return bad
 
     def raw_label(self, row: int) -> object:
         """What the label column holds for one row, an image decoded.
@@ -219,7 +205,7 @@ class TargetRows:
             label = self._label[row][self.label_column]
             if isinstance(label, PILImage.Image):
                 label.load()
-        except _UNDECODABLE as error:
+        except UNDECODABLE as error:
             raise DatasetError(
                 f"Row {int(self.origin[row])} of `{self.label_column}` holds no image that can be decoded. Mend it."
             ) from error
@@ -235,9 +221,7 @@ class TargetRows:
         if not isinstance(self.dataset.features[self.label_column], Image):
             raw = (row[self.label_column] for row in self._label)
             return [None if label is None else xxhash.xxh3_128_hexdigest(str(label).encode()) for label in raw]
-        undecoded = self._label.cast_column(self.label_column, Image(decode=False))
-        images = (row[self.label_column] for row in undecoded)
-        return [None if image is None else _image_digest(image) for image in images]
+        return ImageColumn(self.dataset, self.label_column).digests()
 
     def _bad_texts(self) -> list[int]:
         return [row for row, text in enumerate(self._input[:][self.input_column]) if text is None or not text.strip()]
@@ -247,8 +231,8 @@ class TargetRows:
         """One digest a row, of its raw input alone: its identity in caches, whatever the order or the subset."""
         if self.modality == "text":
             return [xxhash.xxh3_128_hexdigest(text.encode()) for text in self._input[:][self.input_column]]
-        raw = self._input.cast_column(self.input_column, Image(decode=False))
-        return [_image_digest(row[self.input_column]) for row in raw]
+        nothing = xxhash.xxh3_128_hexdigest(b"no image")
+        return [nothing if digest is None else digest for digest in self._images.digests()]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -267,15 +251,3 @@ def _require_rows(dataset: object) -> None:
         )
     if len(dataset) == 0:
         raise DatasetError("`dataset` must have rows, got none.")
-
-
-def _image_digest(stored: dict[str, bytes | str | None] | None) -> str:
-    if stored is None:
-        return xxhash.xxh3_128_hexdigest(b"no image")
-    content, path = stored["bytes"], str(stored["path"])
-    if not isinstance(content, bytes):
-        try:
-            content = Path(path).read_bytes()
-        except OSError:  # a file that is gone is reported, with its row, when the row is read
-            content = path.encode()
-    return xxhash.xxh3_128_hexdigest(content)

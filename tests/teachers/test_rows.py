@@ -161,3 +161,16 @@ def test_the_fingerprint_follows_order_inputs_and_labels(texts):
 def test_large_strings_count_as_text(texts):
     rows = TargetRows.of(texts.cast_column("text", Value("large_string")))
     assert rows.modality == "text"
+
+
+def test_images_in_another_mode_are_other_rows(images):
+    rows, grey = TargetRows.of(images), TargetRows.of(images.cast_column("image", Image(mode="1")))
+    assert not set(rows.digests) & set(grey.digests)
+    assert rows.fingerprint != grey.fingerprint
+    stored = [{"bytes": png(row), "path": None} for row in range(2)]
+    masks = [
+        Dataset.from_dict({"image": stored, "mask": stored}, Features({"image": Image(), "mask": Image(mode=mode)}))
+        for mode in (None, "1")
+    ]
+    of_labels = [TargetRows.of_images(each, rows.label_space, label_column="mask").label_digests for each in masks]
+    assert not set(of_labels[0]) & set(of_labels[1])
