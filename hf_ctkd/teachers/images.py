@@ -22,6 +22,10 @@ UNDECODABLE = (
 )
 
 
+# Pillow cuts their values off at 255: most of 16 bits becomes white, and values between 0 and 1 become black.
+_MORE_THAN_8_BITS = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+
+
 class ImageColumn:
     """The images of one column of a data set.
 
@@ -33,8 +37,8 @@ class ImageColumn:
     def __init__(self, dataset: Dataset, column: str) -> None:
         self.column = column
         self.mode: str | None = dataset.features[column].mode
-        # The column alone: reading a row decodes nothing else.
-        self._rows = dataset.select_columns(column)
+        # The column alone: reading a row decodes nothing else. As it is stored: datasets would convert it unseen.
+        self._rows = dataset.select_columns(column).cast_column(column, Image())
 
     def read(self, row: int, place: str) -> PILImage.Image:
         """One image.
@@ -44,12 +48,13 @@ class ImageColumn:
             place: row and column, for messages.
 
         Raises:
-            DatasetError: if it cannot be decoded.
+            DatasetError: if it cannot be decoded, or has more than 8 bits a channel.
         """
         try:
             image = self._rows[row][self.column]
-            if image is not None:
-                image.load()
+            stored = None if image is None else image.mode
+            if self.mode is not None and stored not in {None, self.mode}:
+                image = image.convert(self.mode)
         except UNDECODABLE:
             image = None
         if image is None:
@@ -57,6 +62,12 @@ class ImageColumn:
                 f"{place} holds no image that can be decoded. "
                 "Mend it, or pass `skip_bad_rows=True` to leave such rows out."
             )
+        for mode in (stored, self.mode):
+            if holds_more_than_8_bits(mode):
+                raise DatasetError(
+                    f"{place} has mode {mode!r}, but models are shown images of 8 bits a channel. Scale it to 8 bits "
+                    "first, or pass `skip_bad_rows=True` to leave such rows out."
+                )
         return image
 
     def digests(self) -> list[str | None]:
@@ -74,3 +85,12 @@ class ImageColumn:
         digest = xxhash.xxh3_128_hexdigest(content)
         # Without a mode the digest is that of the content alone.
         return digest if self.mode is None else xxhash.xxh3_128_hexdigest(f"{digest} as {self.mode}".encode())
+
+
+def holds_more_than_8_bits(mode: str | None) -> bool:
+    """Whether Pillow would destroy images of a mode on the way to grey or colour.
+
+    Args:
+        mode: Pillow's name of it; None for any.
+    """
+    return mode in _MORE_THAN_8_BITS

@@ -60,8 +60,9 @@ class TargetRows:
             dataset: one split of a data set, with raw images or texts and integer labels.
             input_column: column of images or texts; found by its feature type when None.
             label_column: column of labels; found by its feature type or usual name when None.
-            skip_bad_rows: leave out empty texts, images that cannot be decoded, and the rows of classes with a single
-                row, instead of stopping at the first one. Images are then all decoded once beforehand.
+            skip_bad_rows: leave out empty texts, images that cannot be decoded or have more than 8 bits a channel, and
+                the rows of classes with a single row, instead of stopping at the first one. Images are then all
+                decoded once beforehand.
             evaluation: the rows are only to be evaluated on: any number of classes and of rows a class will do.
 
         Raises:
@@ -93,7 +94,8 @@ class TargetRows:
             label_space: what the labels tell apart; they are not looked at here.
             label_column: column of labels.
             input_column: column of images; found by its feature type among the other columns when None.
-            skip_bad_rows: leave out images that cannot be decoded, instead of stopping at the first one.
+            skip_bad_rows: leave out images that cannot be decoded or have more than 8 bits a channel, instead of
+                stopping at the first one.
 
         Raises:
             DatasetError: no usable column.
@@ -165,10 +167,10 @@ class TargetRows:
             )
 
     def inputs(self, rows: Sequence[int]) -> list[PILImage.Image] | list[str]:
-        """Raw images (as stored) or texts of some rows.
+        """Raw images (in the mode that the data set asks for, or as stored) or texts of some rows.
 
         Raises:
-            DatasetError: if an image cannot be decoded; the row is named.
+            DatasetError: if an image cannot be decoded or has more than 8 bits a channel; the row is named.
         """
         if self.modality == "text":
             return list(self._input[[int(row) for row in rows]][self.input_column])

@@ -1,12 +1,14 @@
 import io
 
+import numpy as np
 import pytest
 import xxhash
-from datasets import Image
+from datasets import Dataset, Image, concatenate_datasets
 from PIL import Image as PILImage
 from tiny_models import image_rows, png
 
 from hf_ctkd.errors import DatasetError
+from hf_ctkd.teachers import TargetRows
 from hf_ctkd.teachers.images import ImageColumn
 
 
@@ -39,3 +41,33 @@ def test_an_image_that_cannot_be_decoded_is_named():
     for row in (1, 2):
         with pytest.raises(DatasetError, match=f"Row {row} of `image` holds no image that can be decoded"):
             column.read(row, f"Row {row} of `image`")
+
+
+def sixteen_bits(mode: str) -> bytes:
+    values = np.arange(64).reshape(8, 8)
+    pixels = {"I;16": (1000 * values).astype(np.uint16), "I": 1000 * values.astype(np.int32), "F": values / 64}[mode]
+    stream = io.BytesIO()
+    PILImage.fromarray(pixels.astype(np.float32) if mode == "F" else pixels).save(stream, "TIFF")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("asked", [None, "L", "RGB"])
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_an_image_of_more_than_8_bits_is_refused_before_it_is_cut_off(mode, asked, tmp_path):
+    path = tmp_path / "deep.tiff"
+    path.write_bytes(sixteen_bits(mode))
+    dataset = image_rows([png(0), sixteen_bits(mode)], [0, 1])
+    dataset = concatenate_datasets([dataset, Dataset.from_dict({"image": [str(path)], "label": [0]}, dataset.features)])
+    rows = TargetRows.of(dataset.cast_column("image", Image(mode=asked)), evaluation=True)
+    assert len(rows.inputs([0])) == 1
+    for row in (1, 2):
+        message = f"Row {row} of `image` has mode {mode!r}.*Scale it to 8 bits first, or pass `skip_bad_rows=True`"
+        with pytest.raises(DatasetError, match=message):
+            rows.inputs([row])
+    assert TargetRows.of(dataset, skip_bad_rows=True, evaluation=True).origin.tolist() == [0]
+
+
+def test_a_column_that_asks_for_more_than_8_bits_is_refused_too():
+    column = ImageColumn(image_rows([png(0)], [0]).cast_column("image", Image(mode="F")), "image")
+    with pytest.raises(DatasetError, match="Row 0 has mode 'F', but models are shown images of 8 bits a channel"):
+        column.read(0, "Row 0")
