@@ -60,13 +60,13 @@ class ImageColumn:
         if image is None:
             raise DatasetError(
                 f"{place} holds no image that can be decoded. "
-                "Mend it, or pass `skip_bad_rows=True` to leave such rows out."
+                "Mend it, or pass `skip_bad_rows=True` to leave such rows out of anything but predictions."
             )
         for mode in (stored, self.mode):
             if holds_more_than_8_bits(mode):
                 raise DatasetError(
                     f"{place} has mode {mode!r}, but models are shown images of 8 bits a channel. Scale it to 8 bits "
-                    "first, or pass `skip_bad_rows=True` to leave such rows out."
+                    "first, or pass `skip_bad_rows=True` to leave such rows out of anything but predictions."
                 )
         return image
 

@@ -30,7 +30,7 @@ class TargetRows:
         dataset: the rows.
         modality: `"image"` or `"text"`.
         input_column: column of images or texts.
-        label_column: column of labels.
+        label_column: column of labels; rows to predict may lack it.
         label_space: the classes.
         labels: `[rows]`, -100 where there is none.
         origin: `[rows]`, the number of each row in the data set that was given, for messages.
@@ -78,6 +78,28 @@ class TargetRows:
         return rows._checked(skip_bad_rows, evaluation)
 
     @classmethod
+    def to_predict(cls, dataset: Dataset, like: "TargetRows") -> "TargetRows":
+        """Rows to be predicted, all of them: none needs a label, and none is left out.
+
+        Args:
+            dataset: one split of a data set, with raw images or texts; its labels are read where it has any.
+            like: rows with the same columns and classes.
+
+        Raises:
+            DatasetError: no such input column, labels that are no class ids, or an empty text (which is named).
+        """
+        _require_rows(dataset)
+        dataset = dataset.with_format(None)
+        input_column = find_input(dataset.features, like.input_column)
+        modality: Modality = "image" if isinstance(dataset.features[input_column], Image) else "text"
+        label_space, labels = like.label_space, torch.full((len(dataset),), UNLABELLED)
+        if like.label_column in dataset.features:
+            label_space, labels = class_ids(dataset, like.label_column, known=label_space)
+        origin = torch.arange(len(dataset))
+        rows = cls(dataset, modality, input_column, like.label_column, label_space, labels, origin)
+        return rows._checked(skip_bad_rows=False, evaluation=True)
+
+    @classmethod
     def of_images(
         cls,
         dataset: Dataset,
@@ -86,6 +108,7 @@ class TargetRows:
         label_column: str,
         input_column: str | None = None,
         skip_bad_rows: bool = False,
+        prediction: bool = False,
     ) -> "TargetRows":
         """Images whose labels are no classes of rows but images themselves, such as masks: no row has a class.
 
@@ -96,13 +119,15 @@ class TargetRows:
             input_column: column of images; found by its feature type among the other columns when None.
             skip_bad_rows: leave out images that cannot be decoded or have more than 8 bits a channel, instead of
                 stopping at the first one.
+            prediction: the rows are only to be predicted, and the column of labels may be missing.
 
         Raises:
             DatasetError: no usable column.
         """
         _require_rows(dataset)
         dataset = dataset.with_format(None)
-        require_column(dataset.features, "label_column", label_column)
+        if not prediction:
+            require_column(dataset.features, "label_column", label_column)
         others = Features({name: feature for name, feature in dataset.features.items() if name != label_column})
         input_column = find_input(others, input_column)
         if not isinstance(others[input_column], Image):
@@ -118,7 +143,7 @@ class TargetRows:
         if bad and not skip_bad_rows:
             raise DatasetError(
                 f"Row {int(self.origin[bad[0]])} of `{self.input_column}` is empty ({len(bad)} such rows). "
-                "Mend it, or pass `skip_bad_rows=True` to leave such rows out."
+                "Mend it, or pass `skip_bad_rows=True` to leave such rows out of anything but predictions."
             )
         kept = self
         if bad:
@@ -198,11 +223,13 @@ class TargetRows:
         return bad
 
     def raw_label(self, row: int) -> object:
-        """What the label column holds for one row, an image decoded.
+        """What the label column holds for one row, an image decoded; None without the column.
 
         Raises:
             DatasetError: if an image cannot be decoded; the row is named.
         """
+        if self.label_column not in self.dataset.features:
+            return None
         try:
             label = self._label[row][self.label_column]
             if isinstance(label, PILImage.Image):
@@ -220,6 +247,8 @@ class TargetRows:
     @cached_property
     def label_digests(self) -> list[str | None]:
         """One digest a row, of its raw label alone; None where there is none."""
+        if self.label_column not in self.dataset.features:
+            return [None] * len(self)
         if not isinstance(self.dataset.features[self.label_column], Image):
             raw = (row[self.label_column] for row in self._label)
             return [None if label is None else xxhash.xxh3_128_hexdigest(str(label).encode()) for label in raw]
