@@ -118,18 +118,43 @@ def content_order(
     return torch.argsort(first[labels] * len(rank) + rank, stable=True)
 
 
-def deal_folds(
-    values: Float[Tensor, "rows width"], labels: Int[Tensor, " rows"], folds: int, seed: int = 0
-) -> Int[Tensor, " rows"]:
-    """Fold of every row, stratified by class: rows in content order are dealt like cards.
+def row_groups(values: Float[Tensor, "rows width"], labels: Int[Tensor, " rows"]) -> Int[Tensor, " rows"]:
+    """Group of every row: rows of a class with equal values are one row that stands there several times.
+
+    Whatever judges rows by others has to leave out the whole group, or a copy gives the answer away. Where all rows of
+    a class are equal each is a group of its own, since without its group nothing would be known of the class.
 
     Args:
         values: one vector a row.
         labels: class ids, no row unlabelled.
-        folds: at least 2; fewer are used when there are fewer rows.
-        seed: of the content order.
     """
+    same = torch.unique(values, dim=0, return_inverse=True)[1]
+    different, groups = torch.unique(torch.stack([labels, same], dim=1), dim=0, return_inverse=True)
+    alone = torch.bincount(different[:, 0])[labels] == 1
+    return torch.unique(torch.where(alone, len(labels) + torch.arange(len(labels)), groups), return_inverse=True)[1]
+
+
+def deal_folds(
+    values: Float[Tensor, "rows width"],
+    labels: Int[Tensor, " rows"],
+    folds: int,
+    seed: int = 0,
+    *,
+    groups: Int[Tensor, " rows"] | None = None,
+) -> Int[Tensor, " rows"]:
+    """Fold of every row, stratified by class: groups of equal rows, in content order, are dealt like cards.
+
+    Args:
+        values: one vector a row.
+        labels: class ids, no row unlabelled.
+        folds: at least 2; fewer are used when there are fewer groups.
+        seed: of the content order.
+        groups: rows of one group stay together; `row_groups` of the values when None.
+    """
+    groups = row_groups(values, labels) if groups is None else groups
     order = content_order(values, labels, seed)
-    fold = torch.empty_like(order)
-    fold[order] = torch.arange(len(order)) % min(folds, len(order))
-    return fold
+    count = int(groups.max()) + 1
+    first = torch.full((count,), len(order)).scatter_reduce(0, groups[order], torch.arange(len(order)), "amin")
+    turn = torch.empty_like(first)
+    turn[first.argsort()] = torch.arange(count)
+    return turn[groups] % min(folds, count)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_ctkd.costs.labelled import deal_folds, labelled_rows
+from hf_ctkd.costs.labelled import deal_folds, labelled_rows, row_groups
 from hf_ctkd.costs.prior import estimate_prior
 from hf_ctkd.costs.probe import Basis, fit_path
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
@@ -88,7 +88,7 @@ class Readout:
 
     No row takes part in what is said about it: its posterior comes from a probe fitted without its fold, and the ridge
     strength and temperature applied to it are those that do best on the *other* folds. So `gain` is not flattered by
-    the choice.
+    the choice, nor by rows that stand there several times: equal rows share a fold.
 
     Args:
         strengths: ridge strengths to choose from, each positive, as precision of a Gaussian on weights over features
@@ -146,7 +146,8 @@ class Readout:
         strengths = tuple(sorted(self.strengths, reverse=True))
         one_hot = F.one_hot(labels, n_classes).double()
         basis = Basis.of(outputs.features)
-        fold = deal_folds(basis.rows @ basis.axes.T, labels, self.folds, self.seed)
+        groups = row_groups(outputs.features, labels)
+        fold = deal_folds(basis.rows @ basis.axes.T, labels, self.folds, self.seed, groups=groups)
         log_prior, evidence = _held_out(basis.rows, labels, fold, n_classes=n_classes, strengths=strengths)
         likelihood = _log_likelihood(log_prior, evidence, labels)
         posterior = _chosen_without_own_fold(log_prior, evidence, likelihood, fold)

@@ -1,6 +1,7 @@
 """Distillation of predictions between models that share classes, all or some."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
@@ -23,7 +24,7 @@ class KLLoss(DistillationLoss):
     Args:
         temperature: of both predictions, positive; the loss is multiplied by its square.
         mapping: name of a teacher's class -> name of the target's class; several may map to one, and those left out are
-            ignored. None matches equal names, whatever their case.
+            ignored. None matches equal names, whatever their case where that leaves no doubt.
 
     Raises:
         InvalidArgumentError: `temperature` is not positive.
@@ -123,10 +124,22 @@ def _by_name(teacher: LabelSpace, target: LabelSpace, place: int) -> list[tuple[
             f"`teachers` must name their classes for KLLoss, but those of teacher {place} or of the target are mere "
             "numbers and differ. Pass `mapping`."
         )
-    places = {name.strip().lower(): column for column, name in enumerate(target.names)}
-    return [
-        (row, places[name.strip().lower()]) for row, name in enumerate(teacher.names) if name.strip().lower() in places
-    ]
+    pairs: set[tuple[int, int]] = set()
+    for spelling in (str, str.strip, _folded):
+        theirs, ours = _places(teacher, spelling), _places(target, spelling)
+        pairs |= {(theirs[name], ours[name]) for name in theirs.keys() & ours.keys()}
+    return sorted(pairs)
+
+
+def _folded(name: str) -> str:
+    return name.strip().lower()
+
+
+def _places(space: LabelSpace, spelling: Callable[[str], str]) -> dict[str, int]:
+    """Place of every class that no other is spelt like: A and a are two classes where a space has both."""
+    spelt = [spelling(name) for name in space.names]
+    counts = Counter(spelt)
+    return {name: place for place, name in enumerate(spelt) if counts[name] == 1}
 
 
 def _by_mapping(teacher: LabelSpace, target: LabelSpace, mapping: Mapping[str, str]) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Accuracy of the nearest neighbour, each row left out in turn."""
+"""Accuracy of the nearest neighbour, each row left out in turn with its copies."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from hf_ctkd.costs.labelled import row_groups
 from hf_ctkd.metrics.base import TransferabilityMetric
 from hf_ctkd.types import ModelOutputs, Needs
 
@@ -17,7 +18,8 @@ _BLOCK = 1024
 class NearestNeighbour(TransferabilityMetric):
     """Share of rows whose nearest other row, by cosine of centred features, has the same label.
 
-    Use it as a robust second opinion: it fits nothing. With few rows it moves in coarse steps.
+    Use it as a robust second opinion: it fits nothing. With few rows it moves in coarse steps. Copies of a row are no
+    other rows, unless its class has no others.
 
     Reference:
         After Cover and Hart, "Nearest neighbor pattern classification", 1967; on teachers' features as in Renggli et
@@ -39,10 +41,11 @@ class NearestNeighbour(TransferabilityMetric):
         """See `TransferabilityMetric.of_rows`."""
         features = outputs.features - outputs.features.mean(dim=0)
         unit = torch.nn.functional.normalize(features, dim=1)
+        groups = row_groups(outputs.features, labels)
         hits = 0
         for start in range(0, len(unit), _BLOCK):
             block = torch.arange(start, min(start + _BLOCK, len(unit)))
             similarity = unit[block] @ unit.T
-            similarity[torch.arange(len(block)), block] = -torch.inf
+            similarity[groups[block, None] == groups] = -torch.inf
             hits += int((labels[similarity.argmax(dim=1)] == labels[block]).sum())
         return hits / len(labels)

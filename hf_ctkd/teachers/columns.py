@@ -69,13 +69,20 @@ def is_text(feature: object) -> bool:
     return isinstance(feature, Value) and feature.dtype in {"string", "large_string"}
 
 
-def class_ids(dataset: Dataset, column: str) -> tuple[LabelSpace, Tensor]:
+def class_ids(dataset: Dataset, column: str, *, known: LabelSpace | None = None) -> tuple[LabelSpace, Tensor]:
     """The classes and the class id of every row, -100 where there is none.
+
+    Args:
+        dataset: the rows.
+        column: the one that holds them.
+        known: the classes, for rows of which none needs a label; None asks for one label at least.
 
     Raises:
         DatasetError: if they are no class ids.
     """
     feature = dataset.features[column]
+    if known is not None and feature == Value("null"):
+        return known, torch.full((len(dataset),), UNLABELLED)
     if not isinstance(feature, ClassLabel) and not (isinstance(feature, Value) and "int" in feature.dtype):
         raise DatasetError(
             f"`label_column` {column!r} must hold integer class ids, got {feature}. "
@@ -84,10 +91,12 @@ def class_ids(dataset: Dataset, column: str) -> tuple[LabelSpace, Tensor]:
     values = dataset.select_columns(column)[:][column]
     ids = [UNLABELLED if value is None or value in _NO_LABEL else value for value in values]
     labels = torch.tensor(ids, dtype=torch.long)
-    known = labels[labels != UNLABELLED]
-    if known.numel() == 0:
+    given = labels[labels != UNLABELLED]
+    if given.numel() == 0 and known is None:
         raise DatasetError(f"`label_column` {column!r} must have labelled rows, but every label is missing.")
-    classes = feature.num_classes if isinstance(feature, ClassLabel) else int(known.max()) + 1
+    if given.numel() == 0 and known is not None and not isinstance(feature, ClassLabel):
+        return known, labels
+    classes = feature.num_classes if isinstance(feature, ClassLabel) else int(given.max()) + 1
     if not isinstance(feature, ClassLabel) and classes > max(1000, len(labels)):
         raise DatasetError(
             f"`label_column` {column!r} must hold class ids from 0 on, got {classes - 1} among {len(labels)} rows. "

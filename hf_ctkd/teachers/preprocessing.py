@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.teachers.images import holds_more_than_8_bits
 from hf_ctkd.teachers.rows import Modality
 
 ProcessingClass = BaseImageProcessor | PreTrainedTokenizerBase | ProcessorMixin
@@ -60,7 +61,11 @@ class Preprocessor:
         return cls(processing_class, modality, length, settings.get("num_channels") or 3)
 
     def __call__(self, inputs: Sequence[PILImage.Image] | Sequence[str]) -> dict[str, Tensor]:
-        """A batch of tensors on the CPU, texts padded to the longest of the batch."""
+        """A batch of tensors on the CPU, texts padded to the longest of the batch.
+
+        Raises:
+            InvalidArgumentError: an image with more than 8 bits a channel.
+        """
         if self.modality == "text":
             if isinstance(self.processing_class, BaseImageProcessor):
                 raise _unsuited(self.processing_class, self.modality)
@@ -70,9 +75,7 @@ class Preprocessor:
                 )
             )
         mode = "L" if self.channels == 1 else "RGB"
-        images = [
-            image if image.mode == mode else image.convert(mode) for image in inputs if not isinstance(image, str)
-        ]
+        images = [_converted(image, mode) for image in inputs if not isinstance(image, str)]
         return dict(self.processing_class(images=images, return_tensors="pt"))
 
 
@@ -109,6 +112,15 @@ def _unsuited(processing_class: ProcessingClass, modality: Modality) -> InvalidA
     return InvalidArgumentError(
         f"`processing_class` must be {wanted} for {modality} rows, got {type(processing_class).__name__}."
     )
+
+
+def _converted(image: PILImage.Image, mode: str) -> PILImage.Image:
+    # Transparency is dropped and what lies under it shown, as the pipelines of transformers do with the same model.
+    if holds_more_than_8_bits(image.mode):
+        raise InvalidArgumentError(
+            f"`inputs` must be images of 8 bits a channel, got one of mode {image.mode!r}. Scale it to 8 bits first."
+        )
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _with_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:

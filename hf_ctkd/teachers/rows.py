@@ -1,10 +1,8 @@
 """The user's data set as raw rows: columns found, labels checked, every row with an identity of its own."""
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -16,20 +14,10 @@ from torch import Tensor
 
 from hf_ctkd.errors import DatasetError
 from hf_ctkd.teachers.columns import class_ids, find_input, find_label, require_column
+from hf_ctkd.teachers.images import UNDECODABLE, ImageColumn
 from hf_ctkd.types import UNLABELLED, LabelSpace
 
 Modality = Literal["image", "text"]
-# What Pillow and its plugins raise for files that are cut short, malformed, or a bomb.
-_UNDECODABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    IndexError,
-    OverflowError,
-    struct.error,
-    PILImage.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +30,7 @@ class TargetRows:
         dataset: the rows.
         modality: `"image"` or `"text"`.
         input_column: column of images or texts.
-        label_column: column of labels.
+        label_column: column of labels; rows to predict may lack it.
         label_space: the classes.
         labels: `[rows]`, -100 where there is none.
         origin: `[rows]`, the number of each row in the data set that was given, for messages.
@@ -72,8 +60,9 @@ class TargetRows:
             dataset: one split of a data set, with raw images or texts and integer labels.
             input_column: column of images or texts; found by its feature type when None.
             label_column: column of labels; found by its feature type or usual name when None.
-            skip_bad_rows: leave out empty texts, images that cannot be decoded, and the rows of classes with a single
-                row, instead of stopping at the first one. Images are then all decoded once beforehand.
+            skip_bad_rows: leave out empty texts, images that cannot be decoded or have more than 8 bits a channel, and
+                the rows of classes with a single row, instead of stopping at the first one. Images are then all
+                decoded once beforehand.
             evaluation: the rows are only to be evaluated on: any number of classes and of rows a class will do.
 
         Raises:
@@ -89,6 +78,28 @@ class TargetRows:
         return rows._checked(skip_bad_rows, evaluation)
 
     @classmethod
+    def to_predict(cls, dataset: Dataset, like: "TargetRows") -> "TargetRows":
+        """Rows to be predicted, all of them: none needs a label, and none is left out.
+
+        Args:
+            dataset: one split of a data set, with raw images or texts; its labels are read where it has any.
+            like: rows with the same columns and classes.
+
+        Raises:
+            DatasetError: no such input column, labels that are no class ids, or an empty text (which is named).
+        """
+        _require_rows(dataset)
+        dataset = dataset.with_format(None)
+        input_column = find_input(dataset.features, like.input_column)
+        modality: Modality = "image" if isinstance(dataset.features[input_column], Image) else "text"
+        label_space, labels = like.label_space, torch.full((len(dataset),), UNLABELLED)
+        if like.label_column in dataset.features:
+            label_space, labels = class_ids(dataset, like.label_column, known=label_space)
+        origin = torch.arange(len(dataset))
+        rows = cls(dataset, modality, input_column, like.label_column, label_space, labels, origin)
+        return rows._checked(skip_bad_rows=False, evaluation=True)
+
+    @classmethod
     def of_images(
         cls,
         dataset: Dataset,
@@ -97,6 +108,7 @@ class TargetRows:
         label_column: str,
         input_column: str | None = None,
         skip_bad_rows: bool = False,
+        prediction: bool = False,
     ) -> "TargetRows":
         """Images whose labels are no classes of rows but images themselves, such as masks: no row has a class.
 
@@ -105,14 +117,17 @@ class TargetRows:
             label_space: what the labels tell apart; they are not looked at here.
             label_column: column of labels.
             input_column: column of images; found by its feature type among the other columns when None.
-            skip_bad_rows: leave out images that cannot be decoded, instead of stopping at the first one.
+            skip_bad_rows: leave out images that cannot be decoded or have more than 8 bits a channel, instead of
+                stopping at the first one.
+            prediction: the rows are only to be predicted, and the column of labels may be missing.
 
         Raises:
             DatasetError: no usable column.
         """
         _require_rows(dataset)
         dataset = dataset.with_format(None)
-        require_column(dataset.features, "label_column", label_column)
+        if not prediction:
+            require_column(dataset.features, "label_column", label_column)
         others = Features({name: feature for name, feature in dataset.features.items() if name != label_column})
         input_column = find_input(others, input_column)
         if not isinstance(others[input_column], Image):
@@ -124,11 +139,11 @@ class TargetRows:
     def _checked(self, skip_bad_rows: bool, evaluation: bool) -> "TargetRows":
         bad = self._bad_texts() if self.modality == "text" else []
         if skip_bad_rows and self.modality == "image":
-            bad = [row for row in range(len(self)) if self._decode(row) is None]
+            bad = self._bad_images()
         if bad and not skip_bad_rows:
             raise DatasetError(
                 f"Row {int(self.origin[bad[0]])} of `{self.input_column}` is empty ({len(bad)} such rows). "
-                "Mend it, or pass `skip_bad_rows=True` to leave such rows out."
+                "Mend it, or pass `skip_bad_rows=True` to leave such rows out of anything but predictions."
             )
         kept = self
         if bad:
@@ -177,49 +192,49 @@ class TargetRows:
             )
 
     def inputs(self, rows: Sequence[int]) -> list[PILImage.Image] | list[str]:
-        """Raw images (as stored) or texts of some rows.
+        """Raw images (in the mode that the data set asks for, or as stored) or texts of some rows.
 
         Raises:
-            DatasetError: if an image cannot be decoded; the row is named.
+            DatasetError: if an image cannot be decoded or has more than 8 bits a channel; the row is named.
         """
         if self.modality == "text":
             return list(self._input[[int(row) for row in rows]][self.input_column])
-        images = []
-        for row in rows:
-            image = self._decode(int(row))
-            if image is None:
-                raise DatasetError(
-                    f"Row {int(self.origin[row])} of `{self.input_column}` holds no image that can be decoded. "
-                    "Mend it, or pass `skip_bad_rows=True` to leave such rows out."
-                )
-            images.append(image)
-        return images
+        return [self._image(int(row)) for row in rows]
 
     @cached_property
     def _input(self) -> Dataset:
         """The inputs alone: reading a row decodes nothing else."""
         return self.dataset.select_columns(self.input_column)
 
-    def _decode(self, row: int) -> PILImage.Image | None:
-        try:
-            image = self._input[row][self.input_column]
-            if image is not None:
-                image.load()
-        except _UNDECODABLE:
-            return None
-        return image
+    @cached_property
+    def _images(self) -> ImageColumn:
+        return ImageColumn(self.dataset, self.input_column)
+
+    def _image(self, row: int) -> PILImage.Image:
+        return self._images.read(row, f"Row {int(self.origin[row])} of `{self.input_column}`")
+
+    def _bad_images(self) -> list[int]:
+        bad = []
+        for row in range(len(self)):
+            try:
+                self._image(row)
+            except DatasetError:
+                bad.append(row)
+        return bad
 
     def raw_label(self, row: int) -> object:
-        """What the label column holds for one row, an image decoded.
+        """What the label column holds for one row, an image decoded; None without the column.
 
         Raises:
             DatasetError: if an image cannot be decoded; the row is named.
         """
+        if self.label_column not in self.dataset.features:
+            return None
         try:
             label = self._label[row][self.label_column]
             if isinstance(label, PILImage.Image):
                 label.load()
-        except _UNDECODABLE as error:
+        except UNDECODABLE as error:
             raise DatasetError(
                 f"Row {int(self.origin[row])} of `{self.label_column}` holds no image that can be decoded. Mend it."
             ) from error
@@ -232,12 +247,12 @@ class TargetRows:
     @cached_property
     def label_digests(self) -> list[str | None]:
         """One digest a row, of its raw label alone; None where there is none."""
+        if self.label_column not in self.dataset.features:
+            return [None] * len(self)
         if not isinstance(self.dataset.features[self.label_column], Image):
             raw = (row[self.label_column] for row in self._label)
             return [None if label is None else xxhash.xxh3_128_hexdigest(str(label).encode()) for label in raw]
-        undecoded = self._label.cast_column(self.label_column, Image(decode=False))
-        images = (row[self.label_column] for row in undecoded)
-        return [None if image is None else _image_digest(image) for image in images]
+        return ImageColumn(self.dataset, self.label_column).digests()
 
     def _bad_texts(self) -> list[int]:
         return [row for row, text in enumerate(self._input[:][self.input_column]) if text is None or not text.strip()]
@@ -247,8 +262,8 @@ class TargetRows:
         """One digest a row, of its raw input alone: its identity in caches, whatever the order or the subset."""
         if self.modality == "text":
             return [xxhash.xxh3_128_hexdigest(text.encode()) for text in self._input[:][self.input_column]]
-        raw = self._input.cast_column(self.input_column, Image(decode=False))
-        return [_image_digest(row[self.input_column]) for row in raw]
+        nothing = xxhash.xxh3_128_hexdigest(b"no image")
+        return [nothing if digest is None else digest for digest in self._images.digests()]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -267,15 +282,3 @@ def _require_rows(dataset: object) -> None:
         )
     if len(dataset) == 0:
         raise DatasetError("`dataset` must have rows, got none.")
-
-
-def _image_digest(stored: dict[str, bytes | str | None] | None) -> str:
-    if stored is None:
-        return xxhash.xxh3_128_hexdigest(b"no image")
-    content, path = stored["bytes"], str(stored["path"])
-    if not isinstance(content, bytes):
-        try:
-            content = Path(path).read_bytes()
-        except OSError:  # a file that is gone is reported, with its row, when the row is read
-            content = path.encode()
-    return xxhash.xxh3_128_hexdigest(content)

@@ -1,7 +1,6 @@
 """Raw rows on their way to the models: one collator gives the student's and each teacher's view of the same row."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -42,6 +41,9 @@ class RowDataset(Dataset):
             collator.
         contents: whether raw contents are needed beside what is kept.
         task: how the student's labels are read.
+
+    Raises:
+        DatasetError: a row that is to be kept and cannot be read.
     """
 
     def __init__(
@@ -58,15 +60,12 @@ class RowDataset(Dataset):
         self.keep = keep
         self.contents = contents or keep is None
         self.task = Classification() if task is None else task
+        # Here and now: the workers of a loader live for an epoch each, and so would what they kept.
+        self._kept = None if keep is None else self._preprocessed(keep)
 
-    @cached_property
-    def _kept(self) -> tuple[dict[str, Tensor], list[Label]] | None:
-        if self.keep is None:
-            return None
+    def _preprocessed(self, keep: Preprocessor) -> tuple[dict[str, Tensor], list[Label]]:
         contents = self.rows.inputs(range(len(self.rows)))
-        return self.keep(contents), [
-            self.task.label(self.rows, number, contents[number]) for number in range(len(contents))
-        ]
+        return keep(contents), [self.task.label(self.rows, number, contents[number]) for number in range(len(contents))]
 
     def __len__(self) -> int:
         """Number of rows."""

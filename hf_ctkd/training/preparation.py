@@ -33,23 +33,26 @@ def eval_rows(
     given = {} if dataset is None else dict(dataset) if isinstance(dataset, dict) else {"": dataset}
     found = {}
     for name, split in given.items():
-        rows = task.rows(split, args, like=train, evaluation=True)
-        if (
-            train is not None
-            and rows.label_space != train.label_space
-            and len(rows.label_space) > len(train.label_space)
-        ):
-            raise DatasetError(
-                f"`eval_dataset` {name} must have the classes of `train_dataset`: {listed(train.label_space)}, "
-                f"got {listed(rows.label_space)}."
-            )
-        if train is not None and rows.label_space != train.label_space and _both_named(rows, train):
-            raise DatasetError(
-                f"`eval_dataset` {name} must name its classes as `train_dataset` does, in the same order: "
-                f"{listed(train.label_space)}, got {listed(rows.label_space)}."
-            )
-        found[name] = rows
+        found[name] = task.rows(split, args, like=train, evaluation=True)
+        if train is not None:
+            _check_classes(found[name], train, f"`eval_dataset` {name}".strip())
     return found
+
+
+def rows_to_predict(dataset: datasets.Dataset, known: TargetRows, task: StudentTask) -> TargetRows:
+    """All rows of a data set, labelled or not.
+
+    Args:
+        dataset: one split.
+        known: rows with the same columns and classes.
+        task: what the student is for.
+
+    Raises:
+        DatasetError: if they cannot be used, or are labelled with other classes.
+    """
+    rows = task.rows_to_predict(dataset, known)
+    _check_classes(rows, known, "`test_dataset`")
+    return rows
 
 
 def check_student(trainee: Trainee, view: Preprocessor, rows: TargetRows, device: torch.device) -> ModelOutputs:
@@ -141,6 +144,21 @@ def loss_context(
         seed=seed,
         inputs=inputs,
     )
+
+
+def _check_classes(rows: TargetRows, train: TargetRows, argument: str) -> None:
+    if rows.label_space == train.label_space:
+        return
+    if len(rows.label_space) > len(train.label_space):
+        raise DatasetError(
+            f"{argument} must have the classes of `train_dataset`: {listed(train.label_space)}, "
+            f"got {listed(rows.label_space)}."
+        )
+    if _both_named(rows, train):
+        raise DatasetError(
+            f"{argument} must name its classes as `train_dataset` does, in the same order: "
+            f"{listed(train.label_space)}, got {listed(rows.label_space)}."
+        )
 
 
 def _both_named(one: TargetRows, other: TargetRows) -> bool:

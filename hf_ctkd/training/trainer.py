@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PreTrainedModel, TrainerCallback
-from transformers.trainer_utils import TrainOutput
+from transformers.trainer_utils import PredictionOutput, TrainOutput
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext
@@ -30,6 +30,7 @@ from hf_ctkd.training.preparation import (
     computed_once,
     eval_rows,
     loss_context,
+    rows_to_predict,
 )
 from hf_ctkd.training.residence import Residence
 from hf_ctkd.training.saving import StudentTrainer
@@ -232,7 +233,35 @@ class DistillationTrainer(StudentTrainer):
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader:  # noqa: ANN401 (as in the parent)
         """Batches of raw rows for prediction; see `Trainer`."""
-        return super().get_test_dataloader(self._as_rows(test_dataset))
+        return super().get_test_dataloader(self._to_predict(test_dataset))
+
+    def predict(
+        self,
+        test_dataset: Any,  # noqa: ANN401 (as in the parent)
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "test",
+    ) -> PredictionOutput:
+        """As in `Trainer`, for raw rows with or without labels: without any there are no metrics and no `label_ids`.
+
+        There is a prediction for every row, in order, so that bad rows are not left out here.
+
+        Raises:
+            DatasetError: a row that cannot be used, which is named.
+        """
+        rows = self._to_predict(test_dataset)
+        if not isinstance(rows, RowDataset) or self.task.has_labels(rows.rows):
+            return super().predict(rows, ignore_keys, metric_key_prefix)
+        compute_metrics, self.compute_metrics = self.compute_metrics, None
+        try:
+            return super().predict(rows, ignore_keys, metric_key_prefix)._replace(label_ids=None)
+        finally:
+            self.compute_metrics = compute_metrics
+
+    def _to_predict(self, dataset: Any) -> Any:  # noqa: ANN401 (as in the parent)
+        if not isinstance(dataset, datasets.Dataset):
+            return dataset
+        rows = rows_to_predict(dataset, self._known_rows(), self.task)
+        return RowDataset(rows, train=False, task=self.task)
 
     def _as_rows(self, dataset: Any) -> Any:  # noqa: ANN401 (as in the parent)
         if not isinstance(dataset, datasets.Dataset):

@@ -33,6 +33,24 @@ def test_features_that_say_nothing_gain_nothing():
     assert abs(sum(gains) / 8) < 0.02 and min(gains) < 0
 
 
+def test_rows_that_stand_there_twice_give_nothing_away():
+    gains = []
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        features, labels = torch.randn(100, 256, generator=generator), torch.randint(0, 4, (100,), generator=generator)
+        gains.append(Readout().fit(features.repeat(2, 1), labels.repeat(2), 4).gain)
+    # Dealt apart, the copies of pure noise gain 0.9 and more.
+    assert abs(sum(gains) / 4) < 0.05
+
+
+def test_a_class_whose_rows_are_all_equal_is_served():
+    features, labels = _rows(40, separation=1.0)
+    features[labels == 0] = features[0].clone()
+    fitted = Readout().fit(features, labels, 5)
+    assert fitted.gain > 0.5
+    assert float(fitted.crossfit_posterior[labels == 0, 0].min()) > 0.5
+
+
 def test_solution_is_a_stationary_point_of_the_penalised_likelihood():
     features, labels = _rows(60, separation=0.5)
     fitted = Readout(strengths=(0.1,)).fit(features, labels, 5)

@@ -41,6 +41,29 @@ def test_classes_are_matched_by_name_not_by_place():
     assert torch.allclose(straight, shuffled)
 
 
+def test_classes_that_differ_in_case_alone_are_not_joined():
+    letters = LabelSpace(("A", "a", "B", "b"))
+    ours, theirs = torch.randn(10, 4), torch.randn(10, 4)
+    expected = F.kl_div(ours.log_softmax(1), theirs.softmax(1), reduction="batchmean")
+    assert torch.allclose(loss_value(KLLoss(1.0), ours, theirs, letters.names, letters), expected)
+    shuffled = loss_value(KLLoss(1.0), ours, theirs[:, [3, 1, 2, 0]], (" b", "a", "B", "A"), letters)
+    assert torch.allclose(shuffled, expected)
+
+
+@pytest.mark.parametrize(
+    ("names", "target", "members"),
+    [
+        (("Cat", "cat", "DOG", "owl"), ("cat", "dog", "owl"), [(1, 0), (2, 1), (3, 2)]),
+        (("cat", "dog", "owl"), ("CAT", "cat", "Dog"), [(0, 1), (1, 2)]),
+        (("CAT", "dog", "owl"), ("Cat", "cat", "dog", "owl"), [(1, 2), (2, 3)]),
+    ],
+)
+def test_case_is_passed_over_only_where_one_class_is_meant(names, target, members):
+    loss, logits = KLLoss(), torch.zeros(2, len(names))
+    loss_value(loss, torch.zeros(2, len(target)), logits, names, LabelSpace(target))
+    assert [tuple(pair) for pair in loss.map_0.nonzero().tolist()] == members
+
+
 def test_joined_classes_add_up_their_probabilities():
     ours, theirs = torch.randn(10, 3), torch.randn(10, 4)
     mapping = {"tabby": "cat", "siamese": "cat", "beagle": "dog", "barn owl": "owl"}

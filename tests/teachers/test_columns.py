@@ -3,6 +3,7 @@ from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from hf_ctkd.errors import DatasetError
 from hf_ctkd.teachers.columns import class_ids, find_input, find_label
+from hf_ctkd.types import LabelSpace
 
 TEXT, NUMBER, CLASSES = Value("string"), Value("int64"), ClassLabel(names=["cat", "dog"])
 
@@ -63,6 +64,14 @@ def test_class_ids_with_and_without_names():
     assert space.names == ("cat", "dog") and labels.tolist() == [1, -100, 0, -100]
     space, labels = ids([3, 0, -100])
     assert space.names == ("0", "1", "2", "3") and labels.tolist() == [3, 0, -100]
+
+
+@pytest.mark.parametrize("feature", [NUMBER, Value("null")])
+def test_where_the_classes_are_known_no_label_is_needed(feature):
+    known = LabelSpace(("cat", "dog", "owl"))
+    dataset = Dataset.from_dict({"y": [None, None]}, features=Features({"y": feature}))
+    space, labels = class_ids(dataset, "y", known=known)
+    assert space == known and labels.tolist() == [-100, -100]
 
 
 @pytest.mark.parametrize(

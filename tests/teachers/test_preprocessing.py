@@ -49,6 +49,12 @@ def test_images_of_any_mode_become_what_the_model_takes():
     assert grey["pixel_values"].dtype == torch.float32
 
 
+@pytest.mark.parametrize("mode", ["I", "I;16", "F"])
+def test_an_image_of_more_than_8_bits_is_refused(mode):
+    with pytest.raises(InvalidArgumentError, match=f"8 bits a channel, got one of mode {mode!r}. Scale it to 8 bits"):
+        Preprocessor.of(image_processor(), "image", ViTConfig())([PILImage.new(mode, (9, 7))])
+
+
 def test_a_processing_class_for_the_other_modality_is_refused():
     with pytest.raises(InvalidArgumentError, match="`processing_class` must be an image processor for image rows, got"):
         Preprocessor.of(word_tokenizer(), "image", ViTConfig())

@@ -2,6 +2,7 @@ import inspect
 import io
 
 import pytest
+import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as PILImage
 from tiny_models import image_rows, png, text_rows
@@ -161,3 +162,31 @@ def test_the_fingerprint_follows_order_inputs_and_labels(texts):
 def test_large_strings_count_as_text(texts):
     rows = TargetRows.of(texts.cast_column("text", Value("large_string")))
     assert rows.modality == "text"
+
+
+def test_images_in_another_mode_are_other_rows(images):
+    rows, grey = TargetRows.of(images), TargetRows.of(images.cast_column("image", Image(mode="1")))
+    assert not set(rows.digests) & set(grey.digests)
+    assert rows.fingerprint != grey.fingerprint
+    stored = [{"bytes": png(row), "path": None} for row in range(2)]
+    masks = [
+        Dataset.from_dict({"image": stored, "mask": stored}, Features({"image": Image(), "mask": Image(mode=mode)}))
+        for mode in (None, "1")
+    ]
+    of_labels = [TargetRows.of_images(each, rows.label_space, label_column="mask").label_digests for each in masks]
+    assert not set(of_labels[0]) & set(of_labels[1])
+
+
+def test_rows_to_predict_need_no_labels_and_are_all_kept(texts):
+    like = TargetRows.of(texts)
+    for dataset in (texts.remove_columns("label"), text_rows(texts["text"][:], [-1] * 12)):
+        rows = TargetRows.to_predict(dataset, like)
+        assert len(rows) == 12 and len(rows.labelled) == 0
+        assert rows.label_space == like.label_space
+        assert rows.inputs([3]) == like.inputs([3])
+    assert torch.equal(TargetRows.to_predict(texts, like).labels, like.labels)
+    assert TargetRows.to_predict(texts.remove_columns("label"), like).label_digests == [None] * 12
+    with pytest.raises(DatasetError, match=r"Row 1 of `text` is empty.*out of anything but predictions"):
+        TargetRows.to_predict(text_rows(["a", " "], [0, 1]), like)
+    with pytest.raises(DatasetError, match="`input_column` 'text' is not a column"):
+        TargetRows.to_predict(texts.rename_column("text", "words"), like)

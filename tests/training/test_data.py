@@ -1,6 +1,9 @@
+import os
+
 import pytest
 import tiny
 import torch
+from torch.utils.data import DataLoader
 
 from hf_ctkd.losses import TransportLoss
 from hf_ctkd.teachers import Preprocessor, TargetRows
@@ -55,6 +58,21 @@ def test_kept_rows_are_preprocessed_once_and_contents_only_read_where_needed():
     collate = DistillationCollator(view)
     collate([kept[0], kept[1]])
     assert calls == [24, 24]
+
+
+def test_workers_of_a_loader_preprocess_nothing_that_is_kept(tmp_path):
+    class Counting(Preprocessor):
+        def __call__(self, inputs):
+            with (tmp_path / "calls").open("a") as file:
+                file.write(f"{os.getpid()}\n")
+            return super().__call__(inputs)
+
+    view = Counting(tiny.processor(), "image")
+    kept = RowDataset(TargetRows.of(tiny.image_rows()), train=True, keep=view, contents=False)
+    loader = DataLoader(kept, batch_size=6, num_workers=2, collate_fn=DistillationCollator(view))
+    for _ in range(2):
+        assert sum(len(batch["labels"]) for batch in loader) == 24
+    assert (tmp_path / "calls").read_text().splitlines() == [str(os.getpid())]
 
 
 @pytest.mark.parametrize("cache_teacher_outputs", [True, False])

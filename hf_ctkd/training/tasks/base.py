@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import datasets
 import numpy as np
+import torch
 from jaxtyping import Int, Shaped
 from PIL import Image as PILImage
 from torch import Tensor
@@ -56,6 +57,30 @@ class StudentTask(ABC):
         Raises:
             DatasetError: if they cannot be used.
         """
+
+    @abstractmethod
+    def rows_to_predict(self, dataset: datasets.Dataset, like: TargetRows) -> TargetRows:
+        """Raw rows to be predicted, all of them, labelled or not.
+
+        Args:
+            dataset: one split; its label column may be missing or empty.
+            like: rows that have the same columns.
+
+        Raises:
+            DatasetError: if one cannot be used.
+        """
+
+    def has_labels(self, rows: TargetRows) -> bool:
+        """Whether any row has a label, if only of one pixel.
+
+        Args:
+            rows: raw rows.
+
+        Raises:
+            DatasetError: naming the row whose label cannot be used.
+        """
+        labels = (self.label(rows, number) for number in range(len(rows)))
+        return any(label is not None and int(self.count(torch.as_tensor(label)[None])) for label in labels)
 
     @abstractmethod
     def default_loss(self) -> DistillationLoss:

@@ -48,6 +48,10 @@ class Classification(StudentTask):
             evaluation=evaluation,
         )
 
+    def rows_to_predict(self, dataset: datasets.Dataset, like: TargetRows) -> TargetRows:
+        """Rows with or without class ids; see `StudentTask.rows_to_predict`."""
+        return TargetRows.to_predict(dataset, like)
+
     def default_loss(self) -> DistillationLoss:
         """Transport of rows onto classes: what does best over the cells of the evidence suite."""
         return TransportLoss()

@@ -85,6 +85,12 @@ class DenseTask(StudentTask, ABC):
             skip_bad_rows=args.skip_bad_rows,
         )
 
+    def rows_to_predict(self, dataset: datasets.Dataset, like: TargetRows) -> TargetRows:
+        """Images with or without labels over their pixels; see `StudentTask.rows_to_predict`."""
+        return TargetRows.of_images(
+            dataset, self.label_space, label_column=like.label_column, input_column=like.input_column, prediction=True
+        )
+
     def _find_label(self, features: Features) -> str:
         usual = [name for name in self.columns if name in features]
         if not usual and features:

@@ -259,3 +259,23 @@ def test_classification_is_what_it_was(make):
         model=tiny.image_student(), train_dataset=tiny.image_rows(), eval_dataset=None, loss=InvertedProjectionLoss()
     )
     assert next(iter(trainer.get_train_dataloader()))["labels"].ndim == 1
+
+
+@pytest.mark.parametrize("task", ["make", "make_depth"])
+def test_images_without_labels_are_predicted_and_give_no_metrics(request, task):
+    trainer = request.getfixturevalue(task)()
+    rows = tiny_dense.mask_rows(6) if task == "make" else tiny_dense.depth_rows(6)
+    column = "mask" if task == "make" else "depth"
+    known = trainer.predict(rows)
+    assert any(name.endswith("_low") for name in known.metrics)
+    missing = tiny_dense.mask_rows(6, unlabelled=6) if task == "make" else tiny_dense.depth_rows(6, unlabelled=6)
+    unlabelled = [rows.remove_columns(column), missing]
+    if task == "make":
+        unlabelled.append(tiny_dense.mask_rows(6, ignored=16))
+    for dataset in unlabelled:
+        found = trainer.predict(dataset)
+        np.testing.assert_array_equal(found.predictions, known.predictions)
+        assert found.label_ids is None
+        assert not any(name.endswith("_low") for name in found.metrics)
+    with pytest.raises(DatasetError, match="must have labelled pixels"):
+        trainer.evaluate(missing)
