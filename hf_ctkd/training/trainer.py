@@ -21,6 +21,7 @@ from hf_ctkd.teachers import InputReader, LoadOptions, Preprocessor, ProcessingC
 from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.data import DistillationCollator, RowDataset
+from hf_ctkd.training.evaluating import EvaluatedTrainer
 from hf_ctkd.training.evaluation import as_confidences
 from hf_ctkd.training.guidance import Guidance, TeacherLike, load_teachers
 from hf_ctkd.training.preparation import (
@@ -32,21 +33,20 @@ from hf_ctkd.training.preparation import (
     loss_context,
 )
 from hf_ctkd.training.residence import Residence
-from hf_ctkd.training.saving import StudentTrainer
 from hf_ctkd.training.summary import Run, summarise
 from hf_ctkd.training.tasks import Augmentation, first_student, task_of
 from hf_ctkd.training.trainee import LOGITS, TASK, Trainee
 from hf_ctkd.types import ModelOutputs, Needs
 
 
-class DistillationTrainer(StudentTrainer):
+class DistillationTrainer(EvaluatedTrainer):
     """Trains a student on its own labels and on what frozen teachers, each with its own labels and preprocessing, say.
 
     Data sets hold raw rows (images or texts); rows whose label is -100 are unlabelled and still distilled. Every term
-    of the loss is logged under its name; `eval_loss` is the task loss alone. Checkpoints hold the student and the
-    loss's own weights; `save_model` and `push_to_hub` write the student alone, with a record of how it was made. A
-    script for `accelerate launch` ends with `trainer.accelerator.end_training()`, as with any `Trainer`: processes that
-    leave their group behind are now and then aborted by torch on the way out.
+    of the loss is logged under its name; `eval_loss` is the task loss alone, a mean over labels. Checkpoints hold the
+    student and the loss's own weights; `save_model` and `push_to_hub` write the student alone, with a record of how it
+    was made. A script for `accelerate launch` ends with `trainer.accelerator.end_training()`, as with any `Trainer`:
+    processes that leave their group behind are now and then aborted by torch on the way out.
 
     Args:
         model: the student, with a head for the data set's classes.
@@ -107,6 +107,7 @@ class DistillationTrainer(StudentTrainer):
         self._label_smoothing = args.label_smoothing_factor
         self._input_reader: InputReader | None = None
         self._terms: dict[str, Tensor] = {}
+        self._row_losses: list[Tensor] = []
         self._steps_to_log = 0
         self._train_seconds = 0.0
         self.ranking = ranking
@@ -308,21 +309,6 @@ class DistillationTrainer(StudentTrainer):
         counts = torch.tensor([passes.read, passes.skipped], device=self.args.device)
         read, skipped = self.accelerator.reduce(counts, reduction="sum").tolist()
         return {"teacher_passes": float(read), "teacher_passes_skipped": float(skipped)} if skipped else {}
-
-    def prediction_step(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Task loss, prediction and labels of a batch; teachers do not run."""
-        inputs = self._prepare_inputs(inputs)
-        with torch.no_grad(), self.compute_loss_context_manager():
-            outputs = model(student=inputs["student"], labels=inputs["labels"])
-        if prediction_loss_only:
-            return outputs[TASK].detach(), None, None
-        return outputs[TASK].detach(), self.task.evaluated(outputs[LOGITS].detach(), inputs["labels"]), inputs["labels"]
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:  # noqa: ANN401 (as in the parent)
         """As in `Trainer`; the seconds are kept for the record."""
