@@ -16,6 +16,7 @@ from transformers.trainer_utils import TrainOutput
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext
+from hf_ctkd.losses.base import RESERVED, check_names
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherRanking, default_cache
 from hf_ctkd.teachers import InputReader, LoadOptions, Preprocessor, ProcessingClass, TargetRows, Teacher
 from hf_ctkd.training.command import command_line
@@ -297,7 +298,9 @@ class DistillationTrainer(EvaluatedTrainer):
             reduced = self.accelerator.reduce(self._terms, reduction="mean")
             logs |= {name: float(value) / steps for name, value in reduced.items()}
             if self.loss is not None:
-                logs |= self.loss.diagnostics()
+                diagnostics = self.loss.diagnostics()
+                check_names(self.loss, diagnostics, RESERVED | self._terms.keys())
+                logs |= diagnostics
             logs |= self._passes()
             self._steps_to_log = 0
             self._terms = {}

@@ -11,7 +11,7 @@ from transformers import (
 
 from hf_ctkd.costs import EmpiricalCost
 from hf_ctkd.errors import DatasetError, InvalidArgumentError, TeacherUnavailableError
-from hf_ctkd.losses import CommitteeLoss, InvertedProjectionLoss, RawInputLoss, ReadoutLoss, TransportLoss
+from hf_ctkd.losses import BSSLoss, CommitteeLoss, InvertedProjectionLoss, RawInputLoss, ReadoutLoss, TransportLoss
 from hf_ctkd.records import DistillationRecord
 from hf_ctkd.training import DistillationTrainer
 
@@ -52,6 +52,30 @@ def test_trains_with_every_kind_of_loss_and_logs_each_term(make, name):
     assert own, "the loss logs no term of its own"
     terms = [first[key] for key in own if key in trainer.trainee(**_batch(trainer))]
     assert first["loss"] == pytest.approx(first["task_loss"] + sum(terms), rel=1e-4)
+
+
+class Called(BSSLoss):
+    """Has a term and a diagnostic of any name."""
+
+    def __init__(self, term="own", diagnostic="own_norm"):
+        super().__init__()
+        self.term, self.diagnostic = term, diagnostic
+
+    def forward(self, student, teachers, labels):
+        return {self.term: student.features.square().mean()}
+
+    def diagnostics(self):
+        return {self.diagnostic: 1.0}
+
+
+@pytest.mark.parametrize("name", ["logits", "task_loss", "loss", "grad_norm"])
+def test_names_of_others_are_refused_for_terms_and_diagnostics(make, name):
+    for loss in (Called(term=name), Called(diagnostic=name), Called(term=name, diagnostic=name)):
+        with pytest.raises(InvalidArgumentError, match=f"`loss` Called calls a term or a diagnostic '{name}'"):
+            make(teachers=None, loss=loss).train()
+    with pytest.raises(InvalidArgumentError, match="a diagnostic 'own'"):
+        make(teachers=None, loss=Called(diagnostic="own")).train()
+    make(teachers=None, loss=Called()).train()
 
 
 def _batch(trainer):
