@@ -1,13 +1,17 @@
-"""The part of the trainer that evaluates: a task loss that is a mean over labels, however rows are batched."""
+"""The part of the trainer that evaluates: what is measured, and of which weights."""
 
 from abc import ABC
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
+from hf_ctkd.records import Confidence
+from hf_ctkd.training.evaluation import as_confidences
 from hf_ctkd.training.saving import StudentTrainer
 from hf_ctkd.training.tasks import StudentTask
 from hf_ctkd.training.trainee import LOGITS, TASK
@@ -18,6 +22,49 @@ class EvaluatedTrainer(StudentTrainer, ABC):
 
     task: StudentTask
     _row_losses: list[Tensor]
+    _measured: Mapping[str, Any]
+    _measured_at: dict[int, dict[str, Any]]
+    _restored_step: int | None
+
+    @property
+    def results(self) -> dict[str, Confidence]:
+        """Metrics of the student as it is now on the trainer's own `eval_dataset`; empty if it was not evaluated.
+
+        Those of several data sets stand after their names, as `"name_accuracy"`.
+        """
+        return as_confidences(self._measured_at.get(self._step, {}))
+
+    @property
+    def _step(self) -> int:
+        """The optimiser step that the student's present weights are of."""
+        return self.state.global_step if self._restored_step is None else self._restored_step
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,  # noqa: ANN401 (as in the parent)
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """As in `Trainer`; what was measured on the trainer's own `eval_dataset` is kept for the record."""
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        chosen = self.eval_dataset if eval_dataset is None else eval_dataset
+        # Several data sets are evaluated one by one, by their names.
+        if isinstance(chosen, str) or (chosen is self.eval_dataset and not isinstance(chosen, dict)):
+            start = f"{chosen}_" if isinstance(chosen, str) else ""
+            measured = {f"{start}{name}": value for name, value in self._measured.items()}
+            self._measured_at.setdefault(self._step, {}).update(measured)
+        return metrics
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:  # noqa: ANN401 (as in the parent)
+        """As in `Trainer`; what was measured before is of another student."""
+        self._measured_at = {}
+        self._restored_step = None
+        return super().train(*args, **kwargs)
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if self.state.best_model_checkpoint is not None:
+            self._restored_step = int(Path(self.state.best_model_checkpoint).name.rpartition("-")[2])
 
     def prediction_step(
         self,
@@ -57,4 +104,9 @@ class EvaluatedTrainer(StudentTrainer, ABC):
         # `Trainer` weighs the means of batches by their rows, however many of these have a label.
         key = f"{metric_key_prefix}_loss"
         metrics = {name: value for name, value in (output.metrics or {}).items() if name != key}
+        self._measured = {
+            name.removeprefix(f"{metric_key_prefix}_"): value
+            for name, value in metrics.items()
+            if name != f"{metric_key_prefix}_model_preparation_time"
+        }
         return output._replace(metrics=metrics | ({key: loss / labels} if labels else {}))

@@ -23,7 +23,6 @@ from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.data import DistillationCollator, RowDataset
 from hf_ctkd.training.evaluating import EvaluatedTrainer
-from hf_ctkd.training.evaluation import as_confidences
 from hf_ctkd.training.guidance import Guidance, TeacherLike, load_teachers
 from hf_ctkd.training.preparation import (
     check_optimizer,
@@ -109,12 +108,14 @@ class DistillationTrainer(EvaluatedTrainer):
         self._input_reader: InputReader | None = None
         self._terms: dict[str, Tensor] = {}
         self._row_losses: list[Tensor] = []
+        self._measured: Mapping[str, Any] = {}
+        self._measured_at: dict[int, dict[str, Any]] = {}
+        self._restored_step: int | None = None
         self._steps_to_log = 0
         self._train_seconds = 0.0
         self.ranking = ranking
         self.baseline: Mapping[str, Confidence] = {}
         self.command: str | None = None
-        self.last_metrics: Mapping[str, float] = {}
         check_teachers(teachers, loss, self._rows, self.task)
         super().__init__(
             model=None if model is None else self._trainee(model),
@@ -319,29 +320,24 @@ class DistillationTrainer(EvaluatedTrainer):
         self._train_seconds = output.metrics["train_runtime"]
         return output
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ANN401 (as in the parent)
-        """As in `Trainer`; the metrics are kept for the record."""
-        metrics = super().evaluate(*args, **kwargs)
-        self.last_metrics = metrics
-        return metrics
-
     def record(self, command: str | None = None) -> DistillationRecord:
         """How this student was made and what came out: all that its card says.
+
+        What came out are its `results`: of the weights that it has now, on the trainer's own `eval_dataset`.
 
         Args:
             command: what to run to make it again; when None, the attribute of that name, or the present command
                 line without its tokens.
         """
-        evaluated = self.eval_dataset if isinstance(self.eval_dataset, RowDataset) else None
-        split = None if evaluated is None else evaluated.rows.dataset.split
+        eval_rows, eval_split = _evaluated_on(self.eval_dataset)
         run = Run(
             trainee=self.trainee,
             args=self.args,
             guidance=self.guidance,
             rows=self._known_rows(),
             view=self._view,
-            eval_rows=0 if evaluated is None else len(evaluated),
-            eval_split="test" if split is None else str(split),
+            eval_rows=eval_rows,
+            eval_split=eval_split,
             steps=self.state.global_step,
             epochs=self.state.epoch or 0.0,
             seconds=self._train_seconds,
@@ -349,10 +345,20 @@ class DistillationTrainer(EvaluatedTrainer):
         )
         return summarise(
             run,
-            results=as_confidences(self.last_metrics),
+            results=self.results,
             baseline=self.baseline,
             command=command or self.command or command_line(["python", *sys.argv]),
         )
+
+
+def _evaluated_on(dataset: object) -> tuple[int, str]:
+    """Number of rows of an evaluation, and what they are called."""
+    if isinstance(dataset, dict):
+        return sum(len(rows) for rows in dataset.values()), " and ".join(dataset)
+    if not isinstance(dataset, RowDataset):
+        return 0, "test"
+    split = dataset.rows.dataset.split
+    return len(dataset), "test" if split is None else str(split)
 
 
 def _teacher_layers(loss: DistillationLoss | None) -> tuple[int, ...]:
