@@ -52,7 +52,7 @@ def eval_rows(
     return found
 
 
-def check_student(trainee: Trainee, view: Preprocessor, rows: TargetRows, device: torch.device) -> ModelOutputs:
+def check_student(trainee: Trainee, view: Preprocessor, rows: TargetRows) -> ModelOutputs:
     """Run the student on a few rows and compare what it says with what their labels are; see its task.
 
     Raises:
@@ -60,6 +60,7 @@ def check_student(trainee: Trainee, view: Preprocessor, rows: TargetRows, device
     """
     training = trainee.training
     trainee.eval()
+    device = trainee.student.device
     batch = {name: tensor.to(device) for name, tensor in view(rows.inputs(range(min(_FIRST_ROWS, len(rows))))).items()}
     with torch.no_grad():
         first = trainee.outputs(batch)

@@ -160,11 +160,17 @@ class DistillationTrainer(EvaluatedTrainer):
         )
 
     def call_model_init(self, trial: Any = None) -> nn.Module:  # noqa: ANN401 (as in the parent)
-        """A fresh student from `model_init` with a fresh loss; see `Trainer`."""
+        """A fresh student from `model_init` with a fresh loss, checked as the first one was; see `Trainer`."""
         student = super().call_model_init(trial)
         if not isinstance(student, PreTrainedModel):
             raise InvalidArgumentError(f"`model_init` must return a PreTrainedModel, got {type(student).__name__}.")
-        return self._trainee(student)
+        trainee = self._trainee(student)
+        if self._context is not None:  # the first of them is checked when all is prepared
+            self._first_outputs(trainee)
+        return trainee
+
+    def _first_outputs(self, trainee: Trainee) -> ModelOutputs:
+        return check_student(trainee, self._view, self._known_rows())
 
     def _prepare(
         self, teachers: Sequence[TeacherLike], options: LoadOptions, augmentation: Augmentation | None
@@ -172,7 +178,7 @@ class DistillationTrainer(EvaluatedTrainer):
         space_rows = self._known_rows()
         trainee = self.trainee
         self._view = view = Preprocessor.of(self.processing_class, space_rows.modality, trainee.student.config)
-        first = check_student(trainee, view, space_rows, self.args.device)
+        first = self._first_outputs(trainee)
         most = self.args.resident_teachers
         residence = None if most is None else Residence(self.args.device, most)
         place = self.args.device if residence is None else torch.device("cpu")

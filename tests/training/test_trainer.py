@@ -246,6 +246,18 @@ def test_model_init_makes_a_fresh_student_and_loss(make, config):
     assert trainer.state.global_step == 2
 
 
+def test_every_student_of_model_init_gets_the_names_of_the_classes_and_is_checked(make, config):
+    trainer = make(model=None, model_init=lambda: tiny.image_student(), args=config(max_steps=1))
+    trainer.train()
+    trainer.save_model()
+    saved = AutoModelForImageClassification.from_pretrained(trainer.args.output_dir)
+    assert saved.config.id2label == dict(enumerate(tiny.NAMES))
+    sizes = iter([3, 3, 5])  # looked at, first, trained
+    changing = make(model=None, model_init=lambda: tiny.image_student(next(sizes)), args=config(max_steps=1))
+    with pytest.raises(InvalidArgumentError, match="must have 3 classes .* got 5"):
+        changing.train()
+
+
 def test_student_of_model_init_is_trained_as_one_that_is_given(make, config):
     args = {"max_steps": 2, "label_smoothing_factor": 0.5, "seed": 3}
     given = make(model=tiny.image_student(seed=2), args=config(**args), loss=TransportLoss())
