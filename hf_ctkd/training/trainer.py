@@ -170,7 +170,13 @@ class DistillationTrainer(EvaluatedTrainer):
         return trainee
 
     def _first_outputs(self, trainee: Trainee) -> ModelOutputs:
-        return check_student(trainee, self._view, self._known_rows())
+        with self.accelerator.autocast():
+            return check_student(trainee, self._view, self._known_rows())
+
+    def _outputs(self, inputs: Mapping[str, Tensor]) -> ModelOutputs:
+        """What the student says, in the precision of the run."""
+        with self.accelerator.autocast():
+            return self.trainee.outputs(inputs)
 
     def _prepare(
         self, teachers: Sequence[TeacherLike], options: LoadOptions, augmentation: Augmentation | None
@@ -338,6 +344,7 @@ class DistillationTrainer(EvaluatedTrainer):
         eval_rows, eval_split = _evaluated_on(self.eval_dataset)
         run = Run(
             trainee=self.trainee,
+            outputs=self._outputs,
             args=self.args,
             guidance=self.guidance,
             rows=self._known_rows(),

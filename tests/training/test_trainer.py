@@ -295,6 +295,15 @@ def test_raw_input_teaches_without_a_teacher(make):
     assert trainer.record().teachers == ()
 
 
+def test_student_in_a_lower_precision_is_trained_under_autocast(make, config):
+    for loss in (ReadoutLoss(), InvertedProjectionLoss(), TransportLoss()):
+        trainer = make(model=tiny.image_student().bfloat16(), args=config(bf16=True), loss=loss)
+        trainer.train()
+        assert torch.isfinite(torch.tensor(trainer.evaluate()["eval_loss"]))
+        trainer.save_model()
+        assert next(trainer.student.parameters()).dtype == torch.bfloat16
+
+
 def test_label_smoothing_applies_to_the_task_loss(make, config):
     trainer = make(args=config(max_steps=1, label_smoothing_factor=0.5))
     trainer.train()
