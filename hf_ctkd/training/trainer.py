@@ -332,6 +332,12 @@ class DistillationTrainer(EvaluatedTrainer):
         self._train_seconds = output.metrics["train_runtime"]
         return output
 
+    def _guided_by(self) -> dict[str, str]:
+        # A revision is a digest where a teacher is a folder, and says nothing of weights that are drawn.
+        found = [(one.candidate, one.seed) for one in self.guidance.teachers]
+        teachers = [one.revision + (f" random {seed}" if one.random_weights else "") for one, seed in found]
+        return {"loss": "" if self.loss is None else self.loss.name, "teachers": ", ".join(teachers)}
+
     def record(self, command: str | None = None) -> DistillationRecord:
         """How this student was made and what came out: all that its card says.
 

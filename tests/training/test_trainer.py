@@ -193,6 +193,29 @@ def test_resuming_goes_on_exactly_where_it_stopped(make, config, tmp_path, loss)
         torch.testing.assert_close(found, expected, msg=name)
 
 
+def test_checkpoint_of_another_loss_or_other_teachers_is_refused(make, config, image_teacher, tmp_path):
+    other = str(tiny.save_image_teacher(tmp_path / "other", seed=8, classes=7, size=8))
+    runs = {
+        "readout": {},
+        "another loss": {"loss": InvertedProjectionLoss()},
+        "another teacher": {"loss": InvertedProjectionLoss(), "teachers": [other]},
+        "one more teacher": {"teachers": [image_teacher, other]},
+        "none": {"loss": None, "teachers": None},
+    }
+    checkpoints = {}
+    for name, changes in runs.items():
+        args = config(max_steps=2, save_strategy="steps", save_steps=2, output_dir=str(tmp_path / name))
+        make(args=args, **changes).train()
+        checkpoints[name] = str(tmp_path / name / "checkpoint-2")
+    for name, changes in runs.items():
+        again = make(args=config(max_steps=3), **changes)
+        for checkpoint in (checkpoints[made] for made in checkpoints if made != name):
+            with pytest.raises(InvalidArgumentError, match="`resume_from_checkpoint` .* was made with another loss or"):
+                again.train(resume_from_checkpoint=checkpoint)
+        again.train(resume_from_checkpoint=checkpoints[name])
+        assert again.state.global_step == 3
+
+
 def test_best_checkpoint_is_restored_with_the_weights_of_the_loss(make, config):
     trainer = make(
         args=config(
