@@ -161,3 +161,11 @@ def test_the_fingerprint_follows_order_inputs_and_labels(texts):
 def test_large_strings_count_as_text(texts):
     rows = TargetRows.of(texts.cast_column("text", Value("large_string")))
     assert rows.modality == "text"
+
+
+def test_transform_that_would_be_dropped_is_refused(images):
+    changed = images.with_transform(lambda batch: batch)
+    with pytest.raises(DatasetError, match=r"`dataset` has a transform, .* `reset_format\(\)`, .* `augmentation=`"):
+        TargetRows.of(changed)
+    assert len(TargetRows.of(changed.with_format(None))) == len(images)
+    assert len(TargetRows.of(images.with_format("torch"))) == len(images)
