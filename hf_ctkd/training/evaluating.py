@@ -2,6 +2,7 @@
 
 from abc import ABC
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,28 @@ from hf_ctkd.training.tasks import StudentTask
 from hf_ctkd.training.trainee import LOGITS, TASK
 
 
+@dataclass(eq=False)
+class Evaluations:
+    """What the evaluations of a student said, and of which of its weights.
+
+    Args:
+        row_losses: of the evaluation that runs, or of the last: summed task loss and number of labels of every row.
+        measured: the same: what was computed, by name without prefix.
+        by_step: what was measured on the trainer's own rows, by the optimiser step of the weights.
+        restored_step: that of the weights when they are those of an earlier checkpoint; None for the last step.
+    """
+
+    row_losses: list[Tensor] = field(default_factory=list)
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    by_step: dict[int, dict[str, Any]] = field(default_factory=dict)
+    restored_step: int | None = None
+
+
 class EvaluatedTrainer(StudentTrainer, ABC):
     """The part of `DistillationTrainer` that evaluates the student; teachers do not run."""
 
     task: StudentTask
-    _row_losses: list[Tensor]
-    _measured: Mapping[str, Any]
-    _measured_at: dict[int, dict[str, Any]]
-    _restored_step: int | None
+    _evaluations: Evaluations
 
     @property
     def results(self) -> dict[str, Confidence]:
@@ -32,12 +47,13 @@ class EvaluatedTrainer(StudentTrainer, ABC):
 
         Those of several data sets stand after their names, as `"name_accuracy"`.
         """
-        return as_confidences(self._measured_at.get(self._step, {}))
+        return as_confidences(self._evaluations.by_step.get(self._step, {}))
 
     @property
     def _step(self) -> int:
         """The optimiser step that the student's present weights are of."""
-        return self.state.global_step if self._restored_step is None else self._restored_step
+        restored = self._evaluations.restored_step
+        return self.state.global_step if restored is None else restored
 
     def evaluate(
         self,
@@ -51,20 +67,19 @@ class EvaluatedTrainer(StudentTrainer, ABC):
         # Several data sets are evaluated one by one, by their names.
         if isinstance(chosen, str) or (chosen is self.eval_dataset and not isinstance(chosen, dict)):
             start = f"{chosen}_" if isinstance(chosen, str) else ""
-            measured = {f"{start}{name}": value for name, value in self._measured.items()}
-            self._measured_at.setdefault(self._step, {}).update(measured)
+            measured = {f"{start}{name}": value for name, value in self._evaluations.measured.items()}
+            self._evaluations.by_step.setdefault(self._step, {}).update(measured)
         return metrics
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:  # noqa: ANN401 (as in the parent)
         """As in `Trainer`; what was measured before is of another student."""
-        self._measured_at = {}
-        self._restored_step = None
+        self._evaluations = Evaluations()
         return super().train(*args, **kwargs)
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
         if self.state.best_model_checkpoint is not None:
-            self._restored_step = int(Path(self.state.best_model_checkpoint).name.rpartition("-")[2])
+            self._evaluations.restored_step = int(Path(self.state.best_model_checkpoint).name.rpartition("-")[2])
 
     def prediction_step(
         self,
@@ -80,7 +95,7 @@ class EvaluatedTrainer(StudentTrainer, ABC):
             outputs = model(student=inputs["student"], labels=labels)
         loss, prediction = outputs[TASK].detach(), outputs[LOGITS].detach()
         rows = self.task.row_losses(prediction, labels, label_smoothing=self.trainee.label_smoothing)
-        self._row_losses.append(self.accelerator.gather_for_metrics(rows).double().cpu())
+        self._evaluations.row_losses.append(self.accelerator.gather_for_metrics(rows).cpu().double())
         if prediction_loss_only:
             return loss, None, None
         return loss, self.task.evaluated(prediction, labels), labels
@@ -94,9 +109,9 @@ class EvaluatedTrainer(StudentTrainer, ABC):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """As in `Trainer`, but the loss is the mean over all labels, and left out where there is none."""
-        self._row_losses = []
+        self._evaluations.row_losses = []
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
-        rows = torch.cat(self._row_losses)
+        rows = torch.cat(self._evaluations.row_losses)
         finite = rows.isfinite().all(dim=1)
         if self.args.logging_nan_inf_filter and finite.any():
             rows = rows[finite]
@@ -104,7 +119,7 @@ class EvaluatedTrainer(StudentTrainer, ABC):
         # `Trainer` weighs the means of batches by their rows, however many of these have a label.
         key = f"{metric_key_prefix}_loss"
         metrics = {name: value for name, value in (output.metrics or {}).items() if name != key}
-        self._measured = {
+        self._evaluations.measured = {
             name.removeprefix(f"{metric_key_prefix}_"): value
             for name, value in metrics.items()
             if name != f"{metric_key_prefix}_model_preparation_time"

@@ -73,6 +73,10 @@ class Trainee(nn.Module):
         """Trade time for memory in the student; arguments as in `PreTrainedModel`."""
         self.student.activation_checkpointing_enable(activation_checkpointing_kwargs, every_n_layers, offload)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The student's, for `neftune_noise_alpha`."""
+        return self.student.get_input_embeddings()
+
     @property
     def hidden(self) -> tuple[int, ...]:
         """Student layers that the loss reads."""

@@ -19,10 +19,11 @@ from hf_ctkd.losses import DistillationLoss, LossContext
 from hf_ctkd.losses.base import RESERVED, check_names
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherRanking, default_cache
 from hf_ctkd.teachers import InputReader, LoadOptions, Preprocessor, ProcessingClass, TargetRows, Teacher
+from hf_ctkd.training.arguments import check_arguments, check_config, check_given
 from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.data import DistillationCollator, RowDataset
-from hf_ctkd.training.evaluating import EvaluatedTrainer
+from hf_ctkd.training.evaluating import EvaluatedTrainer, Evaluations
 from hf_ctkd.training.guidance import Guidance, TeacherLike, load_teachers
 from hf_ctkd.training.preparation import (
     check_optimizer,
@@ -67,8 +68,8 @@ class DistillationTrainer(EvaluatedTrainer):
         options: how teachers are fetched and loaded.
 
     Raises:
-        InvalidArgumentError: a student without a head or with another number of classes, no processor, a teacher that
-            lacks what the loss reads.
+        InvalidArgumentError: a student without a head or with another number of classes, no processor, an empty list
+            of teachers, a teacher that lacks what the loss reads, an argument that cannot be followed over raw rows.
         DatasetError: rows or labels that cannot be used.
         TeacherUnavailableError: a teacher that cannot be loaded.
     """
@@ -92,6 +93,9 @@ class DistillationTrainer(EvaluatedTrainer):
         options: LoadOptions = LoadOptions(),  # noqa: B008 (frozen)
     ) -> None:
         args = DistillationConfig("tmp_trainer") if args is None else args
+        check_config(args, DistillationConfig)
+        check_given(teachers, loss)
+        check_arguments(args, compute_metrics)
         if processing_class is None:
             raise InvalidArgumentError(
                 "`processing_class` must be the student's image processor or tokenizer, got None."
@@ -107,10 +111,7 @@ class DistillationTrainer(EvaluatedTrainer):
         self._label_smoothing = args.label_smoothing_factor
         self._input_reader: InputReader | None = None
         self._terms: dict[str, Tensor] = {}
-        self._row_losses: list[Tensor] = []
-        self._measured: Mapping[str, Any] = {}
-        self._measured_at: dict[int, dict[str, Any]] = {}
-        self._restored_step: int | None = None
+        self._evaluations = Evaluations()
         self._steps_to_log = 0
         self._train_seconds = 0.0
         self.ranking = ranking
