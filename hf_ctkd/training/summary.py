@@ -117,6 +117,7 @@ def summarise(
             "seconds": round(run.seconds, 1),
             "processes": run.processes,
             "bootstrap_resamples": args.bootstrap_resamples,
+            **({} if rows.modality == "image" else {"max_length": run.view.max_length}),
             **_passes(run.guidance),
         },
         command=command,

@@ -18,7 +18,7 @@ from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext
 from hf_ctkd.losses.base import RESERVED, check_names
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherRanking, default_cache
-from hf_ctkd.teachers import InputReader, LoadOptions, Preprocessor, ProcessingClass, TargetRows, Teacher
+from hf_ctkd.teachers import InputReader, LoadOptions, ProcessingClass, TargetRows, Teacher
 from hf_ctkd.training.arguments import check_arguments, check_config, check_given
 from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
@@ -32,6 +32,7 @@ from hf_ctkd.training.preparation import (
     computed_once,
     eval_rows,
     loss_context,
+    student_view,
 )
 from hf_ctkd.training.residence import Residence
 from hf_ctkd.training.summary import Run, summarise
@@ -184,7 +185,8 @@ class DistillationTrainer(EvaluatedTrainer):
     ) -> Guidance:
         space_rows = self._known_rows()
         trainee = self.trainee
-        self._view = view = Preprocessor.of(self.processing_class, space_rows.modality, trainee.student.config)
+        config, max_length = trainee.student.config, self.args.max_length
+        self._view = view = student_view(self.processing_class, space_rows, config, max_length)
         first = self._first_outputs(trainee)
         most = self.args.resident_teachers
         residence = None if most is None else Residence(self.args.device, most)
