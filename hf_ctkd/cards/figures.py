@@ -1,12 +1,14 @@
 """The pictures on a card: leaderboard of teachers, transport map between label spaces, results beside the baseline."""
 
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_ctkd.cards.markdown import plain
+from hf_ctkd.cards.sections import levels
 from hf_ctkd.errors import InvalidArgumentError, MissingExtraError
-from hf_ctkd.records import DistillationRecord, TeacherRanking, TransportMap, drawable, write_bytes
+from hf_ctkd.records import Confidence, DistillationRecord, TeacherRanking, TransportMap, drawable, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -114,7 +116,7 @@ def transport_map(map: TransportMap) -> "Figure":
 
 
 def results(record: DistillationRecord) -> "Figure":
-    """Each metric of the student with its interval, beside the same student trained without distillation.
+    """Each metric of the student with its interval if it has one, beside the same student trained without distillation.
 
     Raises:
         InvalidArgumentError: if there are no results.
@@ -134,13 +136,13 @@ def results(record: DistillationRecord) -> "Figure":
             continue
         heights = [row + (shift if record.baseline else 0) for row, _ in shown]
         values = [value.value for _, value in shown]
-        reach = [[v.value - v.low for _, v in shown], [v.high - v.value for _, v in shown]]
-        axes.errorbar(values, heights, xerr=_not_negative(reach), fmt="o", color=color, capsize=3, label=label)
+        reach = list(zip(*(_reach(value) for _, value in shown), strict=True))
+        axes.errorbar(values, heights, xerr=reach, fmt="o", color=color, capsize=3, label=label)
         for height, value in zip(heights, values, strict=True):
             axes.annotate(f"{value:.3f}", (value, height), (0, 5), textcoords="offset points", ha="center", fontsize=8)
     axes.set_yticks(range(len(names)), [drawable(name, 28) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel(f"on {record.task.eval_rows} rows, bars: bootstrap intervals")
+    axes.set_xlabel(f"on {record.task.eval_rows} rows" + (", bars: bootstrap intervals" if levels(record) else ""))
     axes.grid(axis="x", color="#e5e5e5")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -167,9 +169,13 @@ def _destination(row: list[float]) -> int:
     return row.index(max(row)) if max(row) > 0 else len(row)
 
 
-def _not_negative(reach: list[list[float]]) -> list[list[float]]:
+def _reach(measured: Confidence) -> tuple[float, float]:
+    """How far the interval goes to either side; no numbers without one, so that no bar is drawn."""
+    if measured.interval is None:
+        return math.nan, math.nan
+    low, high = measured.interval
     # A bootstrap interval may lie to one side of its estimate, and matplotlib refuses a bar of negative length.
-    return [[max(0.0, value) for value in side] for side in reach]
+    return max(0.0, measured.value - low), max(0.0, high - measured.value)
 
 
 def _target_names(axes: "Axes", names: list[str]) -> None:

@@ -5,7 +5,7 @@ import math
 from hf_ctkd.cards.licenses import Restriction
 from hf_ctkd.cards.markdown import escape, listing
 from hf_ctkd.cards.metadata import binding_license
-from hf_ctkd.cards.sections import overlap
+from hf_ctkd.cards.sections import levels, overlap
 from hf_ctkd.records import DistillationRecord, TeacherRanking
 
 FEW_ROWS_A_CLASS = 100
@@ -70,6 +70,8 @@ def _evaluation(record: DistillationRecord) -> list[str]:
     found.append(
         "The intervals say how much the result depends on the choice of test rows, and nothing of other training seeds "
         "or of data from elsewhere."
+        if levels(record)
+        else "No intervals were computed: how much the result depends on the choice of test rows is not known."
     )
     return found
 

@@ -80,7 +80,9 @@ def _eval_results(record: DistillationRecord) -> list[EvalResult]:
             metric_type=slug(name),
             metric_name=plain(name),
             metric_value=measured.value,
-            metric_args={"confidence_level": measured.level, "low": measured.low, "high": measured.high},
+            metric_args=None
+            if measured.interval is None
+            else {"confidence_level": measured.level, "low": measured.low, "high": measured.high},
         )
         for name, measured in record.results.items()
     ]

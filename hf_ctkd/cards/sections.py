@@ -16,6 +16,7 @@ from hf_ctkd.records import (
 
 SHOWN_TEACHERS = 10
 SHOWN_SKIPPED = 20
+_YES_OR_NO = {True: "yes", False: "no", None: ""}
 HUB = "https://huggingface.co"
 
 
@@ -74,7 +75,7 @@ def skipped_list(ranking: TeacherRanking) -> str:
 
 
 def results_table(record: DistillationRecord) -> str:
-    """Each metric with its interval, beside the same student trained without distillation where there is one."""
+    """Metrics with their intervals, if any, beside the student trained without distillation where there is one."""
     if not record.baseline:
         return table(["metric", "student"], [[escape(n), _interval(v)] for n, v in record.results.items()])
     rows = []
@@ -87,20 +88,23 @@ def results_table(record: DistillationRecord) -> str:
                 _interval(student),
                 _interval(baseline),
                 number(difference, sign=True),
-                "" if baseline is None else "yes" if overlap(student, baseline) else "no",
+                _YES_OR_NO[None if baseline is None else overlap(student, baseline)],
             ]
         )
     return table(["metric", "student", "without distillation", "difference", "intervals overlap"], rows)
 
 
-def overlap(left: Confidence, right: Confidence) -> bool:
-    """Whether two intervals have a point in common."""
-    return left.low <= right.high and right.low <= left.high
+def overlap(left: Confidence, right: Confidence) -> bool | None:
+    """Whether two intervals have a point in common; None where one is missing."""
+    if left.interval is None or right.interval is None:
+        return None
+    return left.interval[0] <= right.interval[1] and right.interval[0] <= left.interval[1]
 
 
 def levels(record: DistillationRecord) -> str:
-    """Coverage of the intervals, such as `95 %`."""
-    found = sorted({value.level for value in [*record.results.values(), *record.baseline.values()]})
+    """Coverage of the intervals, such as `95 %`; empty without any."""
+    values = [*record.results.values(), *record.baseline.values()]
+    found = sorted({value.level for value in values if value.interval is not None})
     return " and ".join(f"{100 * level:g} %" for level in found)
 
 
@@ -169,7 +173,12 @@ def _score_title(name: str, ranking: TeacherRanking) -> str:
 
 
 def _interval(value: Confidence | None) -> str:
-    return "" if value is None else f"{number(value.value)} ({number(value.low)} to {number(value.high)})"
+    if value is None:
+        return ""
+    if value.interval is None:
+        return number(value.value)
+    low, high = value.interval
+    return f"{number(value.value)} ({number(low)} to {number(high)})"
 
 
 def _speed(rows_per_second: float | None) -> str:

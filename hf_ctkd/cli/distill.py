@@ -19,7 +19,7 @@ from hf_ctkd.cli.arguments import (
 from hf_ctkd.cli.baseline import train_baseline
 from hf_ctkd.cli.datasets import Rows, encode_labels
 from hf_ctkd.cli.methods import build_loss, loss_names
-from hf_ctkd.cli.report import next_command, results_table
+from hf_ctkd.cli.report import next_command, results_said
 from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.training import add_training_flags, checkpoint_of, load_options, training_config
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
@@ -191,10 +191,7 @@ def _teachers(arguments: argparse.Namespace, ranking: TeacherRanking | None) -> 
 def _report(folder: Path) -> None:
     record = DistillationRecord.load(folder / "distillation.json")
     print(f"\nStudent of {record.student.parameters:,} parameters saved in {folder}.")
-    if record.results:
-        print(f"On {record.task.eval_rows} evaluation rows, with 95 % intervals:\n{results_table(record)}")
-    else:
-        print("There was nothing to evaluate on; name rows with `--eval_split`.")
+    print(results_said(record))
     print(f"Card: {write_card(folder)}")
     print(next_command(["publish", str(folder), f"YOUR_NAME/{folder.absolute().name}"]))
 

@@ -9,7 +9,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ctkd.cli.arguments import add_dataset_flags, add_flag, add_loading_flags, check_writable
 from hf_ctkd.cli.datasets import Rows, encode_labels
-from hf_ctkd.cli.report import next_command, results_table
+from hf_ctkd.cli.report import next_command, results_said
 from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.training import add_training_flags, checkpoint_of, load_options, training_config
 from hf_ctkd.errors import InvalidArgumentError
@@ -115,10 +115,7 @@ def _report(folder: Path, pool: StudentPool | None, students: Sequence[Path]) ->
     record = DistillationRecord.load(folder / "distillation.json")
     taught = "no pool" if pool is None else f"a pool of {len(pool):,} students ({pool.family})"
     print(f"\nTeacher of {record.student.parameters:,} parameters for {taught} saved in {folder}.")
-    if record.results:
-        print(f"On {record.task.eval_rows} evaluation rows, with 95 % intervals:\n{results_table(record)}")
-    else:
-        print("There was nothing to evaluate on; name rows with `--eval_split`.")
+    print(results_said(record))
     if pool is not None:
         print(f"Pool: {pool.save(folder / POOL_FILE)}")
     print(f"Card: {write_card(folder)}")

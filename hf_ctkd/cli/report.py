@@ -7,6 +7,15 @@ from hf_ctkd.records import Confidence, DistillationRecord
 from hf_ctkd.records.table import text_table
 
 
+def results_said(record: DistillationRecord) -> str:
+    """Metrics of the student under a line that says on what, or how to get any."""
+    if not record.results:
+        return "There was nothing to evaluate on; name rows with `--eval_split`."
+    intervals = any(value.interval is not None for value in record.results.values())
+    on = f"On {record.task.eval_rows} evaluation rows{', with 95 % intervals' if intervals else ''}:"
+    return f"{on}\n{results_table(record)}"
+
+
 def results_table(record: DistillationRecord) -> str:
     """Metrics of the student with their intervals, and beside the student without distillation when there is one."""
     header = ["metric", "student", *(["without distillation", "gain"] if record.baseline else [])]
@@ -31,4 +40,7 @@ def _line(name: str, value: Confidence, baseline: Mapping[str, Confidence]) -> l
 
 
 def _interval(value: Confidence) -> str:
-    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
+    if value.interval is None:
+        return f"{value.value:.3f}"
+    low, high = value.interval
+    return f"{value.value:.3f} [{low:.3f}, {high:.3f}]"

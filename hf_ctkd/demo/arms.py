@@ -1,5 +1,6 @@
 """One student of the demo, trained in a process of its own."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from transformers import logging as transformers_logging
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import build_task
 from hf_ctkd.losses import DistillationLoss, RawInputLoss, TransportLoss
-from hf_ctkd.records import TeacherCandidate, TeacherRanking
+from hf_ctkd.records import Confidence, TeacherCandidate, TeacherRanking
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
 
@@ -53,12 +54,12 @@ class Outcome:
 
     Args:
         arm: what was trained.
-        metrics: as `evaluate()` gives them, on the test rows.
+        results: of an evaluation on the test rows.
         correct: which test rows are predicted right, `[rows]`.
     """
 
     arm: Arm
-    metrics: dict[str, float]
+    results: Mapping[str, Confidence]
     correct: np.ndarray
 
 
@@ -103,10 +104,10 @@ def train_arm(arm: Arm) -> Outcome:
     )
     trainer.remove_callback(PrinterCallback)  # one line of its own from each of two processes says nothing to a reader
     trainer.train()
-    metrics = trainer.evaluate()
+    trainer.evaluate()
     prediction = trainer.predict(task.test)
     if arm.ranking is not None:
         trainer.save_model()
         trainer.record(command=arm.command).save(Path(arm.folder) / "distillation.json")
     predicted = np.asarray(prediction.predictions).argmax(axis=1)
-    return Outcome(arm, metrics, predicted == prediction.label_ids)
+    return Outcome(arm, trainer.results, predicted == prediction.label_ids)

@@ -69,8 +69,15 @@ def comparison_table(rows: Sequence[Comparison]) -> str:
             row.name,
             f"{100 * row.accuracy:.1f}",
             "" if row.gain is None else f"{100 * row.gain.value:+.1f}",
-            "" if row.gain is None else f"{100 * row.gain.low:+.1f} to {100 * row.gain.high:+.1f}",
+            _interval(row.gain),
         ]
         for row in rows
     ]
     return text_table(header, body)
+
+
+def _interval(gain: Confidence | None) -> str:
+    if gain is None or gain.interval is None:
+        return ""
+    low, high = gain.interval
+    return f"{100 * low:+.1f} to {100 * high:+.1f}"

@@ -18,7 +18,6 @@ from hf_ctkd.hub import folder_teachers
 from hf_ctkd.publishing import write_card
 from hf_ctkd.records import DistillationRecord, TeacherRanking, default_cache, write_text
 from hf_ctkd.selection import TeacherSelector
-from hf_ctkd.training.evaluation import as_confidences
 
 WITHOUT, INPUT, BEST, WORST = "labels alone", "no teacher, raw input", "best teacher", "worst teacher"
 
@@ -163,5 +162,5 @@ def _train_all(arms: Sequence[Arm], processes: int, title: str) -> list[Outcome]
 
 def _add_baseline(folder: Path, without: Outcome) -> None:
     path = folder / "distillation.json"
-    record = replace(DistillationRecord.load(path), baseline=as_confidences(without.metrics))
+    record = replace(DistillationRecord.load(path), baseline=without.results)
     record.save(path)

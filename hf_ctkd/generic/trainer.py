@@ -15,6 +15,7 @@ from hf_ctkd.generic.trainee import GenericTrainee
 from hf_ctkd.records import DistillationRecord, PoolRecord
 from hf_ctkd.teachers import LoadOptions, ProcessingClass
 from hf_ctkd.training import DistillationTrainer
+from hf_ctkd.training.arguments import check_config
 from hf_ctkd.training.guidance import Guidance, TeacherLike
 from hf_ctkd.training.tasks import Augmentation, Classification, first_student
 
@@ -71,6 +72,7 @@ class GenericTeacherTrainer(DistillationTrainer):
         augmentation: Augmentation | None = None,
     ) -> None:
         args = GenericTeacherConfig("tmp_trainer") if args is None else args
+        check_config(args, GenericTeacherConfig)
         self.pool = pool
         super().__init__(
             model,

@@ -3,7 +3,7 @@
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +12,12 @@ from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
+
+RESERVED = frozenset(
+    {"logits", "task_loss", "loss", "grad_norm", "learning_rate", "epoch", "step", "num_input_tokens_seen"}
+    | {"teacher_passes", "teacher_passes_skipped"}
+)
+"""What the trainer logs or hands on under its own name, so that no term and no diagnostic of a loss may have it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +97,7 @@ class DistillationLoss(nn.Module, ABC):
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
-        """The terms to train on, each a mean over rows, by name.
+        """The terms to train on, each a mean over rows, by name; a name in `RESERVED` is refused.
 
         Args:
             student: outputs with gradient.
@@ -109,7 +115,7 @@ class DistillationLoss(nn.Module, ABC):
         return 0.0
 
     def diagnostics(self) -> dict[str, float]:
-        """Numbers worth logging that are no loss, such as a spectrum; by name."""
+        """Numbers worth logging that are no loss, such as a spectrum; by name, another than those of the terms."""
         return {}
 
     def settings(self) -> dict[str, Any]:
@@ -152,6 +158,24 @@ def on_chosen(
         return teachers
     kept = (chosen[:, place] if given is None else chosen[given[:, place], place] for place in range(len(teachers)))
     return tuple(one.select(rows) for one, rows in zip(teachers, kept, strict=True))
+
+
+def check_names(loss: DistillationLoss, names: Iterable[str], taken: Collection[str] = RESERVED) -> None:
+    """Refuse names of terms or diagnostics that would take the place of something else.
+
+    Args:
+        loss: whose they are.
+        names: of its terms or diagnostics.
+        taken: names that others have.
+
+    Raises:
+        InvalidArgumentError: naming the first that is taken.
+    """
+    for name in names:
+        if name in taken:
+            raise InvalidArgumentError(
+                f"`loss` {type(loss).__name__} calls a term or a diagnostic {name!r}, a name that is taken. Rename it."
+            )
 
 
 def require_teachers(context: LossContext, loss: str) -> None:

@@ -48,10 +48,10 @@ def eval_result_files(record: DistillationRecord) -> dict[str, str]:
         return {}
     files = {}
     for name, measured in record.results.items():
-        notes = (
-            f"{plain(name)} on {task.eval_rows} rows of the split {plain(task.eval_split)}; "
-            f"{100 * measured.level:g} % bootstrap interval {measured.low:.4f} to {measured.high:.4f}"
-        )
+        notes = f"{plain(name)} on {task.eval_rows} rows of the split {plain(task.eval_split)}"
+        if measured.interval is not None:
+            low, high = measured.interval
+            notes += f"; {100 * measured.level:g} % bootstrap interval {low:.4f} to {high:.4f}"
         entry = EvalResultEntry(dataset_id=task.dataset, task_id="default", value=measured.value, notes=notes)
         text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True)
         files[f"{FOLDER}/{PREFIX}{slug(name)}.yaml"] = text

@@ -13,19 +13,24 @@ KIND = "distillation"
 
 @dataclass(frozen=True)
 class Confidence:
-    """A measured value with its bootstrap confidence interval.
+    """A measured value with its bootstrap confidence interval, if one was computed.
 
     Args:
         value: the point estimate.
-        low: lower end of the interval.
-        high: upper end of the interval.
+        low: lower end of the interval; None without one.
+        high: upper end of the interval; None without one.
         level: coverage, 0.95 unless stated.
     """
 
     value: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
     level: float = 0.95
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends, or None."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,7 @@ class DistillationRecord:
         student: the student.
         teachers: the teachers used; empty for a teacher-free loss.
         loss: the distillation loss.
-        results: metric name -> value with interval, on the evaluation rows.
+        results: metric name -> value, with interval where there is one, on the evaluation rows.
         baseline: the same for the student trained without distillation, when there was one.
         training: seed, steps, learning rate, batch size, seconds and other arguments that shape the outcome.
         command: what to run to make it again.

@@ -41,24 +41,43 @@ class Preprocessor:
     channels: int = 3
 
     @classmethod
-    def of(cls, processing_class: ProcessingClass, modality: Modality, config: PreTrainedConfig) -> "Preprocessor":
+    def of(
+        cls,
+        processing_class: ProcessingClass,
+        modality: Modality,
+        config: PreTrainedConfig,
+        *,
+        max_length: int | None = None,
+    ) -> "Preprocessor":
         """For a model, whose configuration bounds the length of a text and gives the channels of an image.
 
+        Args:
+            processing_class: the model's image processor or tokenizer.
+            modality: what the rows are.
+            config: of the model.
+            max_length: texts are cut to this many tokens; None for 512, or fewer where the model takes fewer.
+
         Raises:
-            InvalidArgumentError: if the processing class does not suit the modality, or has no token to pad texts with.
+            InvalidArgumentError: if the processing class does not suit the modality, or has no token to pad texts with,
+                or the model does not take texts of that length.
         """
         is_tokenizer = isinstance(processing_class, PreTrainedTokenizerBase)
         if is_tokenizer != (modality == "text") and not isinstance(processing_class, ProcessorMixin):
             raise _unsuited(processing_class, modality)
-        settings = config.to_dict()
+        if max_length is not None and not is_tokenizer:
+            raise InvalidArgumentError(
+                f"`max_length` is for texts and a tokenizer, got {max_length} for {modality} rows."
+            )
         length = _LONGEST_TEXT
         if isinstance(processing_class, PreTrainedTokenizerBase):
-            # RoBERTa's positions start after its padding id, so two of them are never used.
-            named = config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
-            positions = (settings.get(named) or _LONGEST_TEXT + 2) - 2
-            length = min(_LONGEST_TEXT, processing_class.model_max_length, max(positions, 1))
+            length = _usual_length(processing_class, config) if max_length is None else max_length
+            most = longest_text(processing_class, config)
+            if max_length is not None and length > most:
+                raise InvalidArgumentError(
+                    f"`max_length` must be at most {most}, which the model and its tokenizer take, got {max_length}."
+                )
             processing_class = _with_padding(processing_class)
-        return cls(processing_class, modality, length, settings.get("num_channels") or 3)
+        return cls(processing_class, modality, length, config.to_dict().get("num_channels") or 3)
 
     def __call__(self, inputs: Sequence[PILImage.Image] | Sequence[str]) -> dict[str, Tensor]:
         """A batch of tensors on the CPU, texts padded to the longest of the batch.
@@ -77,6 +96,11 @@ class Preprocessor:
         mode = "L" if self.channels == 1 else "RGB"
         images = [_converted(image, mode) for image in inputs if not isinstance(image, str)]
         return dict(self.processing_class(images=images, return_tensors="pt"))
+
+
+def longest_text(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> int:
+    """Most tokens of a text that a model and its tokenizer take."""
+    return min(tokenizer.model_max_length, _positions(config) or tokenizer.model_max_length)
 
 
 def load_processing_class(
@@ -105,6 +129,17 @@ def load_processing_class(
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise OSError(f"no tokenizer with a vocabulary in {folder}")
     return tokenizer
+
+
+def _positions(config: PreTrainedConfig) -> int | None:
+    named = config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
+    return config.to_dict().get(named)
+
+
+def _usual_length(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> int:
+    # RoBERTa's positions start after its padding id, so two of them are never used.
+    positions = (_positions(config) or _LONGEST_TEXT + 2) - 2
+    return min(_LONGEST_TEXT, tokenizer.model_max_length, max(positions, 1))
 
 
 def _unsuited(processing_class: ProcessingClass, modality: Modality) -> InvalidArgumentError:

@@ -280,5 +280,10 @@ def _require_rows(dataset: object) -> None:
             f"`dataset` must be one split as a datasets.Dataset, got {type(dataset).__name__}. "
             "Pass a split, such as dataset['train'], and take rows from a stream first."
         )
+    if dataset.format["type"] == "custom":
+        raise DatasetError(
+            "`dataset` has a transform, but every model makes its own view of the raw rows. Take it off with "
+            "`reset_format()`, and pass what changes training rows to the trainer as `augmentation=`."
+        )
     if len(dataset) == 0:
         raise DatasetError("`dataset` must have rows, got none.")

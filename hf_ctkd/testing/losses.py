@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hf_ctkd.losses.base import DistillationLoss, LossContext, on_chosen
+from hf_ctkd.losses.base import RESERVED, DistillationLoss, LossContext, on_chosen
 from hf_ctkd.testing.promise import expect, present
 from hf_ctkd.types import UNLABELLED, Hidden, LabelSpace, ModelOutputs, Needs
 
@@ -121,6 +121,10 @@ def _check_description(loss: DistillationLoss, case: LossCase) -> None:
 def _check_terms(loss: DistillationLoss, case: LossCase) -> None:
     terms = case.terms(loss)
     expect(bool(terms), "at least one term must come back")
+    diagnostics = loss.diagnostics()
+    for name in (*terms, *diagnostics):
+        expect(name not in RESERVED, f"the name {name!r} is taken: the trainer uses it itself")
+    expect(not terms.keys() & diagnostics.keys(), "a diagnostic may not have the name of a term")
     for name, term in terms.items():
         expect(term.shape == () and bool(torch.isfinite(term)), f"term {name} must be one finite number, got {term}")
         expect(term.dtype in (torch.float32, torch.float64), f"term {name} must be computed in 32 bits or more")

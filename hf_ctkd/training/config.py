@@ -56,6 +56,13 @@ class DistillationConfig(TrainingArguments):
     label_column: str | None = field(
         default=None, metadata={"help": "Column of labels; found by its type if not given."}
     )
+    max_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "Texts are cut to this many tokens for the student, which must take as many. 512 if not given, or "
+            "what the student takes where that is less. Teachers have their own limit."
+        },
+    )
     dataset_name: str | None = field(
         default=None, metadata={"help": "What the card calls the data set, such as its id on the Hub."}
     )
@@ -81,5 +88,7 @@ class DistillationConfig(TrainingArguments):
             raise InvalidArgumentError(f"`teacher_batch_size` must be at least 1, got {self.teacher_batch_size}.")
         if self.resident_teachers is not None and self.resident_teachers < 1:
             raise InvalidArgumentError(f"`resident_teachers` must be at least 1, got {self.resident_teachers}.")
+        if self.max_length is not None and self.max_length < 1:
+            raise InvalidArgumentError(f"`max_length` must be at least 1, got {self.max_length}.")
         if self.bootstrap_resamples < 0:
             raise InvalidArgumentError(f"`bootstrap_resamples` must be 0 or more, got {self.bootstrap_resamples}.")

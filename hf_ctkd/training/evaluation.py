@@ -1,8 +1,10 @@
 """How good and how fast a student is: metrics with bootstrap confidence intervals, and rows a second."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import datasets
 import evaluate
@@ -143,17 +145,40 @@ class ClassificationMetrics:
         for name in self.names:
             if self.resamples:
                 measured = confidence(name, predictions, references[kept], resamples=self.resamples, seed=self.seed)
-                found |= {name: measured.value, f"{name}_low": measured.low, f"{name}_high": measured.high}
+                found[name] = measured.value
+                if measured.interval is not None:
+                    found[f"{name}_low"], found[f"{name}_high"] = measured.interval
             else:
                 computed = load_metric(name).compute(predictions=predictions, references=references[kept]) or {}
                 found[name] = float(next(iter(computed.values())))
         return found
 
 
-def as_confidences(metrics: Mapping[str, float], *, prefix: str = "eval") -> dict[str, Confidence]:
-    """The metrics that came with an interval, out of what `evaluate()` returned."""
-    names = [key.removesuffix("_low").removeprefix(f"{prefix}_") for key in metrics if key.endswith("_low")]
-    return {name: Confidence(*(metrics[f"{prefix}_{name}{end}"] for end in ("", "_low", "_high"))) for name in names}
+def as_confidences(metrics: Mapping[str, Any]) -> dict[str, Confidence]:
+    """What a `compute_metrics` gave, as values; those of `name_low` and `name_high` are the interval of `name`.
+
+    Anything but a finite number is left out.
+
+    Args:
+        metrics: by name, without the prefix of an evaluation.
+
+    Example:
+        >>> as_confidences({"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6})
+        {'accuracy': Confidence(value=0.5, low=0.4, high=0.6, level=0.95)}
+    """
+    numbers = {
+        name: float(value)
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+    intervals = {name: (f"{name}_low", f"{name}_high") for name in numbers}
+    intervals = {name: ends for name, ends in intervals.items() if numbers.keys() >= set(ends)}
+    inside = {end for ends in intervals.values() for end in ends}
+    return {
+        name: Confidence(value, *(numbers[end] for end in intervals.get(name, ())))
+        for name, value in numbers.items()
+        if name not in inside
+    }
 
 
 @torch.no_grad()

@@ -1,13 +1,17 @@
 """Checks before training starts, so that nothing is found out half an hour into it."""
 
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import datasets
 import torch
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext
-from hf_ctkd.teachers import Preprocessor, TargetRows
+from hf_ctkd.teachers import Preprocessor, ProcessingClass, TargetRows
+from hf_ctkd.teachers.preprocessing import longest_text
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.guidance import Guidance, TeacherLike
 from hf_ctkd.training.tasks import Augmentation, StudentTask, listed
@@ -15,6 +19,7 @@ from hf_ctkd.training.trainee import Trainee
 from hf_ctkd.types import ModelOutputs, Needs
 
 _FIRST_ROWS = 4
+_LONGEST_ROWS = 32
 _CONTEXT_ROWS = 32
 """Rows of teachers that run at every step: enough for the means and scales that a loss may take from them."""
 
@@ -55,7 +60,34 @@ def rows_to_predict(dataset: datasets.Dataset, known: TargetRows, task: StudentT
     return rows
 
 
-def check_student(trainee: Trainee, view: Preprocessor, rows: TargetRows, device: torch.device) -> ModelOutputs:
+def student_view(
+    processing_class: ProcessingClass, rows: TargetRows, config: PreTrainedConfig, max_length: int | None
+) -> Preprocessor:
+    """The student's preprocessing; warns where texts are cut although nobody asked for it and the student takes more.
+
+    Args:
+        processing_class: the student's image processor or tokenizer.
+        rows: raw rows.
+        config: of the student.
+        max_length: as in `DistillationConfig`.
+
+    Raises:
+        InvalidArgumentError: if the processing class does not suit the rows, or the student not the length.
+    """
+    view = Preprocessor.of(processing_class, rows.modality, config, max_length=max_length)
+    if max_length is not None or not isinstance(view.processing_class, PreTrainedTokenizerBase):
+        return view
+    most = longest_text(view.processing_class, config)
+    if view.max_length < most and _any_longer(view, rows):
+        warnings.warn(
+            f"Some texts are longer than {view.max_length} tokens and are cut to that for the student. Set "
+            f"`max_length` to let it read up to {most}, or to {view.max_length} to leave it so.",
+            stacklevel=2,
+        )
+    return view
+
+
+def check_student(trainee: Trainee, view: Preprocessor, rows: TargetRows) -> ModelOutputs:
     """Run the student on a few rows and compare what it says with what their labels are; see its task.
 
     Raises:
@@ -63,6 +95,7 @@ def check_student(trainee: Trainee, view: Preprocessor, rows: TargetRows, device
     """
     training = trainee.training
     trainee.eval()
+    device = trainee.student.device
     batch = {name: tensor.to(device) for name, tensor in view(rows.inputs(range(min(_FIRST_ROWS, len(rows))))).items()}
     with torch.no_grad():
         first = trainee.outputs(batch)
@@ -163,3 +196,10 @@ def _check_classes(rows: TargetRows, train: TargetRows, argument: str) -> None:
 
 def _both_named(one: TargetRows, other: TargetRows) -> bool:
     return one.label_space.informative and other.label_space.informative
+
+
+def _any_longer(view: Preprocessor, rows: TargetRows) -> bool:
+    """Whether a text has more tokens than the view takes; of the longest by their characters."""
+    texts = [text for text in rows.inputs(range(len(rows))) if isinstance(text, str)]
+    longest = sorted(texts, key=len)[-_LONGEST_ROWS:]
+    return replace(view, max_length=view.max_length + 1)(longest)["input_ids"].shape[1] > view.max_length

@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.publishing import publish, write_card
 from hf_ctkd.records import DistillationRecord, TeacherRanking
 from hf_ctkd.teachers import ProcessingClass
@@ -45,6 +47,10 @@ class StudentTrainer(Trainer, ABC):
         return self.accelerator.unwrap_model(self.model)
 
     @abstractmethod
+    def _guided_by(self) -> dict[str, str]:
+        """The loss and the teachers of this run, in a form that tells them from others."""
+
+    @abstractmethod
     def record(self, command: str | None = None) -> DistillationRecord:
         """How the student was made."""
 
@@ -68,7 +74,8 @@ class StudentTrainer(Trainer, ABC):
             self.processing_class.save_pretrained(fresh)
             if folder.name.startswith(PREFIX_CHECKPOINT_DIR) and trainee.loss is not None:
                 source = trainee.loss.state_dict() if state_dict is None else _of_loss(state_dict)
-                save_file({name: tensor.contiguous() for name, tensor in source.items()}, fresh / LOSS_FILE)
+                tensors = {name: tensor.contiguous() for name, tensor in source.items()}
+                save_file(tensors, fresh / LOSS_FILE, metadata=self._guided_by())
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """The student with its processor, and unless in a checkpoint the record of how it was made."""
@@ -90,12 +97,17 @@ class StudentTrainer(Trainer, ABC):
             self.ranking.without_paths().save(folder / RANKING_FILE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """Restore the student and the loss's own weights."""
+        """Restore the student and the loss's own weights.
+
+        Raises:
+            InvalidArgumentError: if the checkpoint is of another loss, or of other teachers.
+        """
         trainee = self.accelerator.unwrap_model(self.model if model is None else model)
+        saved = _saved_loss(Path(resume_from_checkpoint), trainee.loss, self._guided_by())
         restored = type(trainee.student).from_pretrained(resume_from_checkpoint, dtype=trainee.student.dtype)
         trainee.student.load_state_dict(restored.state_dict())
         if trainee.loss is not None:
-            trainee.loss.load_state_dict(load_file(Path(resume_from_checkpoint) / LOSS_FILE))
+            trainee.loss.load_state_dict(saved)
 
     def _load_best_model(self) -> None:
         """Restore the best checkpoint."""
@@ -178,3 +190,23 @@ def _all_or_none(folder: Path) -> Iterator[Path]:
 
 def _of_loss(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("loss."): tensor for name, tensor in state_dict.items() if name.startswith("loss.")}
+
+
+def _saved_loss(checkpoint: Path, loss: DistillationLoss | None, guided_by: Mapping[str, str]) -> dict[str, Tensor]:
+    """The loss's own weights in a checkpoint, made sure to be those of this loss with these teachers."""
+    path = checkpoint / LOSS_FILE
+    saved, told = None, dict(guided_by)
+    if path.is_file():
+        with safe_open(path, "pt") as file:
+            saved, told = {name: file.get_tensor(name) for name in file.keys()}, told | (file.metadata() or {})  # noqa: SIM118
+    if told != guided_by or _shapes(saved) != _shapes(None if loss is None else loss.state_dict()):
+        now = "no loss" if loss is None else f"{type(loss).__name__} with the teachers given now"
+        raise InvalidArgumentError(
+            f"`resume_from_checkpoint` {checkpoint} was made with another loss or other teachers than {now}. "
+            "Give those that it was made with, or train anew."
+        )
+    return saved or {}
+
+
+def _shapes(state: Mapping[str, Tensor] | None) -> dict[str, torch.Size] | None:
+    return None if state is None else {name: tensor.shape for name, tensor in state.items()}

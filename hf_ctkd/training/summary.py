@@ -1,12 +1,13 @@
 """From a trained student to the record that its card is rendered from."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from hf_ctkd import __version__
 from hf_ctkd.costs import EmpiricalCost, estimate_prior
@@ -49,6 +50,7 @@ class Run:
 
     Args:
         trainee: the student with its loss.
+        outputs: what the student says, in the precision of the run.
         args: arguments of the run.
         guidance: the teachers and their kept outputs.
         rows: rows trained on, or evaluated on when there was no training.
@@ -62,6 +64,7 @@ class Run:
     """
 
     trainee: Trainee
+    outputs: Callable[[Mapping[str, Tensor]], ModelOutputs]
     args: DistillationConfig
     guidance: Guidance
     rows: TargetRows
@@ -114,6 +117,7 @@ def summarise(
             "seconds": round(run.seconds, 1),
             "processes": run.processes,
             "bootstrap_resamples": args.bootstrap_resamples,
+            **({} if rows.modality == "image" else {"max_length": run.view.max_length}),
             **_passes(run.guidance),
         },
         command=command,
@@ -137,7 +141,7 @@ def _student(run: Run) -> StudentRecord:
     training = run.trainee.training
     run.trainee.eval()
     batch = {name: tensor.to(device) for name, tensor in run.view(_timed_inputs(run.rows)).items()}
-    speed = rows_per_second(run.trainee.outputs, batch)
+    speed = rows_per_second(run.outputs, batch)
     run.trainee.train(training)
     return StudentRecord(
         architecture=type(student).__name__,

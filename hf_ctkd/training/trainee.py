@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from hf_ctkd.losses import DistillationLoss
-from hf_ctkd.losses.base import on_chosen
+from hf_ctkd.losses.base import check_names, on_chosen
 from hf_ctkd.teachers import FeatureReader, InputReader
 from hf_ctkd.training.tasks import Classification, StudentTask
 from hf_ctkd.types import ModelOutputs
@@ -73,6 +73,10 @@ class Trainee(nn.Module):
         """Trade time for memory in the student; arguments as in `PreTrainedModel`."""
         self.student.activation_checkpointing_enable(activation_checkpointing_kwargs, every_n_layers, offload)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The student's, for `neftune_noise_alpha`."""
+        return self.student.get_input_embeddings()
+
     @property
     def hidden(self) -> tuple[int, ...]:
         """Student layers that the loss reads."""
@@ -100,6 +104,9 @@ class Trainee(nn.Module):
             labels: as the task collates them: class ids, -100 for unlabelled rows, when the student classifies.
             teachers: outputs of each teacher on the same rows, empty for a loss without teachers, or what gives them
                 once the student has spoken and the loss has chosen whom to ask; None to leave the loss out.
+
+        Raises:
+            InvalidArgumentError: if a term of the loss has a name that is taken.
         """
         outputs = self.outputs(student)
         prediction = self.task.prediction(outputs)
@@ -108,5 +115,7 @@ class Trainee(nn.Module):
         if self.loss is not None and teachers is not None:
             chosen = self.loss.select(outputs)
             said = on_chosen(teachers, chosen) if isinstance(teachers, tuple) else teachers(chosen)
-            result.update(self.loss(outputs, said, self.task.row_labels(labels)))
+            terms = self.loss(outputs, said, self.task.row_labels(labels))
+            check_names(self.loss, terms)
+            result.update(terms)
         return result

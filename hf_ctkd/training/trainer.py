@@ -10,18 +10,19 @@ from typing import Any
 import datasets
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PreTrainedModel, TrainerCallback
-from transformers.trainer_utils import PredictionOutput, TrainOutput
+from transformers.trainer_utils import TrainOutput
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext
+from hf_ctkd.losses.base import RESERVED, check_names
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherRanking, default_cache
-from hf_ctkd.teachers import InputReader, LoadOptions, Preprocessor, ProcessingClass, TargetRows, Teacher
+from hf_ctkd.teachers import InputReader, LoadOptions, ProcessingClass, Teacher
+from hf_ctkd.training.arguments import check_arguments, check_config, check_given
 from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.data import DistillationCollator, RowDataset
-from hf_ctkd.training.evaluation import as_confidences
+from hf_ctkd.training.evaluating import EvaluatedTrainer, Evaluations
 from hf_ctkd.training.guidance import Guidance, TeacherLike, load_teachers
 from hf_ctkd.training.preparation import (
     check_optimizer,
@@ -30,24 +31,23 @@ from hf_ctkd.training.preparation import (
     computed_once,
     eval_rows,
     loss_context,
-    rows_to_predict,
+    student_view,
 )
 from hf_ctkd.training.residence import Residence
-from hf_ctkd.training.saving import StudentTrainer
 from hf_ctkd.training.summary import Run, summarise
 from hf_ctkd.training.tasks import Augmentation, first_student, task_of
 from hf_ctkd.training.trainee import LOGITS, TASK, Trainee
 from hf_ctkd.types import ModelOutputs, Needs
 
 
-class DistillationTrainer(StudentTrainer):
+class DistillationTrainer(EvaluatedTrainer):
     """Trains a student on its own labels and on what frozen teachers, each with its own labels and preprocessing, say.
 
     Data sets hold raw rows (images or texts); rows whose label is -100 are unlabelled and still distilled. Every term
-    of the loss is logged under its name; `eval_loss` is the task loss alone. Checkpoints hold the student and the
-    loss's own weights; `save_model` and `push_to_hub` write the student alone, with a record of how it was made. A
-    script for `accelerate launch` ends with `trainer.accelerator.end_training()`, as with any `Trainer`: processes that
-    leave their group behind are now and then aborted by torch on the way out.
+    of the loss is logged under its name; `eval_loss` is the task loss alone, a mean over labels. Checkpoints hold the
+    student and the loss's own weights; `save_model` and `push_to_hub` write the student alone, with a record of how it
+    was made. A script for `accelerate launch` ends with `trainer.accelerator.end_training()`, as with any `Trainer`:
+    processes that leave their group behind are now and then aborted by torch on the way out.
 
     Args:
         model: the student, with a head for the data set's classes.
@@ -68,8 +68,8 @@ class DistillationTrainer(StudentTrainer):
         options: how teachers are fetched and loaded.
 
     Raises:
-        InvalidArgumentError: a student without a head or with another number of classes, no processor, a teacher that
-            lacks what the loss reads.
+        InvalidArgumentError: a student without a head or with another number of classes, no processor, an empty list
+            of teachers, a teacher that lacks what the loss reads, an argument that cannot be followed over raw rows.
         DatasetError: rows or labels that cannot be used.
         TeacherUnavailableError: a teacher that cannot be loaded.
     """
@@ -93,6 +93,9 @@ class DistillationTrainer(StudentTrainer):
         options: LoadOptions = LoadOptions(),  # noqa: B008 (frozen)
     ) -> None:
         args = DistillationConfig("tmp_trainer") if args is None else args
+        check_config(args, DistillationConfig)
+        check_given(teachers, loss)
+        check_arguments(args, compute_metrics)
         if processing_class is None:
             raise InvalidArgumentError(
                 "`processing_class` must be the student's image processor or tokenizer, got None."
@@ -108,12 +111,12 @@ class DistillationTrainer(StudentTrainer):
         self._label_smoothing = args.label_smoothing_factor
         self._input_reader: InputReader | None = None
         self._terms: dict[str, Tensor] = {}
+        self._evaluations = Evaluations()
         self._steps_to_log = 0
         self._train_seconds = 0.0
         self.ranking = ranking
         self.baseline: Mapping[str, Confidence] = {}
         self.command: str | None = None
-        self.last_metrics: Mapping[str, float] = {}
         check_teachers(teachers, loss, self._rows, self.task)
         super().__init__(
             model=None if model is None else self._trainee(model),
@@ -158,19 +161,32 @@ class DistillationTrainer(StudentTrainer):
         )
 
     def call_model_init(self, trial: Any = None) -> nn.Module:  # noqa: ANN401 (as in the parent)
-        """A fresh student from `model_init` with a fresh loss; see `Trainer`."""
+        """A fresh student from `model_init` with a fresh loss, checked as the first one was; see `Trainer`."""
         student = super().call_model_init(trial)
         if not isinstance(student, PreTrainedModel):
             raise InvalidArgumentError(f"`model_init` must return a PreTrainedModel, got {type(student).__name__}.")
-        return self._trainee(student)
+        trainee = self._trainee(student)
+        if self._context is not None:  # the first of them is checked when all is prepared
+            self._first_outputs(trainee)
+        return trainee
+
+    def _first_outputs(self, trainee: Trainee) -> ModelOutputs:
+        with self.accelerator.autocast():
+            return check_student(trainee, self._view, self._known_rows())
+
+    def _outputs(self, inputs: Mapping[str, Tensor]) -> ModelOutputs:
+        """What the student says, in the precision of the run."""
+        with self.accelerator.autocast():
+            return self.trainee.outputs(inputs)
 
     def _prepare(
         self, teachers: Sequence[TeacherLike], options: LoadOptions, augmentation: Augmentation | None
     ) -> Guidance:
         space_rows = self._known_rows()
         trainee = self.trainee
-        self._view = view = Preprocessor.of(self.processing_class, space_rows.modality, trainee.student.config)
-        first = check_student(trainee, view, space_rows, self.args.device)
+        config, max_length = trainee.student.config, self.args.max_length
+        self._view = view = student_view(self.processing_class, space_rows, config, max_length)
+        first = self._first_outputs(trainee)
         most = self.args.resident_teachers
         residence = None if most is None else Residence(self.args.device, most)
         place = self.args.device if residence is None else torch.device("cpu")
@@ -220,57 +236,7 @@ class DistillationTrainer(StudentTrainer):
         context = loss_context(rows, first, kept, inputs=inputs, seed=args.seed, batch_size=args.teacher_batch_size)
         return (kept if once else guidance.with_samples(context.teachers)), context
 
-    def _known_rows(self) -> TargetRows:
-        if self._space_rows is None:
-            raise InvalidArgumentError("`train_dataset` or `eval_dataset` must be given, got neither.")
-        return self._space_rows
-
     # ---- data -------------------------------------------------------------------------------------------------------
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:  # noqa: ANN401 (as in the parent)
-        """Batches of raw rows for evaluation; see `Trainer`."""
-        return super().get_eval_dataloader(self._as_rows(eval_dataset))
-
-    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:  # noqa: ANN401 (as in the parent)
-        """Batches of raw rows for prediction; see `Trainer`."""
-        return super().get_test_dataloader(self._to_predict(test_dataset))
-
-    def predict(
-        self,
-        test_dataset: Any,  # noqa: ANN401 (as in the parent)
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "test",
-    ) -> PredictionOutput:
-        """As in `Trainer`, for raw rows with or without labels: without any there are no metrics and no `label_ids`.
-
-        There is a prediction for every row, in order, so that bad rows are not left out here.
-
-        Raises:
-            DatasetError: a row that cannot be used, which is named.
-        """
-        rows = self._to_predict(test_dataset)
-        if not isinstance(rows, RowDataset) or self.task.has_labels(rows.rows):
-            return super().predict(rows, ignore_keys, metric_key_prefix)
-        compute_metrics, self.compute_metrics = self.compute_metrics, None
-        try:
-            return super().predict(rows, ignore_keys, metric_key_prefix)._replace(label_ids=None)
-        finally:
-            self.compute_metrics = compute_metrics
-
-    def _to_predict(self, dataset: Any) -> Any:  # noqa: ANN401 (as in the parent)
-        if not isinstance(dataset, datasets.Dataset):
-            return dataset
-        rows = rows_to_predict(dataset, self._known_rows(), self.task)
-        return RowDataset(rows, train=False, task=self.task)
-
-    def _as_rows(self, dataset: Any) -> Any:  # noqa: ANN401 (as in the parent)
-        if not isinstance(dataset, datasets.Dataset):
-            return dataset
-        return self._evaluated(eval_rows(dataset, self.args, self._space_rows, self.task), dataset)
-
-    def _evaluated(self, rows: Mapping[str, TargetRows], given: object) -> Any:  # noqa: ANN401 (as Trainer takes it)
-        wrapped = {name: RowDataset(each, train=False, task=self.task) for name, each in rows.items()}
-        return wrapped if isinstance(given, dict) else wrapped.get("")
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
@@ -334,7 +300,9 @@ class DistillationTrainer(StudentTrainer):
             reduced = self.accelerator.reduce(self._terms, reduction="mean")
             logs |= {name: float(value) / steps for name, value in reduced.items()}
             if self.loss is not None:
-                logs |= self.loss.diagnostics()
+                diagnostics = self.loss.diagnostics()
+                check_names(self.loss, diagnostics, RESERVED | self._terms.keys())
+                logs |= diagnostics
             logs |= self._passes()
             self._steps_to_log = 0
             self._terms = {}
@@ -347,50 +315,37 @@ class DistillationTrainer(StudentTrainer):
         read, skipped = self.accelerator.reduce(counts, reduction="sum").tolist()
         return {"teacher_passes": float(read), "teacher_passes_skipped": float(skipped)} if skipped else {}
 
-    def prediction_step(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Task loss, prediction and labels of a batch; teachers do not run."""
-        inputs = self._prepare_inputs(inputs)
-        with torch.no_grad(), self.compute_loss_context_manager():
-            outputs = model(student=inputs["student"], labels=inputs["labels"])
-        if prediction_loss_only:
-            return outputs[TASK].detach(), None, None
-        return outputs[TASK].detach(), self.task.evaluated(outputs[LOGITS].detach(), inputs["labels"]), inputs["labels"]
-
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:  # noqa: ANN401 (as in the parent)
         """As in `Trainer`; the seconds are kept for the record."""
         output = super().train(*args, **kwargs)
         self._train_seconds = output.metrics["train_runtime"]
         return output
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ANN401 (as in the parent)
-        """As in `Trainer`; the metrics are kept for the record."""
-        metrics = super().evaluate(*args, **kwargs)
-        self.last_metrics = metrics
-        return metrics
+    def _guided_by(self) -> dict[str, str]:
+        # A revision is a digest where a teacher is a folder, and says nothing of weights that are drawn.
+        found = [(one.candidate, one.seed) for one in self.guidance.teachers]
+        teachers = [one.revision + (f" random {seed}" if one.random_weights else "") for one, seed in found]
+        return {"loss": "" if self.loss is None else self.loss.name, "teachers": ", ".join(teachers)}
 
     def record(self, command: str | None = None) -> DistillationRecord:
         """How this student was made and what came out: all that its card says.
+
+        What came out are its `results`: of the weights that it has now, on the trainer's own `eval_dataset`.
 
         Args:
             command: what to run to make it again; when None, the attribute of that name, or the present command
                 line without its tokens.
         """
-        evaluated = self.eval_dataset if isinstance(self.eval_dataset, RowDataset) else None
-        split = None if evaluated is None else evaluated.rows.dataset.split
+        eval_rows, eval_split = _evaluated_on(self.eval_dataset)
         run = Run(
             trainee=self.trainee,
+            outputs=self._outputs,
             args=self.args,
             guidance=self.guidance,
             rows=self._known_rows(),
             view=self._view,
-            eval_rows=0 if evaluated is None else len(evaluated),
-            eval_split="test" if split is None else str(split),
+            eval_rows=eval_rows,
+            eval_split=eval_split,
             steps=self.state.global_step,
             epochs=self.state.epoch or 0.0,
             seconds=self._train_seconds,
@@ -398,10 +353,20 @@ class DistillationTrainer(StudentTrainer):
         )
         return summarise(
             run,
-            results=as_confidences(self.last_metrics),
+            results=self.results,
             baseline=self.baseline,
             command=command or self.command or command_line(["python", *sys.argv]),
         )
+
+
+def _evaluated_on(dataset: object) -> tuple[int, str]:
+    """Number of rows of an evaluation, and what they are called."""
+    if isinstance(dataset, dict):
+        return sum(len(rows) for rows in dataset.values()), " and ".join(dataset)
+    if not isinstance(dataset, RowDataset):
+        return 0, "test"
+    split = dataset.rows.dataset.split
+    return len(dataset), "test" if split is None else str(split)
 
 
 def _teacher_layers(loss: DistillationLoss | None) -> tuple[int, ...]:

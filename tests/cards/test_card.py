@@ -13,7 +13,7 @@ from hf_ctkd.cards import render_card
 from hf_ctkd.cards.figures import FIGURES
 from hf_ctkd.cards.mark import CardMark
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.records import LossRecord, PoolRecord, RankedTeacher, TeacherRanking, TeacherRecord
+from hf_ctkd.records import Confidence, LossRecord, PoolRecord, RankedTeacher, TeacherRanking, TeacherRecord
 
 SECTIONS = [
     "## How to use it",
@@ -70,6 +70,13 @@ def test_it_is_a_card_that_huggingface_hub_reads_and_writes_unchanged(image_reco
     assert [(r.metric_type, r.metric_value) for r in card.data.eval_results] == [("accuracy", 0.915), ("f1", 0.912)]
     assert card.data.base_model == "org/tiny-resnet"
     assert card.data.license == "cc-by-nc-4.0"
+
+
+def test_values_without_intervals_are_not_said_to_have_any(image_record):
+    plain = replace(image_record, results={"accuracy": Confidence(0.9)}, baseline={"accuracy": Confidence(0.8)})
+    card = render_card(plain, repo_id="me/x", figures=FIGURES)
+    assert "On 300 rows of the split test. *Without distillation* is the same student" in card
+    assert "bootstrap interval" not in card and "intervals overlap, the" not in card
 
 
 def test_the_same_records_give_the_same_text(image_record, ranking):

@@ -115,6 +115,14 @@ def test_an_interval_beside_its_estimate_is_drawn(image_record):
     results(replace(image_record, results={"accuracy": Confidence(0.9, 0.91, 0.95)}))
 
 
+def test_a_value_without_an_interval_is_drawn_without_a_bar(image_record):
+    plain = {"accuracy": Confidence(0.9), "f1": Confidence(0.8)}
+    figure = results(replace(image_record, results=plain, baseline={}))
+    assert figure.axes[0].get_xlabel() == "on 300 rows"
+    mixed = results(replace(image_record, results={**plain, "f1": Confidence(0.8, 0.7, 0.9)}))
+    assert mixed.axes[0].get_xlabel() == "on 300 rows, bars: bootstrap intervals"
+
+
 def test_no_results_to_draw(text_record):
     with pytest.raises(InvalidArgumentError, match="`record` has no results to draw. Evaluate the student first."):
         results(text_record)

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from hf_ctkd.cards.limitations import limitations
-from hf_ctkd.records import PoolRecord, TeacherRecord
+from hf_ctkd.records import Confidence, PoolRecord, TeacherRecord
 
 
 def said(record, ranking=None) -> str:
@@ -41,6 +41,12 @@ def test_a_generic_teacher_says_nothing_of_its_students(image_record):
 def test_not_evaluated(text_record):
     assert "It was not evaluated: nothing is known of how well it does." in said(text_record)
     assert "distillation" not in said(text_record)
+
+
+def test_values_without_intervals(image_record):
+    plain = replace(image_record, results={"accuracy": Confidence(0.9)}, baseline={"accuracy": Confidence(0.9)})
+    assert "No intervals were computed: how much the result depends on the choice of test rows" in said(plain)
+    assert "The intervals" not in said(plain)
 
 
 def test_no_baseline_or_one_within_chance(image_record):

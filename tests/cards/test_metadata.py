@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from hf_ctkd.cards.metadata import binding_license, card_data, is_repo_id, short_name
+from hf_ctkd.records import Confidence
 
 
 @pytest.mark.parametrize("name", ["google/vit-base-patch16-224", "me/a.b_c", "_x/y"])
@@ -44,6 +45,12 @@ def test_everything_on_the_hub_is_named(image_record):
     [metrics] = [result["metrics"] for result in data["model-index"][0]["results"]]
     assert metrics[0]["value"] == 0.915
     assert metrics[0]["args"] == {"confidence_level": 0.95, "low": 0.88, "high": 0.945}
+
+
+def test_value_without_an_interval_has_no_arguments(image_record):
+    plain = replace(image_record, results={"accuracy": Confidence(0.9)})
+    [metrics] = [one["metrics"] for one in card_data(plain, "student").to_dict()["model-index"][0]["results"]]
+    assert metrics[0]["value"] == 0.9 and "args" not in metrics[0]
 
 
 def test_what_is_not_on_the_hub_is_not_named_as_if_it_were(text_record):

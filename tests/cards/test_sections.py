@@ -33,6 +33,13 @@ def test_intervals_that_touch_overlap():
     assert not overlap(Confidence(3.0, 2.0, 4.0), Confidence(1.0, 0.0, 1.9))
 
 
+def test_value_without_an_interval_stands_alone(image_record):
+    plain = replace(image_record, results={"accuracy": Confidence(0.9)})
+    assert results_table(plain).splitlines()[2:] == ["| accuracy | 0.900 | 0.773 (0.720 to 0.820) | +0.127 | - |"]
+    assert levels(replace(plain, baseline={})) == ""
+    assert overlap(Confidence(1.0), Confidence(1.0, 0.0, 2.0)) is None
+
+
 def test_levels_of_the_intervals(image_record):
     assert levels(image_record) == "95 %"
     mixed = replace(image_record, baseline={"accuracy": Confidence(0.5, 0.4, 0.6, 0.9)})

@@ -242,6 +242,11 @@ def test_a_teacher_that_does_not_classify_is_refused(config):
         )  # fmt: skip
 
 
+def test_arguments_of_another_trainer_are_refused(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="`args` must be a GenericTeacherConfig, got DistillationConfig"):
+        trainer(DistillationConfig(str(tmp_path), use_cpu=True))
+
+
 def test_no_model_is_refused(config):
     with pytest.raises(InvalidArgumentError, match="`model` must be the teacher to be trained, got None."):
         GenericTeacherTrainer(

@@ -4,6 +4,7 @@ import yaml
 from huggingface_hub import EvalResultEntry, parse_eval_result_entries
 
 from hf_ctkd.publishing.eval_results import write_eval_results
+from hf_ctkd.records import Confidence
 
 
 def test_one_file_a_metric_in_the_form_of_the_hub(record, tmp_path):
@@ -16,6 +17,12 @@ def test_one_file_a_metric_in_the_form_of_the_hub(record, tmp_path):
         value=0.9,
         notes="accuracy on 30 rows of the split test; 95 % bootstrap interval 0.8000 to 0.9500",
     )
+
+
+def test_value_without_an_interval_claims_none(record, tmp_path):
+    [name] = write_eval_results(tmp_path, replace(record, results={"accuracy": Confidence(0.9)}))
+    [entry] = parse_eval_result_entries(yaml.safe_load((tmp_path / name).read_text()))
+    assert (entry.value, entry.notes) == (0.9, "accuracy on 30 rows of the split test")
 
 
 def test_nothing_for_data_that_are_not_on_the_hub(record, tmp_path):

@@ -25,6 +25,19 @@ def test_the_tokenizers_own_length_counts_too():
     assert Preprocessor.of(word_tokenizer(), "text", BertConfig()).max_length == 510
 
 
+def test_length_of_texts_can_be_set_up_to_what_the_model_takes():
+    tokenizer, config = word_tokenizer(model_max_length=1000), BertConfig(max_position_embeddings=600)
+    assert Preprocessor.of(tokenizer, "text", config).max_length == 512
+    assert Preprocessor.of(tokenizer, "text", config, max_length=7)(["dog " * 50])["input_ids"].shape == (1, 7)
+    assert Preprocessor.of(tokenizer, "text", config, max_length=600).max_length == 600
+    with pytest.raises(InvalidArgumentError, match="`max_length` must be at most 600, which the model .* got 601"):
+        Preprocessor.of(tokenizer, "text", config, max_length=601)
+    with pytest.raises(InvalidArgumentError, match="`max_length` must be at most 1000"):
+        Preprocessor.of(tokenizer, "text", BertConfig(max_position_embeddings=2048), max_length=1024)
+    with pytest.raises(InvalidArgumentError, match="`max_length` is for texts and a tokenizer, got 8 for image rows"):
+        Preprocessor.of(image_processor(), "image", ViTConfig(), max_length=8)
+
+
 def test_a_tokenizer_without_padding_pads_with_its_end_and_the_callers_stays_as_it_was():
     tokenizer = word_tokenizer(pad_token=None, eos_token="[SEP]")
     batch = Preprocessor.of(tokenizer, "text", GPT2Config(bos_token_id=1, eos_token_id=1))(["red cat", "dog"])

@@ -190,3 +190,11 @@ def test_rows_to_predict_need_no_labels_and_are_all_kept(texts):
         TargetRows.to_predict(text_rows(["a", " "], [0, 1]), like)
     with pytest.raises(DatasetError, match="`input_column` 'text' is not a column"):
         TargetRows.to_predict(texts.rename_column("text", "words"), like)
+
+
+def test_transform_that_would_be_dropped_is_refused(images):
+    changed = images.with_transform(lambda batch: batch)
+    with pytest.raises(DatasetError, match=r"`dataset` has a transform, .* `reset_format\(\)`, .* `augmentation=`"):
+        TargetRows.of(changed)
+    assert len(TargetRows.of(changed.with_format(None))) == len(images)
+    assert len(TargetRows.of(images.with_format("torch"))) == len(images)

@@ -43,6 +43,27 @@ def test_contract_finds_broken_losses(broken, promise):
         check_loss(Broken)
 
 
+@pytest.mark.parametrize("name", ["logits", "task_loss", "loss", "learning_rate"])
+def test_contract_finds_names_that_are_taken(name):
+    class Term(Own):
+        def forward(self, student, teachers, labels):
+            return {name: student.features.float().square().mean()}
+
+    class Diagnostic(Own):
+        def diagnostics(self):
+            return {name: 1.0}
+
+    class Both(Own):
+        def diagnostics(self):
+            return {"own": 1.0}
+
+    for broken in (Term, Diagnostic):
+        with pytest.raises(AssertionError, match=f"the name '{name}' is taken"):
+            check_loss(broken)
+    with pytest.raises(AssertionError, match="may not have the name of a term"):
+        check_loss(Both)
+
+
 def test_contract_finds_state_that_is_lost():
     class Forgetful(Own):
         def setup(self, context):

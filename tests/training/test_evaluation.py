@@ -1,3 +1,5 @@
+import doctest
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from transformers import EvalPrediction
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import Confidence
+from hf_ctkd.training import evaluation
 from hf_ctkd.training.evaluation import (
     _BUILT_IN,
     Accuracy,
@@ -61,9 +64,19 @@ def test_unlabelled_rows_are_left_out_and_no_resamples_give_no_interval():
     assert ClassificationMetrics(["accuracy"], resamples=0, seed=0)(prediction) == {"accuracy": pytest.approx(2 / 3)}
 
 
-def test_metrics_with_an_interval_are_picked_out_of_an_evaluation():
-    metrics = {"eval_loss": 1.0, "eval_accuracy": 0.5, "eval_accuracy_low": 0.4, "eval_accuracy_high": 0.6}
-    assert as_confidences(metrics) == {"accuracy": Confidence(0.5, 0.4, 0.6)}
+def test_intervals_stand_with_their_metric_and_other_numbers_alone():
+    metrics = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "recall_low": 0.1, "f1_low": 0.2}
+    others = {"f1_high": 0.9, "report": "good", "sure": True, "by_class": [0.1], "lost": float("nan")}
+    assert as_confidences(metrics | others) == {
+        "accuracy": Confidence(0.5, 0.4, 0.6),
+        "recall_low": Confidence(0.1),
+        "f1_low": Confidence(0.2),
+        "f1_high": Confidence(0.9),
+    }
+
+
+def test_examples_in_docstrings():
+    assert doctest.testmod(evaluation).failed == 0
 
 
 def test_metric_that_cannot_be_had_is_named():

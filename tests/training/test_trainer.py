@@ -11,7 +11,7 @@ from transformers import (
 
 from hf_ctkd.costs import EmpiricalCost
 from hf_ctkd.errors import DatasetError, InvalidArgumentError, TeacherUnavailableError
-from hf_ctkd.losses import CommitteeLoss, InvertedProjectionLoss, RawInputLoss, ReadoutLoss, TransportLoss
+from hf_ctkd.losses import BSSLoss, CommitteeLoss, InvertedProjectionLoss, RawInputLoss, ReadoutLoss, TransportLoss
 from hf_ctkd.records import DistillationRecord
 from hf_ctkd.training import DistillationTrainer
 
@@ -52,6 +52,30 @@ def test_trains_with_every_kind_of_loss_and_logs_each_term(make, name):
     assert own, "the loss logs no term of its own"
     terms = [first[key] for key in own if key in trainer.trainee(**_batch(trainer))]
     assert first["loss"] == pytest.approx(first["task_loss"] + sum(terms), rel=1e-4)
+
+
+class Called(BSSLoss):
+    """Has a term and a diagnostic of any name."""
+
+    def __init__(self, term="own", diagnostic="own_norm"):
+        super().__init__()
+        self.term, self.diagnostic = term, diagnostic
+
+    def forward(self, student, teachers, labels):
+        return {self.term: student.features.square().mean()}
+
+    def diagnostics(self):
+        return {self.diagnostic: 1.0}
+
+
+@pytest.mark.parametrize("name", ["logits", "task_loss", "loss", "grad_norm"])
+def test_names_of_others_are_refused_for_terms_and_diagnostics(make, name):
+    for loss in (Called(term=name), Called(diagnostic=name), Called(term=name, diagnostic=name)):
+        with pytest.raises(InvalidArgumentError, match=f"`loss` Called calls a term or a diagnostic '{name}'"):
+            make(teachers=None, loss=loss).train()
+    with pytest.raises(InvalidArgumentError, match="a diagnostic 'own'"):
+        make(teachers=None, loss=Called(diagnostic="own")).train()
+    make(teachers=None, loss=Called()).train()
 
 
 def _batch(trainer):
@@ -169,6 +193,29 @@ def test_resuming_goes_on_exactly_where_it_stopped(make, config, tmp_path, loss)
         torch.testing.assert_close(found, expected, msg=name)
 
 
+def test_checkpoint_of_another_loss_or_other_teachers_is_refused(make, config, image_teacher, tmp_path):
+    other = str(tiny.save_image_teacher(tmp_path / "other", seed=8, classes=7, size=8))
+    runs = {
+        "readout": {},
+        "another loss": {"loss": InvertedProjectionLoss()},
+        "another teacher": {"loss": InvertedProjectionLoss(), "teachers": [other]},
+        "one more teacher": {"teachers": [image_teacher, other]},
+        "none": {"loss": None, "teachers": None},
+    }
+    checkpoints = {}
+    for name, changes in runs.items():
+        args = config(max_steps=2, save_strategy="steps", save_steps=2, output_dir=str(tmp_path / name))
+        make(args=args, **changes).train()
+        checkpoints[name] = str(tmp_path / name / "checkpoint-2")
+    for name, changes in runs.items():
+        again = make(args=config(max_steps=3), **changes)
+        for checkpoint in (checkpoints[made] for made in checkpoints if made != name):
+            with pytest.raises(InvalidArgumentError, match="`resume_from_checkpoint` .* was made with another loss or"):
+                again.train(resume_from_checkpoint=checkpoint)
+        again.train(resume_from_checkpoint=checkpoints[name])
+        assert again.state.global_step == 3
+
+
 def test_best_checkpoint_is_restored_with_the_weights_of_the_loss(make, config):
     trainer = make(
         args=config(
@@ -222,6 +269,18 @@ def test_model_init_makes_a_fresh_student_and_loss(make, config):
     assert trainer.state.global_step == 2
 
 
+def test_every_student_of_model_init_gets_the_names_of_the_classes_and_is_checked(make, config):
+    trainer = make(model=None, model_init=lambda: tiny.image_student(), args=config(max_steps=1))
+    trainer.train()
+    trainer.save_model()
+    saved = AutoModelForImageClassification.from_pretrained(trainer.args.output_dir)
+    assert saved.config.id2label == dict(enumerate(tiny.NAMES))
+    sizes = iter([3, 3, 5])  # looked at, first, trained
+    changing = make(model=None, model_init=lambda: tiny.image_student(next(sizes)), args=config(max_steps=1))
+    with pytest.raises(InvalidArgumentError, match="must have 3 classes .* got 5"):
+        changing.train()
+
+
 def test_student_of_model_init_is_trained_as_one_that_is_given(make, config):
     args = {"max_steps": 2, "label_smoothing_factor": 0.5, "seed": 3}
     given = make(model=tiny.image_student(seed=2), args=config(**args), loss=TransportLoss())
@@ -257,6 +316,15 @@ def test_raw_input_teaches_without_a_teacher(make):
     trainer.train()
     assert trainer.state.log_history[0]["raw_input"] > 0
     assert trainer.record().teachers == ()
+
+
+def test_student_in_a_lower_precision_is_trained_under_autocast(make, config):
+    for loss in (ReadoutLoss(), InvertedProjectionLoss(), TransportLoss()):
+        trainer = make(model=tiny.image_student().bfloat16(), args=config(bf16=True), loss=loss)
+        trainer.train()
+        assert torch.isfinite(torch.tensor(trainer.evaluate()["eval_loss"]))
+        trainer.save_model()
+        assert next(trainer.student.parameters()).dtype == torch.bfloat16
 
 
 def test_label_smoothing_applies_to_the_task_loss(make, config):

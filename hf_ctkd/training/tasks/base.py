@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import datasets
 import numpy as np
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from PIL import Image as PILImage
 from torch import Tensor
 from transformers import EvalPrediction, PreTrainedModel
@@ -161,6 +161,17 @@ class StudentTask(ABC):
         self, prediction: Tensor, labels: Shaped[Tensor, "batch ..."], *, label_smoothing: float = 0.0
     ) -> Tensor:
         """The task loss, summed over all labels of a batch; 0 without any."""
+
+    def row_losses(
+        self, prediction: Tensor, labels: Shaped[Tensor, "batch ..."], *, label_smoothing: float = 0.0
+    ) -> Float[Tensor, "batch 2"]:
+        """The task loss of every row, summed over its labels, beside their number.
+
+        From these comes a mean over labels that does not depend on how rows are cut into batches.
+        """
+        rows = list(zip(prediction.split(1), labels.split(1), strict=True))
+        sums = [self.loss_sum(*row, label_smoothing=label_smoothing) for row in rows]
+        return torch.stack([torch.stack(sums), torch.stack([self.count(row[1]) for row in rows])], dim=1)
 
     @abstractmethod
     def evaluated(self, prediction: Tensor, labels: Shaped[Tensor, "batch ..."]) -> Tensor:

@@ -1,0 +1,154 @@
+"""What an evaluation says does not depend on how rows are cut into batches and shared out over processes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from evaluate_rows import evaluation_loss
+from torch.nn.functional import cross_entropy
+
+from hf_ctkd.cards import render_card
+from hf_ctkd.records import Confidence, DistillationRecord
+from hf_ctkd.training import DistillationTrainer
+
+
+@pytest.fixture
+def expected():
+    rows = tiny.image_rows(13, unlabelled=8, seed=5)[:5]
+    images = [image.convert("RGB") for image in rows["image"]]
+    with torch.no_grad():
+        logits = tiny.normless_student().eval()(**tiny.processor()(images=images, return_tensors="pt")).logits
+    return float(cross_entropy(logits, torch.tensor(rows["label"])))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 13])
+def test_loss_is_the_mean_over_labelled_rows(tmp_path, expected, batch_size):
+    assert evaluation_loss(tmp_path, batch_size) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_loss_does_not_depend_on_the_number_of_processes(tmp_path, expected):
+    script = Path(__file__).with_name("evaluate_rows.py")
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--rdzv-backend", "c10d"]
+    launch += ["--rdzv-endpoint", "127.0.0.1:0", str(script), str(tmp_path), "1", "2", "4"]
+    done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((tmp_path / "losses.json").read_text()) == pytest.approx([expected] * 3, rel=1e-5)
+
+
+def test_loss_counts_labels_when_predictions_are_not_kept(config):
+    rows = tiny.image_rows(13, unlabelled=8, seed=5)
+    losses = [
+        DistillationTrainer(
+            tiny.image_student(),
+            config(prediction_loss_only=only, per_device_eval_batch_size=4),
+            eval_dataset=rows,
+            processing_class=tiny.processor(),
+        ).evaluate()["eval_loss"]
+        for only in (False, True)
+    ]
+    assert losses[0] == pytest.approx(losses[1])
+
+
+@pytest.fixture
+def make(config):
+    def trainer(args=None, **changes):
+        settings = {
+            "model": tiny.image_student(),
+            "args": args or config(),
+            "train_dataset": tiny.image_rows(),
+            "eval_dataset": tiny.image_rows(12, seed=5),
+            "processing_class": tiny.processor(),
+        }
+        return DistillationTrainer(**{**settings, **changes})
+
+    return trainer
+
+
+def saved(trainer):
+    """What a student's folder says of it; the card must be able to say so too."""
+    trainer.save_model()
+    record = DistillationRecord.load(trainer.folder / "distillation.json")
+    render_card(record)
+    return record.results
+
+
+def counting(*values):
+    """A `compute_metrics` with known values, one an evaluation."""
+    left = iter(values)
+    return lambda prediction: {"accuracy": next(left)}
+
+
+def steps(**changes):
+    return {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, **changes}
+
+
+def test_best_model_is_recorded_with_its_own_result(make, config):
+    args = config(load_best_model_at_end=True, metric_for_best_model="accuracy", **steps())
+    trainer = make(args=args, compute_metrics=counting(0.3, 0.9, 0.5, 0.2, 0.4))
+    trainer.train()
+    assert trainer.state.best_global_step == 2
+    assert saved(trainer) == {"accuracy": Confidence(0.9)}
+    trainer.evaluate()
+    assert saved(trainer) == {"accuracy": Confidence(0.4)}, "a later evaluation of the same weights"
+
+
+def test_best_of_the_saved_models_is_recorded_where_a_better_one_was_not_saved(make, config):
+    args = config(
+        load_best_model_at_end=True, metric_for_best_model="accuracy", max_steps=5, **steps(save_steps=2)
+    )  # fmt: skip
+    trainer = make(args=args, compute_metrics=counting(0.1, 0.6, 0.9, 0.3, 0.2))
+    trainer.train()
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-2")
+    assert saved(trainer) == {"accuracy": Confidence(0.6)}
+
+
+def test_result_of_weights_that_were_trained_on_is_not_recorded(make, config):
+    trainer = make(args=config(max_steps=2))
+    trainer.evaluate()
+    assert saved(trainer).keys() == {"accuracy", "macro_f1"}
+    trainer.train()
+    assert saved(trainer) == {}
+    trainer.evaluate()
+    assert saved(trainer).keys() == {"accuracy", "macro_f1"}
+    trainer.train()
+    assert saved(trainer) == {}, "the same step of another run"
+
+
+def test_values_without_intervals_are_recorded(make, config):
+    plain = make(args=config(bootstrap_resamples=0))
+    metrics = plain.evaluate()
+    assert saved(plain) == {name: Confidence(metrics[f"eval_{name}"]) for name in ("accuracy", "macro_f1")}
+    own = make(compute_metrics=lambda prediction: {"recall_low": 0.3, "right": 4, "note": "of the user"})
+    own.evaluate()
+    assert saved(own) == {"recall_low": Confidence(0.3), "right": Confidence(4.0)}
+
+
+def test_prefix_of_an_evaluation_is_not_part_of_a_name(make):
+    trainer = make()
+    metrics = trainer.evaluate(metric_key_prefix="test")
+    assert saved(trainer)["accuracy"].value == metrics["test_accuracy"]
+
+
+def test_evaluation_of_other_rows_is_not_recorded(make):
+    trainer = make(compute_metrics=counting(0.5, 0.9, 0.8, 0.7))
+    trainer.evaluate()
+    trainer.evaluate(tiny.image_rows(9, seed=6))
+    trainer.predict(tiny.image_rows(9, seed=6))
+    trainer.evaluate({"a": tiny.image_rows(9, seed=6)})
+    assert saved(trainer) == {"accuracy": Confidence(0.5)}
+
+
+def test_several_evaluation_sets_are_recorded_by_their_names(make):
+    sets = {"near": tiny.image_rows(12, seed=5), "far": tiny.image_rows(9, seed=6)}
+    trainer = make(eval_dataset=sets, compute_metrics=counting(0.5, 0.25, 0.75))
+    trainer.evaluate()
+    assert saved(trainer) == {"near_accuracy": Confidence(0.5), "far_accuracy": Confidence(0.25)}
+    trainer.evaluate("far")
+    assert saved(trainer) == {"near_accuracy": Confidence(0.5), "far_accuracy": Confidence(0.75)}
+    task = trainer.record().task
+    assert (task.eval_rows, task.eval_split) == (21, "near and far")
