@@ -70,7 +70,7 @@ def on_your_data(example: Example) -> Job:
     rows = load_dataset(example.dataset)
     label = rows["train"].features["label"]
     teacher = AutoModelForImageClassification.from_pretrained(
-        example.teacher, num_labels=label.num_classes, ignore_mismatched_sizes=True
+        example.teacher, num_labels=label.num_classes, ignore_mismatched_sizes=True, dtype=torch.float32
     )
     processor = AutoImageProcessor.from_pretrained(example.teacher)
     pool = StudentPool.load(example.pool)

@@ -43,7 +43,7 @@ def on_your_data(example: Example):
     )
     label = rows["train"].features["label"]
     model = AutoModelForImageClassification.from_pretrained(
-        example.student, num_labels=label.num_classes, ignore_mismatched_sizes=True
+        example.student, num_labels=label.num_classes, ignore_mismatched_sizes=True, dtype="float32"
     )
     return rows["train"], rows["test"], candidates, model, AutoImageProcessor.from_pretrained(example.student)
 

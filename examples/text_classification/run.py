@@ -44,7 +44,7 @@ def on_your_data(example: Example):
     )
     label = rows["train"].features["label"]
     model = AutoModelForSequenceClassification.from_pretrained(
-        example.student, num_labels=label.num_classes, ignore_mismatched_sizes=True
+        example.student, num_labels=label.num_classes, ignore_mismatched_sizes=True, dtype="float32"
     )
     return rows["train"], rows["test"], candidates, model, AutoTokenizer.from_pretrained(example.student)
 

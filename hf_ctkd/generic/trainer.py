@@ -46,7 +46,8 @@ class GenericTeacherTrainer(DistillationTrainer):
         augmentation: from a raw row to a changed one.
 
     Raises:
-        InvalidArgumentError: a teacher that does not classify, or whose stages do not suit the pool.
+        InvalidArgumentError: a teacher that does not classify, has weights in half precision, or whose stages do not
+            suit the pool.
         DatasetError: rows or labels that cannot be used.
 
     Reference:

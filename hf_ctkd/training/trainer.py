@@ -25,6 +25,7 @@ from hf_ctkd.training.evaluation import as_confidences
 from hf_ctkd.training.guidance import Guidance, TeacherLike, load_teachers
 from hf_ctkd.training.preparation import (
     check_optimizer,
+    check_precision,
     check_student,
     check_teachers,
     computed_once,
@@ -67,8 +68,8 @@ class DistillationTrainer(StudentTrainer):
         options: how teachers are fetched and loaded.
 
     Raises:
-        InvalidArgumentError: a student without a head or with another number of classes, no processor, a teacher that
-            lacks what the loss reads.
+        InvalidArgumentError: a student without a head or with another number of classes, or with weights in half
+            precision, no processor, a teacher that lacks what the loss reads.
         DatasetError: rows or labels that cannot be used.
         TeacherUnavailableError: a teacher that cannot be loaded.
     """
@@ -145,6 +146,7 @@ class DistillationTrainer(StudentTrainer):
         return self.trainee.loss
 
     def _trainee(self, student: PreTrainedModel) -> Trainee:
+        check_precision(student)
         loss = copy.deepcopy(self._loss_as_given)
         if loss is not None and self._context is not None:
             loss.setup(self._context)

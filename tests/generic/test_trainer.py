@@ -242,6 +242,11 @@ def test_a_teacher_that_does_not_classify_is_refused(config):
         )  # fmt: skip
 
 
+def test_a_teacher_in_half_precision_is_refused(config):
+    with pytest.raises(InvalidArgumentError, match="must have weights in torch.float32 .* got torch.bfloat16"):
+        trainer(config(), model=teacher("resnet").to(torch.bfloat16))
+
+
 def test_no_model_is_refused(config):
     with pytest.raises(InvalidArgumentError, match="`model` must be the teacher to be trained, got None."):
         GenericTeacherTrainer(

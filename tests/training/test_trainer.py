@@ -295,6 +295,17 @@ def test_student_without_a_head_is_refused(make):
         make(model=headless)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_student_in_half_precision_is_refused(make, dtype):
+    said = f"must have weights in torch.float32 to be trained, got {dtype}. Load it with `dtype=torch.float32`"
+    for changes in (
+        {"model": tiny.image_student().to(dtype)},
+        {"model": None, "model_init": lambda: tiny.image_student().to(dtype)},
+    ):
+        with pytest.raises(InvalidArgumentError, match=said):
+            make(**changes)
+
+
 def test_class_with_one_row_is_named(make):
     rows = tiny.image_rows(24).select([0, 1, 2, 3, 4, 6, 7])
     with pytest.raises(DatasetError, match="'striped' has a single labelled row"):
