@@ -64,6 +64,10 @@ class Job:
     processor: object
     pool: StudentPool
 
+    @property
+    def classes(self) -> LabelSpace:
+        return LabelSpace.from_id2label(self.teacher.config.id2label)
+
 
 def on_your_data(example: Example) -> Job:
     """Rows of the Hub and a pretrained teacher; students see the same rows, through the same processor."""
@@ -90,12 +94,12 @@ def on_built_in_data(example: Example) -> Job:
     return Job(digit_pools()[0], task.train(), task.test, teacher, build_student(task)[1], pool)
 
 
-def chosen(example: Example, pool: StudentPool) -> list[MeasuredStudent]:
+def chosen(example: Example, job: Job) -> list[MeasuredStudent]:
     """Students that fit the budget, from the largest to the smallest; drawn at random without one."""
     if example.max_parameters is None and example.max_latency_ms is None:
-        return [measure(member) for member in pool.sample(example.students, seed=0)]
+        return [measure(member, job.classes) for member in job.pool.sample(example.students, seed=0)]
     parameters = None if example.max_parameters is None else int(example.max_parameters)
-    fitting = pool.under(parameters=parameters, latency_ms=example.max_latency_ms)
+    fitting = job.pool.under(job.classes, parameters=parameters, latency_ms=example.max_latency_ms)
     count = min(example.students, len(fitting))
     return [fitting[place * len(fitting) // count] for place in range(count)]
 
@@ -103,7 +107,7 @@ def chosen(example: Example, pool: StudentPool) -> list[MeasuredStudent]:
 def distilled(member: PoolMember, job: Job, teacher: Path, args: GenericTeacherConfig, steps: int) -> float:
     """Train a student from the teacher as from any other, save it, and give its accuracy."""
     trainer = DistillationTrainer(
-        model=member.build(LabelSpace.from_id2label(job.teacher.config.id2label), seed=args.seed),
+        model=member.build(job.classes, seed=args.seed),
         args=DistillationConfig(
             str(Path(args.output_dir) / "students" / member.name.replace(" ", "-")),
             max_steps=steps, learning_rate=args.learning_rate, seed=args.seed, use_cpu=args.use_cpu,
@@ -158,7 +162,7 @@ def main():
     args.dataset_name = example.dataset or "digits of scikit-learn"
     set_seed(args.seed)
     job = on_built_in_data(example) if example.dataset is None else on_your_data(example)
-    students = chosen(example, job.pool)  # before the long part of the work: a budget may be too small
+    students = chosen(example, job)  # before the long part of the work: a budget may be too small
 
     trainer = GenericTeacherTrainer(
         model=job.teacher,

@@ -60,7 +60,6 @@ def _train(arguments: argparse.Namespace) -> None:
     pool = None if arguments.pool is None else StudentPool.load(arguments.pool)
     if pool is None and arguments.students:
         raise InvalidArgumentError("`--students` needs a pool to take them from. Name one with `--pool`.")
-    members = () if pool is None else _members(arguments, pool)
     source = Rows.of(arguments)
     train = source.load(arguments.split)
     split = arguments.eval_split or source.evaluation_split(arguments.split)
@@ -71,6 +70,7 @@ def _train(arguments: argparse.Namespace) -> None:
     rows = TargetRows.of(
         train, input_column=config.input_column, label_column=config.label_column, skip_bad_rows=config.skip_bad_rows
     )
+    members = () if pool is None else _members(arguments, pool, rows.label_space)
     set_seed(config.seed)
     teacher, processing_class = load_student(
         arguments.teacher, rows.modality, rows.label_space, options=load_options(arguments), flag="--teacher"
@@ -89,13 +89,14 @@ def _train(arguments: argparse.Namespace) -> None:
     trainer.accelerator.end_training()
 
 
-def _members(arguments: argparse.Namespace, pool: StudentPool) -> Sequence[PoolMember]:
+def _members(arguments: argparse.Namespace, pool: StudentPool, classes: LabelSpace) -> Sequence[PoolMember]:
     """The students to write, found before the long part of the work: a budget may be too small."""
     if not arguments.students:
         return ()
     if arguments.student_parameters is None and arguments.student_latency_ms is None:
         return pool.sample(arguments.students, seed=arguments.seed)
     fitting = pool.under(
+        classes,
         parameters=None if arguments.student_parameters is None else int(arguments.student_parameters),
         latency_ms=arguments.student_latency_ms,
         seed=arguments.seed,

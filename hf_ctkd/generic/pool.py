@@ -13,6 +13,7 @@ from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic.families import FAMILIES, Family
 from hf_ctkd.generic.member import Decision, PoolMember
 from hf_ctkd.records import read_json, write_json
+from hf_ctkd.types import LabelSpace
 
 if TYPE_CHECKING:
     from hf_ctkd.generic.measure import MeasuredStudent
@@ -156,6 +157,7 @@ class StudentPool:
 
     def under(
         self,
+        label_space: LabelSpace,
         *,
         parameters: int | None = None,
         latency_ms: float | None = None,
@@ -168,6 +170,7 @@ class StudentPool:
         Larger pools than `candidates` are searched over so many random members.
 
         Args:
+            label_space: classes of the task, for the head that counts too.
             parameters: most parameters.
             latency_ms: most milliseconds of a forward pass of one row.
             device: where to time, such as "cpu" or "cuda".
@@ -180,7 +183,7 @@ class StudentPool:
         from hf_ctkd.generic.measure import fitting  # it builds members
 
         looked_at = tuple(self) if len(self) <= candidates else self.sample(candidates, seed)
-        return fitting(looked_at, parameters=parameters, latency_ms=latency_ms, device=device)
+        return fitting(looked_at, label_space, parameters=parameters, latency_ms=latency_ms, device=device)
 
     def only(self, member: PoolMember) -> "StudentPool":
         """The pool of one member alone: a teacher for exactly this student."""

@@ -54,6 +54,12 @@ def test_students_are_the_largest_within_a_budget(train):
     assert sizes[1] < model.num_parameters() <= sizes[3] + 100
 
 
+def test_a_budget_counts_the_head_for_the_classes_of_the_rows(train):
+    smallest = min(member.build(_classes()).num_parameters() for member in POOL)
+    code, _, err = train("--students", 1, "--student_parameters", smallest - 1)
+    assert code == 1 and f"is too few for any of 8 members: the smallest has {smallest}." in err
+
+
 def test_without_a_pool_it_is_a_plain_teacher(train):
     code, out, err = train("--logging_steps", 1, pool=None)
     assert code == 0, err

@@ -5,6 +5,7 @@ from pools import CLASSES, POOLS
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import StudentPool
+from hf_ctkd.types import LabelSpace
 
 RESNET = {"family": "resnet", "depths": ((1, 2), (1,)), "widths": ((8,), (8, 16))}
 
@@ -92,15 +93,26 @@ def test_a_description_that_is_none_is_refused(values, said):
 def test_students_for_a_budget_are_built_and_timed():
     pool = POOLS["resnet"]
     sizes = sorted(member.build(CLASSES).num_parameters() for member in pool)
-    found = pool.under(parameters=sizes[20])
+    found = pool.under(CLASSES, parameters=sizes[20])
     assert all(one.latency_ms > 0 and one.device == "cpu" for one in found)
     parameters = [one.parameters for one in found]
     assert parameters == sorted(parameters, reverse=True) and parameters[0] <= sizes[20]
     assert len(found) >= 10
 
 
+def test_the_head_of_the_task_counts():
+    thousand = LabelSpace(tuple(f"class {number}" for number in range(1000)))
+    pool = POOLS["resnet"]
+    sizes = sorted(member.build(thousand).num_parameters() for member in pool)
+    found = pool.under(thousand, parameters=sizes[3])
+    assert [one.parameters for one in found] == [one.member.build(thousand).num_parameters() for one in found]
+    assert found[0].parameters == sizes[3] and found[-1].parameters == sizes[0]
+    with pytest.raises(InvalidArgumentError, match=f"too few for any of 64 members: the smallest has {sizes[0]}"):
+        pool.under(thousand, parameters=sizes[0] - 1)
+
+
 def test_a_larger_pool_is_searched_over_random_members():
-    found = POOLS["vit"].under(parameters=10**9, candidates=5, seed=3)
+    found = POOLS["vit"].under(CLASSES, parameters=10**9, candidates=5, seed=3)
     assert {one.member.path for one in found} == {member.path for member in POOLS["vit"].sample(5, seed=3)}
 
 
@@ -115,4 +127,4 @@ def test_a_larger_pool_is_searched_over_random_members():
 )
 def test_a_budget_that_nothing_fits_is_refused(budget, said):
     with pytest.raises(InvalidArgumentError, match=said):
-        POOLS["resnet"].under(candidates=3, **budget)
+        POOLS["resnet"].under(CLASSES, candidates=3, **budget)
