@@ -1,6 +1,7 @@
 """`hf-ctkd generic-teacher train`: one teacher for all students of a pool."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,8 +59,7 @@ def _train(arguments: argparse.Namespace) -> None:
     check_writable(arguments.output_dir, "--output_dir")
     resume = checkpoint_of(config)
     pool = None if arguments.pool is None else StudentPool.load(arguments.pool)
-    if pool is None and arguments.students:
-        raise InvalidArgumentError("`--students` needs a pool to take them from. Name one with `--pool`.")
+    _check_students(arguments, pool)
     source = Rows.of(arguments)
     train = source.load(arguments.split)
     split = arguments.eval_split or source.evaluation_split(arguments.split)
@@ -89,6 +89,24 @@ def _train(arguments: argparse.Namespace) -> None:
     trainer.accelerator.end_training()
 
 
+def _check_students(arguments: argparse.Namespace, pool: StudentPool | None) -> None:
+    wanted = arguments.students
+    if wanted < 0:
+        raise InvalidArgumentError(f"`--students` must be 0 or more, got {wanted}.")
+    if pool is None and wanted:
+        raise InvalidArgumentError("`--students` needs a pool to take them from. Name one with `--pool`.")
+    if pool is not None and wanted > len(pool):
+        raise InvalidArgumentError(f"`--students` must be at most the {len(pool)} of the pool, got {wanted}.")
+    for name in ("student_parameters", "student_latency_ms"):
+        budget = vars(arguments)[name]
+        if budget is None:
+            continue
+        if not wanted:
+            raise InvalidArgumentError(f"`--{name}` needs students to choose. Say how many with `--students`.")
+        if not 0 < budget < math.inf:
+            raise InvalidArgumentError(f"`--{name}` must be positive and finite, got {budget}.")
+
+
 def _members(arguments: argparse.Namespace, pool: StudentPool, classes: LabelSpace) -> Sequence[PoolMember]:
     """The students to write, found before the long part of the work: a budget may be too small."""
     if not arguments.students:
@@ -101,6 +119,11 @@ def _members(arguments: argparse.Namespace, pool: StudentPool, classes: LabelSpa
         latency_ms=arguments.student_latency_ms,
         seed=arguments.seed,
     )
+    if len(fitting) < arguments.students:
+        raise InvalidArgumentError(
+            f"`--students` asks for {arguments.students}, but only {len(fitting)} of those looked at fit the budget. "
+            "Ask for fewer, or allow more."
+        )
     return [measured.member for measured in fitting[: arguments.students]]
 
 

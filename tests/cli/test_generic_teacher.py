@@ -58,6 +58,8 @@ def test_a_budget_counts_the_head_for_the_classes_of_the_rows(train):
     smallest = min(member.build(_classes()).num_parameters() for member in POOL)
     code, _, err = train("--students", 1, "--student_parameters", smallest - 1)
     assert code == 1 and f"is too few for any of 8 members: the smallest has {smallest}." in err
+    code, _, err = train("--students", 8, "--student_parameters", smallest)
+    assert code == 1 and "`--students` asks for 8, but only 1 of those looked at fit the budget." in err
 
 
 def test_without_a_pool_it_is_a_plain_teacher(train):
@@ -96,7 +98,12 @@ def test_a_run_goes_on_from_its_checkpoint(train, monkeypatch):
         (["--teacher", "nowhere"], "`--teacher` 'nowhere' must be an image model with its image processor"),
         (["--pool", "missing.json"], "Cannot read missing.json: No such file or directory."),
         (["--students", 1, "--student_parameters", 5], "`parameters` 5 is too few for any of 8 members"),
-        (["--students", 9], "`n` must be from 1 to the 8 members of the pool, got 9."),
+        (["--students", 9], "`--students` must be at most the 8 of the pool, got 9."),
+        (["--students", -1], "`--students` must be 0 or more, got -1."),
+        (["--student_parameters", 1], "`--student_parameters` needs students to choose."),
+        (["--student_latency_ms", 1], "`--student_latency_ms` needs students to choose."),
+        (["--students", 1, "--student_parameters", "nan"], "must be positive and finite, got nan."),
+        (["--students", 1, "--student_latency_ms", 0], "`--student_latency_ms` must be positive and finite, got 0.0."),
         (
             ["--kl_direction", "from_teacher", "--branch_temperature", 0],
             "`branch_temperature` must be positive, got 0.0.",
