@@ -15,6 +15,7 @@ from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.training import add_training_flags, checkpoint_of, load_options, training_config
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer, PoolMember, StudentPool
+from hf_ctkd.generic.reading import check_readable
 from hf_ctkd.publishing import write_card
 from hf_ctkd.records import DistillationRecord
 from hf_ctkd.teachers import TargetRows
@@ -78,6 +79,8 @@ def _train(arguments: argparse.Namespace) -> None:
     trainer = GenericTeacherTrainer(
         teacher, config, pool=pool, train_dataset=train, eval_dataset=evaluation, processing_class=processing_class
     )
+    if pool is not None and members:
+        check_readable(pool, processing_class, rows)  # it is saved with them
     trainer.command = command_line(["hf-ctkd", "generic-teacher", *arguments.words])
     trainer.train(resume_from_checkpoint=resume)
     if evaluation is not None:

@@ -2,8 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from tiny_models import image_processor
 from tiny_shelf import SMALL
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoImageProcessor, AutoModelForImageClassification, ViTConfig, ViTForImageClassification
 
 from hf_ctkd.generic import GenericTeacherTrainer, StudentPool
 from hf_ctkd.records import DistillationRecord
@@ -134,6 +136,21 @@ def test_a_teacher_that_is_too_shallow_for_the_pool_is_refused(train, tmp_path):
     deep.save(tmp_path / "deep.json")
     code, _, err = train("--pool", "deep.json")
     assert code == 1 and "`model` must have at least the 3 stages of the pool, got 2." in err
+
+
+def test_students_that_could_not_read_what_the_saved_processor_gives_are_refused(run, shelf, tmp_path):
+    torch.manual_seed(0)
+    encoder = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
+    config = ViTConfig(image_size=8, patch_size=4, num_labels=3, **encoder)
+    ViTForImageClassification(config).save_pretrained("vit")
+    image_processor(8).save_pretrained("vit")
+    choices = {"heads": (1,), "feed_forward": (8,), "head_width": 4, "settings": {"patch_size": 4}}
+    StudentPool("vit", ((1,), (1,)), input_size=16, **choices).save("sixteen.json")
+    words = ["--dataset", shelf / "squares", "--teacher", "vit", "--pool", "sixteen.json", *SMALL]
+    code, _, err = run("generic-teacher", "train", *words, "--students", 1)
+    assert code == 1 and "`input_size` of the pool must be that of the processor's images, 8 x 8, got 16." in err
+    assert not Path("generic-teacher/model.safetensors").exists()
+    assert run("generic-teacher", "train", *words)[0] == 0, "students to come may have another processor"
 
 
 def test_an_action_is_needed(run, shelf):
