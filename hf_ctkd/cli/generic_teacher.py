@@ -16,13 +16,12 @@ from hf_ctkd.cli.training import add_training_flags, checkpoint_of, load_options
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer, PoolMember, StudentPool
 from hf_ctkd.generic.reading import check_readable
+from hf_ctkd.generic.trainer import POOL_FILE
 from hf_ctkd.publishing import write_card
 from hf_ctkd.records import DistillationRecord
 from hf_ctkd.teachers import TargetRows
 from hf_ctkd.training.command import command_line
 from hf_ctkd.types import LabelSpace
-
-POOL_FILE = "pool.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import datasets
 import torch
 from transformers import EvalPrediction, PreTrainedModel, TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic.conditioning import Conditioning, stages_of
@@ -17,6 +19,8 @@ from hf_ctkd.teachers import LoadOptions, ProcessingClass
 from hf_ctkd.training import DistillationTrainer
 from hf_ctkd.training.guidance import Guidance, TeacherLike
 from hf_ctkd.training.tasks import Augmentation, Classification, first_student
+
+POOL_FILE = "pool.json"
 
 
 class GenericTeacherTrainer(DistillationTrainer):
@@ -129,6 +133,27 @@ class GenericTeacherTrainer(DistillationTrainer):
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in moved]
         optimizer.add_param_group({"params": logits, "lr": self.args.path_learning_rate, "weight_decay": 0.0})
         return optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        """As in the parent; a checkpoint says for which pool it is."""
+        super()._save(output_dir, state_dict)
+        folder = self.folder if output_dir is None else Path(output_dir)
+        if self.pool is not None and self.args.should_save and folder.name.startswith(PREFIX_CHECKPOINT_DIR):
+            self.pool.save(folder / POOL_FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        """As in the parent.
+
+        Raises:
+            InvalidArgumentError: if the checkpoint is for another pool.
+        """
+        file = Path(resume_from_checkpoint) / POOL_FILE
+        if (StudentPool.load(file) if file.is_file() else None) != self.pool:
+            right = f"Load it with `StudentPool.load({str(file)!r})`" if file.is_file() else "It has none: leave it out"
+            raise InvalidArgumentError(
+                f"`pool` must be that of the checkpoint {resume_from_checkpoint}. {right}, or start anew."
+            )
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def record(self, command: str | None = None) -> DistillationRecord:
         """How this teacher was made, for which pool, and what came out; see `DistillationTrainer.record`."""

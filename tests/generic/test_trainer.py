@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 import tiny
@@ -12,7 +13,7 @@ from transformers import (
 )
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.generic import GenericTeacherTrainer, StudentPool
+from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer, StudentPool
 from hf_ctkd.generic.trainee import GenericTrainee
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.losses import KLLoss
@@ -121,6 +122,42 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(sampler, config, tmp
     assert int(one["loss.drawn"]) == 12
     first = next(entry for entry in resumed.state.log_history if entry["step"] == 4)
     assert first == pytest.approx(next(entry for entry in whole.state.log_history if entry["step"] == 4), abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Of a teacher for the pool and of a plain one."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for name, pool in (("pool", POOL), ("plain", None)):
+        made = trainer(
+            GenericTeacherConfig(
+                str(folder / name), max_steps=1, save_steps=1, per_device_train_batch_size=8, use_cpu=True,
+                disable_tqdm=True, bootstrap_resamples=0,
+            ), pool=pool,
+        )  # fmt: skip
+        made.train()
+    return {name: folder / name / "checkpoint-1" for name in ("pool", "plain")}
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "pool", "said"),
+    [
+        ("pool", StudentPool("resnet", ((1, 2), (1, 2), (1, 2)), widths=POOL.widths, input_size=32), "pool.json'"),
+        (
+            "pool",
+            StudentPool("resnet", ((1, 2), (2, 3), (1, 2)), widths=POOL.widths, input_size=32),
+            "Load it with `Stu",
+        ),
+        ("pool", None, "or start anew."),
+        ("plain", POOL, "It has none: leave it out, or start anew."),
+    ],
+    ids=["smaller", "as large", "none", "one too many"],
+)
+def test_a_checkpoint_for_another_pool_is_refused(checkpoints, checkpoint, pool, said, config):
+    made = trainer(config(max_steps=2), pool=pool)
+    with pytest.raises(InvalidArgumentError, match=re.escape("`pool` must be that of the checkpoint ")) as error:
+        made.train(resume_from_checkpoint=str(checkpoints[checkpoint]))
+    assert said in str(error.value)
 
 
 def test_the_published_folder_holds_the_teacher_alone(config, tmp_path):
