@@ -20,6 +20,7 @@ from transformers import (
 
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import build_task, digit_pools
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import (
     GenericTeacherConfig,
     GenericTeacherTrainer,
@@ -51,6 +52,10 @@ class Example:
     max_parameters: float | None = field(default=None, metadata={"help": "Most parameters of a student."})
     max_latency_ms: float | None = field(default=None, metadata={"help": "Most milliseconds a row of a student."})
     student_steps: int = field(default=200, metadata={"help": "Optimiser steps of each student."})
+
+    def __post_init__(self):
+        if self.dataset is not None and self.pool is None:
+            raise InvalidArgumentError("`--dataset` needs a pool for its images. Name a file of one with `--pool`.")
 
 
 @dataclass
