@@ -15,7 +15,7 @@ from hf_ctkd.generic.config import GenericTeacherConfig
 from hf_ctkd.generic.pool import StudentPool
 from hf_ctkd.generic.trainee import GenericTrainee
 from hf_ctkd.records import DistillationRecord, PoolRecord
-from hf_ctkd.teachers import LoadOptions, ProcessingClass
+from hf_ctkd.teachers import LoadOptions, Preprocessor, ProcessingClass
 from hf_ctkd.training import DistillationTrainer
 from hf_ctkd.training.guidance import Guidance, TeacherLike
 from hf_ctkd.training.tasks import Augmentation, Classification, first_student
@@ -119,7 +119,27 @@ class GenericTeacherTrainer(DistillationTrainer):
                 f"`pool` holds students of {self.pool.kind.modality} rows, but the data set has {modality} rows. "
                 "Declare a pool of another family."
             )
+        self._check_states()
         return super()._prepare(teachers, options, augmentation)
+
+    def _check_states(self) -> None:
+        """Refuse a teacher without the hidden states that its configuration promises and branches begin at."""
+        if self.conditioning is None:
+            return
+        rows, model = self._known_rows(), self.teacher
+        view = Preprocessor.of(self.processing_class, rows.modality, model.config)
+        batch = {name: tensor.to(model.device) for name, tensor in view(rows.inputs([0])).items()}
+        training = model.training
+        with torch.no_grad():
+            model.eval()
+            count = self.trainee.reader.count_states(batch)
+            model.train(training)
+        if max(self.trainee.hidden) >= count:
+            raise InvalidArgumentError(
+                f"`model` {type(model).__name__} must return a hidden state for each of the "
+                f"{self.conditioning.teacher_stages} stages that its configuration tells, but returns {count} in all. "
+                "Choose another architecture."
+            )
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """As in `Trainer`, with the logits of the paths in a group of their own: other rate, no weight decay."""

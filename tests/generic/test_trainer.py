@@ -10,6 +10,10 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
+    BartConfig,
+    BartForSequenceClassification,
+    EfficientNetConfig,
+    EfficientNetForImageClassification,
 )
 
 from hf_ctkd.errors import InvalidArgumentError
@@ -277,6 +281,34 @@ def test_a_teacher_that_does_not_classify_is_refused(config):
             tiny_dense.mask_student(), config(cache_student_inputs=False, label_column="mask"),
             train_dataset=tiny_dense.mask_rows(4), processing_class=tiny_dense.processor(),
         )  # fmt: skip
+
+
+def test_a_teacher_with_fewer_hidden_states_than_its_configuration_tells_is_refused(config):
+    shape = {"width_coefficient": 0.25, "depth_coefficient": 0.3, "hidden_dim": 320, "image_size": 32}
+    model = EfficientNetForImageClassification(EfficientNetConfig(**shape, num_labels=3))
+    told = model.config.num_hidden_layers
+    said = f"`model` EfficientNetForImageClassification must return a hidden state for each of the {told} stages"
+    with pytest.raises(InvalidArgumentError, match=said):
+        trainer(config(), model=model)
+
+
+def test_a_teacher_of_encoder_and_decoder_is_refused(config):
+    tokenizer = tiny.tokenizer()
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    layers = {"d_model": 8, "encoder_layers": 3, "decoder_layers": 3, "max_position_embeddings": 34}
+    tokens = {"vocab_size": len(tokenizer), "pad_token_id": 0, "eos_token_id": tokenizer.convert_tokens_to_ids("the")}
+    model = BartForSequenceClassification(BartConfig(**heads, **layers, **tokens, num_labels=2))
+    with pytest.raises(InvalidArgumentError, match="`model` BartForSequenceClassification must .* returns 0 in all."):
+        GenericTeacherTrainer(
+            model, config(), pool=POOLS["bert"], train_dataset=tiny.text_rows(), processing_class=tokenizer
+        )
+
+
+def test_the_look_at_a_teacher_s_hidden_states_leaves_it_as_it_was(config):
+    model = teacher("resnet").train()
+    before = weights(model)
+    trainer(config(), model=model)
+    assert model.training and all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
 def test_a_teacher_in_half_precision_is_refused(config):
