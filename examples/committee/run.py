@@ -13,7 +13,7 @@ from transformers import HfArgumentParser
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import build_task
 from hf_ctkd.demo.train import build_zoo
-from hf_ctkd.demo.zoo import demo_specs
+from hf_ctkd.demo.zoo import demo_specs, specs_named
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.losses import CommitteeLoss
 from hf_ctkd.publishing import write_card
@@ -38,8 +38,7 @@ class Example:
 def candidates_for(example: Example):
     """The built-in teachers of other tasks, trained at the first run."""
     own = TASKS[example.modality][2]
-    specs = [spec for spec in demo_specs(example.modality) if spec.name != own]
-    specs = [spec for spec in specs if not example.teachers or spec.name in example.teachers]
+    specs = specs_named(example.teachers, [spec for spec in demo_specs(example.modality) if spec.name != own])
     with PartialState().main_process_first():
         folders = build_zoo(default_cache() / "zoo" / example.modality, specs)
     return [candidate for folder in folders for candidate in folder_teachers(folder)]

@@ -20,6 +20,7 @@ from transformers import (
 
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import build_task, digit_pools
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import (
     GenericTeacherConfig,
     GenericTeacherTrainer,
@@ -52,6 +53,10 @@ class Example:
     max_latency_ms: float | None = field(default=None, metadata={"help": "Most milliseconds a row of a student."})
     student_steps: int = field(default=200, metadata={"help": "Optimiser steps of each student."})
 
+    def __post_init__(self):
+        if self.dataset is not None and self.pool is None:
+            raise InvalidArgumentError("`--dataset` needs a pool for its images. Name a file of one with `--pool`.")
+
 
 @dataclass
 class Job:
@@ -64,13 +69,17 @@ class Job:
     processor: object
     pool: StudentPool
 
+    @property
+    def classes(self) -> LabelSpace:
+        return LabelSpace.from_id2label(self.teacher.config.id2label)
+
 
 def on_your_data(example: Example) -> Job:
     """Rows of the Hub and a pretrained teacher; students see the same rows, through the same processor."""
     rows = load_dataset(example.dataset)
     label = rows["train"].features["label"]
     teacher = AutoModelForImageClassification.from_pretrained(
-        example.teacher, num_labels=label.num_classes, ignore_mismatched_sizes=True
+        example.teacher, num_labels=label.num_classes, ignore_mismatched_sizes=True, dtype=torch.float32
     )
     processor = AutoImageProcessor.from_pretrained(example.teacher)
     pool = StudentPool.load(example.pool)
@@ -90,12 +99,12 @@ def on_built_in_data(example: Example) -> Job:
     return Job(digit_pools()[0], task.train(), task.test, teacher, build_student(task)[1], pool)
 
 
-def chosen(example: Example, pool: StudentPool) -> list[MeasuredStudent]:
+def chosen(example: Example, job: Job) -> list[MeasuredStudent]:
     """Students that fit the budget, from the largest to the smallest; drawn at random without one."""
     if example.max_parameters is None and example.max_latency_ms is None:
-        return [measure(member) for member in pool.sample(example.students, seed=0)]
+        return [measure(member, job.classes) for member in job.pool.sample(example.students, seed=0)]
     parameters = None if example.max_parameters is None else int(example.max_parameters)
-    fitting = pool.under(parameters=parameters, latency_ms=example.max_latency_ms)
+    fitting = job.pool.under(job.classes, parameters=parameters, latency_ms=example.max_latency_ms)
     count = min(example.students, len(fitting))
     return [fitting[place * len(fitting) // count] for place in range(count)]
 
@@ -103,7 +112,7 @@ def chosen(example: Example, pool: StudentPool) -> list[MeasuredStudent]:
 def distilled(member: PoolMember, job: Job, teacher: Path, args: GenericTeacherConfig, steps: int) -> float:
     """Train a student from the teacher as from any other, save it, and give its accuracy."""
     trainer = DistillationTrainer(
-        model=member.build(LabelSpace.from_id2label(job.teacher.config.id2label), seed=args.seed),
+        model=member.build(job.classes, seed=args.seed),
         args=DistillationConfig(
             str(Path(args.output_dir) / "students" / member.name.replace(" ", "-")),
             max_steps=steps, learning_rate=args.learning_rate, seed=args.seed, use_cpu=args.use_cpu,
@@ -158,7 +167,7 @@ def main():
     args.dataset_name = example.dataset or "digits of scikit-learn"
     set_seed(args.seed)
     job = on_built_in_data(example) if example.dataset is None else on_your_data(example)
-    students = chosen(example, job.pool)  # before the long part of the work: a budget may be too small
+    students = chosen(example, job)  # before the long part of the work: a budget may be too small
 
     trainer = GenericTeacherTrainer(
         model=job.teacher,

@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Hf
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import build_task
 from hf_ctkd.demo.train import build_zoo
-from hf_ctkd.demo.zoo import demo_specs
+from hf_ctkd.demo.zoo import demo_specs, specs_named
 from hf_ctkd.hub import folder_teachers, hub_teachers
 from hf_ctkd.losses import TransportLoss
 from hf_ctkd.publishing import publish, write_card
@@ -43,7 +43,7 @@ def on_your_data(example: Example):
     )
     label = rows["train"].features["label"]
     model = AutoModelForImageClassification.from_pretrained(
-        example.student, num_labels=label.num_classes, ignore_mismatched_sizes=True
+        example.student, num_labels=label.num_classes, ignore_mismatched_sizes=True, dtype="float32"
     )
     return rows["train"], rows["test"], candidates, model, AutoImageProcessor.from_pretrained(example.student)
 
@@ -51,7 +51,7 @@ def on_your_data(example: Example):
 def on_built_in_data(example: Example, seed: int):
     """Handwritten digits, teachers trained on the spot, a tiny student; no network."""
     task = build_task("digits", labels=50, seed=seed)
-    specs = [spec for spec in demo_specs("image") if not example.teachers or spec.name in example.teachers]
+    specs = specs_named(example.teachers, demo_specs("image"))
     with PartialState().main_process_first():
         folders = build_zoo(default_cache() / "zoo" / "image", specs)
     candidates = [candidate for folder in folders for candidate in folder_teachers(folder)]

@@ -151,7 +151,7 @@ def student(options: argparse.Namespace, names: Sequence[str]):
         return resnet(options.student_widths, names, options.seed), processor(options.image_size)
     torch.manual_seed(options.seed)
     model = AutoModelForImageClassification.from_pretrained(
-        options.student, num_labels=len(names), ignore_mismatched_sizes=True
+        options.student, num_labels=len(names), ignore_mismatched_sizes=True, dtype=torch.float32
     )
     return model, AutoImageProcessor.from_pretrained(options.student)
 

@@ -1,6 +1,7 @@
 """`hf-ctkd generic-teacher train`: one teacher for all students of a pool."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,13 +15,13 @@ from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.training import add_training_flags, checkpoint_of, load_options, training_config
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer, PoolMember, StudentPool
+from hf_ctkd.generic.reading import check_readable
+from hf_ctkd.generic.trainer import POOL_FILE
 from hf_ctkd.publishing import write_card
 from hf_ctkd.records import DistillationRecord
 from hf_ctkd.teachers import TargetRows
 from hf_ctkd.training.command import command_line
 from hf_ctkd.types import LabelSpace
-
-POOL_FILE = "pool.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,9 +59,7 @@ def _train(arguments: argparse.Namespace) -> None:
     check_writable(arguments.output_dir, "--output_dir")
     resume = checkpoint_of(config)
     pool = None if arguments.pool is None else StudentPool.load(arguments.pool)
-    if pool is None and arguments.students:
-        raise InvalidArgumentError("`--students` needs a pool to take them from. Name one with `--pool`.")
-    members = () if pool is None else _members(arguments, pool)
+    _check_students(arguments, pool)
     source = Rows.of(arguments)
     train = source.load(arguments.split)
     split = arguments.eval_split or source.evaluation_split(arguments.split)
@@ -71,6 +70,7 @@ def _train(arguments: argparse.Namespace) -> None:
     rows = TargetRows.of(
         train, input_column=config.input_column, label_column=config.label_column, skip_bad_rows=config.skip_bad_rows
     )
+    members = () if pool is None else _members(arguments, pool, rows.label_space)
     set_seed(config.seed)
     teacher, processing_class = load_student(
         arguments.teacher, rows.modality, rows.label_space, options=load_options(arguments), flag="--teacher"
@@ -78,6 +78,8 @@ def _train(arguments: argparse.Namespace) -> None:
     trainer = GenericTeacherTrainer(
         teacher, config, pool=pool, train_dataset=train, eval_dataset=evaluation, processing_class=processing_class
     )
+    if pool is not None and members:
+        check_readable(pool, processing_class, rows)  # it is saved with them
     trainer.command = command_line(["hf-ctkd", "generic-teacher", *arguments.words])
     trainer.train(resume_from_checkpoint=resume)
     if evaluation is not None:
@@ -89,17 +91,41 @@ def _train(arguments: argparse.Namespace) -> None:
     trainer.accelerator.end_training()
 
 
-def _members(arguments: argparse.Namespace, pool: StudentPool) -> Sequence[PoolMember]:
+def _check_students(arguments: argparse.Namespace, pool: StudentPool | None) -> None:
+    wanted = arguments.students
+    if wanted < 0:
+        raise InvalidArgumentError(f"`--students` must be 0 or more, got {wanted}.")
+    if pool is None and wanted:
+        raise InvalidArgumentError("`--students` needs a pool to take them from. Name one with `--pool`.")
+    if pool is not None and wanted > len(pool):
+        raise InvalidArgumentError(f"`--students` must be at most the {len(pool)} of the pool, got {wanted}.")
+    for name in ("student_parameters", "student_latency_ms"):
+        budget = vars(arguments)[name]
+        if budget is None:
+            continue
+        if not wanted:
+            raise InvalidArgumentError(f"`--{name}` needs students to choose. Say how many with `--students`.")
+        if not 0 < budget < math.inf:
+            raise InvalidArgumentError(f"`--{name}` must be positive and finite, got {budget}.")
+
+
+def _members(arguments: argparse.Namespace, pool: StudentPool, classes: LabelSpace) -> Sequence[PoolMember]:
     """The students to write, found before the long part of the work: a budget may be too small."""
     if not arguments.students:
         return ()
     if arguments.student_parameters is None and arguments.student_latency_ms is None:
         return pool.sample(arguments.students, seed=arguments.seed)
     fitting = pool.under(
+        classes,
         parameters=None if arguments.student_parameters is None else int(arguments.student_parameters),
         latency_ms=arguments.student_latency_ms,
         seed=arguments.seed,
     )
+    if len(fitting) < arguments.students:
+        raise InvalidArgumentError(
+            f"`--students` asks for {arguments.students}, but only {len(fitting)} of those looked at fit the budget. "
+            "Ask for fewer, or allow more."
+        )
     return [measured.member for measured in fitting[: arguments.students]]
 
 

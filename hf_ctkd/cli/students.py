@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from transformers import (
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
@@ -27,6 +28,8 @@ def load_student(
 ) -> tuple[PreTrainedModel, ProcessingClass]:
     """Load a student and its preprocessing; a head for another number of classes is replaced by a fresh one.
 
+    Weights are float32, whatever they are stored in: they are going to be trained.
+
     Args:
         name: `"org/model"`, `"org/model@revision"` or a folder.
         modality: of the rows.
@@ -44,6 +47,7 @@ def load_student(
         with quiet_loading():
             model = _CLASSES[modality].from_pretrained(
                 folder,
+                dtype=torch.float32,
                 id2label=dict(enumerate(classes.names)),
                 label2id={label: number for number, label in enumerate(classes.names)},
                 ignore_mismatched_sizes=True,

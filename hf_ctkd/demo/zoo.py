@@ -194,3 +194,20 @@ def demo_specs(modality: Modality) -> Sequence[TeacherSpec]:
 def all_specs(modality: Modality) -> Sequence[TeacherSpec]:
     """Every teacher of the zoo, those of the demo first: for the evidence suite."""
     return _TEXT_DEMO + _TEXT_MORE if modality == "text" else _IMAGE_DEMO + _IMAGE_MORE
+
+
+def specs_named(names: Sequence[str], known: Sequence[TeacherSpec]) -> list[TeacherSpec]:
+    """Those of the known teachers that are named; all of them without names.
+
+    Args:
+        names: of teachers.
+        known: to choose from.
+
+    Raises:
+        InvalidArgumentError: if a name is not known.
+    """
+    listed = [spec.name for spec in known]
+    for name in names:
+        if name not in listed:
+            raise InvalidArgumentError(f"`teachers` must be of {', '.join(listed)}, got {name!r}.")
+    return [spec for spec in known if not names or spec.name in names]

@@ -29,9 +29,13 @@ class Conditioning(DistillationLoss):
 
     Branch `i` of a path is: stage `i` of the teacher, an adapter, the supernet's stages behind it along the path, its
     head. There is no stop-gradient on the teacher: it learns to say what such students can follow. The logits of the
-    paths follow the expected conditioning loss (less its running mean, which takes noise away and no bias in) with an
-    entropy term, and move no other weight. In `GenericTeacherTrainer` it stands where a student's loss stands, so that
-    it is trained, synchronised and checkpointed with the teacher, and left out of what is published.
+    paths follow the expected conditioning loss with an entropy term, and move no other weight. In
+    `GenericTeacherTrainer` it stands where a student's loss stands, so that it is trained, synchronised and
+    checkpointed with the teacher, and left out of what is published.
+
+    The running mean is taken off the conditioning loss, which takes noise away. With the sampler "categorical" it takes
+    no bias in. With "gumbel" it does: the gate of an option that was drawn has a gradient towards that option whatever
+    its loss is, so that a mean that lags behind a falling loss favours, a little, what is drawn most.
 
     Args:
         pool: the students.

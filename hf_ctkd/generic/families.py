@@ -66,6 +66,8 @@ class Family(ABC):
     model_class: ClassVar[type[PreTrainedModel]]
     maps: ClassVar[bool]
     """Whether its hidden states are maps `[batch, width, height, width]`; sequences otherwise."""
+    fixed_size: ClassVar[bool] = False
+    """Whether its images must have the pool's `input_size`."""
     stem: ClassVar[str] = "embeddings"
     """Name of what lies before the first stage, in the base model."""
     chosen: ClassVar[tuple[str, ...]]
@@ -239,6 +241,7 @@ class ViT(_Encoder):
     name: ClassVar[str] = "vit"
     modality: ClassVar[Modality] = "image"
     model_class: ClassVar[type[PreTrainedModel]] = ViTForImageClassification
+    fixed_size: ClassVar[bool] = True
     prefix: ClassVar[str] = "vit.layers."
 
     def config(self, shape: Shape, *, input_size: int, settings: Mapping[str, Any]) -> PreTrainedConfig:

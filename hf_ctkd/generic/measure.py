@@ -11,7 +11,6 @@ from hf_ctkd.generic.member import PoolMember
 from hf_ctkd.training.evaluation import rows_per_second
 from hf_ctkd.types import LabelSpace
 
-_TWO_CLASSES = LabelSpace(("one", "other"))
 _REPEATS = 20
 
 
@@ -33,14 +32,14 @@ class MeasuredStudent:
 
 
 def measure(
-    member: PoolMember, *, device: str = "cpu", label_space: LabelSpace = _TWO_CLASSES, repeats: int = _REPEATS
+    member: PoolMember, label_space: LabelSpace, *, device: str = "cpu", repeats: int = _REPEATS
 ) -> MeasuredStudent:
     """Build a member with random weights and time it on one row of the pool's input size.
 
     Args:
         member: which one.
+        label_space: classes of the task: in a small student many of them are a large part of its parameters.
         device: where to time, such as "cpu" or "cuda"; on a CPU with as many threads as PyTorch has.
-        label_space: classes of its head.
         repeats: timed passes, of which the median counts.
 
     Raises:
@@ -53,18 +52,23 @@ def measure(
     return MeasuredStudent(member, model.num_parameters(), 1000 / speed, device)
 
 
-def count_parameters(member: PoolMember, label_space: LabelSpace = _TWO_CLASSES) -> int:
+def count_parameters(member: PoolMember, label_space: LabelSpace) -> int:
     """Parameters of a member, which is built without memory for them.
 
     Args:
         member: which one.
-        label_space: classes of its head.
+        label_space: classes of the task.
     """
     return member.skeleton(label_space).num_parameters()
 
 
 def fitting(
-    members: Iterable[PoolMember], *, parameters: int | None, latency_ms: float | None, device: str
+    members: Iterable[PoolMember],
+    label_space: LabelSpace,
+    *,
+    parameters: int | None,
+    latency_ms: float | None,
+    device: str,
 ) -> tuple[MeasuredStudent, ...]:
     """Those members that keep within a budget, most parameters first; see `StudentPool.under`.
 
@@ -74,14 +78,14 @@ def fitting(
     for name, budget in (("parameters", parameters), ("latency_ms", latency_ms)):
         if budget is not None and not budget > 0:
             raise InvalidArgumentError(f"`{name}` must be positive, got {budget}.")
-    sizes = [(count_parameters(member), member) for member in members]
+    sizes = [(count_parameters(member, label_space), member) for member in members]
     small = [member for size, member in sizes if parameters is None or size <= parameters]
     if not small:
         smallest = min(size for size, _ in sizes)
         raise InvalidArgumentError(
             f"`parameters` {parameters} is too few for any of {len(sizes)} members: the smallest has {smallest}."
         )
-    measured = [measure(member, device=device) for member in small]
+    measured = [measure(member, label_space, device=device) for member in small]
     fast = [one for one in measured if latency_ms is None or one.latency_ms <= latency_ms]
     if not fast:
         fastest = min(one.latency_ms for one in measured)

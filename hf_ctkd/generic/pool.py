@@ -1,6 +1,7 @@
 """A declared finite pool of students of one family."""
 
 import itertools
+import json
 import math
 import random
 from collections.abc import Iterator, Mapping
@@ -9,15 +10,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from huggingface_hub.errors import StrictDataclassError
+
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic.families import FAMILIES, Family
 from hf_ctkd.generic.member import Decision, PoolMember
 from hf_ctkd.records import read_json, write_json
+from hf_ctkd.types import LabelSpace
 
 if TYPE_CHECKING:
     from hf_ctkd.generic.measure import MeasuredStudent
 
 KIND = "student-pool"
+_OWN = {"depths", "embedding_size", "hidden_size", "hidden_sizes", "id2label", "image_size", "intermediate_size",
+        "label2id", "num_attention_heads", "num_hidden_layers", "num_labels", "num_stages"}  # fmt: skip
+"""Fields of configurations that members are made of, so that no setting can be."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class StudentPool:
 
     Raises:
         InvalidArgumentError: if the family is unknown, a choice is missing or does not belong to it, or is not
-            positive.
+            positive, or a setting is unknown or no free one.
 
     Example:
         >>> pool = StudentPool("resnet", ((1, 2), (1, 2)), widths=((8, 16), (16, 32)), input_size=16)
@@ -59,12 +66,19 @@ class StudentPool:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "depths", _options_of_stages(self.depths))
-        object.__setattr__(self, "widths", _options_of_stages(self.widths))
-        object.__setattr__(self, "heads", tuple(self.heads))
-        object.__setattr__(self, "feed_forward", tuple(self.feed_forward))
-        object.__setattr__(self, "settings", dict(self.settings))
+        try:
+            object.__setattr__(self, "depths", _options_of_stages(self.depths))
+            object.__setattr__(self, "widths", _options_of_stages(self.widths))
+            object.__setattr__(self, "heads", tuple(self.heads))
+            object.__setattr__(self, "feed_forward", tuple(self.feed_forward))
+            object.__setattr__(self, "settings", dict(self.settings))
+        except TypeError as error:
+            raise InvalidArgumentError(
+                f"A pool's choices must be lists of whole numbers, in `depths` and `widths` one list a stage, and "
+                f"`settings` a mapping: {error}."
+            ) from error
         self._check()
+        object.__setattr__(self, "settings", self._checked_settings())
 
     def _check(self) -> None:
         if self.family not in FAMILIES:
@@ -80,13 +94,40 @@ class StudentPool:
             raise InvalidArgumentError(
                 f"`widths` must have as many stages as `depths`, {len(self.depths)}, got {len(self.widths)}."
             )
+        for name in ("input_size", *(name for name in needed if name == "head_width")):
+            if not _whole(vars(self)[name]):
+                raise InvalidArgumentError(f"`{name}` must be a whole number of at least 1, got {vars(self)[name]!r}.")
         for decision in self.decisions:
             options = decision.options
-            if not options or min(options) < 1 or list(options) != sorted(set(options)):
+            if not options or not all(map(_whole, options)) or list(options) != sorted(set(options)):
                 raise InvalidArgumentError(
                     f"`{decision.name}` must offer whole numbers of at least 1, ascending and each once, "
                     f"got {list(options)}."
                 )
+
+    def _checked_settings(self) -> dict[str, Any]:
+        shape, size = self.largest.shape, self.input_size
+        known = self.kind.config(shape, input_size=size, settings={}).to_dict()
+        for name in self.settings:
+            if name in _OWN:
+                raise InvalidArgumentError(
+                    f"`settings` must not hold {name!r}, which follows from the choices of the pool, from `input_size` "
+                    "or from the task. Leave it out."
+                )
+            if name not in known:
+                raise InvalidArgumentError(
+                    f"`settings` holds {name!r}, which no configuration of the family {self.family!r} has. "
+                    "Correct its name."
+                )
+        try:
+            settings = json.loads(json.dumps(self.settings))  # as they are when they come from a file
+            self.kind.config(shape, input_size=size, settings=settings)
+        except (TypeError, ValueError, StrictDataclassError) as error:
+            said = " ".join(str(error).split())[:300].rstrip(".")
+            raise InvalidArgumentError(
+                f"`settings` must be JSON values that suit the family {self.family!r}: {said}."
+            ) from error
+        return settings
 
     # ---- what there is to choose ------------------------------------------------------------------------------------
 
@@ -156,6 +197,7 @@ class StudentPool:
 
     def under(
         self,
+        label_space: LabelSpace,
         *,
         parameters: int | None = None,
         latency_ms: float | None = None,
@@ -168,6 +210,7 @@ class StudentPool:
         Larger pools than `candidates` are searched over so many random members.
 
         Args:
+            label_space: classes of the task, for the head that counts too.
             parameters: most parameters.
             latency_ms: most milliseconds of a forward pass of one row.
             device: where to time, such as "cpu" or "cuda".
@@ -180,7 +223,7 @@ class StudentPool:
         from hf_ctkd.generic.measure import fitting  # it builds members
 
         looked_at = tuple(self) if len(self) <= candidates else self.sample(candidates, seed)
-        return fitting(looked_at, parameters=parameters, latency_ms=latency_ms, device=device)
+        return fitting(looked_at, label_space, parameters=parameters, latency_ms=latency_ms, device=device)
 
     def only(self, member: PoolMember) -> "StudentPool":
         """The pool of one member alone: a teacher for exactly this student."""
@@ -215,12 +258,7 @@ class StudentPool:
                 f"A pool is described by `family`, `depths` and others of {', '.join(sorted(known))}, "
                 f"got {', '.join(sorted(values))}."
             )
-        try:
-            return cls(**{name: value for name, value in values.items() if name in known})
-        except TypeError as error:
-            raise InvalidArgumentError(
-                f"A pool's choices must be lists of whole numbers, in `depths` and `widths` one list a stage: {error}."
-            ) from error
+        return cls(**{name: value for name, value in values.items() if name in known})
 
     def save(self, path: Path | str) -> Path:
         """Write it as JSON, whole or not at all."""
@@ -238,6 +276,10 @@ class StudentPool:
 
 def _options_of_stages(stages: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(options) for options in stages)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _said(names: tuple[str, ...]) -> str:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import datasets
 import torch
 from transformers import EvalPrediction, PreTrainedModel, TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic.conditioning import Conditioning, stages_of
@@ -13,11 +15,13 @@ from hf_ctkd.generic.config import GenericTeacherConfig
 from hf_ctkd.generic.pool import StudentPool
 from hf_ctkd.generic.trainee import GenericTrainee
 from hf_ctkd.records import DistillationRecord, PoolRecord
-from hf_ctkd.teachers import LoadOptions, ProcessingClass
+from hf_ctkd.teachers import LoadOptions, Preprocessor, ProcessingClass
 from hf_ctkd.training import DistillationTrainer
 from hf_ctkd.training.arguments import check_config
 from hf_ctkd.training.guidance import Guidance, TeacherLike
 from hf_ctkd.training.tasks import Augmentation, Classification, first_student
+
+POOL_FILE = "pool.json"
 
 
 class GenericTeacherTrainer(DistillationTrainer):
@@ -47,7 +51,8 @@ class GenericTeacherTrainer(DistillationTrainer):
         augmentation: from a raw row to a changed one.
 
     Raises:
-        InvalidArgumentError: a teacher that does not classify, or whose stages do not suit the pool.
+        InvalidArgumentError: a teacher that does not classify, has weights in half precision, or whose stages do not
+            suit the pool.
         DatasetError: rows or labels that cannot be used.
 
     Reference:
@@ -116,7 +121,27 @@ class GenericTeacherTrainer(DistillationTrainer):
                 f"`pool` holds students of {self.pool.kind.modality} rows, but the data set has {modality} rows. "
                 "Declare a pool of another family."
             )
+        self._check_states()
         return super()._prepare(teachers, options, augmentation)
+
+    def _check_states(self) -> None:
+        """Refuse a teacher without the hidden states that its configuration promises and branches begin at."""
+        if self.conditioning is None:
+            return
+        rows, model = self._known_rows(), self.teacher
+        view = Preprocessor.of(self.processing_class, rows.modality, model.config)
+        batch = {name: tensor.to(model.device) for name, tensor in view(rows.inputs([0])).items()}
+        training = model.training
+        with torch.no_grad():
+            model.eval()
+            count = self.trainee.reader.count_states(batch)
+            model.train(training)
+        if max(self.trainee.hidden) >= count:
+            raise InvalidArgumentError(
+                f"`model` {type(model).__name__} must return a hidden state for each of the "
+                f"{self.conditioning.teacher_stages} stages that its configuration tells, but returns {count} in all. "
+                "Choose another architecture."
+            )
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """As in `Trainer`, with the logits of the paths in a group of their own: other rate, no weight decay."""
@@ -130,6 +155,27 @@ class GenericTeacherTrainer(DistillationTrainer):
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in moved]
         optimizer.add_param_group({"params": logits, "lr": self.args.path_learning_rate, "weight_decay": 0.0})
         return optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        """As in the parent; a checkpoint says for which pool it is."""
+        super()._save(output_dir, state_dict)
+        folder = self.folder if output_dir is None else Path(output_dir)
+        if self.pool is not None and self.args.should_save and folder.name.startswith(PREFIX_CHECKPOINT_DIR):
+            self.pool.save(folder / POOL_FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        """As in the parent.
+
+        Raises:
+            InvalidArgumentError: if the checkpoint is for another pool.
+        """
+        file = Path(resume_from_checkpoint) / POOL_FILE
+        if (StudentPool.load(file) if file.is_file() else None) != self.pool:
+            right = f"Load it with `StudentPool.load({str(file)!r})`" if file.is_file() else "It has none: leave it out"
+            raise InvalidArgumentError(
+                f"`pool` must be that of the checkpoint {resume_from_checkpoint}. {right}, or start anew."
+            )
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def record(self, command: str | None = None) -> DistillationRecord:
         """How this teacher was made, for which pool, and what came out; see `DistillationTrainer.record`."""

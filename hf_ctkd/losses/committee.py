@@ -8,17 +8,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from hf_ctkd.costs import Readout, gain_shares
+from hf_ctkd.costs import Readout
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.base import DistillationLoss, LossContext, require_teachers
-from hf_ctkd.losses.questions import EMBEDDING, Answers, Importance, Questions, mixed, most_important
-from hf_ctkd.losses.readouts import POWER, Readouts
+from hf_ctkd.losses.questions import EMBEDDING, Answers, Importance, Questions, mixed, most_important, relative_distance
+from hf_ctkd.losses.readouts import Readouts, starting_importances
 from hf_ctkd.losses.rows_onto_classes import RowsOntoClasses
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
 IMPORTANCES = ("learned", "prior", "uniform")
-_LEAST = 1e-3
-"""Importance that a member without any gain starts with, or it could never be asked."""
 
 
 class CommitteeLoss(DistillationLoss):
@@ -54,10 +52,10 @@ class CommitteeLoss(DistillationLoss):
             (measured on validation rows).
         stop_gradient: let answers learn from the task alone, and not from the distance too.
         importance_threshold: teachers below it are not asked about a row, in [0, 1); the first one is in any case.
-        top_k: most teachers asked about a row; None for no limit.
+        top_k: most teachers asked about a row; None for no limit. Neither of the two without importances that differ.
 
     Raises:
-        InvalidArgumentError: an argument out of its range.
+        InvalidArgumentError: an argument out of its range, or some teachers to be asked where all are alike.
 
     Reference:
         Reconstructed from Liu et al., "Wisdom of committee: diverse distillation from large foundation models and
@@ -125,12 +123,18 @@ class CommitteeLoss(DistillationLoss):
             raise InvalidArgumentError(f"`importance_threshold` must lie in [0, 1), got {self.importance_threshold}.")
         if self.top_k is not None and self.top_k < 1:
             raise InvalidArgumentError(f"`top_k` must be at least 1, got {self.top_k}. Pass None for no limit.")
+        alike = self.importance == "uniform" or (self.importance == "prior" and self.prior is None)
+        if alike and not self._asks_everybody:
+            raise InvalidArgumentError(
+                "`top_k` and `importance_threshold` must be left out where all members are equally important, since "
+                "none is to be asked before another. Set `importance` to 'learned', or to 'prior' with a `prior`."
+            )
 
     def setup(self, context: LossContext) -> None:
         """Fit the readouts and make the networks for the widths seen; see `DistillationLoss.setup`.
 
         Raises:
-            InvalidArgumentError: if there is no teacher, or the student has no linear head.
+            InvalidArgumentError: no teacher, no linear head of the student, or a threshold that no member ever reaches.
             DatasetError: with a `prior`, if a class has a single labelled row, or only one class is labelled.
         """
         require_teachers(context, type(self).__name__)
@@ -148,7 +152,8 @@ class CommitteeLoss(DistillationLoss):
             readouts = self.expertise.readouts
             self.trust = (readouts.teacher_gains * readouts.teacher_shares).sum()
             if self.importance != "uniform":
-                start = _importances(readouts.teacher_gains)
+                start = starting_importances(readouts.teacher_gains)
+        self._check_threshold(start)
         if self.question:
             self.questions = Questions(width, shared)
         learned = self.importance == "learned" and count > 1
@@ -160,6 +165,13 @@ class CommitteeLoss(DistillationLoss):
             for outputs, one in zip(context.teachers, own, strict=True)
         )
         self.asked = torch.zeros(count)
+
+    def _check_threshold(self, start: Float[Tensor, " teachers"]) -> None:
+        if self.importance != "learned" and self.importance_threshold > float(start.max()):
+            raise InvalidArgumentError(
+                f"`importance_threshold` must be at most {float(start.max()):.3g}, the largest importance "
+                f"of a member, and none is learned, got {self.importance_threshold}. Lower it."
+            )
 
     def select(self, student: ModelOutputs) -> Bool[Tensor, "batch teachers"] | None:
         """The important teachers of each row; see `DistillationLoss.select`."""
@@ -186,7 +198,7 @@ class CommitteeLoss(DistillationLoss):
                 weights = importance * chosen
                 weights = weights / weights.sum(dim=1, keepdim=True)
             answer = mixed(self._answers(features, teachers, chosen), weights, chosen)
-            distance = _relative(features, answer.detach() if self.stop_gradient else answer).mean()
+            distance = relative_distance(features, answer.detach() if self.stop_gradient else answer).mean()
             terms = {self.name: self.feature_weight * self.trust * distance}
             target = None
             if self.expertise is not None:
@@ -276,18 +288,6 @@ class CommitteeLoss(DistillationLoss):
         self._seen = (weights, features, answer)  # looked at only when something is logged
         if self.training:
             self.asked += weights.sum(dim=0)
-
-
-def _relative(features: Float[Tensor, "batch width"], answer: Float[Tensor, "batch width"]) -> Float[Tensor, " batch"]:
-    """Squared distance over the squared lengths of both: in [0, 2], and the same at every scale."""
-    lengths = features.square().sum(dim=1) + answer.square().sum(dim=1)
-    return (features - answer).square().sum(dim=1) / lengths.clamp_min(1e-12)
-
-
-def _importances(gains: Float[Tensor, " teachers"]) -> Float[Tensor, " teachers"]:
-    """Where the importances start: the teachers' shares among themselves, none of them quite zero."""
-    shares = gain_shares(gains, POWER) + _LEAST
-    return shares / shares.sum()
 
 
 def _head(student: ModelOutputs) -> Callable[[Tensor], Tensor]:

@@ -184,6 +184,14 @@ def mixed(
     return total
 
 
+def relative_distance(
+    features: Float[Tensor, "rows width"], answer: Float[Tensor, "rows width"]
+) -> Float[Tensor, " rows"]:
+    """Squared distance over the squared lengths of both: in [0, 2], and the same at every scale."""
+    lengths = features.square().sum(dim=1) + answer.square().sum(dim=1)
+    return (features - answer).square().sum(dim=1) / lengths.clamp_min(1e-12)
+
+
 def normalised(features: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
     """Student features as an input of the committee: without gradient, each row with mean zero and variance one."""
     return F.layer_norm(features.detach().float(), features.shape[1:], eps=1e-12)

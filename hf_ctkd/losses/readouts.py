@@ -17,6 +17,8 @@ from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs
 
 POWER = 4.0
 """Of the gain in the shares: those that know little hardly count."""
+_LEAST = 1e-3
+"""Importance that a member without any gain starts with, or it could never be asked."""
 _MOST_ROWS = 10_000
 """That probes are fitted on once more; a linear probe learns next to nothing from further ones."""
 _REFIT_STRENGTH = 0.1
@@ -203,6 +205,16 @@ class _Probe:
     bias: Float[Tensor, " classes"]
     mean: Float[Tensor, " width"]
     scale: Float[Tensor, " width"]
+
+
+def starting_importances(gains: Float[Tensor, " teachers"]) -> Float[Tensor, " teachers"]:
+    """Where the importances of a committee start: the teachers' shares among themselves, none of them quite zero.
+
+    Args:
+        gains: of each teacher's readout, see `Readouts.teacher_gains`.
+    """
+    shares = gain_shares(gains, POWER) + _LEAST
+    return shares / shares.sum()
 
 
 def _some_rows(labels: Int[Tensor, " rows"], seed: int) -> Int[Tensor, " chosen"]:

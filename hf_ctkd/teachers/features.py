@@ -94,7 +94,7 @@ class FeatureReader:
         Raises:
             InvalidArgumentError: if the model returns neither logits nor hidden states, or has no such layer.
         """
-        inputs = {name: value for name, value in batch.items() if self._accepted is None or name in self._accepted}
+        inputs = self._inputs(batch)
         states = {"output_hidden_states": True} if hidden or layers or self._needs_states or not self._searched else {}
         calls: dict[nn.Module, _Call] = {}
         handles = [
@@ -111,6 +111,18 @@ class FeatureReader:
         wanted = _layers(output, hidden, batch, whole)
         places = depths(len(output.get("hidden_states") or ())) if layers else ()
         return ModelOutputs(features, logits, wanted, pool_layers(_layers(output, places, batch)), _dense(output))
+
+    def count_states(self, batch: Mapping[str, Tensor]) -> int:
+        """How many hidden states the model returns, the first of them before its first layer.
+
+        Args:
+            batch: the model's own inputs, without labels.
+        """
+        output = self.model(**self._inputs(batch), output_hidden_states=True, return_dict=True)
+        return len(output.get("hidden_states") or ())
+
+    def _inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value for name, value in batch.items() if self._accepted is None or name in self._accepted}
 
     def _watched(self) -> list[nn.Module]:
         if self._searched:

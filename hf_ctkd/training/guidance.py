@@ -25,6 +25,8 @@ def load_teachers(
 ) -> tuple[Teacher, ...]:
     """Teachers from candidates, Hub ids (`"org/model@revision"`), folders, either after "random:", or loaded ones.
 
+    All of them end up on the device, those that were loaded elsewhere too.
+
     Raises:
         TeacherUnavailableError: naming the first that cannot be used: training goes on with all or not at all.
     """
@@ -33,7 +35,7 @@ def load_teachers(
 
 def _load(teacher: TeacherLike, modality: Modality, device: torch.device, options: LoadOptions) -> Teacher:
     if isinstance(teacher, Teacher):
-        return teacher
+        return teacher.move(device)
     candidate = candidate_named(teacher) if isinstance(teacher, str) else teacher
     try:
         return Teacher.load(candidate, modality, device=device, options=options)
@@ -164,12 +166,13 @@ class Guidance:
             )
         # In the precision of their weights even where the student runs in a lower one.
         with torch.autocast(numbers.device.type, enabled=False):
-            return tuple(self._run(place, view, chosen) for place, view in enumerate(batch["teachers"]))
+            said = [self._run(place, view, chosen) for place, view in enumerate(batch["teachers"])]
+        return tuple(one.to(numbers.device) for one in said)
 
     def _run(self, place: int, view: dict[str, Tensor], chosen: Tensor | None) -> ModelOutputs:
         if chosen is not None:
             rows = chosen[:, place].nonzero()[:, 0]
             if not len(rows):
-                return self.samples[place].select(rows.cpu()).to(rows.device)  # no row, of the right widths
+                return self.samples[place].select(rows.cpu())  # no row, of the right widths
             view = {name: values[rows] for name, values in view.items()}
         return self.ready(place).outputs(view, self.hidden, layers=self.layers)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import datasets
 import torch
-from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext
@@ -85,6 +85,20 @@ def student_view(
             stacklevel=2,
         )
     return view
+
+
+def check_precision(student: PreTrainedModel) -> None:
+    """Refuse half-precision weights: small steps are rounded away in them, and they do not mix with those of a loss.
+
+    Raises:
+        InvalidArgumentError: if any of the student's parameters are in half precision.
+    """
+    for parameter in student.parameters():
+        if parameter.is_floating_point() and parameter.dtype.itemsize < torch.float32.itemsize:
+            raise InvalidArgumentError(
+                f"`model` must have weights in torch.float32 to be trained, got {parameter.dtype}. Load it with "
+                "`dtype=torch.float32`; `bf16=True` of the arguments then computes in lower precision."
+            )
 
 
 def check_student(trainee: Trainee, view: Preprocessor, rows: TargetRows) -> ModelOutputs:

@@ -26,6 +26,7 @@ from hf_ctkd.training.evaluating import EvaluatedTrainer, Evaluations
 from hf_ctkd.training.guidance import Guidance, TeacherLike, load_teachers
 from hf_ctkd.training.preparation import (
     check_optimizer,
+    check_precision,
     check_student,
     check_teachers,
     computed_once,
@@ -68,8 +69,9 @@ class DistillationTrainer(EvaluatedTrainer):
         options: how teachers are fetched and loaded.
 
     Raises:
-        InvalidArgumentError: a student without a head or with another number of classes, no processor, an empty list
-            of teachers, a teacher that lacks what the loss reads, an argument that cannot be followed over raw rows.
+        InvalidArgumentError: a student without a head or with another number of classes, or with weights in half
+            precision, no processor, an empty list of teachers, a teacher that lacks what the loss reads, an argument
+            that cannot be followed over raw rows.
         DatasetError: rows or labels that cannot be used.
         TeacherUnavailableError: a teacher that cannot be loaded.
     """
@@ -149,6 +151,7 @@ class DistillationTrainer(EvaluatedTrainer):
         return self.trainee.loss
 
     def _trainee(self, student: PreTrainedModel) -> Trainee:
+        check_precision(student)
         loss = copy.deepcopy(self._loss_as_given)
         if loss is not None and self._context is not None:
             loss.setup(self._context)

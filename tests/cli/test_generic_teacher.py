@@ -2,8 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from tiny_models import image_processor
 from tiny_shelf import SMALL
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoImageProcessor, AutoModelForImageClassification, ViTConfig, ViTForImageClassification
 
 from hf_ctkd.generic import GenericTeacherTrainer, StudentPool
 from hf_ctkd.records import DistillationRecord
@@ -54,6 +56,14 @@ def test_students_are_the_largest_within_a_budget(train):
     assert sizes[1] < model.num_parameters() <= sizes[3] + 100
 
 
+def test_a_budget_counts_the_head_for_the_classes_of_the_rows(train):
+    smallest = min(member.build(_classes()).num_parameters() for member in POOL)
+    code, _, err = train("--students", 1, "--student_parameters", smallest - 1)
+    assert code == 1 and f"is too few for any of 8 members: the smallest has {smallest}." in err
+    code, _, err = train("--students", 8, "--student_parameters", smallest)
+    assert code == 1 and "`--students` asks for 8, but only 1 of those looked at fit the budget." in err
+
+
 def test_without_a_pool_it_is_a_plain_teacher(train):
     code, out, err = train("--logging_steps", 1, pool=None)
     assert code == 0, err
@@ -90,7 +100,12 @@ def test_a_run_goes_on_from_its_checkpoint(train, monkeypatch):
         (["--teacher", "nowhere"], "`--teacher` 'nowhere' must be an image model with its image processor"),
         (["--pool", "missing.json"], "Cannot read missing.json: No such file or directory."),
         (["--students", 1, "--student_parameters", 5], "`parameters` 5 is too few for any of 8 members"),
-        (["--students", 9], "`n` must be from 1 to the 8 members of the pool, got 9."),
+        (["--students", 9], "`--students` must be at most the 8 of the pool, got 9."),
+        (["--students", -1], "`--students` must be 0 or more, got -1."),
+        (["--student_parameters", 1], "`--student_parameters` needs students to choose."),
+        (["--student_latency_ms", 1], "`--student_latency_ms` needs students to choose."),
+        (["--students", 1, "--student_parameters", "nan"], "must be positive and finite, got nan."),
+        (["--students", 1, "--student_latency_ms", 0], "`--student_latency_ms` must be positive and finite, got 0.0."),
         (
             ["--kl_direction", "from_teacher", "--branch_temperature", 0],
             "`branch_temperature` must be positive, got 0.0.",
@@ -121,6 +136,21 @@ def test_a_teacher_that_is_too_shallow_for_the_pool_is_refused(train, tmp_path):
     deep.save(tmp_path / "deep.json")
     code, _, err = train("--pool", "deep.json")
     assert code == 1 and "`model` must have at least the 3 stages of the pool, got 2." in err
+
+
+def test_students_that_could_not_read_what_the_saved_processor_gives_are_refused(run, shelf, tmp_path):
+    torch.manual_seed(0)
+    encoder = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
+    config = ViTConfig(image_size=8, patch_size=4, num_labels=3, **encoder)
+    ViTForImageClassification(config).save_pretrained("vit")
+    image_processor(8).save_pretrained("vit")
+    choices = {"heads": (1,), "feed_forward": (8,), "head_width": 4, "settings": {"patch_size": 4}}
+    StudentPool("vit", ((1,), (1,)), input_size=16, **choices).save("sixteen.json")
+    words = ["--dataset", shelf / "squares", "--teacher", "vit", "--pool", "sixteen.json", *SMALL]
+    code, _, err = run("generic-teacher", "train", *words, "--students", 1)
+    assert code == 1 and "`input_size` of the pool must be that of the processor's images, 8 x 8, got 16." in err
+    assert not Path("generic-teacher/model.safetensors").exists()
+    assert run("generic-teacher", "train", *words)[0] == 0, "students to come may have another processor"
 
 
 def test_an_action_is_needed(run, shelf):

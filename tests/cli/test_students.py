@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_shelf import save_resnet
+from transformers import AutoModelForImageClassification
 
 from hf_ctkd.cli.students import load_student
 from hf_ctkd.errors import InvalidArgumentError
@@ -29,6 +31,15 @@ def test_the_body_is_the_checkpoint_s(shelf):
     again, _ = load(shelf / "zoo" / "four")
     pairs = zip(other.resnet.parameters(), again.resnet.parameters(), strict=True)
     assert all(bool((one == two).all()) for one, two in pairs)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_stored_in_half_precision_are_loaded_to_be_trained(tmp_path, dtype):
+    folder = save_resnet(tmp_path / "half", 3)
+    AutoModelForImageClassification.from_pretrained(folder, dtype=dtype).save_pretrained(folder)
+    assert AutoModelForImageClassification.from_pretrained(folder).dtype == dtype
+    model, _ = load(folder)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
 def test_a_text_student(shelf):

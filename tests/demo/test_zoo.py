@@ -6,7 +6,7 @@ import pytest
 from hf_ctkd.demo import zoo
 from hf_ctkd.demo.architectures import IMAGE_ARCHITECTURES, TEXT_ARCHITECTURES
 from hf_ctkd.demo.tasks import build_task
-from hf_ctkd.demo.zoo import TeacherSpec, all_specs, demo_specs, teacher_rows
+from hf_ctkd.demo.zoo import TeacherSpec, all_specs, demo_specs, specs_named, teacher_rows
 from hf_ctkd.errors import InvalidArgumentError
 
 
@@ -17,6 +17,14 @@ def test_the_zoo_is_large_varied_and_holds_controls(modality, known):
     assert set(demo_specs(modality)) < set(specs)
     assert any(spec.epochs == 0 for spec in demo_specs(modality)) and not all(spec.head for spec in specs)
     assert {spec.architecture for spec in specs} == set(known)
+
+
+def test_teachers_are_chosen_by_name_and_an_unknown_one_is_refused():
+    known = demo_specs("text")
+    assert specs_named([], known) == list(known)
+    assert [spec.name for spec in specs_named([known[2].name, known[0].name], known)] == [known[0].name, known[2].name]
+    with pytest.raises(InvalidArgumentError, match=f"`teachers` must be of {known[0].name}, .*, got 'nobody'."):
+        specs_named(["random-weights", "nobody"], known)
 
 
 def test_image_specs_have_rows_that_no_student_has(monkeypatch):

@@ -42,6 +42,16 @@ def test_a_committee_on_built_in_data(run, tmp_path, modality, auto):
     assert [one.candidate.name for one in record.teachers] == ["random-weights"]
 
 
+@pytest.mark.parametrize("unknown", ["nobody", "handwriting"])
+def test_a_teacher_that_is_not_to_be_had_is_refused(tmp_path, monkeypatch, unknown):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    done = subprocess.run(
+        [sys.executable, EXAMPLE / "run.py", *SHORT, "--teachers", "random-weights", unknown],
+        cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and f"got '{unknown}'." in done.stderr and "`teachers` must be of " in done.stderr
+
+
 def test_a_recommender_of_two_kinds_of_teachers(run, tmp_path):
     said, record = run("recommendation.py", "--text_teacher", "random-weights", "--epochs", "1")
     for name in ("without a teacher", "text model", "two-tower model", "committee"):

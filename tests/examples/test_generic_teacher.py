@@ -49,6 +49,11 @@ def test_a_budget_that_is_too_small_is_said_before_the_work(tmp_path, monkeypatc
     assert not (tmp_path / "teacher" / "model.safetensors").exists()
 
 
+def test_a_data_set_without_a_pool_is_refused_at_the_start(tmp_path, monkeypatch):
+    found = run(tmp_path, monkeypatch, "--dataset", "no/such-data-set")
+    assert found.returncode == 1 and "`--dataset` needs a pool for its images." in found.stderr
+
+
 def test_its_readme_names_flags_and_fields_that_there_are():
     script, text = (EXAMPLE / "run.py").read_text(), (EXAMPLE / "README.md").read_text()
     own = set(re.findall(r"^    (\w+): ", script, re.MULTILINE))

@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 
 import pytest
 from pools import CLASSES, POOLS
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import StudentPool
+from hf_ctkd.types import LabelSpace
 
 RESNET = {"family": "resnet", "depths": ((1, 2), (1,)), "widths": ((8,), (8, 16))}
 
@@ -69,11 +71,41 @@ def test_it_round_trips_through_json(name, tmp_path):
         ({"depths": ((2, 1), (1,))}, "`depth of stage 1` must offer whole numbers of at least 1, ascending"),
         ({"depths": ((0, 1), (1,))}, r"got \[0, 1\]."),
         ({"widths": ((), (8,))}, r"`width of stage 1` must offer .* got \[\]."),
+        ({"depths": (1, 2)}, "in `depths` and `widths` one list a stage, .*: 'int' object is not iterable."),
+        ({"depths": ((1.0, 2), (1,))}, r"`depth of stage 1` must offer .* got \[1.0, 2\]."),
+        ({"depths": ("12", (1,))}, r"`depth of stage 1` must offer .* got \['1', '2'\]."),
+        ({"settings": 5}, "and `settings` a mapping: 'int' object is not iterable."),
+        ({"input_size": -5}, "`input_size` must be a whole number of at least 1, got -5."),
+        ({"settings": {"depths": [1, 1]}}, "`settings` must not hold 'depths', which follows from the choices"),
+        ({"settings": {"num_labels": 4}}, "`settings` must not hold 'num_labels'"),
+        ({"settings": {"patchsize": 8}}, "`settings` holds 'patchsize', which no configuration of the family 'resnet'"),
+        ({"settings": {"layer_type": "foo"}}, "`settings` must be JSON values that suit the family 'resnet': .*foo"),
+        ({"settings": {"layer_type": {1, 2}}}, "`settings` must be JSON values that suit .*: Object of type set"),
     ],
 )
 def test_a_pool_that_makes_no_sense_is_refused(changes, said):
     with pytest.raises(InvalidArgumentError, match=said):
         StudentPool(**{**RESNET, **changes})
+
+
+def test_an_encoder_needs_heads_of_a_width():
+    with pytest.raises(InvalidArgumentError, match="`head_width` must be a whole number of at least 1, got -4."):
+        StudentPool("vit", ((1,), (1,)), heads=(1,), feed_forward=(8,), head_width=-4)
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_every_field_of_a_configuration_can_be_a_setting_or_is_refused_by_name(name):
+    pool = POOLS[name]
+    plain = pool.kind.config(pool.largest.shape, input_size=pool.input_size, settings={}).to_dict()
+    refused = set()
+    for field, value in plain.items():
+        try:
+            replace(pool, settings={field: value})
+        except InvalidArgumentError as error:
+            assert f"`settings` must not hold '{field}'" in str(error)
+            refused.add(field)
+    assert {"id2label", "label2id"} < refused < set(plain)
+    assert refused & {"hidden_size", "hidden_sizes"} and not refused & {"hidden_act", "initializer_range"}
 
 
 @pytest.mark.parametrize(
@@ -92,15 +124,26 @@ def test_a_description_that_is_none_is_refused(values, said):
 def test_students_for_a_budget_are_built_and_timed():
     pool = POOLS["resnet"]
     sizes = sorted(member.build(CLASSES).num_parameters() for member in pool)
-    found = pool.under(parameters=sizes[20])
+    found = pool.under(CLASSES, parameters=sizes[20])
     assert all(one.latency_ms > 0 and one.device == "cpu" for one in found)
     parameters = [one.parameters for one in found]
     assert parameters == sorted(parameters, reverse=True) and parameters[0] <= sizes[20]
     assert len(found) >= 10
 
 
+def test_the_head_of_the_task_counts():
+    thousand = LabelSpace(tuple(f"class {number}" for number in range(1000)))
+    pool = POOLS["resnet"]
+    sizes = sorted(member.build(thousand).num_parameters() for member in pool)
+    found = pool.under(thousand, parameters=sizes[3])
+    assert [one.parameters for one in found] == [one.member.build(thousand).num_parameters() for one in found]
+    assert found[0].parameters == sizes[3] and found[-1].parameters == sizes[0]
+    with pytest.raises(InvalidArgumentError, match=f"too few for any of 64 members: the smallest has {sizes[0]}"):
+        pool.under(thousand, parameters=sizes[0] - 1)
+
+
 def test_a_larger_pool_is_searched_over_random_members():
-    found = POOLS["vit"].under(parameters=10**9, candidates=5, seed=3)
+    found = POOLS["vit"].under(CLASSES, parameters=10**9, candidates=5, seed=3)
     assert {one.member.path for one in found} == {member.path for member in POOLS["vit"].sample(5, seed=3)}
 
 
@@ -115,4 +158,4 @@ def test_a_larger_pool_is_searched_over_random_members():
 )
 def test_a_budget_that_nothing_fits_is_refused(budget, said):
     with pytest.raises(InvalidArgumentError, match=said):
-        POOLS["resnet"].under(candidates=3, **budget)
+        POOLS["resnet"].under(CLASSES, candidates=3, **budget)

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 import tiny
@@ -9,10 +10,14 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
+    BartConfig,
+    BartForSequenceClassification,
+    EfficientNetConfig,
+    EfficientNetForImageClassification,
 )
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.generic import GenericTeacherTrainer, StudentPool
+from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer, StudentPool
 from hf_ctkd.generic.trainee import GenericTrainee
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.losses import KLLoss
@@ -121,6 +126,42 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(sampler, config, tmp
     assert int(one["loss.drawn"]) == 12
     first = next(entry for entry in resumed.state.log_history if entry["step"] == 4)
     assert first == pytest.approx(next(entry for entry in whole.state.log_history if entry["step"] == 4), abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Of a teacher for the pool and of a plain one."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for name, pool in (("pool", POOL), ("plain", None)):
+        made = trainer(
+            GenericTeacherConfig(
+                str(folder / name), max_steps=1, save_steps=1, per_device_train_batch_size=8, use_cpu=True,
+                disable_tqdm=True, bootstrap_resamples=0,
+            ), pool=pool,
+        )  # fmt: skip
+        made.train()
+    return {name: folder / name / "checkpoint-1" for name in ("pool", "plain")}
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "pool", "said"),
+    [
+        ("pool", StudentPool("resnet", ((1, 2), (1, 2), (1, 2)), widths=POOL.widths, input_size=32), "pool.json'"),
+        (
+            "pool",
+            StudentPool("resnet", ((1, 2), (2, 3), (1, 2)), widths=POOL.widths, input_size=32),
+            "Load it with `Stu",
+        ),
+        ("pool", None, "or start anew."),
+        ("plain", POOL, "It has none: leave it out, or start anew."),
+    ],
+    ids=["smaller", "as large", "none", "one too many"],
+)
+def test_a_checkpoint_for_another_pool_is_refused(checkpoints, checkpoint, pool, said, config):
+    made = trainer(config(max_steps=2), pool=pool)
+    with pytest.raises(InvalidArgumentError, match=re.escape("`pool` must be that of the checkpoint ")) as error:
+        made.train(resume_from_checkpoint=str(checkpoints[checkpoint]))
+    assert said in str(error.value)
 
 
 def test_the_published_folder_holds_the_teacher_alone(config, tmp_path):
@@ -245,6 +286,39 @@ def test_a_teacher_that_does_not_classify_is_refused(config):
 def test_arguments_of_another_trainer_are_refused(tmp_path):
     with pytest.raises(InvalidArgumentError, match="`args` must be a GenericTeacherConfig, got DistillationConfig"):
         trainer(DistillationConfig(str(tmp_path), use_cpu=True))
+
+
+def test_a_teacher_with_fewer_hidden_states_than_its_configuration_tells_is_refused(config):
+    shape = {"width_coefficient": 0.25, "depth_coefficient": 0.3, "hidden_dim": 320, "image_size": 32}
+    model = EfficientNetForImageClassification(EfficientNetConfig(**shape, num_labels=3))
+    told = model.config.num_hidden_layers
+    said = f"`model` EfficientNetForImageClassification must return a hidden state for each of the {told} stages"
+    with pytest.raises(InvalidArgumentError, match=said):
+        trainer(config(), model=model)
+
+
+def test_a_teacher_of_encoder_and_decoder_is_refused(config):
+    tokenizer = tiny.tokenizer()
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    layers = {"d_model": 8, "encoder_layers": 3, "decoder_layers": 3, "max_position_embeddings": 34}
+    tokens = {"vocab_size": len(tokenizer), "pad_token_id": 0, "eos_token_id": tokenizer.convert_tokens_to_ids("the")}
+    model = BartForSequenceClassification(BartConfig(**heads, **layers, **tokens, num_labels=2))
+    with pytest.raises(InvalidArgumentError, match="`model` BartForSequenceClassification must .* returns 0 in all."):
+        GenericTeacherTrainer(
+            model, config(), pool=POOLS["bert"], train_dataset=tiny.text_rows(), processing_class=tokenizer
+        )
+
+
+def test_the_look_at_a_teacher_s_hidden_states_leaves_it_as_it_was(config):
+    model = teacher("resnet").train()
+    before = weights(model)
+    trainer(config(), model=model)
+    assert model.training and all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_teacher_in_half_precision_is_refused(config):
+    with pytest.raises(InvalidArgumentError, match="must have weights in torch.float32 .* got torch.bfloat16"):
+        trainer(config(), model=teacher("resnet").to(torch.bfloat16))
 
 
 def test_no_model_is_refused(config):

@@ -260,11 +260,24 @@ def test_skipping_is_exact_for_outputs_handed_over_whole():
         ({"importance": "guessed"}, "`importance` must be one of learned, prior, uniform, got 'guessed'"),
         ({"importance_threshold": 1.0}, r"`importance_threshold` must lie in \[0, 1\), got 1.0"),
         ({"top_k": 0}, "`top_k` must be at least 1, got 0"),
+        ({"importance": "uniform", "top_k": 1}, "must be left out where all members are equally important"),
+        ({"importance": "uniform", "importance_threshold": 0.2}, "Set `importance` to 'learned', or to 'prior' with"),
+        ({"importance": "prior", "prior": None, "top_k": 2}, "`top_k` and `importance_threshold` must be left out"),
     ],
 )
 def test_bad_arguments(settings, message):
     with pytest.raises(InvalidArgumentError, match=message):
         CommitteeLoss(**settings)
+
+
+def test_a_threshold_that_no_member_ever_reaches_is_refused():
+    case = LossCase.of(teachers=3)
+    largest = max(ready(case, importance="prior").weights())
+    ready(case, importance="prior", importance_threshold=largest - 1e-3)
+    ready(case, importance_threshold=0.99)  # what is learned may yet reach it
+    said = f"`importance_threshold` must be at most {largest:.3g}, .* got 0.99. Lower it"
+    with pytest.raises(InvalidArgumentError, match=said):
+        ready(case, importance="prior", importance_threshold=0.99)
 
 
 def test_a_student_without_a_linear_head_is_refused():

@@ -221,6 +221,11 @@ def test_layers_are_whole_when_asked_for_so():
     assert len(grid) == 2
 
 
+def test_hidden_states_are_counted():
+    reader = FeatureReader(ResNetForImageClassification(ResNetConfig(**RESNET, num_labels=3)).eval())
+    assert reader.count_states(pixels()) == len(RESNET["depths"]) + 1
+
+
 def test_a_layer_that_is_not_there_is_named():
     reader = FeatureReader(ResNetModel(ResNetConfig(**RESNET)).eval())
     with pytest.raises(InvalidArgumentError, match=r"`hidden` asks for layers \[7\], but the model returns 3 hidden"):

@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import pytest
 import tiny
 import torch
@@ -6,7 +8,7 @@ from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError
 from hf_ctkd.losses import BSSLoss, ReadoutLoss
 from hf_ctkd.teachers import LoadOptions, Teacher
 from hf_ctkd.training import DistillationTrainer
-from hf_ctkd.training.guidance import load_teachers
+from hf_ctkd.training.guidance import Guidance, load_teachers
 from hf_ctkd.types import Needs
 
 
@@ -121,6 +123,24 @@ def test_one_resident_teacher_gives_the_same_outputs(make, kept, monkeypatch):
         torch.testing.assert_close(found.features, expected.features)
     one.train()
     assert one.record().teachers[1].rows_per_second > 0
+
+
+def test_teachers_that_are_loaded_already_come_to_the_device(image_teacher):
+    loaded = load_teachers([image_teacher], "image", torch.device("cpu"), LoadOptions())
+    moved = load_teachers(loaded, "image", torch.device("meta"), LoadOptions())
+    assert moved[0] is loaded[0] and moved[0].device.type == "meta"
+
+
+@pytest.mark.parametrize("chosen", [None, torch.tensor([[True], [False]]), torch.zeros(2, 1, dtype=torch.bool)])
+def test_outputs_are_on_the_device_of_the_batch_wherever_teachers_are(image_teacher, chosen, monkeypatch):
+    teachers = load_teachers([image_teacher], "image", torch.device("cpu"), LoadOptions())
+    view = teachers[0].collate(tiny.image_rows(2)["image"][:])
+    guidance = Guidance(teachers).with_samples((teachers[0].outputs(view),))
+    # There is no autocast for the one other device that every machine has.
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    (found,) = guidance.outputs({"numbers": torch.arange(2, device="meta"), "teachers": [view]}, chosen)
+    assert found.features.device.type == found.logits.device.type == "meta"
+    assert len(found) == (2 if chosen is None else int(chosen.sum()))
 
 
 def test_number_of_resident_teachers_is_checked(config):

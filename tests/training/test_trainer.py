@@ -318,13 +318,13 @@ def test_raw_input_teaches_without_a_teacher(make):
     assert trainer.record().teachers == ()
 
 
-def test_student_in_a_lower_precision_is_trained_under_autocast(make, config):
+def test_a_student_is_trained_under_autocast(make, config):
     for loss in (ReadoutLoss(), InvertedProjectionLoss(), TransportLoss()):
-        trainer = make(model=tiny.image_student().bfloat16(), args=config(bf16=True), loss=loss)
+        trainer = make(args=config(bf16=True), loss=loss)
         trainer.train()
         assert torch.isfinite(torch.tensor(trainer.evaluate()["eval_loss"]))
         trainer.save_model()
-        assert next(trainer.student.parameters()).dtype == torch.bfloat16
+        assert next(trainer.student.parameters()).dtype == torch.float32
 
 
 def test_label_smoothing_applies_to_the_task_loss(make, config):
@@ -361,6 +361,17 @@ def test_student_without_a_head_is_refused(make):
     headless = ResNetModel(tiny.image_student().config)
     with pytest.raises((InvalidArgumentError, ValueError), match="head"):
         make(model=headless)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_student_in_half_precision_is_refused(make, dtype):
+    said = f"must have weights in torch.float32 to be trained, got {dtype}. Load it with `dtype=torch.float32`"
+    for changes in (
+        {"model": tiny.image_student().to(dtype)},
+        {"model": None, "model_init": lambda: tiny.image_student().to(dtype)},
+    ):
+        with pytest.raises(InvalidArgumentError, match=said):
+            make(**changes)
 
 
 def test_class_with_one_row_is_named(make):
