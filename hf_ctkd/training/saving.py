@@ -25,6 +25,7 @@ from hf_ctkd.training.trainee import Trainee
 LOSS_FILE = "distillation_loss.safetensors"
 RECORD_FILE = "distillation.json"
 RANKING_FILE = "ranking.json"
+OLD_RANKING_FILE = "ranking.old.json"
 
 
 class StudentTrainer(Trainer, ABC):
@@ -86,8 +87,11 @@ class StudentTrainer(Trainer, ABC):
 
     def _write_records(self, folder: Path) -> None:
         self.record().save(folder / RECORD_FILE)
+        place = folder / RANKING_FILE
         if self.ranking is not None:
-            self.ranking.without_paths().save(folder / RANKING_FILE)
+            self.ranking.without_paths().save(place)
+        elif place.exists():  # of a student made here before: the card would show it as how this one's were chosen
+            os.replace(place, folder / OLD_RANKING_FILE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Restore the student and the loss's own weights."""

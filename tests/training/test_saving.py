@@ -6,7 +6,9 @@ import pytest
 import tiny
 from transformers import AutoModelForImageClassification
 
+from hf_ctkd.cards import read_records
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.records import RankedTeacher, TeacherCandidate, TeacherRanking
 from hf_ctkd.training import DistillationTrainer
 
 
@@ -46,3 +48,16 @@ def test_saving_again_takes_the_place_of_what_was_there(plain, tmp_path):
     plain.save_model()
     assert (tmp_path / "student" / "model.safetensors").read_bytes() != first
     assert not list((tmp_path / "student").glob(".saving-*"))
+
+
+def test_ranking_of_an_earlier_student_is_not_taken_for_this_ones(plain, tmp_path):
+    teachers = [RankedTeacher(TeacherCandidate("org/x", "1f"), {"logme": 1.0}, rows=3)]
+    plain.ranking = ranking = TeacherRanking.of(teachers, "logme", dataset={}, settings={})
+    plain.save_model()
+    folder = tmp_path / "student"
+    assert read_records(folder)[1] == ranking
+    plain.ranking = None
+    plain.create_model_card()
+    assert read_records(folder)[1] is None
+    assert "Among 1 candidates" not in (folder / "README.md").read_text()
+    assert TeacherRanking.load(folder / "ranking.old.json") == ranking  # it may be all that is left of a long search
