@@ -7,7 +7,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from hf_ctkd.cards.licenses import BindingLicense, most_restrictive
 from hf_ctkd.cards.markdown import plain, slug
-from hf_ctkd.records import DistillationRecord
+from hf_ctkd.records import NOT_LOOKED_UP, DistillationRecord
 
 TAGS = ("hf_ctkd", "knowledge-distillation", "cross-task-distillation")
 GENERIC = "generic-teacher"
@@ -64,7 +64,7 @@ def card_data(record: DistillationRecord, title: str) -> ModelCardData:
 def _license(binding: BindingLicense | None) -> tuple[str | None, str | None]:
     if binding is None:
         return None, None
-    if binding.license is None:
+    if binding.license is None or binding.license == NOT_LOOKED_UP:
         return "unknown", None
     return (binding.license, None) if binding.known else ("other", slug(binding.license))
 

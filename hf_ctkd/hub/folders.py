@@ -94,7 +94,7 @@ def folder_candidate(folder: Path, *, weights: bool = True) -> TeacherCandidate:
         parameters = _parameters(folder, files) if weights else None
     except (TeacherUnavailableError, InvalidArgumentError) as error:
         problem = str(error)
-    card = _card(folder)
+    card = folder_card(folder)
     return TeacherCandidate(
         model_id=str(folder),
         revision=revision,
@@ -155,8 +155,12 @@ def _headless_task(folder: Path) -> str | None:
     return None
 
 
-def _card(folder: Path) -> Mapping[str, Any]:
-    """Read the folder's card; one that cannot be read says nothing, which is no reason to lose the teacher."""
+def folder_card(folder: Path) -> Mapping[str, Any]:
+    """Read the metadata of a folder's card; one that cannot be read says nothing, which is no reason to lose the model.
+
+    Args:
+        folder: the model's folder.
+    """
     try:
         return metadata_load(folder / "README.md") or {}
     except (OSError, ValueError, yaml.YAMLError):

@@ -118,7 +118,7 @@ def _candidates(ids: tuple[str, ...], wanted: _Wanted) -> Iterator[TeacherCandid
 
 def _by_name(api: HfApi, model_id: str, revision: str | None, wanted: _Wanted) -> TeacherCandidate:
     try:
-        info = _model_info(api, model_id, revision)
+        info = model_info(api, model_id, revision)
     except HubFailure as error:
         return TeacherCandidate(model_id, revision or "", problem=explain(error, model_id))
     candidate = _candidate(api, info)
@@ -149,8 +149,17 @@ def _by_search(api: HfApi, wanted: _Wanted) -> Iterator[TeacherCandidate]:
         raise TeacherUnavailableError(f"The Hub cannot be searched: {explain(error)}") from error
 
 
-def _model_info(api: HfApi, model_id: str, revision: str | None) -> ModelInfo:
-    """Ask for one model's metadata; huggingface_hub tries again where it lists models, but not here."""
+def model_info(api: HfApi, model_id: str, revision: str | None = None) -> ModelInfo:
+    """Ask for one model's metadata; huggingface_hub tries again where it lists models, but not here.
+
+    Args:
+        api: with the token to ask with.
+        model_id: `"org/name"`.
+        revision: branch, tag or commit; main when None.
+
+    Raises:
+        HubFailure: one of these, if the Hub refuses or cannot be reached.
+    """
     for attempt in range(_ATTEMPTS - 1):
         try:
             return api.model_info(model_id, revision=revision, expand=_METADATA, timeout=_TIMEOUT)
@@ -164,8 +173,7 @@ def _model_info(api: HfApi, model_id: str, revision: str | None) -> ModelInfo:
 
 def _candidate(api: HfApi, info: ModelInfo) -> TeacherCandidate:
     config = info.config if isinstance(info.config, dict) else {}
-    card = {} if info.card_data is None else {key: info.card_data.get(key) for key in _CARD}
-    tags = tuple(info.tags or ())
+    card = _card(info)
     problem = _problem(api, info)
     names = None
     try:
@@ -178,11 +186,20 @@ def _candidate(api: HfApi, info: ModelInfo) -> TeacherCandidate:
         task=info.pipeline_tag or task_of(config),
         label_names=names,
         parameters=None if info.safetensors is None else info.safetensors.total,
-        license=license_of(card, tags),
+        license=stated_license(info),
         downloads=info.downloads,
         languages=languages_of(card),
         problem=problem,
     )
+
+
+def stated_license(info: ModelInfo) -> str | None:
+    """The licence that a model's metadata state, None if they state none."""
+    return license_of(_card(info), tuple(info.tags or ()))
+
+
+def _card(info: ModelInfo) -> dict[str, Any]:
+    return {} if info.card_data is None else {key: info.card_data.get(key) for key in _CARD}
 
 
 def _problem(api: HfApi, info: ModelInfo) -> str | None:

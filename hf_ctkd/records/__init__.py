@@ -1,6 +1,6 @@
 """What is written to disk and read back: candidates, rankings, distillation records. Needs no torch."""
 
-from hf_ctkd.records.candidate import TeacherCandidate
+from hf_ctkd.records.candidate import NOT_LOOKED_UP, TeacherCandidate
 from hf_ctkd.records.distillation import (
     Confidence,
     DistillationRecord,
@@ -16,6 +16,7 @@ from hf_ctkd.records.files import default_cache, read_json, write_bytes, write_j
 from hf_ctkd.records.ranking import RankedTeacher, TeacherRanking
 
 __all__ = [
+    "NOT_LOOKED_UP",
     "Confidence",
     "DistillationRecord",
     "LossRecord",

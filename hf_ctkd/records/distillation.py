@@ -63,12 +63,13 @@ class StudentRecord:
 
     Args:
         architecture: class of the model, such as `"ResNetForImageClassification"`.
-        base_model: checkpoint that it started from; None when it was trained from its configuration.
+        base_model: checkpoint that it started from, of a folder its last name; None when it was trained from its
+            configuration.
         parameters: number of parameters.
         rows_per_second: speed of a forward pass at `batch_size` on `device`, preprocessing left out.
         device: where the speed was measured.
         batch_size: rows a pass of the speed measurement.
-        license: licence of the base model, if any.
+        license: licence of the base model, if it states any; `NOT_LOOKED_UP` where that could not be read.
     """
 
     architecture: str

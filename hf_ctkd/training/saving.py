@@ -6,6 +6,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.hub import license_named
 from hf_ctkd.publishing import publish, write_card
 from hf_ctkd.records import DistillationRecord, TeacherRanking
 from hf_ctkd.teachers import ProcessingClass
@@ -44,6 +46,12 @@ class StudentTrainer(Trainer, ABC):
     def trainee(self) -> Trainee:
         """Student and loss, unwrapped."""
         return self.accelerator.unwrap_model(self.model)
+
+    @cached_property
+    def base_license(self) -> str | None:
+        """Licence of the checkpoint that the student started from: looked up once, for records are made often."""
+        name = self.trainee.student.config.name_or_path
+        return license_named(name, token=self.args.hub_token) if name else None
 
     @abstractmethod
     def record(self, command: str | None = None) -> DistillationRecord:

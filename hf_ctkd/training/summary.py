@@ -59,6 +59,7 @@ class Run:
         epochs: passes over the training rows that they made.
         seconds: of training.
         processes: that trained together.
+        license: licence of the checkpoint that the student started from, if any.
     """
 
     trainee: Trainee
@@ -72,6 +73,7 @@ class Run:
     epochs: float
     seconds: float
     processes: int
+    license: str | None = None
 
 
 def summarise(
@@ -146,12 +148,16 @@ def _student(run: Run) -> StudentRecord:
         rows_per_second=speed,
         device=str(device),
         batch_size=min(_TIMED_ROWS, len(run.rows)),
+        license=run.license,
     )
 
 
 def _base_model(name: str | None) -> str | None:
-    """A checkpoint's id on the Hub; None for a student made from a configuration or a folder of this machine."""
-    return None if not name or Path(name).exists() else name
+    """A checkpoint's id on the Hub, or of a folder of this machine the last name; None for one from a configuration."""
+    if not name:
+        return None
+    path = Path(name)
+    return path.resolve().name if path.exists() or path.is_absolute() else name
 
 
 def _teachers(run: Run) -> tuple[TeacherRecord, ...]:

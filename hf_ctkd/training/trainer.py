@@ -357,6 +357,7 @@ class DistillationTrainer(StudentTrainer):
             epochs=self.state.epoch or 0.0,
             seconds=self._train_seconds,
             processes=self.accelerator.num_processes,
+            license=self.base_license,
         )
         return summarise(
             run,

@@ -59,6 +59,7 @@ def test_licences_in_the_form_that_the_hub_takes(image_record):
         return data["license"], data.get("license_name")
 
     assert licence(None) == ("unknown", None)
+    assert licence("not looked up") == ("unknown", None)
     assert licence("My Own: Licence\n") == ("other", "my-own-licence")
     assert licence("apache-2.0") == ("mit", None), "the first of equals: the base model's"
 
