@@ -50,7 +50,7 @@ def folder_teachers(path: Path | str) -> Iterator[TeacherCandidate]:
 
 
 def folder_digest(folder: Path, *, allow_pickle: bool = True) -> str:
-    """Digest everything that loading reads: configuration, weights, processor or tokenizer.
+    """Digest everything that loading may read: configuration, weights, processor or tokenizer, code.
 
     Args:
         folder: the model's folder.
@@ -61,9 +61,9 @@ def folder_digest(folder: Path, *, allow_pickle: bool = True) -> str:
     """
     digest = hashlib.sha256()
     try:
-        names = loadable_files(_names(folder), allow_pickle=allow_pickle)
+        names = loadable_files(_names(folder), allow_pickle=allow_pickle, code=True)
     except TeacherUnavailableError:  # no weights: the rest is still worth a digest
-        names = loadable_files(_names(folder), weights=False)
+        names = loadable_files(_names(folder), weights=False, code=True)
     try:
         for name in names:
             with open(folder / name, "rb") as stream:

@@ -55,7 +55,8 @@ class LoadOptions:
 
     Args:
         allow_pickle: also load pickle weights, which run code when loaded.
-        trust_remote_code: run the model code that a repository brings along.
+        trust_remote_code: run the model code that a repository brings along, of the pinned commit; where its
+            configuration names code of another repository, transformers takes the newest of that one.
         max_bytes: largest download of one teacher; None for no limit.
         dtype: of the weights.
         seed: of random weights, for candidates that ask for them.
@@ -68,6 +69,20 @@ class LoadOptions:
     dtype: torch.dtype = torch.float32
     seed: int = 0
     token: str | None = field(default=None, repr=False)
+
+    def fetch(self, candidate: TeacherCandidate) -> Path:
+        """The folder of a teacher, brought here first where it is on the Hub.
+
+        Raises:
+            TeacherUnavailableError: see `fetch_teacher`.
+        """
+        return fetch_teacher(
+            candidate,
+            allow_pickle=self.allow_pickle,
+            trust_remote_code=self.trust_remote_code,
+            max_bytes=self.max_bytes,
+            token=self.token,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,9 +128,7 @@ class Teacher:
         """
         if candidate.problem is not None and not (options.allow_pickle and "allow_pickle" in candidate.problem):
             raise TeacherUnavailableError(candidate.problem)
-        folder = fetch_teacher(
-            candidate, allow_pickle=options.allow_pickle, max_bytes=options.max_bytes, token=options.token
-        )
+        folder = options.fetch(candidate)
         try:
             # Weights that are missing or asked to be random are drawn without a trace on the caller's generators.
             with quiet_loading(), torch.random.fork_rng(devices=[]):

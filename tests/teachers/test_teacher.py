@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -160,6 +161,34 @@ def test_pickles_only_by_name(tmp_path, resnet):
 )
 def test_a_broken_configuration(resnet, edit):
     assert "cannot be loaded: " in refused(change(resnet, "config.json", lambda values: values.update(edit)))
+
+
+CODE = b"""
+from transformers import ResNetConfig, ResNetForImageClassification
+
+class OwnConfig(ResNetConfig):
+    model_type = "own_resnet"
+
+class OwnForImageClassification(ResNetForImageClassification):
+    config_class = OwnConfig
+"""
+
+
+def test_code_that_a_repository_brings_along_runs_only_where_it_is_trusted(hub, resnet):
+    auto = {"AutoConfig": "own.OwnConfig", "AutoModelForImageClassification": "own.OwnForImageClassification"}
+    architectures = ["OwnForImageClassification"]
+    change(
+        resnet,
+        "config.json",
+        lambda values: values.update(model_type="own_resnet", auto_map=auto, architectures=architectures),
+    )
+    files = {path.name: path.read_bytes() for path in Path(resnet.model_id).iterdir()}
+    candidate = TeacherCandidate("org/own", hub.add("org/own", {**files, "own.py": CODE}))
+    assert "custom code" in refused(candidate) or "repository" in refused(candidate)
+    assert not hub.seen("own.py")
+    teacher = Teacher.load(candidate, "image", options=LoadOptions(trust_remote_code=True))
+    assert type(teacher.model).__name__ == "OwnForImageClassification"
+    assert teacher.label_space is not None
 
 
 def test_a_broken_tokenizer(bert):
