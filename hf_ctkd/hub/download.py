@@ -30,7 +30,7 @@ def fetch_teacher(
     From the Hub it takes the configuration, the safetensors weights and the processor or tokenizer of the pinned
     commit, neither code nor pickles unless told to; the size is checked before the first byte of it. Where the Hub
     cannot be reached, a copy that is whole in the cache serves. A folder is returned as it is, if it has not changed
-    since it was listed. Load the result with `use_safetensors=True` all the same: a cache is shared with other programs.
+    since it was listed. Load the result with `use_safetensors=True` all the same: other programs share the cache.
 
     Args:
         candidate: which one; its `problem` is not looked at, so that a caller may insist, say with `allow_pickle=True`.

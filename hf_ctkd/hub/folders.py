@@ -16,6 +16,7 @@ from hf_ctkd.hub.files import loadable_files
 from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_of
 from hf_ctkd.records import TeacherCandidate
 
+CARD = "README.md"
 _INDEX = "model.safetensors.index.json"
 
 
@@ -76,12 +77,13 @@ def folder_digest(folder: Path, *, allow_pickle: bool = True) -> str:
     return digest.hexdigest()
 
 
-def folder_candidate(folder: Path, *, weights: bool = True) -> TeacherCandidate:
+def folder_candidate(folder: Path, *, weights: bool = True, digest: bool = True) -> TeacherCandidate:
     """The teacher that a folder holds, with its `problem` if it is broken.
 
     Args:
         folder: with a config.json.
         weights: whether its weights are wanted; where not, missing or broken ones are no problem.
+        digest: whether to pin it to a digest of its files; not needed where its commit is known.
     """
     revision, problem, parameters = "", None, None
     config: Mapping[str, Any] = {}
@@ -89,7 +91,7 @@ def folder_candidate(folder: Path, *, weights: bool = True) -> TeacherCandidate:
     try:
         config = _read_json(folder, "config.json")
         names = label_names_of(config)
-        revision = folder_digest(folder)
+        revision = folder_digest(folder) if digest else ""
         files = loadable_files(_names(folder), weights=weights)
         parameters = _parameters(folder, files) if weights else None
     except (TeacherUnavailableError, InvalidArgumentError) as error:
@@ -162,6 +164,6 @@ def folder_card(folder: Path) -> Mapping[str, Any]:
         folder: the model's folder.
     """
     try:
-        return metadata_load(folder / "README.md") or {}
+        return metadata_load(folder / CARD) or {}
     except (OSError, ValueError, yaml.YAMLError):
         return {}

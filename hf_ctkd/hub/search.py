@@ -10,8 +10,9 @@ from huggingface_hub import HfApi, ModelInfo
 from huggingface_hub.errors import HfHubHTTPError
 
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
+from hf_ctkd.hub.cached import cached_teacher
 from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_of
-from hf_ctkd.hub.problems import HubFailure, explain, seconds_to_wait
+from hf_ctkd.hub.problems import HubFailure, explain, out_of_reach, seconds_to_wait
 from hf_ctkd.records import TeacherCandidate
 
 NO_SAFETENSORS = "it has no safetensors weights. Choose another, or fetch it with `allow_pickle=True` if you trust it."
@@ -79,7 +80,8 @@ def hub_teachers(
 
     Use it to gather candidates for `TeacherSelector`, by name, by search, or both: named ones come first. For models on
     this machine use `folder_teachers`. One that cannot be used (gated without access, private or missing, without
-    safetensors weights) is listed with its `problem`, so that a ranking can say why it was skipped.
+    safetensors weights) is listed with its `problem`, so that a ranking can say why it was skipped. Where the Hub is
+    out of reach, an id stands for its copy in the cache, if there is one.
 
     Args:
         ids: models to take in any case, `"org/name"` or `"org/name@revision"` with a branch, tag or commit.
@@ -118,11 +120,20 @@ def _candidates(ids: tuple[str, ...], wanted: _Wanted) -> Iterator[TeacherCandid
 
 def _by_name(api: HfApi, model_id: str, revision: str | None, wanted: _Wanted) -> TeacherCandidate:
     try:
-        info = model_info(api, model_id, revision)
+        candidate = _candidate(api, model_info(api, model_id, revision))
     except HubFailure as error:
-        return TeacherCandidate(model_id, revision or "", problem=explain(error, model_id))
-    candidate = _candidate(api, info)
+        candidate = _out_of_reach(error, model_id, revision)
     return candidate if candidate.problem else replace(candidate, problem=_unwanted(candidate, wanted))
+
+
+def _out_of_reach(error: BaseException, model_id: str, revision: str | None) -> TeacherCandidate:
+    """The copy in the cache where the Hub was not reached, else the model with what went wrong."""
+    problem = explain(error, model_id)
+    try:
+        copy = cached_teacher(model_id, revision) if out_of_reach(error) else None
+    except TeacherUnavailableError as ambiguous:
+        copy, problem = None, str(ambiguous)
+    return copy or TeacherCandidate(model_id, revision or "", problem=problem)
 
 
 def _by_search(api: HfApi, wanted: _Wanted) -> Iterator[TeacherCandidate]:
