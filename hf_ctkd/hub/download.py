@@ -58,7 +58,7 @@ def fetch_teacher(
         wanted = _Wanted(allow_pickle, weights=not candidate.random_weights, code=trust_remote_code)
         return _download(candidate, wanted, max_bytes, cache_dir, token)
     except TeacherUnavailableError as error:
-        raise TeacherUnavailableError(f"Teacher {candidate.model_id!r} cannot be used: {error}") from error
+        raise TeacherUnavailableError(f"Teacher {candidate.name!r} cannot be used: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from hf_ctkd.records.distillation import (
 )
 from hf_ctkd.records.drawing import drawable
 from hf_ctkd.records.files import default_cache, read_json, write_bytes, write_json, write_text
+from hf_ctkd.records.paths import last_name, without_folder
 from hf_ctkd.records.ranking import RankedTeacher, TeacherRanking
 
 __all__ = [
@@ -30,7 +31,9 @@ __all__ = [
     "TransportMap",
     "drawable",
     "default_cache",
+    "last_name",
     "read_json",
+    "without_folder",
     "write_bytes",
     "write_json",
     "write_text",

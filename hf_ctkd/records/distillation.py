@@ -33,7 +33,7 @@ class TaskRecord:
     """The user's own task.
 
     Args:
-        dataset: its name on the Hub, its folder, or a description.
+        dataset: its name on the Hub, its folder (of an absolute one the last name), or a description.
         fingerprint: digest of the rows that were trained on.
         task: Hub task tag, such as `"image-classification"`.
         input_column: column of images or texts.

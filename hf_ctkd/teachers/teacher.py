@@ -21,7 +21,7 @@ from transformers import (
 
 from hf_ctkd.errors import CTKDError, TeacherUnavailableError
 from hf_ctkd.hub import fetch_teacher
-from hf_ctkd.records import TeacherCandidate
+from hf_ctkd.records import TeacherCandidate, without_folder
 from hf_ctkd.teachers.features import FeatureReader
 from hf_ctkd.teachers.preprocessing import Preprocessor, load_processing_class
 from hf_ctkd.teachers.quiet import quiet_loading
@@ -145,7 +145,8 @@ class Teacher:
         except CTKDError as error:
             raise TeacherUnavailableError(str(error)) from error
         except _BROKEN as error:
-            raise TeacherUnavailableError(f"cannot be loaded: {_reason(error)}") from error
+            reason = _reason(error, folder, candidate.name)
+            raise TeacherUnavailableError(f"cannot be loaded: {reason}") from error
         counted = replace(candidate, parameters=sum(parameter.numel() for parameter in model.parameters()))
         return cls(counted, preprocessor, FeatureReader(model, trust_pooler=trust_pooler), label_space, options.seed)
 
@@ -240,8 +241,9 @@ def _tell_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
         model.config.pad_token_id = tokenizer.pad_token_id
 
 
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())[:300]
+def _reason(error: Exception, folder: Path, name: str) -> str:
+    # Reasons are published with the ranking: they say nothing of where the folder lies.
+    text = without_folder(" ".join(str(error).split()), folder, name)[:300]
     return f"{type(error).__name__} {text}" if isinstance(error, KeyError) or not text else text
 
 

@@ -20,6 +20,7 @@ from hf_ctkd.records import (
     TaskRecord,
     TeacherRecord,
     TransportMap,
+    last_name,
 )
 from hf_ctkd.teachers import Preprocessor, TargetRows, Teacher
 from hf_ctkd.training.config import DistillationConfig
@@ -91,7 +92,7 @@ def summarise(
     values = args.to_dict()
     return DistillationRecord(
         task=TaskRecord(
-            dataset=args.dataset_name or rows.dataset.info.dataset_name or "a data set of the user's own",
+            dataset=last_name(args.dataset_name or rows.dataset.info.dataset_name or "a data set of the user's own"),
             fingerprint=kind.fingerprint(rows),
             task=kind.tag(rows.modality),
             input_column=rows.input_column,
@@ -156,8 +157,7 @@ def _base_model(name: str | None) -> str | None:
     """A checkpoint's id on the Hub, or of a folder of this machine the last name; None for one from a configuration."""
     if not name:
         return None
-    path = Path(name)
-    return path.resolve().name if path.exists() or path.is_absolute() else name
+    return Path(name).resolve().name if Path(name).exists() else last_name(name)
 
 
 def _teachers(run: Run) -> tuple[TeacherRecord, ...]:

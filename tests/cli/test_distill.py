@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from tiny_shelf import image_rows, save_resnet, text_rows, write_splits
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from hf_ctkd.cli.main import main
+from hf_ctkd.publishing import publishable_files
 from hf_ctkd.records import DistillationRecord, TeacherRanking
 from hf_ctkd.training import DistillationTrainer
 
@@ -196,3 +198,21 @@ def test_a_student_is_not_lost_where_a_card_is_of_somebody_else(distill):
 def test_flags_that_are_needed(capsys):
     assert main(["distill", "--dataset", "x"]) == 2
     assert "required: --student" in capsys.readouterr().err
+
+
+def test_nothing_that_is_published_says_where_things_lie_on_this_machine(select, distill, shelf, tmp_path):
+    zoo = tmp_path / "zoo"
+    shutil.copytree(shelf / "zoo" / "four", zoo / "four")
+    shutil.copytree(shelf / "zoo" / "four", zoo / "bare")
+    (zoo / "bare" / "preprocessor_config.json").unlink()
+    assert select(zoo=zoo)[0] == 0
+    code, _, err = distill("--ranking", "ranking.json", "--output_dir", tmp_path / "out", teachers=False)
+    assert code == 0, err
+    for name in publishable_files("out"):
+        text = (Path("out") / name).read_bytes()
+        assert str(tmp_path).encode() not in text and str(shelf).encode() not in text, name
+    ranking, record = TeacherRanking.load("out/ranking.json"), DistillationRecord.load("out/distillation.json")
+    assert ranking.teachers[-1].skipped == "cannot be loaded: no image processor (preprocessor_config.json) in bare"
+    assert ranking.dataset["name"] == "squares (train)"
+    assert (record.task.dataset, record.student.base_model) == ("squares", "student")
+    assert "--student student" in record.command and "--output_dir out" in record.command
