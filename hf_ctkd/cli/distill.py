@@ -138,7 +138,7 @@ def _baseline(
         DistillationConfig,
         arguments,
         output_dir=str(Path(arguments.output_dir) / BASELINE_FOLDER),
-        max_steps=trainer.state.max_steps,
+        max_steps=trainer.state.global_step,  # not `max_steps`: a student may stop early or have gone further before
         save_strategy="no",
         load_best_model_at_end=False,
         push_to_hub=False,

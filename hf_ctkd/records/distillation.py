@@ -158,7 +158,8 @@ class DistillationRecord:
         loss: the distillation loss.
         results: metric name -> value with interval, on the evaluation rows.
         baseline: the same for the student trained without distillation, when there was one.
-        training: seed, steps, learning rate, batch size, seconds and other arguments that shape the outcome.
+        training: seed, steps, learning rate, batch size, seconds and other arguments that shape the outcome; after a
+            checkpoint was gone on from, `resumed_at_step` and `seconds_since` instead of `seconds`.
         command: what to run to make it again.
         versions: package -> version.
         transport_map: label-space transport of the first teacher, when it has classes.

@@ -58,9 +58,10 @@ class Run:
         eval_split: what these are called.
         steps: optimiser steps taken.
         epochs: passes over the training rows that they made.
-        seconds: of training.
+        seconds: of training, since it was resumed.
         processes: that trained together.
         license: licence of the checkpoint that the student started from, if any.
+        resumed_at: the step after which training went on from a checkpoint; 0 if it did not.
     """
 
     trainee: Trainee
@@ -75,6 +76,7 @@ class Run:
     seconds: float
     processes: int
     license: str | None = None
+    resumed_at: int = 0
 
 
 def summarise(
@@ -114,7 +116,7 @@ def summarise(
             **{name: values[name] for name in _ARGUMENTS},
             "steps": run.steps,
             "epochs": round(run.epochs, 2),
-            "seconds": round(run.seconds, 1),
+            **_seconds(run),
             "processes": run.processes,
             "bootstrap_resamples": args.bootstrap_resamples,
             **_passes(run.guidance),
@@ -127,6 +129,12 @@ def summarise(
         },
         transport_map=_transport_map(run, loss),
     )
+
+
+def _seconds(run: Run) -> dict[str, float]:
+    """How long training took; the time before it was resumed is not known."""
+    seconds = round(run.seconds, 1)
+    return {"resumed_at_step": run.resumed_at, "seconds_since": seconds} if run.resumed_at else {"seconds": seconds}
 
 
 def _passes(guidance: Guidance) -> dict[str, float]:

@@ -33,6 +33,7 @@ from hf_ctkd.training.preparation import (
 )
 from hf_ctkd.training.residence import Residence
 from hf_ctkd.training.saving import StudentTrainer
+from hf_ctkd.training.session import Session
 from hf_ctkd.training.summary import Run, summarise
 from hf_ctkd.training.tasks import Augmentation, first_student, task_of
 from hf_ctkd.training.trainee import LOGITS, TASK, Trainee
@@ -109,6 +110,7 @@ class DistillationTrainer(StudentTrainer):
         self._terms: dict[str, Tensor] = {}
         self._steps_to_log = 0
         self._train_seconds = 0.0
+        self._session = Session()
         self.ranking = ranking
         self.baseline: Mapping[str, Confidence] = {}
         self.command: str | None = None
@@ -122,7 +124,7 @@ class DistillationTrainer(StudentTrainer):
             processing_class=processing_class,
             model_init=model_init,
             compute_metrics=compute_metrics or self.task.compute_metrics(args),
-            callbacks=callbacks,
+            callbacks=[*(callbacks or ()), self._session],
             optimizers=optimizers,
         )
         if args.n_gpu > 1:
@@ -356,6 +358,7 @@ class DistillationTrainer(StudentTrainer):
             steps=self.state.global_step,
             epochs=self.state.epoch or 0.0,
             seconds=self._train_seconds,
+            resumed_at=self._session.first_step,
             processes=self.accelerator.num_processes,
             license=self.base_license,
         )

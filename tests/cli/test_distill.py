@@ -113,6 +113,19 @@ def test_a_run_goes_on_from_its_checkpoint(distill, monkeypatch):
     models = [AutoModelForImageClassification.from_pretrained(name) for name in ("once", "twice")]
     pairs = zip(*(model.state_dict().values() for model in models), strict=True)
     assert all(bool((one == other).all()) for one, other in pairs)
+    whole, resumed = (DistillationRecord.load(f"{name}/distillation.json") for name in ("once", "twice"))
+    assert resumed.training["resumed_at_step"] == 2 and resumed.training["seconds_since"] > 0
+    assert "seconds" in whole.training and "seconds" not in resumed.training
+    assert resumed.command == whole.command.replace("once", "twice")
+
+
+def test_the_baseline_takes_as_many_steps_as_the_student_did(distill):
+    save = ["--save_strategy", "steps", "--save_steps", 1]
+    assert distill(*save, "--max_steps", 3)[0] == 0
+    code, _, err = distill(*save, "--max_steps", 2, "--resume_from_checkpoint", "true", "--baseline")
+    assert code == 0, err
+    records = [DistillationRecord.load(f"student{part}/distillation.json") for part in ("", "/without_distillation")]
+    assert [record.training["steps"] for record in records] == [3, 3]
 
 
 def test_interruption_before_the_first_checkpoint(distill, monkeypatch, tmp_path):

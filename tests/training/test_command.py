@@ -32,5 +32,18 @@ def test_no_place_on_the_machine_is_shown(word, shown):
     assert command_line(["hf-ctkd", word]) == f"hf-ctkd {shown}"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--resume_from_checkpoint", "true"],
+        ["--resume-from-checkpoint", "out/checkpoint-4"],
+        ["--resume_from_checkpoint=true"],
+        ["--resume_from_checkpoint"],
+    ],
+)
+def test_the_command_starts_anew(words):
+    assert command_line(["hf-ctkd", *words, "--student", "x"]) == "hf-ctkd --student x"
+
+
 def test_words_are_quoted_for_a_shell():
     assert command_line(["python", "my run.py", '{"a": 1}']) == "python 'my run.py' '{\"a\": 1}'"
