@@ -9,7 +9,8 @@ from hf_ctkd.cards.licenses import BindingLicense, most_restrictive
 from hf_ctkd.cards.markdown import plain, slug
 from hf_ctkd.records import NOT_LOOKED_UP, DistillationRecord
 
-TAGS = ("hf_ctkd", "knowledge-distillation", "cross-task-distillation")
+LIBRARY = "hf_ctkd"
+DISTILLED = ("knowledge-distillation", "cross-task-distillation")
 GENERIC = "generic-teacher"
 
 _REPO_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
@@ -51,7 +52,7 @@ def card_data(record: DistillationRecord, title: str) -> ModelCardData:
         datasets=[record.task.dataset] if is_repo_id(record.task.dataset) else None,
         library_name="transformers",
         pipeline_tag=slug(record.task.task),
-        tags=[*TAGS, *([] if record.pool is None else [GENERIC]), slug(record.task.task)],
+        tags=_tags(record),
         teachers=[plain(teacher) for teacher in teachers] or None,
         metrics=[plain(name) for name in record.results] or None,
         model_name=title,
@@ -59,6 +60,11 @@ def card_data(record: DistillationRecord, title: str) -> ModelCardData:
         license=license,
         license_name=license_name,
     )
+
+
+def _tags(record: DistillationRecord) -> list[str]:
+    kind = [*([] if record.labels_only else DISTILLED), *([] if record.pool is None else [GENERIC])]
+    return [LIBRARY, *kind, slug(record.task.task)]
 
 
 def _license(binding: BindingLicense | None) -> tuple[str | None, str | None]:

@@ -2,6 +2,7 @@
 
 from hf_ctkd.records.candidate import NOT_LOOKED_UP, TeacherCandidate
 from hf_ctkd.records.distillation import (
+    NO_LOSS,
     Confidence,
     DistillationRecord,
     LossRecord,
@@ -18,6 +19,7 @@ from hf_ctkd.records.ranking import RankedTeacher, TeacherRanking
 
 __all__ = [
     "NOT_LOOKED_UP",
+    "NO_LOSS",
     "Confidence",
     "DistillationRecord",
     "LossRecord",

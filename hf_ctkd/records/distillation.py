@@ -9,6 +9,8 @@ from hf_ctkd.records.candidate import TeacherCandidate
 from hf_ctkd.records.files import read_json, write_json
 
 KIND = "distillation"
+NO_LOSS = "none"
+"""Name of the loss in the record of a student that learnt from the labels alone."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class LossRecord:
     """The distillation loss: class name, settings as given, source, and where it departs from the source.
 
     Args:
-        name: of the loss.
+        name: of the loss; `NO_LOSS` without any.
         settings: as given.
         citation: its source.
         input_share: how much of what it taught was read out of the student's own input and not of a teacher, in [0, 1].
@@ -177,6 +179,11 @@ class DistillationRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     transport_map: TransportMap | None = None
     pool: PoolRecord | None = None
+
+    @property
+    def labels_only(self) -> bool:
+        """Whether it learnt from the labels alone, without any distillation loss."""
+        return self.loss.name == NO_LOSS
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; `pool` only where there is one, as in records of older versions."""

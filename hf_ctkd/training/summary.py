@@ -13,6 +13,7 @@ from hf_ctkd.costs import EmpiricalCost, estimate_prior
 from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.ot import OTProblem, Sinkhorn
 from hf_ctkd.records import (
+    NO_LOSS,
     Confidence,
     DistillationRecord,
     LossRecord,
@@ -107,7 +108,7 @@ def summarise(
         ),
         student=_student(run),
         teachers=_teachers(run),
-        loss=LossRecord("none", {}, "")
+        loss=LossRecord(NO_LOSS, {}, "")
         if loss is None
         else LossRecord(loss.name, loss.settings(), loss.citation, round(loss.input_share(), 3)),
         results=results,
