@@ -1,16 +1,12 @@
 """What is saved, restored and published: the student alone, with the loss's weights in checkpoints only."""
 
 import os
-import shutil
-import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer
@@ -23,6 +19,7 @@ from hf_ctkd.records import DistillationRecord, TeacherRanking
 from hf_ctkd.teachers import ProcessingClass
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.trainee import Trainee
+from hf_ctkd.training.writing import all_or_none, whole_or_gone
 
 LOSS_FILE = "distillation_loss.safetensors"
 RECORD_FILE = "distillation.json"
@@ -72,12 +69,22 @@ class StudentTrainer(Trainer, ABC):
         own = None
         if state_dict is not None:
             own = {name.removeprefix("student."): v for name, v in state_dict.items() if name.startswith("student.")}
-        with _all_or_none(folder) as fresh:
+        with all_or_none(folder) as fresh:
             trainee.student.save_pretrained(fresh, state_dict=own)
             self.processing_class.save_pretrained(fresh)
             if folder.name.startswith(PREFIX_CHECKPOINT_DIR) and trainee.loss is not None:
                 source = trainee.loss.state_dict() if state_dict is None else _of_loss(state_dict)
                 save_file({name: tensor.contiguous() for name, tensor in source.items()}, fresh / LOSS_FILE)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ANN401 (as in the parent)
+        """A whole checkpoint or none.
+
+        Raises:
+            InvalidArgumentError: if the folder cannot be written or the disk is full.
+        """
+        folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        with whole_or_gone(folder, ours=self.args.should_save):
+            super()._save_checkpoint(model, trial)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """The student with its processor, and unless in a checkpoint the record of how it was made."""
@@ -164,28 +171,6 @@ class StudentTrainer(Trainer, ABC):
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """Leave the Hub alone between start and end: a checkpoint has no card and no results yet."""
-
-
-@contextmanager
-def _all_or_none(folder: Path) -> Iterator[Path]:
-    """A fresh folder whose files take the place of those of `folder` once all of them are written."""
-    temporary: Path | None = None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".saving-"))
-        yield temporary
-        for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
-            place = folder / path.relative_to(temporary)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, place)
-    except (OSError, SafetensorError) as error:
-        raise InvalidArgumentError(
-            f"Cannot write the student to {folder}: {error}. The files that were there are whole; choose a folder that "
-            "can be written and has room."
-        ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _of_loss(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,10 +1,13 @@
 """Nothing that was there is lost when a student cannot be written."""
 
 import errno
+from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from transformers import AutoModelForImageClassification
+from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ctkd.cards import read_records
 from hf_ctkd.errors import InvalidArgumentError
@@ -33,6 +36,55 @@ def test_disk_that_fills_up_leaves_the_student_that_was_there(plain, tmp_path, m
         plain.save_model()
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     AutoModelForImageClassification.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598\nat"),
+            "a part of it only",
+        ),
+    ],
+)
+def test_disk_that_fills_up_in_a_checkpoint_leaves_the_ones_before(config, tmp_path, monkeypatch, error, said):
+    trainer = DistillationTrainer(
+        tiny.image_student(),
+        config(save_strategy="steps", save_steps=1),
+        train_dataset=tiny.image_rows(),
+        processing_class=tiny.processor(),
+    )
+    write = torch.save
+
+    def full(saved, place, *rest, **settings):
+        if "checkpoint-2" in str(place):
+            raise error
+        write(saved, place, *rest, **settings)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(
+        InvalidArgumentError, match=f"Cannot write the checkpoint .*checkpoint-2: .*{said}.* has room.$"
+    ):
+        trainer.train()
+    assert Path(get_last_checkpoint(tmp_path / "student")).name == "checkpoint-1"
+
+
+def test_what_goes_wrong_elsewhere_in_a_checkpoint_keeps_its_name_and_leaves_no_part(config, tmp_path, monkeypatch):
+    trainer = DistillationTrainer(
+        tiny.image_student(),
+        config(save_strategy="steps", save_steps=1),
+        train_dataset=tiny.image_rows(),
+        processing_class=tiny.processor(),
+    )
+
+    def broken(*arguments, **settings):
+        raise RuntimeError("the device is lost")
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(RuntimeError, match="the device is lost"):
+        trainer.train()
+    assert get_last_checkpoint(tmp_path / "student") is None
 
 
 def test_folder_that_cannot_be_made_is_named(plain, tmp_path):
