@@ -1,7 +1,7 @@
 """The block of metadata on top of a card, from which the Hub's search, widgets and leaderboards are fed."""
 
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -13,12 +13,19 @@ LIBRARY = "hf_ctkd"
 DISTILLED = ("knowledge-distillation", "cross-task-distillation")
 GENERIC = "generic-teacher"
 
+_LONGEST_NAME = 96
 _REPO_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 
 
 def is_repo_id(name: str) -> bool:
     """Whether a name has the form `owner/name` of a repository on the Hub: a folder or a description has not."""
     return _REPO_ID.fullmatch(name) is not None and not name.endswith((".", "-", ".git"))
+
+
+def repo_name(folder: Path) -> str:
+    """What a repository for a folder is called: as the folder where the Hub takes that, else by a name made from it."""
+    name = folder.absolute().name
+    return name if is_repo_id(f"owner/{name}") else slug(name)[:_LONGEST_NAME].rstrip("-.")
 
 
 def short_name(name: str) -> str:

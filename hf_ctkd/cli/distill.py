@@ -9,6 +9,7 @@ from datasets import Dataset
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from hf_ctkd.cards.metadata import repo_name
 from hf_ctkd.cli.arguments import (
     add_dataset_flags,
     add_flag,
@@ -196,7 +197,7 @@ def _report(folder: Path) -> None:
     else:
         print("There was nothing to evaluate on; name rows with `--eval_split`.")
     print(f"Card: {write_card(folder)}")
-    print(next_command(["publish", str(folder), f"YOUR_NAME/{folder.absolute().name}"]))
+    print(next_command(["publish", str(folder), f"YOUR_NAME/{repo_name(folder)}"]))
 
 
 def _what_is_kept(arguments: argparse.Namespace) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from hf_ctkd.cards.metadata import repo_name
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import license_named
 from hf_ctkd.publishing import publish, write_card
@@ -163,7 +164,7 @@ class StudentTrainer(Trainer, ABC):
         private = private if private is not None else self.args.hub_private_repo
         return publish(
             self.folder,
-            self.args.hub_model_id or self.folder.absolute().name,
+            self.args.hub_model_id or repo_name(self.folder),
             private=True if private is None else private,
             token=token or self.args.hub_token,
             commit_message=commit_message,

@@ -1,8 +1,9 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from hf_ctkd.cards.metadata import binding_license, card_data, is_repo_id, short_name
+from hf_ctkd.cards.metadata import binding_license, card_data, is_repo_id, repo_name, short_name
 
 
 @pytest.mark.parametrize("name", ["google/vit-base-patch16-224", "me/a.b_c", "_x/y"])
@@ -15,6 +16,21 @@ def test_repository_ids(name):
 )
 def test_folders_and_descriptions_are_no_repository_ids(name):
     assert not is_repo_id(name)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("out/My_student", "My_student"),
+        ("out/stüdent eins", "st-dent-eins"),
+        ("学生", "unnamed"),
+        ("a--b", "a-b"),
+        ("x" * 200, "x" * 96),
+    ],
+)
+def test_the_hub_takes_what_a_folder_is_called_there(folder, name):
+    assert repo_name(Path(folder)) == name
+    assert is_repo_id(f"owner/{name}")
 
 
 @pytest.mark.parametrize(

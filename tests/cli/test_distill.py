@@ -1,4 +1,5 @@
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def test_a_run_goes_on_from_its_checkpoint(distill, monkeypatch):
     pairs = zip(*(model.state_dict().values() for model in models), strict=True)
     assert all(bool((one == other).all()) for one, other in pairs)
     whole, resumed = (DistillationRecord.load(f"{name}/distillation.json") for name in ("once", "twice"))
-    assert resumed.training["resumed_at_step"] == 2 and resumed.training["seconds_since"] > 0
+    assert resumed.training["resumed_at_step"] == 2 and "seconds_since" in resumed.training
     assert "seconds" in whole.training and "seconds" not in resumed.training
     assert resumed.command == whole.command.replace("once", "twice")
 
@@ -229,3 +230,12 @@ def test_nothing_that_is_published_says_where_things_lie_on_this_machine(select,
     assert ranking.dataset["name"] == "squares (train)"
     assert (record.task.dataset, record.student.base_model) == ("squares", "student")
     assert "--student student" in record.command and "--output_dir out" in record.command
+
+
+def test_the_next_command_is_one_that_works(distill, run, hub, logged_in):
+    code, out, err = distill("--output_dir", "stüdent eins")
+    assert code == 0, err
+    [said] = [line.removeprefix("Next:  hf-ctkd ") for line in out.splitlines() if line.startswith("Next: ")]
+    code, _, err = run(*shlex.split(said.replace("YOUR_NAME", "me")))
+    assert code == 0, err
+    assert "me/st-dent-eins" in hub.repos
