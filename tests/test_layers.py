@@ -17,6 +17,7 @@ LEVELS = (
     {"selection", "training"},
     {"generic", "demo", "testing"},
     {"cli"},
+    {"__main__"},
 )
 LEVEL = {area: level for level, areas in enumerate(LEVELS) for area in areas}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem != "__init__")

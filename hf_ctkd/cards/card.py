@@ -203,12 +203,13 @@ def _pool(record: DistillationRecord) -> dict[str, str]:
     }
 
 
-def _making(record: DistillationRecord) -> dict[str, str]:
+def _making(record: DistillationRecord) -> dict[str, Any]:
     loss = record.loss
     bibtex = "bibtex" if loss.citation.lstrip().startswith("@") else "text"
     return {
         "loss_name": escape(loss.name),
-        "citation": fence(loss.citation, bibtex),
+        "labels_only": record.labels_only,
+        "citation": fence(loss.citation, bibtex) if loss.citation.strip() else "",
         "loss_settings": settings_table(loss.settings) if loss.settings else "",
         "command": fence(record.command, "bash") if record.command else "",
         "training": settings_table(record.training) if record.training else "",

@@ -77,10 +77,12 @@ def _evaluation(record: DistillationRecord) -> list[str]:
 
 
 def _baseline(record: DistillationRecord) -> list[str]:
-    if not record.results:
+    if not record.results or record.labels_only:
         return []
-    if not record.baseline:
+    if not record.baseline and record.teachers:
         return ["No student was trained without distillation, so what the teacher added is not known."]
+    if not record.baseline:
+        return ["The same model was not trained on the labels alone, so what the loss added is not known."]
     unsure = [
         name
         for name, value in record.results.items()

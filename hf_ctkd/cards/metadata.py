@@ -1,23 +1,31 @@
 """The block of metadata on top of a card, from which the Hub's search, widgets and leaderboards are fed."""
 
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from hf_ctkd.cards.licenses import BindingLicense, most_restrictive
 from hf_ctkd.cards.markdown import plain, slug
-from hf_ctkd.records import DistillationRecord
+from hf_ctkd.records import NOT_LOOKED_UP, DistillationRecord
 
-TAGS = ("hf_ctkd", "knowledge-distillation", "cross-task-distillation")
+LIBRARY = "hf_ctkd"
+DISTILLED = ("knowledge-distillation", "cross-task-distillation")
 GENERIC = "generic-teacher"
 
+_LONGEST_NAME = 96
 _REPO_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 
 
 def is_repo_id(name: str) -> bool:
     """Whether a name has the form `owner/name` of a repository on the Hub: a folder or a description has not."""
     return _REPO_ID.fullmatch(name) is not None and not name.endswith((".", "-", ".git"))
+
+
+def repo_name(folder: Path) -> str:
+    """What a repository for a folder is called: as the folder where the Hub takes that, else by a name made from it."""
+    name = folder.absolute().name
+    return name if is_repo_id(f"owner/{name}") else slug(name)[:_LONGEST_NAME].rstrip("-.")
 
 
 def short_name(name: str) -> str:
@@ -51,7 +59,7 @@ def card_data(record: DistillationRecord, title: str) -> ModelCardData:
         datasets=[record.task.dataset] if is_repo_id(record.task.dataset) else None,
         library_name="transformers",
         pipeline_tag=slug(record.task.task),
-        tags=[*TAGS, *([] if record.pool is None else [GENERIC]), slug(record.task.task)],
+        tags=_tags(record),
         teachers=[plain(teacher) for teacher in teachers] or None,
         metrics=[plain(name) for name in record.results] or None,
         model_name=title,
@@ -61,10 +69,15 @@ def card_data(record: DistillationRecord, title: str) -> ModelCardData:
     )
 
 
+def _tags(record: DistillationRecord) -> list[str]:
+    kind = [*([] if record.labels_only else DISTILLED), *([] if record.pool is None else [GENERIC])]
+    return [LIBRARY, *kind, slug(record.task.task)]
+
+
 def _license(binding: BindingLicense | None) -> tuple[str | None, str | None]:
     if binding is None:
         return None, None
-    if binding.license is None:
+    if binding.license is None or binding.license == NOT_LOOKED_UP:
         return "unknown", None
     return (binding.license, None) if binding.known else ("other", slug(binding.license))
 

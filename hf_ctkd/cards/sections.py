@@ -146,6 +146,8 @@ def made_from(record: DistillationRecord) -> str:
     if record.pool is not None:
         return "trained with hf_ctkd on labels, as a teacher for a whole pool of student architectures"
     names: Sequence[str] = [teacher.candidate.name for teacher in record.teachers]
+    if record.labels_only:
+        return "trained with hf_ctkd on the labels alone, without distillation"
     if not names:
         return "trained with hf_ctkd, with a loss that needs no teacher"
     kind = "the teacher" if len(names) == 1 else f"a committee of {len(names)} teachers,"

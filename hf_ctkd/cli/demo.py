@@ -5,7 +5,7 @@ import re
 import time
 from pathlib import Path
 
-from hf_ctkd.cli.arguments import add_flag
+from hf_ctkd.cli.arguments import add_flag, check_writable
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import write_text
 
@@ -23,8 +23,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the demo and print what came out."""
     from hf_ctkd.demo.run import run_demo
 
+    check_writable(arguments.folder, "--folder")  # before the work, not after it
     if arguments.readme:
-        _check_marks(Path(arguments.readme))  # before the work, not after it
+        _check_marks(Path(arguments.readme))
     start = time.perf_counter()
     results = run_demo(arguments.folder, modalities=arguments.modality, say=print)
     for result in results:

@@ -9,6 +9,7 @@ from datasets import Dataset
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from hf_ctkd.cards.metadata import repo_name
 from hf_ctkd.cli.arguments import (
     add_dataset_flags,
     add_flag,
@@ -138,7 +139,7 @@ def _baseline(
         DistillationConfig,
         arguments,
         output_dir=str(Path(arguments.output_dir) / BASELINE_FOLDER),
-        max_steps=trainer.state.max_steps,
+        max_steps=trainer.state.global_step,  # not `max_steps`: a student may stop early or have gone further before
         save_strategy="no",
         load_best_model_at_end=False,
         push_to_hub=False,
@@ -193,7 +194,7 @@ def _report(folder: Path) -> None:
     print(f"\nStudent of {record.student.parameters:,} parameters saved in {folder}.")
     print(results_said(record))
     print(f"Card: {write_card(folder)}")
-    print(next_command(["publish", str(folder), f"YOUR_NAME/{folder.absolute().name}"]))
+    print(next_command(["publish", str(folder), f"YOUR_NAME/{repo_name(folder)}"]))
 
 
 def _what_is_kept(arguments: argparse.Namespace) -> str:

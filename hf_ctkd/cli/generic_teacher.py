@@ -87,7 +87,7 @@ def _train(arguments: argparse.Namespace) -> None:
     trainer.save_model()
     if trainer.is_world_process_zero():
         folders = [_save_student(member, trainer) for member in members]
-        _report(Path(arguments.output_dir), pool, folders)
+        _report(Path(arguments.output_dir), arguments.dataset, pool, folders)
     trainer.accelerator.end_training()
 
 
@@ -137,7 +137,7 @@ def _save_student(member: PoolMember, trainer: GenericTeacherTrainer) -> Path:
     return folder
 
 
-def _report(folder: Path, pool: StudentPool | None, students: Sequence[Path]) -> None:
+def _report(folder: Path, dataset: str, pool: StudentPool | None, students: Sequence[Path]) -> None:
     record = DistillationRecord.load(folder / "distillation.json")
     taught = "no pool" if pool is None else f"a pool of {len(pool):,} students ({pool.family})"
     print(f"\nTeacher of {record.student.parameters:,} parameters for {taught} saved in {folder}.")
@@ -147,7 +147,7 @@ def _report(folder: Path, pool: StudentPool | None, students: Sequence[Path]) ->
     print(f"Card: {write_card(folder)}")
     for student in students:
         print(f"Student, untrained: {student}")
-    words = ["distill", "--dataset", record.task.dataset, "--teachers", str(folder), "--loss", "kl", "--student"]
+    words = ["distill", "--dataset", dataset, "--teachers", str(folder), "--loss", "kl", "--student"]
     print(next_command([*words, str(students[0]) if students else "ONE_OF_THE_POOL"]))
 
 

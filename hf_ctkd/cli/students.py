@@ -1,5 +1,6 @@
 """The student: any checkpoint of the right kind, with a head for the data set's classes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from transformers import (
 )
 
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
-from hf_ctkd.hub import fetch_teacher, folder_teachers, hub_teachers
+from hf_ctkd.hub import folder_teachers, hub_teachers
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.teachers import LoadOptions, Modality, ProcessingClass, load_processing_class
 from hf_ctkd.teachers.quiet import quiet_loading
@@ -42,7 +43,7 @@ def load_student(
     """
     try:
         candidate = _candidate(name, options)
-        folder = fetch_teacher(candidate, allow_pickle=options.allow_pickle, token=options.token)
+        folder = replace(options, max_bytes=None).fetch(candidate)  # the bound is on teachers
         processing_class = load_processing_class(folder, modality, trust_remote_code=options.trust_remote_code)
         with quiet_loading():
             model = _CLASSES[modality].from_pretrained(

@@ -4,7 +4,7 @@ from hf_ctkd.hub.control import RANDOM, random_like
 from hf_ctkd.hub.download import fetch_teacher
 from hf_ctkd.hub.files import push_refusal
 from hf_ctkd.hub.folders import folder_teachers
-from hf_ctkd.hub.names import candidates_named
+from hf_ctkd.hub.names import candidates_named, license_named
 from hf_ctkd.hub.push import push_folder
 from hf_ctkd.hub.search import hub_teachers
 
@@ -14,6 +14,7 @@ __all__ = [
     "fetch_teacher",
     "folder_teachers",
     "hub_teachers",
+    "license_named",
     "push_folder",
     "push_refusal",
     "random_like",

@@ -1,6 +1,8 @@
-"""Bring one teacher here, at the commit that it is pinned to, and nothing of it that could run code."""
+"""Bring one teacher here, at the commit that it is pinned to, and nothing of it that could run code unless trusted."""
 
 import glob
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
@@ -8,7 +10,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundEr
 from huggingface_hub.hf_api import RepoFile
 
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
-from hf_ctkd.hub.files import PREPROCESSING, loadable_files
+from hf_ctkd.hub.files import CODE, PREPROCESSING, loadable_files
 from hf_ctkd.hub.folders import folder_digest
 from hf_ctkd.hub.problems import HubFailure, explain
 from hf_ctkd.records import TeacherCandidate
@@ -18,6 +20,7 @@ def fetch_teacher(
     candidate: TeacherCandidate,
     *,
     allow_pickle: bool = False,
+    trust_remote_code: bool = False,
     max_bytes: int | None = None,
     cache_dir: Path | str | None = None,
     token: str | None = None,
@@ -25,13 +28,14 @@ def fetch_teacher(
     """Bring one teacher into a local folder, ready for `from_pretrained`.
 
     From the Hub it takes the configuration, the safetensors weights and the processor or tokenizer of the pinned
-    commit, never code and never a pickle; the size is checked before the first byte of it. Where the Hub cannot be
-    reached, a copy that is whole in the cache serves. A folder is returned as it is, if it has not changed since it was
-    listed. Load the result with `use_safetensors=True` all the same: a cache is shared with other programs.
+    commit, neither code nor pickles unless told to; the size is checked before the first byte of it. Where the Hub
+    cannot be reached, a copy that is whole in the cache serves. A folder is returned as it is, if it has not changed
+    since it was listed. Load the result with `use_safetensors=True` all the same: other programs share the cache.
 
     Args:
         candidate: which one; its `problem` is not looked at, so that a caller may insist, say with `allow_pickle=True`.
         allow_pickle: take pickle weights where there are no others; they run code when loaded.
+        trust_remote_code: take the code that the repository brings along too, of the same commit; loading runs it.
         max_bytes: refuse what is larger; None for no bound.
         cache_dir: where downloads are kept; by default the cache of huggingface_hub.
         token: access token; by default the one of `hf auth login` or `HF_TOKEN`.
@@ -51,9 +55,31 @@ def fetch_teacher(
             raise TeacherUnavailableError(candidate.problem or "it is not pinned to a revision. List it again.")
         if candidate.source == "folder":
             return _check_folder(candidate, allow_pickle, max_bytes)
-        return _download(candidate, allow_pickle, max_bytes, cache_dir, token)
+        wanted = _Wanted(allow_pickle, weights=not candidate.random_weights, code=trust_remote_code)
+        return _download(candidate, wanted, max_bytes, cache_dir, token)
     except TeacherUnavailableError as error:
-        raise TeacherUnavailableError(f"Teacher {candidate.model_id!r} cannot be used: {error}") from error
+        raise TeacherUnavailableError(f"Teacher {candidate.name!r} cannot be used: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    allow_pickle: bool
+    weights: bool
+    code: bool
+
+    def among(self, names: Iterable[str]) -> list[str]:
+        return loadable_files(names, allow_pickle=self.allow_pickle, weights=self.weights, code=self.code)
+
+    @property
+    def patterns(self) -> list[str]:
+        """Of names that may be among them, where it is not known which there are."""
+        weights = ["model.safetensors*", "model-*.safetensors", *(["pytorch_model*.bin*"] if self.allow_pickle else [])]
+        return [
+            "config.json",
+            *PREPROCESSING,
+            *(weights if self.weights else []),
+            *([CODE] if self.code else []),
+        ]
 
 
 def _check_folder(candidate: TeacherCandidate, allow_pickle: bool, max_bytes: int | None) -> Path:
@@ -70,21 +96,20 @@ def _check_folder(candidate: TeacherCandidate, allow_pickle: bool, max_bytes: in
 
 def _download(
     candidate: TeacherCandidate,
-    allow_pickle: bool,
+    wanted: _Wanted,
     max_bytes: int | None,
     cache_dir: Path | str | None,
     token: str | None,
 ) -> Path:
     model_id, revision = candidate.model_id, candidate.revision
-    weights = not candidate.random_weights
     try:
         entries = HfApi(token=token).list_repo_tree(model_id, revision=revision)
         sizes = {entry.path: entry.size for entry in entries if isinstance(entry, RepoFile)}
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise TeacherUnavailableError(explain(error, model_id)) from error
     except HubFailure as error:
-        return _cached(candidate, allow_pickle, cache_dir, error)
-    chosen = loadable_files(sizes, allow_pickle=allow_pickle, weights=weights)
+        return _cached(candidate, wanted, cache_dir, error)
+    chosen = wanted.among(sizes)
     _check_size(sum(sizes[name] for name in chosen), max_bytes)
     try:
         folder = snapshot_download(
@@ -100,22 +125,22 @@ def _download(
 
 
 def _cached(
-    candidate: TeacherCandidate, allow_pickle: bool, cache_dir: Path | str | None, unreachable: BaseException
+    candidate: TeacherCandidate, wanted: _Wanted, cache_dir: Path | str | None, unreachable: BaseException
 ) -> Path:
     """Take the copy in the cache, if it is whole: the commit is pinned, so it cannot be out of date."""
-    weights = ["model.safetensors*", "model-*.safetensors", *(["pytorch_model*.bin*"] if allow_pickle else [])]
     try:
         folder = snapshot_download(
             candidate.model_id,
             revision=candidate.revision,
-            allow_patterns=["config.json", *PREPROCESSING, *([] if candidate.random_weights else weights)],
+            allow_patterns=wanted.patterns,
+            ignore_patterns="*/*",  # in a pattern a star stands for slashes too
             cache_dir=cache_dir,
             local_files_only=True,
         )
     except LocalEntryNotFoundError:
         raise TeacherUnavailableError(explain(unreachable, candidate.model_id)) from unreachable
     names = [child.name for child in Path(folder).iterdir() if child.is_file()]
-    loadable_files(names, allow_pickle=allow_pickle, weights=not candidate.random_weights)
+    wanted.among(names)
     return Path(folder)
 
 

@@ -20,7 +20,10 @@ PREPROCESSING = (
     "spm.model",
     "bpe.codes",
 )
-"""What processors and tokenizers are made of; names in the top folder, never code (`*.py`)."""
+"""What processors and tokenizers are made of; names in the top folder, never code."""
+
+CODE = "*.py"
+"""What a repository's own code is made of; read only where the user trusts it."""
 
 PICKLE_ADVICE = (
     "it has only pickle weights, which run code when loaded. "
@@ -34,7 +37,9 @@ _TRAINER_STATE = ("training_args.*", "trainer_state.json", "optimizer.*", "sched
 _CACHES = (".*", "checkpoint-*", "__pycache__", "runs", "wandb", "*.lock", "*.tmp")
 
 
-def loadable_files(names: Iterable[str], *, allow_pickle: bool = False, weights: bool = True) -> list[str]:
+def loadable_files(
+    names: Iterable[str], *, allow_pickle: bool = False, weights: bool = True, code: bool = False
+) -> list[str]:
     """Choose those files among `names` that loading a teacher needs, in order of name.
 
     Use it before a download and before a digest; a name with a slash is never among the chosen ones, so checkpoints and
@@ -44,6 +49,7 @@ def loadable_files(names: Iterable[str], *, allow_pickle: bool = False, weights:
         names: paths relative to the model's folder.
         allow_pickle: take pickle weights where there are no others.
         weights: whether weights are wanted at all.
+        code: take the model's own code, which runs when it is loaded.
 
     Raises:
         TeacherUnavailableError: if there is no configuration, or no weights that may be read.
@@ -57,7 +63,7 @@ def loadable_files(names: Iterable[str], *, allow_pickle: bool = False, weights:
         raise TeacherUnavailableError(
             "it has no config.json. Choose a repository or folder that `save_pretrained` wrote."
         )
-    chosen = {"config.json", *_matching(top, PREPROCESSING)}
+    chosen = {"config.json", *_matching(top, PREPROCESSING), *(_matching(top, [CODE]) if code else [])}
     if weights:
         chosen.update(_weights(top, allow_pickle))
     return sorted(chosen)

@@ -16,6 +16,7 @@ from hf_ctkd.hub.files import loadable_files
 from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_of
 from hf_ctkd.records import TeacherCandidate
 
+CARD = "README.md"
 _INDEX = "model.safetensors.index.json"
 
 
@@ -50,7 +51,7 @@ def folder_teachers(path: Path | str) -> Iterator[TeacherCandidate]:
 
 
 def folder_digest(folder: Path, *, allow_pickle: bool = True) -> str:
-    """Digest everything that loading reads: configuration, weights, processor or tokenizer.
+    """Digest everything that loading may read: configuration, weights, processor or tokenizer, code.
 
     Args:
         folder: the model's folder.
@@ -61,9 +62,9 @@ def folder_digest(folder: Path, *, allow_pickle: bool = True) -> str:
     """
     digest = hashlib.sha256()
     try:
-        names = loadable_files(_names(folder), allow_pickle=allow_pickle)
+        names = loadable_files(_names(folder), allow_pickle=allow_pickle, code=True)
     except TeacherUnavailableError:  # no weights: the rest is still worth a digest
-        names = loadable_files(_names(folder), weights=False)
+        names = loadable_files(_names(folder), weights=False, code=True)
     try:
         for name in names:
             with open(folder / name, "rb") as stream:
@@ -76,12 +77,13 @@ def folder_digest(folder: Path, *, allow_pickle: bool = True) -> str:
     return digest.hexdigest()
 
 
-def folder_candidate(folder: Path, *, weights: bool = True) -> TeacherCandidate:
+def folder_candidate(folder: Path, *, weights: bool = True, digest: bool = True) -> TeacherCandidate:
     """The teacher that a folder holds, with its `problem` if it is broken.
 
     Args:
         folder: with a config.json.
         weights: whether its weights are wanted; where not, missing or broken ones are no problem.
+        digest: whether to pin it to a digest of its files; not needed where its commit is known.
     """
     revision, problem, parameters = "", None, None
     config: Mapping[str, Any] = {}
@@ -89,12 +91,12 @@ def folder_candidate(folder: Path, *, weights: bool = True) -> TeacherCandidate:
     try:
         config = _read_json(folder, "config.json")
         names = label_names_of(config)
-        revision = folder_digest(folder)
+        revision = folder_digest(folder) if digest else ""
         files = loadable_files(_names(folder), weights=weights)
         parameters = _parameters(folder, files) if weights else None
     except (TeacherUnavailableError, InvalidArgumentError) as error:
         problem = str(error)
-    card = _card(folder)
+    card = folder_card(folder)
     return TeacherCandidate(
         model_id=str(folder),
         revision=revision,
@@ -155,9 +157,13 @@ def _headless_task(folder: Path) -> str | None:
     return None
 
 
-def _card(folder: Path) -> Mapping[str, Any]:
-    """Read the folder's card; one that cannot be read says nothing, which is no reason to lose the teacher."""
+def folder_card(folder: Path) -> Mapping[str, Any]:
+    """Read the metadata of a folder's card; one that cannot be read says nothing, which is no reason to lose the model.
+
+    Args:
+        folder: the model's folder.
+    """
     try:
-        return metadata_load(folder / "README.md") or {}
+        return metadata_load(folder / CARD) or {}
     except (OSError, ValueError, yaml.YAMLError):
         return {}

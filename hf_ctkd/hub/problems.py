@@ -48,6 +48,11 @@ def explain(error: BaseException, repo_id: str | None = None) -> str:
     return f"huggingface_hub refuses it ({_beginning(error)}). Correct the name or the file."
 
 
+def out_of_reach(error: BaseException) -> bool:
+    """Tell whether the Hub was not reached at all: offline mode, or a connection that failed; no answer of its own."""
+    return isinstance(error, (HTTPFailure, ConnectionError)) and not isinstance(error, HfHubHTTPError)
+
+
 def seconds_to_wait(error: HfHubHTTPError, attempt: int) -> float | None:
     """Tell after how many seconds the same request may succeed; None if waiting is no use or takes too long.
 

@@ -31,7 +31,8 @@ def push_folder(
         folder: where the files lie.
         repo_id: `"org/name"`, or `"name"` for your own.
         files: paths relative to `folder`; pickles, training state, checkpoints and caches are refused, not dropped.
-        private: whether only you see the repository. If it is there already and public, a private push is refused.
+        private: whether only you see the repository. One that is there already and is not what this asks for is refused
+            and stays as it is: its earlier files and commits would be shown or hidden with it.
         token: access token; by default the one of `hf auth login` or `HF_TOKEN`.
         commit_message: first line of the commit.
 
@@ -53,15 +54,25 @@ def push_folder(
     api = HfApi(token=token)
     try:
         created = api.create_repo(repo_id, private=private, exist_ok=True)
-        if private and api.model_info(created.repo_id, expand=["private"]).private is False:
-            raise PublishingError(
-                f"{created.repo_id!r} is there already and public, but `private` asks for a private one. "
-                "Choose another name, or pass `private=False`."
-            )
+        _check_visibility(api, created.repo_id, private)
         commit = api.create_commit(created.repo_id, operations, commit_message=commit_message)
     except _Failure as error:
         raise PublishingError(f"Cannot publish to {repo_id!r}: {explain(error, repo_id)}") from error
     return commit.commit_url
+
+
+def _check_visibility(api: HfApi, repo_id: str, private: bool) -> None:
+    is_private = api.model_info(repo_id, expand=["private"]).private
+    if private and is_private is False:
+        raise PublishingError(
+            f"{repo_id!r} is there already and public, but `private` asks for a private one. "
+            "Choose another name, or pass `private=False`."
+        )
+    if not private and is_private:
+        raise PublishingError(
+            f"{repo_id!r} is private on the Hub, but a public one is asked for. "
+            f"Make it public at {api.endpoint}/{repo_id}/settings first, or choose another name."
+        )
 
 
 def _operations(folder: Path, files: Iterable[str]) -> list[CommitOperationAdd]:

@@ -10,8 +10,9 @@ from huggingface_hub import HfApi, ModelInfo
 from huggingface_hub.errors import HfHubHTTPError
 
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
+from hf_ctkd.hub.cached import cached_teacher
 from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_of
-from hf_ctkd.hub.problems import HubFailure, explain, seconds_to_wait
+from hf_ctkd.hub.problems import HubFailure, explain, out_of_reach, seconds_to_wait
 from hf_ctkd.records import TeacherCandidate
 
 NO_SAFETENSORS = "it has no safetensors weights. Choose another, or fetch it with `allow_pickle=True` if you trust it."
@@ -79,7 +80,8 @@ def hub_teachers(
 
     Use it to gather candidates for `TeacherSelector`, by name, by search, or both: named ones come first. For models on
     this machine use `folder_teachers`. One that cannot be used (gated without access, private or missing, without
-    safetensors weights) is listed with its `problem`, so that a ranking can say why it was skipped.
+    safetensors weights) is listed with its `problem`, so that a ranking can say why it was skipped. Where the Hub is
+    out of reach, an id stands for its copy in the cache, if there is one.
 
     Args:
         ids: models to take in any case, `"org/name"` or `"org/name@revision"` with a branch, tag or commit.
@@ -118,11 +120,20 @@ def _candidates(ids: tuple[str, ...], wanted: _Wanted) -> Iterator[TeacherCandid
 
 def _by_name(api: HfApi, model_id: str, revision: str | None, wanted: _Wanted) -> TeacherCandidate:
     try:
-        info = _model_info(api, model_id, revision)
+        candidate = _candidate(api, model_info(api, model_id, revision))
     except HubFailure as error:
-        return TeacherCandidate(model_id, revision or "", problem=explain(error, model_id))
-    candidate = _candidate(api, info)
+        candidate = _out_of_reach(error, model_id, revision)
     return candidate if candidate.problem else replace(candidate, problem=_unwanted(candidate, wanted))
+
+
+def _out_of_reach(error: BaseException, model_id: str, revision: str | None) -> TeacherCandidate:
+    """The copy in the cache where the Hub was not reached, else the model with what went wrong."""
+    problem = explain(error, model_id)
+    try:
+        copy = cached_teacher(model_id, revision) if out_of_reach(error) else None
+    except TeacherUnavailableError as ambiguous:
+        copy, problem = None, str(ambiguous)
+    return copy or TeacherCandidate(model_id, revision or "", problem=problem)
 
 
 def _by_search(api: HfApi, wanted: _Wanted) -> Iterator[TeacherCandidate]:
@@ -149,8 +160,17 @@ def _by_search(api: HfApi, wanted: _Wanted) -> Iterator[TeacherCandidate]:
         raise TeacherUnavailableError(f"The Hub cannot be searched: {explain(error)}") from error
 
 
-def _model_info(api: HfApi, model_id: str, revision: str | None) -> ModelInfo:
-    """Ask for one model's metadata; huggingface_hub tries again where it lists models, but not here."""
+def model_info(api: HfApi, model_id: str, revision: str | None = None) -> ModelInfo:
+    """Ask for one model's metadata; huggingface_hub tries again where it lists models, but not here.
+
+    Args:
+        api: with the token to ask with.
+        model_id: `"org/name"`.
+        revision: branch, tag or commit; main when None.
+
+    Raises:
+        HubFailure: one of these, if the Hub refuses or cannot be reached.
+    """
     for attempt in range(_ATTEMPTS - 1):
         try:
             return api.model_info(model_id, revision=revision, expand=_METADATA, timeout=_TIMEOUT)
@@ -164,8 +184,7 @@ def _model_info(api: HfApi, model_id: str, revision: str | None) -> ModelInfo:
 
 def _candidate(api: HfApi, info: ModelInfo) -> TeacherCandidate:
     config = info.config if isinstance(info.config, dict) else {}
-    card = {} if info.card_data is None else {key: info.card_data.get(key) for key in _CARD}
-    tags = tuple(info.tags or ())
+    card = _card(info)
     problem = _problem(api, info)
     names = None
     try:
@@ -178,11 +197,20 @@ def _candidate(api: HfApi, info: ModelInfo) -> TeacherCandidate:
         task=info.pipeline_tag or task_of(config),
         label_names=names,
         parameters=None if info.safetensors is None else info.safetensors.total,
-        license=license_of(card, tags),
+        license=stated_license(info),
         downloads=info.downloads,
         languages=languages_of(card),
         problem=problem,
     )
+
+
+def stated_license(info: ModelInfo) -> str | None:
+    """The licence that a model's metadata state, None if they state none."""
+    return license_of(_card(info), tuple(info.tags or ()))
+
+
+def _card(info: ModelInfo) -> dict[str, Any]:
+    return {} if info.card_data is None else {key: info.card_data.get(key) for key in _CARD}
 
 
 def _problem(api: HfApi, info: ModelInfo) -> str | None:

@@ -63,7 +63,7 @@ def publish(
     Args:
         folder: model, processor or tokenizer, `distillation.json`, and `ranking.json` if there was a selection.
         repo_id: `"owner/name"` on the Hub, or `"name"` for your own; made if it is not there.
-        private: whether the repository is for its owner's eyes only.
+        private: whether the repository is for its owner's eyes only; one that is there already must be so too.
         token: access token; by default the one that you are logged in with.
         commit_message: first line of the commit; by default the student's name.
         overwrite_card: replace a README.md that somebody else wrote, or that was changed by hand.

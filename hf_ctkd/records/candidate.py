@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+NOT_LOOKED_UP = "not looked up"
+"""Stands for a licence where the model's card could not be read, which is not the same as a card that states none."""
+
 
 @dataclass(frozen=True)
 class TeacherCandidate:
@@ -16,7 +19,7 @@ class TeacherCandidate:
         task: the Hub's task tag, such as `"image-classification"`, if known.
         label_names: names of its classes by id; None for a model without a head, or when not known.
         parameters: number of parameters, if known.
-        license: licence identifier as on its card, if any.
+        license: licence identifier as on its card, if any; `NOT_LOOKED_UP` where the card could not be read.
         downloads: of the last 30 days, from the Hub.
         languages: language tags of its card.
         problem: why it cannot be used, when that is known already (gated, missing, broken): it will be

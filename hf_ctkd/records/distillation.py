@@ -9,6 +9,8 @@ from hf_ctkd.records.candidate import TeacherCandidate
 from hf_ctkd.records.files import read_json, write_json
 
 KIND = "distillation"
+NO_LOSS = "none"
+"""Name of the loss in the record of a student that learnt from the labels alone."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class TaskRecord:
     """The user's own task.
 
     Args:
-        dataset: its name on the Hub, its folder, or a description.
+        dataset: its name on the Hub, its folder (of an absolute one the last name), or a description.
         fingerprint: digest of the rows that were trained on.
         task: Hub task tag, such as `"image-classification"`.
         input_column: column of images or texts.
@@ -68,12 +70,13 @@ class StudentRecord:
 
     Args:
         architecture: class of the model, such as `"ResNetForImageClassification"`.
-        base_model: checkpoint that it started from; None when it was trained from its configuration.
+        base_model: checkpoint that it started from, of a folder its last name; None when it was trained from its
+            configuration.
         parameters: number of parameters.
         rows_per_second: speed of a forward pass at `batch_size` on `device`, preprocessing left out.
         device: where the speed was measured.
         batch_size: rows a pass of the speed measurement.
-        license: licence of the base model, if any.
+        license: licence of the base model, if it states any; `NOT_LOOKED_UP` where that could not be read.
     """
 
     architecture: str
@@ -105,7 +108,7 @@ class LossRecord:
     """The distillation loss: class name, settings as given, source, and where it departs from the source.
 
     Args:
-        name: of the loss.
+        name: of the loss; `NO_LOSS` without any.
         settings: as given.
         citation: its source.
         input_share: how much of what it taught was read out of the student's own input and not of a teacher, in [0, 1].
@@ -162,7 +165,8 @@ class DistillationRecord:
         loss: the distillation loss.
         results: metric name -> value, with interval where there is one, on the evaluation rows.
         baseline: the same for the student trained without distillation, when there was one.
-        training: seed, steps, learning rate, batch size, seconds and other arguments that shape the outcome.
+        training: seed, steps, learning rate, batch size, seconds and other arguments that shape the outcome; after a
+            checkpoint was gone on from, `resumed_at_step` and `seconds_since` instead of `seconds`.
         command: what to run to make it again.
         versions: package -> version.
         transport_map: label-space transport of the first teacher, when it has classes.
@@ -180,6 +184,11 @@ class DistillationRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     transport_map: TransportMap | None = None
     pool: PoolRecord | None = None
+
+    @property
+    def labels_only(self) -> bool:
+        """Whether it learnt from the labels alone, without any distillation loss."""
+        return self.loss.name == NO_LOSS
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; `pool` only where there is one, as in records of older versions."""

@@ -9,6 +9,7 @@ from hf_ctkd.errors import InvalidArgumentError, MissingExtraError, NoTeacherLef
 from hf_ctkd.records.candidate import TeacherCandidate
 from hf_ctkd.records.drawing import drawable
 from hf_ctkd.records.files import read_json, write_json
+from hf_ctkd.records.paths import last_name
 from hf_ctkd.records.table import text_table
 
 if TYPE_CHECKING:
@@ -214,9 +215,10 @@ class TeacherRanking:
         return [*[name for name in names if name not in self.controls][: 4 - len(control)], *control]
 
     def without_paths(self) -> "TeacherRanking":
-        """The same for others to read: teachers from folders are known by their names."""
+        """The same for others to read: teachers and rows from folders are known by their names."""
         named = (replace(teacher, candidate=teacher.candidate.without_path()) for teacher in self.teachers)
-        return replace(self, teachers=tuple(named))
+        rows = {**self.dataset, **({"name": last_name(self.dataset["name"])} if "name" in self.dataset else {})}
+        return replace(self, teachers=tuple(named), dataset=rows)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

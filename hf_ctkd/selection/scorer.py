@@ -19,7 +19,6 @@ from torch import Tensor
 
 from hf_ctkd import __version__
 from hf_ctkd.errors import InvalidArgumentError, NotConvergedError, TeacherUnavailableError
-from hf_ctkd.hub import fetch_teacher
 from hf_ctkd.metrics import TransferabilityMetric, TransportScore
 from hf_ctkd.records import RankedTeacher, TeacherCandidate
 from hf_ctkd.selection.committee import Evidence
@@ -127,12 +126,7 @@ class Scorer:
     def _outputs(self, candidate: TeacherCandidate, *, layers: bool) -> tuple[int | None, ModelOutputs]:
         options, modality = self.workplace.options, self.rows.modality
         if self.accelerator.num_processes > 1:  # one of them downloads, the others find it in the cache
-            on_main(
-                self.accelerator,
-                lambda: fetch_teacher(
-                    candidate, allow_pickle=options.allow_pickle, max_bytes=options.max_bytes, token=options.token
-                ),
-            )
+            on_main(self.accelerator, lambda: options.fetch(candidate))
         loaded: list[Teacher] = []
 
         def load() -> None:

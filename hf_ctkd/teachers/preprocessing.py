@@ -22,6 +22,7 @@ from hf_ctkd.teachers.rows import Modality
 
 ProcessingClass = BaseImageProcessor | PreTrainedTokenizerBase | ProcessorMixin
 _LONGEST_TEXT = 512
+_IMAGE_PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,12 @@ def load_processing_class(
         ValueError: if it is malformed, or its type is not known.
     """
     if modality == "image":
-        return AutoImageProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        try:
+            return AutoImageProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        except OSError as error:
+            if any((Path(folder) / name).is_file() for name in _IMAGE_PROCESSOR):
+                raise
+            raise OSError(f"no image processor ({_IMAGE_PROCESSOR[0]}) in {folder}") from error
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:

@@ -21,7 +21,7 @@ from transformers import (
 
 from hf_ctkd.errors import CTKDError, TeacherUnavailableError
 from hf_ctkd.hub import fetch_teacher
-from hf_ctkd.records import TeacherCandidate
+from hf_ctkd.records import TeacherCandidate, without_folder
 from hf_ctkd.teachers.features import FeatureReader
 from hf_ctkd.teachers.preprocessing import Preprocessor, load_processing_class
 from hf_ctkd.teachers.quiet import quiet_loading
@@ -55,7 +55,8 @@ class LoadOptions:
 
     Args:
         allow_pickle: also load pickle weights, which run code when loaded.
-        trust_remote_code: run the model code that a repository brings along.
+        trust_remote_code: run the model code that a repository brings along, of the pinned commit; where its
+            configuration names code of another repository, transformers takes the newest of that one.
         max_bytes: largest download of one teacher; None for no limit.
         dtype: of the weights.
         seed: of random weights, for candidates that ask for them.
@@ -68,6 +69,20 @@ class LoadOptions:
     dtype: torch.dtype = torch.float32
     seed: int = 0
     token: str | None = field(default=None, repr=False)
+
+    def fetch(self, candidate: TeacherCandidate) -> Path:
+        """The folder of a teacher, brought here first where it is on the Hub.
+
+        Raises:
+            TeacherUnavailableError: see `fetch_teacher`.
+        """
+        return fetch_teacher(
+            candidate,
+            allow_pickle=self.allow_pickle,
+            trust_remote_code=self.trust_remote_code,
+            max_bytes=self.max_bytes,
+            token=self.token,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,9 +128,7 @@ class Teacher:
         """
         if candidate.problem is not None and not (options.allow_pickle and "allow_pickle" in candidate.problem):
             raise TeacherUnavailableError(candidate.problem)
-        folder = fetch_teacher(
-            candidate, allow_pickle=options.allow_pickle, max_bytes=options.max_bytes, token=options.token
-        )
+        folder = options.fetch(candidate)
         try:
             # Weights that are missing or asked to be random are drawn without a trace on the caller's generators.
             with quiet_loading(), torch.random.fork_rng(devices=[]):
@@ -132,7 +145,8 @@ class Teacher:
         except CTKDError as error:
             raise TeacherUnavailableError(str(error)) from error
         except _BROKEN as error:
-            raise TeacherUnavailableError(f"cannot be loaded: {_reason(error)}") from error
+            reason = _reason(error, folder, candidate.name)
+            raise TeacherUnavailableError(f"cannot be loaded: {reason}") from error
         counted = replace(candidate, parameters=sum(parameter.numel() for parameter in model.parameters()))
         return cls(counted, preprocessor, FeatureReader(model, trust_pooler=trust_pooler), label_space, options.seed)
 
@@ -227,8 +241,9 @@ def _tell_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
         model.config.pad_token_id = tokenizer.pad_token_id
 
 
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())[:300]
+def _reason(error: Exception, folder: Path, name: str) -> str:
+    # Reasons are published with the ranking: they say nothing of where the folder lies.
+    text = without_folder(" ".join(str(error).split()), folder, name)[:300]
     return f"{type(error).__name__} {text}" if isinstance(error, KeyError) or not text else text
 
 

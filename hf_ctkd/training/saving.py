@@ -1,32 +1,34 @@
 """What is saved, restored and published: the student alone, with the loss's weights in checkpoints only."""
 
 import os
-import shutil
-import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from hf_ctkd.cards.metadata import repo_name
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.hub import license_named
 from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.publishing import publish, write_card
 from hf_ctkd.records import DistillationRecord, TeacherRanking
 from hf_ctkd.teachers import ProcessingClass
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.trainee import Trainee
+from hf_ctkd.training.writing import all_or_none, whole_or_gone
 
 LOSS_FILE = "distillation_loss.safetensors"
 RECORD_FILE = "distillation.json"
 RANKING_FILE = "ranking.json"
+OLD_RANKING_FILE = "ranking.old.json"
 
 
 class StudentTrainer(Trainer, ABC):
@@ -45,6 +47,12 @@ class StudentTrainer(Trainer, ABC):
     def trainee(self) -> Trainee:
         """Student and loss, unwrapped."""
         return self.accelerator.unwrap_model(self.model)
+
+    @cached_property
+    def base_license(self) -> str | None:
+        """Licence of the checkpoint that the student started from: looked up once, for records are made often."""
+        name = self.trainee.student.config.name_or_path
+        return license_named(name, token=self.args.hub_token) if name else None
 
     @abstractmethod
     def _guided_by(self) -> dict[str, str]:
@@ -69,13 +77,23 @@ class StudentTrainer(Trainer, ABC):
         own = None
         if state_dict is not None:
             own = {name.removeprefix("student."): v for name, v in state_dict.items() if name.startswith("student.")}
-        with _all_or_none(folder) as fresh:
+        with all_or_none(folder) as fresh:
             trainee.student.save_pretrained(fresh, state_dict=own)
             self.processing_class.save_pretrained(fresh)
             if folder.name.startswith(PREFIX_CHECKPOINT_DIR) and trainee.loss is not None:
                 source = trainee.loss.state_dict() if state_dict is None else _of_loss(state_dict)
                 tensors = {name: tensor.contiguous() for name, tensor in source.items()}
                 save_file(tensors, fresh / LOSS_FILE, metadata=self._guided_by())
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ANN401 (as in the parent)
+        """A whole checkpoint or none.
+
+        Raises:
+            InvalidArgumentError: if the folder cannot be written or the disk is full.
+        """
+        folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        with whole_or_gone(folder, ours=self.args.should_save):
+            super()._save_checkpoint(model, trial)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """The student with its processor, and unless in a checkpoint the record of how it was made."""
@@ -93,8 +111,11 @@ class StudentTrainer(Trainer, ABC):
 
     def _write_records(self, folder: Path) -> None:
         self.record().save(folder / RECORD_FILE)
+        place = folder / RANKING_FILE
         if self.ranking is not None:
-            self.ranking.without_paths().save(folder / RANKING_FILE)
+            self.ranking.without_paths().save(place)
+        elif place.exists():  # of a student made here before: the card would show it as how this one's were chosen
+            os.replace(place, folder / OLD_RANKING_FILE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Restore the student and the loss's own weights.
@@ -156,7 +177,7 @@ class StudentTrainer(Trainer, ABC):
         private = private if private is not None else self.args.hub_private_repo
         return publish(
             self.folder,
-            self.args.hub_model_id or self.folder.absolute().name,
+            self.args.hub_model_id or repo_name(self.folder),
             private=True if private is None else private,
             token=token or self.args.hub_token,
             commit_message=commit_message,
@@ -164,28 +185,6 @@ class StudentTrainer(Trainer, ABC):
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """Leave the Hub alone between start and end: a checkpoint has no card and no results yet."""
-
-
-@contextmanager
-def _all_or_none(folder: Path) -> Iterator[Path]:
-    """A fresh folder whose files take the place of those of `folder` once all of them are written."""
-    temporary: Path | None = None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".saving-"))
-        yield temporary
-        for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
-            place = folder / path.relative_to(temporary)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, place)
-    except (OSError, SafetensorError) as error:
-        raise InvalidArgumentError(
-            f"Cannot write the student to {folder}: {error}. The files that were there are whole; choose a folder that "
-            "can be written and has room."
-        ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _of_loss(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from hf_ctkd.costs import EmpiricalCost, estimate_prior
 from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.ot import OTProblem, Sinkhorn
 from hf_ctkd.records import (
+    NO_LOSS,
     Confidence,
     DistillationRecord,
     LossRecord,
@@ -21,6 +22,7 @@ from hf_ctkd.records import (
     TaskRecord,
     TeacherRecord,
     TransportMap,
+    last_name,
 )
 from hf_ctkd.teachers import Preprocessor, TargetRows, Teacher
 from hf_ctkd.training.config import DistillationConfig
@@ -59,8 +61,10 @@ class Run:
         eval_split: what these are called.
         steps: optimiser steps taken.
         epochs: passes over the training rows that they made.
-        seconds: of training.
+        seconds: of training, since it was resumed.
         processes: that trained together.
+        license: licence of the checkpoint that the student started from, if any.
+        resumed_at: the step after which training went on from a checkpoint; 0 if it did not.
     """
 
     trainee: Trainee
@@ -75,6 +79,8 @@ class Run:
     epochs: float
     seconds: float
     processes: int
+    license: str | None = None
+    resumed_at: int = 0
 
 
 def summarise(
@@ -92,7 +98,7 @@ def summarise(
     values = args.to_dict()
     return DistillationRecord(
         task=TaskRecord(
-            dataset=args.dataset_name or rows.dataset.info.dataset_name or "a data set of the user's own",
+            dataset=last_name(args.dataset_name or rows.dataset.info.dataset_name or "a data set of the user's own"),
             fingerprint=kind.fingerprint(rows),
             task=kind.tag(rows.modality),
             input_column=rows.input_column,
@@ -105,7 +111,7 @@ def summarise(
         ),
         student=_student(run),
         teachers=_teachers(run),
-        loss=LossRecord("none", {}, "")
+        loss=LossRecord(NO_LOSS, {}, "")
         if loss is None
         else LossRecord(loss.name, loss.settings(), loss.citation, round(loss.input_share(), 3)),
         results=results,
@@ -114,7 +120,7 @@ def summarise(
             **{name: values[name] for name in _ARGUMENTS},
             "steps": run.steps,
             "epochs": round(run.epochs, 2),
-            "seconds": round(run.seconds, 1),
+            **_seconds(run),
             "processes": run.processes,
             "bootstrap_resamples": args.bootstrap_resamples,
             **({} if rows.modality == "image" else {"max_length": run.view.max_length}),
@@ -128,6 +134,12 @@ def summarise(
         },
         transport_map=_transport_map(run, loss),
     )
+
+
+def _seconds(run: Run) -> dict[str, float]:
+    """How long training took; the time before it was resumed is not known."""
+    seconds = round(run.seconds, 1)
+    return {"resumed_at_step": run.resumed_at, "seconds_since": seconds} if run.resumed_at else {"seconds": seconds}
 
 
 def _passes(guidance: Guidance) -> dict[str, float]:
@@ -150,12 +162,15 @@ def _student(run: Run) -> StudentRecord:
         rows_per_second=speed,
         device=str(device),
         batch_size=min(_TIMED_ROWS, len(run.rows)),
+        license=run.license,
     )
 
 
 def _base_model(name: str | None) -> str | None:
-    """A checkpoint's id on the Hub; None for a student made from a configuration or a folder of this machine."""
-    return None if not name or Path(name).exists() else name
+    """A checkpoint's id on the Hub, or of a folder of this machine the last name; None for one from a configuration."""
+    if not name:
+        return None
+    return Path(name).resolve().name if Path(name).exists() else last_name(name)
 
 
 def _teachers(run: Run) -> tuple[TeacherRecord, ...]:

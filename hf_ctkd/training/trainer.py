@@ -35,6 +35,7 @@ from hf_ctkd.training.preparation import (
     student_view,
 )
 from hf_ctkd.training.residence import Residence
+from hf_ctkd.training.session import Session
 from hf_ctkd.training.summary import Run, summarise
 from hf_ctkd.training.tasks import Augmentation, first_student, task_of
 from hf_ctkd.training.trainee import LOGITS, TASK, Trainee
@@ -108,14 +109,13 @@ class DistillationTrainer(EvaluatedTrainer):
         evaluated = eval_rows(eval_dataset, args, self._rows, self.task)
         self._space_rows = self._rows or next(iter(evaluated.values()), None)
         loss = self.task.default_loss() if loss is None and teachers else loss
-        self._loss_as_given = loss
+        self._loss_as_given, self._label_smoothing = loss, args.label_smoothing_factor
         self._context: LossContext | None = None
-        self._label_smoothing = args.label_smoothing_factor
         self._input_reader: InputReader | None = None
         self._terms: dict[str, Tensor] = {}
         self._evaluations = Evaluations()
-        self._steps_to_log = 0
-        self._train_seconds = 0.0
+        self._session = Session()
+        self._steps_to_log, self._train_seconds = 0, 0.0
         self.ranking = ranking
         self.baseline: Mapping[str, Confidence] = {}
         self.command: str | None = None
@@ -128,7 +128,7 @@ class DistillationTrainer(EvaluatedTrainer):
             processing_class=processing_class,
             model_init=model_init,
             compute_metrics=compute_metrics or self.task.compute_metrics(args),
-            callbacks=callbacks,
+            callbacks=[*(callbacks or ()), self._session],
             optimizers=optimizers,
         )
         if args.n_gpu > 1:
@@ -352,7 +352,9 @@ class DistillationTrainer(EvaluatedTrainer):
             steps=self.state.global_step,
             epochs=self.state.epoch or 0.0,
             seconds=self._train_seconds,
+            resumed_at=self._session.first_step,
             processes=self.accelerator.num_processes,
+            license=self.base_license,
         )
         return summarise(
             run,

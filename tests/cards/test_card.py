@@ -103,6 +103,42 @@ def test_a_student_of_which_little_is_known(text_record):
     assert "figures/" not in card
 
 
+def labels_only(record):
+    return replace(record, teachers=(), loss=LossRecord("none", {}, ""), baseline={}, transport_map=None)
+
+
+def test_a_student_of_labels_alone_is_not_called_distilled(image_record):
+    card = render_card(labels_only(image_record))
+    assert headings(card)[1:] == SECTIONS
+    assert "It was trained with hf_ctkd on the labels alone, without distillation." in card
+    assert "No teacher was used: it learnt from the labels alone." in card
+    assert "Loss: that of the task on its labels, and no other.\n" in card
+    for wrong in (
+        "-distillation",
+        "needs no teacher",
+        "teacher-free",
+        "**none**",
+        ", after",
+        "```text",
+        "added",
+        "\n\n\n",
+    ):
+        assert wrong not in card, wrong
+
+
+def test_what_a_missing_baseline_leaves_open_is_said_once_and_of_what_was_used(image_record, text_record):
+    said = "No student was trained without distillation, so what the teacher added is not known."
+    assert render_card(replace(image_record, baseline={})).count(said) == 1
+    alone = render_card(replace(text_record, results=image_record.results))
+    assert said not in alone
+    assert alone.count("not trained on the labels alone, so what the loss added is not known") == 1
+
+
+def test_a_loss_of_no_known_origin(text_record):
+    card = render_card(replace(text_record, loss=LossRecord("OwnLoss", {}, "")))
+    assert "Loss: **OwnLoss**\n\n## How to make it again" in card
+
+
 def test_no_control_is_said(image_record, ranking):
     assert "No control (size, chance) was scored beside it" in render_card(image_record, replace(ranking, controls=()))
 

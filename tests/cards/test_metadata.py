@@ -1,8 +1,9 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from hf_ctkd.cards.metadata import binding_license, card_data, is_repo_id, short_name
+from hf_ctkd.cards.metadata import binding_license, card_data, is_repo_id, repo_name, short_name
 from hf_ctkd.records import Confidence
 
 
@@ -16,6 +17,21 @@ def test_repository_ids(name):
 )
 def test_folders_and_descriptions_are_no_repository_ids(name):
     assert not is_repo_id(name)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("out/My_student", "My_student"),
+        ("out/stüdent eins", "st-dent-eins"),
+        ("学生", "unnamed"),
+        ("a--b", "a-b"),
+        ("x" * 200, "x" * 96),
+    ],
+)
+def test_the_hub_takes_what_a_folder_is_called_there(folder, name):
+    assert repo_name(Path(folder)) == name
+    assert is_repo_id(f"owner/{name}")
 
 
 @pytest.mark.parametrize(
@@ -66,6 +82,7 @@ def test_licences_in_the_form_that_the_hub_takes(image_record):
         return data["license"], data.get("license_name")
 
     assert licence(None) == ("unknown", None)
+    assert licence("not looked up") == ("unknown", None)
     assert licence("My Own: Licence\n") == ("other", "my-own-licence")
     assert licence("apache-2.0") == ("mit", None), "the first of equals: the base model's"
 

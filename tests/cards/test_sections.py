@@ -100,6 +100,8 @@ def test_what_it_was_made_from(image_record, text_record):
         replace(image_record, teachers=image_record.teachers * 2)
     )
     assert made_from(text_record) == "trained with hf_ctkd, with a loss that needs no teacher"
+    plain = replace(text_record, loss=replace(text_record.loss, name="none"))
+    assert made_from(plain) == "trained with hf_ctkd on the labels alone, without distillation"
 
 
 def test_only_data_sets_on_the_hub_are_linked(image_record, text_record):

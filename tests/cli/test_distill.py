@@ -1,4 +1,6 @@
 import json
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,7 @@ from tiny_shelf import image_rows, save_resnet, text_rows, write_splits
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from hf_ctkd.cli.main import main
+from hf_ctkd.publishing import publishable_files
 from hf_ctkd.records import DistillationRecord, TeacherRanking
 from hf_ctkd.training import DistillationTrainer
 
@@ -111,6 +114,19 @@ def test_a_run_goes_on_from_its_checkpoint(distill, monkeypatch):
     models = [AutoModelForImageClassification.from_pretrained(name) for name in ("once", "twice")]
     pairs = zip(*(model.state_dict().values() for model in models), strict=True)
     assert all(bool((one == other).all()) for one, other in pairs)
+    whole, resumed = (DistillationRecord.load(f"{name}/distillation.json") for name in ("once", "twice"))
+    assert resumed.training["resumed_at_step"] == 2 and "seconds_since" in resumed.training
+    assert "seconds" in whole.training and "seconds" not in resumed.training
+    assert resumed.command == whole.command.replace("once", "twice")
+
+
+def test_the_baseline_takes_as_many_steps_as_the_student_did(distill):
+    save = ["--save_strategy", "steps", "--save_steps", 1]
+    assert distill(*save, "--max_steps", 3)[0] == 0
+    code, _, err = distill(*save, "--max_steps", 2, "--resume_from_checkpoint", "true", "--baseline")
+    assert code == 0, err
+    records = [DistillationRecord.load(f"student{part}/distillation.json") for part in ("", "/without_distillation")]
+    assert [record.training["steps"] for record in records] == [3, 3]
 
 
 def test_interruption_before_the_first_checkpoint(distill, monkeypatch, tmp_path):
@@ -196,3 +212,30 @@ def test_a_student_is_not_lost_where_a_card_is_of_somebody_else(distill):
 def test_flags_that_are_needed(capsys):
     assert main(["distill", "--dataset", "x"]) == 2
     assert "required: --student" in capsys.readouterr().err
+
+
+def test_nothing_that_is_published_says_where_things_lie_on_this_machine(select, distill, shelf, tmp_path):
+    zoo = tmp_path / "zoo"
+    shutil.copytree(shelf / "zoo" / "four", zoo / "four")
+    shutil.copytree(shelf / "zoo" / "four", zoo / "bare")
+    (zoo / "bare" / "preprocessor_config.json").unlink()
+    assert select(zoo=zoo)[0] == 0
+    code, _, err = distill("--ranking", "ranking.json", "--output_dir", tmp_path / "out", teachers=False)
+    assert code == 0, err
+    for name in publishable_files("out"):
+        text = (Path("out") / name).read_bytes()
+        assert str(tmp_path).encode() not in text and str(shelf).encode() not in text, name
+    ranking, record = TeacherRanking.load("out/ranking.json"), DistillationRecord.load("out/distillation.json")
+    assert ranking.teachers[-1].skipped == "cannot be loaded: no image processor (preprocessor_config.json) in bare"
+    assert ranking.dataset["name"] == "squares (train)"
+    assert (record.task.dataset, record.student.base_model) == ("squares", "student")
+    assert "--student student" in record.command and "--output_dir out" in record.command
+
+
+def test_the_next_command_is_one_that_works(distill, run, hub, logged_in):
+    code, out, err = distill("--output_dir", "stüdent eins")
+    assert code == 0, err
+    [said] = [line.removeprefix("Next:  hf-ctkd ") for line in out.splitlines() if line.startswith("Next: ")]
+    code, _, err = run(*shlex.split(said.replace("YOUR_NAME", "me")))
+    assert code == 0, err
+    assert "me/st-dent-eins" in hub.repos

@@ -8,7 +8,7 @@ from hf_ctkd.records import DistillationRecord, TeacherRanking
 
 # `--cpu` would mean a single process, so that two on the CPU take this and ACCELERATE_USE_CPU.
 LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
-LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "hf_ctkd.cli.main"]
+LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "hf_ctkd"]
 
 
 @pytest.mark.slow

@@ -40,3 +40,10 @@ def test_what_cannot_be_published(run, hub, logged_in, student, folder, repo_id,
     code, out, err = run("publish", folder, repo_id)
     assert (code, out) == (1, "")
     assert err.startswith("hf-ctkd publish: error: ") and said in err
+
+
+def test_a_private_repository_is_never_said_to_be_for_everybody(run, hub, logged_in, student):
+    assert run("publish", student, "me/student")[0] == 0
+    code, out, err = run("publish", student, "me/student", "--public")
+    assert (code, out) == (1, "")
+    assert "'me/student' is private on the Hub, but a public one is asked for" in err

@@ -60,3 +60,10 @@ def test_readme_without_marks_is_refused_and_left_alone(small, capsys, monkeypat
     assert main(["demo", "--readme", str(readme), "--folder", str(small / "demo")]) == 1
     assert "demo:begin" in capsys.readouterr().err
     assert readme.read_text() == "mine\n"
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(small, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "run_demo", None)
+    (small / "file").write_text("in the way")
+    assert main(["demo", "--folder", str(small / "file")]) == 1
+    assert "`--folder`: " in capsys.readouterr().err

@@ -9,6 +9,8 @@ from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
 from hf_ctkd.hub import download, fetch_teacher, folder_teachers, hub_teachers
 from hf_ctkd.records import TeacherCandidate
 
+NEEDED = ("config.json", "model.safetensors", "preprocessor_config.json")
+
 
 def _pinned(hub, name, files, **settings):
     return TeacherCandidate(name, hub.add(name, files, **settings))
@@ -32,6 +34,17 @@ def test_the_pinned_commit_is_fetched_although_there_is_a_newer_one(hub, tmp_pat
     hub.add("org/a", model_files(labels=["new", "x"]))
     folder = fetch_teacher(candidate, cache_dir=tmp_path)
     assert json.loads((folder / "config.json").read_text())["id2label"]["0"] == "old"
+
+
+def test_code_comes_of_the_pinned_commit_and_only_to_those_who_trust_it(hub, tmp_path, no_waiting):
+    old = {**model_files(), "modeling.py": b"old", "train/run.py": b""}
+    candidate = _pinned(hub, "org/a", old)
+    hub.add("org/a", {**model_files(), "modeling.py": b"new"})
+    assert "modeling.py" not in _contents(fetch_teacher(candidate, cache_dir=tmp_path / "wary"))
+    folder = fetch_teacher(candidate, trust_remote_code=True, cache_dir=tmp_path / "trusting")
+    assert _contents(folder) == {name: content for name, content in old.items() if name in ("modeling.py", *NEEDED)}
+    hub.fault(".", status=503)
+    assert fetch_teacher(candidate, trust_remote_code=True, cache_dir=tmp_path / "trusting") == folder
 
 
 def test_shards_are_fetched_with_their_index(hub, tmp_path):
@@ -198,6 +211,10 @@ def test_a_folder_that_changed_since_it_was_listed_is_refused(tmp_path):
     with pytest.raises(
         TeacherUnavailableError, match="its files have changed since it was listed. List the folder again"
     ):
+        fetch_teacher(candidate)
+    [candidate] = folder_teachers(tmp_path)
+    (tmp_path / "modeling.py").write_text("code = 1")
+    with pytest.raises(TeacherUnavailableError, match="its files have changed"):
         fetch_teacher(candidate)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
     with pytest.raises(TeacherUnavailableError, match="only pickle weights"):

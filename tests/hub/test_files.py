@@ -26,6 +26,7 @@ def test_only_what_loading_needs_is_chosen():
     assert loadable_files(names) == chosen
     assert loadable_files(names, allow_pickle=True) == chosen
     assert "model.safetensors" not in loadable_files(names, weights=False)
+    assert loadable_files(names, code=True) == sorted([*chosen, "modeling_own.py"])
 
 
 def test_shards_come_with_their_index():

@@ -4,7 +4,8 @@ import pytest
 from hub_server import model_files
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.hub import candidates_named
+from hf_ctkd.hub import candidates_named, license_named
+from hf_ctkd.records import NOT_LOOKED_UP
 
 
 def _save(folder):
@@ -53,3 +54,21 @@ def test_the_token_reaches_the_hub(hub, logged_in, monkeypatch):
         (refused,) = candidates_named(name)
         (found,) = candidates_named(name, token=logged_in)
         assert "private or missing" in refused.problem and found.problem is None
+
+
+def test_the_licence_of_a_model_wherever_it_is(hub, zoo):
+    hub.add("org/one", model_files(card="license: mit"))
+    hub.add("org/silent", model_files(card=None))
+    assert license_named("org/one") == "mit"
+    assert license_named(str(zoo / "one")) == "apache-2.0"
+    (zoo / "two" / "README.md").unlink()
+    assert license_named("org/silent") is license_named(str(zoo / "two")) is None
+
+
+def test_a_licence_that_cannot_be_looked_up_is_not_taken_for_one_that_is_not_stated(hub, run_against_hub, no_waiting):
+    hub.add("org/one", model_files())
+    assert license_named("org/gone") == NOT_LOOKED_UP
+    offline = run_against_hub(
+        "from hf_ctkd.hub import license_named; print(license_named('org/one'))", HF_HUB_OFFLINE="1"
+    )
+    assert offline.stdout.strip() == NOT_LOOKED_UP, offline.stderr

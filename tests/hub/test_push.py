@@ -57,6 +57,14 @@ def test_a_private_push_never_lands_in_a_public_repository(hub, logged_in, folde
     assert set(hub.repos["me/student"].files) == set(FILES)
 
 
+def test_a_private_repository_is_not_opened_by_a_public_push(hub, logged_in, folder):
+    hub.add("me/student", {"notes.txt": b"mine"}, private=True)
+    with pytest.raises(PublishingError, match="'me/student' is private on the Hub, but .* public at http.*/settings"):
+        push_folder(folder, "me/student", files=FILES, private=False)
+    assert hub.repos["me/student"].private
+    assert hub.repos["me/student"].files == {"notes.txt": b"mine"}
+
+
 def test_what_is_not_named_stays(hub, logged_in, folder):
     hub.add("me/student", {"notes.txt": b"mine", "README.md": b"old"}, private=True)
     push_folder(folder, "me/student", files=FILES)

@@ -100,7 +100,9 @@ def test_the_leaderboard_needs_a_teacher_and_matplotlib(ranking, monkeypatch):
 
 def test_others_do_not_learn_where_folders_lie():
     entry = RankedTeacher(TeacherCandidate("/home/me/zoo/a", "ab", "folder"), {"readout": 0.5})
-    assert TeacherRanking((entry,), "readout").without_paths().teachers[0].candidate.model_id == "a"
+    shown = TeacherRanking((entry,), "readout", dataset={"name": "/home/me/flowers (train)"}).without_paths()
+    assert shown.teachers[0].candidate.model_id == "a"
+    assert shown.dataset == {"name": "flowers (train)"}
 
 
 @pytest.mark.parametrize(

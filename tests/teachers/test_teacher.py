@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -117,8 +119,19 @@ def test_the_wrong_modality(resnet, bert):
 
 
 def test_no_processor(tmp_path):
-    assert "cannot be loaded: " in refused(save(tmp_path / "a", tiny_resnet()), "image")
-    assert "no tokenizer with a vocabulary" in refused(save(tmp_path / "b", tiny_bert()), "text")
+    assert (
+        refused(save(tmp_path / "a", tiny_resnet()), "image")
+        == "cannot be loaded: no image processor (preprocessor_config.json) in a"
+    )
+    assert refused(save(tmp_path / "b", tiny_bert()), "text") == "cannot be loaded: no tokenizer with a vocabulary in b"
+
+
+def test_a_reason_says_nothing_of_where_the_cache_lies(hub, resnet):
+    files = {path.name: path.read_bytes() for path in Path(resnet.model_id).iterdir()}
+    for broken in ({"preprocessor_config.json": b"no json"}, {"config.json": b"{}"}):
+        reason = refused(TeacherCandidate("org/broken", hub.add("org/broken", {**files, **broken})))
+        assert "cannot be loaded: " in reason and "org/broken" in reason
+        assert "snapshots" not in reason and os.environ["HF_HOME"] not in reason
 
 
 def test_weights_that_are_not_numbers(resnet):
@@ -160,6 +173,34 @@ def test_pickles_only_by_name(tmp_path, resnet):
 )
 def test_a_broken_configuration(resnet, edit):
     assert "cannot be loaded: " in refused(change(resnet, "config.json", lambda values: values.update(edit)))
+
+
+CODE = b"""
+from transformers import ResNetConfig, ResNetForImageClassification
+
+class OwnConfig(ResNetConfig):
+    model_type = "own_resnet"
+
+class OwnForImageClassification(ResNetForImageClassification):
+    config_class = OwnConfig
+"""
+
+
+def test_code_that_a_repository_brings_along_runs_only_where_it_is_trusted(hub, resnet):
+    auto = {"AutoConfig": "own.OwnConfig", "AutoModelForImageClassification": "own.OwnForImageClassification"}
+    architectures = ["OwnForImageClassification"]
+    change(
+        resnet,
+        "config.json",
+        lambda values: values.update(model_type="own_resnet", auto_map=auto, architectures=architectures),
+    )
+    files = {path.name: path.read_bytes() for path in Path(resnet.model_id).iterdir()}
+    candidate = TeacherCandidate("org/own", hub.add("org/own", {**files, "own.py": CODE}))
+    assert "trust_remote_code=True" in refused(candidate)
+    assert not hub.seen("own.py")
+    teacher = Teacher.load(candidate, "image", options=LoadOptions(trust_remote_code=True))
+    assert type(teacher.model).__name__ == "OwnForImageClassification"
+    assert teacher.label_space is not None
 
 
 def test_a_broken_tokenizer(bert):

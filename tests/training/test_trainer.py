@@ -244,6 +244,40 @@ def test_text_student_and_teacher_with_different_tokenizers(config, text_teacher
     AutoModelForSequenceClassification.from_pretrained(trainer.args.output_dir)
 
 
+def test_student_of_the_hub_brings_its_licence_which_is_looked_up_once(make, hub):
+    hub.add("org/small", {"config.json": b"{}", "README.md": b"---\nlicense: mit\n---\n"})
+    trainer = make(model=named(tiny.image_student(), "org/small"))
+    for _ in range(2):
+        student = trainer.record("run").student
+        assert (student.base_model, student.license) == ("org/small", "mit")
+    assert len(hub.seen("GET /api/models/org/small")) == 1
+
+
+def test_student_of_a_folder_keeps_its_name_without_its_path_and_its_licence(make, hub, tmp_path):
+    folder = tmp_path / "earlier"
+    tiny.image_student().save_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    model = AutoModelForImageClassification.from_pretrained(folder, id2label=dict(enumerate(tiny.NAMES)))
+    trainer = make(model=model, teachers=None, loss=None)
+    trainer.create_model_card()
+    student = DistillationRecord.load(tmp_path / "student" / "distillation.json").student
+    assert (student.base_model, student.license) == ("earlier", "cc-by-nc-4.0")
+    card = (tmp_path / "student" / "README.md").read_text()
+    assert "started from earlier" in card and "license: cc-by-nc-4.0" in card
+    assert str(tmp_path) not in card and not hub.requests
+
+
+def test_student_of_a_configuration_started_from_nothing(make, hub):
+    student = make().record("run").student
+    assert (student.base_model, student.license) == (None, None)
+    assert not hub.requests
+
+
+def named(model, name):
+    model.config.name_or_path = name
+    return model
+
+
 def test_several_teachers(make, image_teacher, tmp_path):
     other = tiny.save_image_teacher(tmp_path / "other", seed=8, classes=7, size=8)
     trainer = make(teachers=[image_teacher, str(other)], loss=TransportLoss())
