@@ -20,6 +20,8 @@ from hf_ctkd.types import ModelOutputs, Needs
 
 _FIRST_ROWS = 4
 _LONGEST_ROWS = 32
+_SPARED = 2
+"""Positions that some models number from 2 on do not have: a student is not told of so few."""
 _CONTEXT_ROWS = 32
 """Rows of teachers that run at every step: enough for the means and scales that a loss may take from them."""
 
@@ -78,7 +80,7 @@ def student_view(
     if max_length is not None or not isinstance(view.processing_class, PreTrainedTokenizerBase):
         return view
     most = longest_text(view.processing_class, config)
-    if view.max_length < most and _any_longer(view, rows):
+    if most - view.max_length > _SPARED and _any_longer(view, rows):
         warnings.warn(
             f"Some texts are longer than {view.max_length} tokens and are cut to that for the student. Set "
             f"`max_length` to let it read up to {most}, or to {view.max_length} to leave it so.",

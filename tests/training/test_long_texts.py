@@ -22,12 +22,12 @@ def long_rows(words: int) -> Dataset:
 
 @pytest.fixture
 def make(config):
-    def trainer(words, teachers=None, **changes):
+    def trainer(words, teachers=None, positions=MOST, **changes):
         tokenizer = tiny.tokenizer()
         tokenizer.model_max_length = MOST
         student = BertConfig(
             vocab_size=14, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
-            max_position_embeddings=MOST, num_labels=2,
+            max_position_embeddings=positions, num_labels=2,
         )  # fmt: skip
         return DistillationTrainer(
             BertForSequenceClassification(student), config(max_steps=1, **changes), teachers=teachers,
@@ -57,6 +57,13 @@ def test_length_that_is_set_reaches_the_student_alone(make, text_teacher, words,
     assert trainer.guidance.teachers[0].preprocessor.max_length == 32
     trainer.train()
     assert trainer.record().training["max_length"] == (max_length or 512)
+
+
+def test_two_positions_that_are_spared_are_not_worth_a_warning(make):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trainer = make(550, positions=512)
+    assert read(trainer).shape == (2, 510)
 
 
 def test_length_out_of_range_is_refused(make):
