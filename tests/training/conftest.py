@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import tiny  # noqa: E402
 
-from hf_ctkd.training import DistillationConfig  # noqa: E402
+from hf_ctkd.training import DistillationConfig, DistillationTrainer  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +38,20 @@ def config(tmp_path):
         return DistillationConfig(**{**settings, **changes})
 
     return make
+
+
+@pytest.fixture
+def make(config):
+    """Makes a trainer of a student without teachers; what is given takes the place of the usual."""
+
+    def trainer(args=None, **changes):
+        settings = {
+            "model": tiny.image_student(),
+            "args": args or config(),
+            "train_dataset": tiny.image_rows(),
+            "eval_dataset": tiny.image_rows(12, seed=5),
+            "processing_class": tiny.processor(),
+        }
+        return DistillationTrainer(**{**settings, **changes})
+
+    return trainer

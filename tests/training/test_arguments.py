@@ -11,21 +11,6 @@ from hf_ctkd.losses import SpectralLoss, TransportLoss
 from hf_ctkd.training import DistillationTrainer
 
 
-@pytest.fixture
-def make(config):
-    def trainer(args=None, **changes):
-        settings = {
-            "model": tiny.image_student(),
-            "args": args or config(),
-            "train_dataset": tiny.image_rows(),
-            "eval_dataset": tiny.image_rows(12, seed=5),
-            "processing_class": tiny.processor(),
-        }
-        return DistillationTrainer(**{**settings, **changes})
-
-    return trainer
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

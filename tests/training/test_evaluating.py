@@ -54,21 +54,6 @@ def test_loss_counts_labels_when_predictions_are_not_kept(config):
     assert losses[0] == pytest.approx(losses[1])
 
 
-@pytest.fixture
-def make(config):
-    def trainer(args=None, **changes):
-        settings = {
-            "model": tiny.image_student(),
-            "args": args or config(),
-            "train_dataset": tiny.image_rows(),
-            "eval_dataset": tiny.image_rows(12, seed=5),
-            "processing_class": tiny.processor(),
-        }
-        return DistillationTrainer(**{**settings, **changes})
-
-    return trainer
-
-
 def saved(trainer):
     """What a student's folder says of it; the card must be able to say so too."""
     trainer.save_model()

@@ -17,18 +17,9 @@ from hf_ctkd.training import DistillationTrainer
 
 
 @pytest.fixture
-def make(config, image_teacher):
+def make(make, image_teacher):
     def trainer(args=None, **changes):
-        settings = {
-            "model": tiny.image_student(),
-            "args": args or config(),
-            "teachers": [image_teacher],
-            "loss": ReadoutLoss(),
-            "train_dataset": tiny.image_rows(),
-            "eval_dataset": tiny.image_rows(12, seed=5),
-            "processing_class": tiny.processor(),
-        }
-        return DistillationTrainer(**{**settings, **changes})
+        return make(args, **{"teachers": [image_teacher], "loss": ReadoutLoss(), **changes})
 
     return trainer
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import datasets
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from PIL import Image as PILImage
 from torch import Tensor
 from transformers import EvalPrediction, PreTrainedModel
@@ -121,6 +121,15 @@ class Classification(StudentTask):
         return F.cross_entropy(
             prediction.float(), labels, reduction="sum", label_smoothing=label_smoothing, ignore_index=UNLABELLED
         )
+
+    def row_losses(
+        self, prediction: Tensor, labels: Shaped[Tensor, "batch ..."], *, label_smoothing: float = 0.0
+    ) -> Float[Tensor, "batch 2"]:
+        """Cross-entropy of every row, all in one call, beside whether it has a label."""
+        losses = F.cross_entropy(
+            prediction.float(), labels, reduction="none", label_smoothing=label_smoothing, ignore_index=UNLABELLED
+        )
+        return torch.stack([losses, (labels != UNLABELLED).to(losses.dtype)], dim=1)
 
     def evaluated(self, prediction: Tensor, labels: Shaped[Tensor, "batch ..."]) -> Tensor:
         """The logits."""
