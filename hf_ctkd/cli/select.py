@@ -40,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flag(scores, "metric", default="readout_gain", help="orders the ranking: a name, or package.module:Class")
     add_flag(scores, "metrics", nargs="+", help="shown beside it; a choice of ours if not given")
     add_flag(
-        scores, "committee", type=int, help="also choose so many teachers that complement each other, to teach together"
+        scores,
+        "committee",
+        type=int,
+        help="also choose up to so many teachers that complement each other, to teach together",
     )
     add_flag(scores, "max_rows", type=int, default=2000, help="labelled rows to score on")
     add_flag(scores, "batch_size", type=int, default=64, help="rows a forward pass; halved where memory is too small")
