@@ -24,6 +24,11 @@ LOSSES = {
 TERMS = ("loss", "task_loss", "readout", "transport", "raw_input", "committee", "committee_readout", "committee_task")
 
 
+def for_loss(loss: str, teachers: str) -> str:
+    """All of the teachers for a committee, the first of them for the others."""
+    return teachers if "committee" in loss else teachers.split(",")[0]
+
+
 class Keep(TrainerCallback):
     """Keeps the gradient that the optimiser is about to use."""
 
@@ -68,8 +73,11 @@ def one_step(folder: Path, teachers: str, *, accumulation: int, rows: int, loss:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    folder, teachers, rows, loss = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
-    steps = {cut: one_step(folder, teachers, accumulation=int(cut), rows=rows, loss=loss) for cut in sys.argv[5:]}
+    folder, teachers, rows, cuts = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4:]
+    steps = {
+        loss: [one_step(folder, for_loss(loss, teachers), accumulation=int(cut), rows=rows, loss=loss) for cut in cuts]
+        for loss in LOSSES
+    }
     if int(os.environ["RANK"]) == 0:
         (folder / "steps.json").write_text(json.dumps(steps))
     PartialState().destroy_process_group()  # or its threads may still run when the interpreter ends, which aborts

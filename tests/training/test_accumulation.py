@@ -7,14 +7,30 @@ from pathlib import Path
 
 import pytest
 import tiny
-from one_step import LOSSES, one_step
+from one_step import LOSSES, for_loss, one_step
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory, image_teacher):
+    other = tiny.save_image_teacher(tmp_path_factory.mktemp("teachers") / "other", seed=8, classes=7, size=8)
+    return f"{image_teacher},{other}"
 
 
 @pytest.fixture
-def teachers(tmp_path, image_teacher, loss):
-    if "committee" not in loss:
-        return image_teacher
-    return f"{image_teacher},{tiny.save_image_teacher(tmp_path / 'other', seed=8, classes=7, size=8)}"
+def teachers(both, loss):
+    return for_loss(loss, both)
+
+
+@pytest.fixture(scope="module")
+def on_two_processes(both, tmp_path_factory):
+    """Steps of every loss, in one piece and in two, all out of one launch: starting processes is what takes long."""
+    folder = tmp_path_factory.mktemp("two")
+    script = Path(__file__).with_name("one_step.py")
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--rdzv-backend", "c10d"]
+    launch += ["--rdzv-endpoint", "127.0.0.1:0", str(script), str(folder), both, "16", "1", "2"]
+    done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((folder / "steps.json").read_text())
 
 
 def same(found: dict, expected: dict) -> None:
@@ -33,12 +49,8 @@ def test_step_does_not_depend_on_how_it_is_cut(tmp_path, teachers, rows, accumul
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
-def test_step_does_not_depend_on_the_number_of_processes(tmp_path, teachers, loss):
+def test_step_does_not_depend_on_the_number_of_processes(tmp_path, teachers, on_two_processes, loss):
     whole = one_step(tmp_path, teachers, accumulation=1, rows=16, loss=loss)
-    script = Path(__file__).with_name("one_step.py")
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--rdzv-backend", "c10d"]
-    launch += ["--rdzv-endpoint", "127.0.0.1:0", str(script), str(tmp_path), teachers, "16", loss, "1", "2"]
-    done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr[-3000:]
-    for cut in json.loads((tmp_path / "steps.json").read_text()).values():
+    assert len(on_two_processes[loss]) == 2
+    for cut in on_two_processes[loss]:
         same(cut, whole)
