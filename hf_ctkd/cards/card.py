@@ -15,6 +15,7 @@ from hf_ctkd.cards.sections import (
     SHOWN_TEACHERS,
     cost_table,
     dataset_link,
+    labelled_row_weight,
     levels,
     made_from,
     pool_table,
@@ -109,6 +110,7 @@ def _about(record: DistillationRecord, repo_id: str | None) -> dict[str, str]:
         "dataset": (
             f"Data: {dataset_link(record, is_repo_id(task.dataset))}, columns {escape(task.input_column)} and "
             f"{escape(task.label_column)}, {task.train_rows} rows, of which {task.labelled_rows} have a label."
+            f"{labelled_row_weight(record)}"
         ),
         "fingerprint": "".join(c for c in plain(task.fingerprint) if c.isalnum() or c in "-_."),
     }

@@ -131,6 +131,17 @@ def settings_table(values: Mapping[str, object]) -> str:
     return table(["argument", "value"], [[escape(name), setting(value)] for name, value in values.items()])
 
 
+def labelled_row_weight(record: DistillationRecord) -> str:
+    """For how many rows a labelled row counted, as a sentence; empty where every row has a label, or without a loss."""
+    task, weight = record.task, record.training.get("labelled_row_weight")
+    if record.labels_only or weight is None or not 0 < task.labelled_rows < task.train_rows:
+        return ""
+    most = task.train_rows / task.labelled_rows
+    if float(weight) >= most:
+        return " The task loss was a mean over labelled rows."
+    return f" In the task loss, a mean over all rows, a labelled row counted {float(weight):g} times."
+
+
 def pool_table(pool: PoolRecord) -> str:
     """What the members of a pool differ in, with the probability of each option."""
     rows = []

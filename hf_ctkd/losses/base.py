@@ -106,6 +106,10 @@ class DistillationLoss(nn.Module, ABC):
             labels: target labels, -100 for unlabelled rows.
         """
 
+    def strength(self) -> float:
+        """How much it trusts what it teaches, in [0, 1], once it is set up; at 0 the trainer trains on labels alone."""
+        return 1.0
+
     def weights(self) -> tuple[float, ...]:
         """Share of each teacher, for the record; empty when the loss knows none."""
         return ()

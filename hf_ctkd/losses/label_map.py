@@ -84,6 +84,10 @@ class LabelMapLoss(DistillationLoss):
             ]
             return {self.name: torch.stack(found).sum()}
 
+    def strength(self) -> float:
+        """Sum of the factors of all teachers."""
+        return float(self.costs.factors(self.power).sum())
+
     def weights(self) -> tuple[float, ...]:
         """Relatedness of each teacher in [0, 1], on held-out rows."""
         return tuple(self.costs.relatedness.tolist())

@@ -74,6 +74,10 @@ class RawInputLoss(DistillationLoss):
         with torch.autocast(student.features.device.type, enabled=False):
             return {self.name: self.term(student, ())}
 
+    def strength(self) -> float:
+        """Cross-fitted gain of the readout."""
+        return float(self.term.readouts.weight)
+
     def input_share(self) -> float:
         """All of it."""
         return 1.0

@@ -59,6 +59,10 @@ class ReadoutLoss(DistillationLoss):
             divergence = F.kl_div(predicted, target, log_target=True, reduction="batchmean")
         return {self.name: self.readouts.weight * divergence}
 
+    def strength(self) -> float:
+        """Cross-fitted gain of all teachers together."""
+        return float(self.readouts.weight)
+
     def weights(self) -> tuple[float, ...]:
         """Cross-fitted gain of each teacher."""
         return tuple(self.readouts.teacher_gains.tolist())

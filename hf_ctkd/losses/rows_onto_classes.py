@@ -74,6 +74,10 @@ class RowsOntoClasses(nn.Module):
         """Share of the student's own input in what is read."""
         return self.readouts.input_share
 
+    def strength(self) -> float:
+        """Cross-fitted gain of all that is read."""
+        return float(self.readouts.weight)
+
     def fit(self, context: LossContext) -> None:
         """Fit the readouts and transport all rows; then let the readouts learn from the plan, as often as asked for."""
         self.readouts.fit(context)

@@ -87,6 +87,10 @@ class WeightedSum(DistillationLoss):
             found.append({name: weight * term for name, term in loss(own, theirs, labels).items()})
         return self._by_name(found)
 
+    def strength(self) -> float:
+        """That of the strongest."""
+        return max(loss.strength() for loss, _ in self._weighted())
+
     def weights(self) -> tuple[float, ...]:
         """Share of each teacher: the mean over the losses that know one, by their weight."""
         known = [(weight, loss.weights()) for loss, weight in self._weighted() if loss.weights()]

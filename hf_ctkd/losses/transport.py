@@ -112,6 +112,10 @@ class TransportLoss(DistillationLoss):
         with torch.autocast(student.features.device.type, enabled=False):
             return {self.name: self.term(student, teachers)}
 
+    def strength(self) -> float:
+        """Cross-fitted gain of all that is read, or sum of the factors of the teachers' label costs."""
+        return self.term.strength()
+
     def weights(self) -> tuple[float, ...]:
         """Relatedness of each teacher in [0, 1]: its cross-fitted gain."""
         return tuple(self.term.relatedness.tolist())
@@ -143,6 +147,9 @@ class _LabelsOntoLabels(nn.Module):
 
     def fit(self, context: LossContext) -> None:
         self.costs.fit(context, "TransportLoss with a label cost")
+
+    def strength(self) -> float:
+        return float(self.costs.factors(self.power).sum())
 
     def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
         """Nothing is gathered."""

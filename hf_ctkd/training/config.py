@@ -18,6 +18,14 @@ class DistillationConfig(TrainingArguments):
     distillation_weight: float = field(
         default=1.0, metadata={"help": "Weight of the distillation loss beside the task loss; 0 or more."}
     )
+    labelled_row_weight: float = field(
+        default=1.0,
+        metadata={
+            "help": "Weight of a labelled row in the task loss, which is a mean over all rows of a step; positive. 1 "
+            "counts it like any other row; from the number of rows over that of labelled rows on, the task loss is a "
+            "mean over labelled rows. Without effect where every row is labelled."
+        },
+    )
     cache_teacher_outputs: bool = field(
         default=True,
         metadata={
@@ -84,6 +92,8 @@ class DistillationConfig(TrainingArguments):
         super().__post_init__()
         if not self.distillation_weight >= 0:
             raise InvalidArgumentError(f"`distillation_weight` must be 0 or more, got {self.distillation_weight}.")
+        if not self.labelled_row_weight > 0:
+            raise InvalidArgumentError(f"`labelled_row_weight` must be positive, got {self.labelled_row_weight}.")
         if self.teacher_batch_size < 1:
             raise InvalidArgumentError(f"`teacher_batch_size` must be at least 1, got {self.teacher_batch_size}.")
         if self.resident_teachers is not None and self.resident_teachers < 1:

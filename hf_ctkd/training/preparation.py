@@ -7,6 +7,7 @@ from dataclasses import replace
 import datasets
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import get_logger
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext
@@ -17,6 +18,8 @@ from hf_ctkd.training.guidance import Guidance, TeacherLike
 from hf_ctkd.training.tasks import Augmentation, StudentTask, listed
 from hf_ctkd.training.trainee import Trainee
 from hf_ctkd.types import ModelOutputs, Needs
+
+logger = get_logger(__name__)
 
 _FIRST_ROWS = 4
 _LONGEST_ROWS = 32
@@ -44,6 +47,36 @@ def eval_rows(
         if train is not None:
             _check_classes(found[name], train, f"`eval_dataset` {name}".strip())
     return found
+
+
+def labelled_alone(rows: TargetRows, task: StudentTask, reason: str) -> TargetRows:
+    """The rows that labels alone can teach from; a line in the log says that the others are left out.
+
+    Args:
+        rows: the training rows.
+        task: what the student is for.
+        reason: the beginning of that line.
+    """
+    labelled = task.rows_with_label(rows)
+    if len(labelled) in (0, len(rows)):
+        return rows
+    logger.warning(f"{reason}: the student trains on its {len(labelled)} labelled rows alone, of {len(rows)} rows.")
+    return rows.select(labelled)
+
+
+def labelled_row_weight(weight: float, rows: TargetRows | None, task: StudentTask) -> float:
+    """For how many rows of a step a labelled one counts in the task loss.
+
+    Args:
+        weight: as in `DistillationConfig`.
+        rows: the training rows, None where the student is only evaluated.
+        task: what the student is for.
+
+    Returns:
+        The weight, or what makes the task loss a mean over labelled rows, where that is less.
+    """
+    labelled = 0 if rows is None else len(task.rows_with_label(rows))
+    return min(weight, len(rows) / labelled) if rows is not None and labelled else weight
 
 
 def rows_to_predict(dataset: datasets.Dataset, known: TargetRows, task: StudentTask) -> TargetRows:

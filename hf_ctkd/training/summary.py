@@ -43,6 +43,7 @@ _ARGUMENTS = (
     "warmup_steps",
     "label_smoothing_factor",
     "distillation_weight",
+    "labelled_row_weight",
 )
 
 
@@ -64,6 +65,7 @@ class Run:
         seconds: of training, since it was resumed.
         processes: that trained together.
         license: licence of the checkpoint that the student started from, if any.
+        distils: whether the loss had a part; not where it has no weight, and then no teacher taught.
         resumed_at: the step after which training went on from a checkpoint; 0 if it did not.
     """
 
@@ -81,6 +83,7 @@ class Run:
     processes: int
     license: str | None = None
     resumed_at: int = 0
+    distils: bool = True
 
 
 def summarise(
@@ -94,7 +97,8 @@ def summarise(
         baseline: metrics of the same student without distillation, if there was one.
         command: what to run to make it again.
     """
-    rows, args, loss, kind = run.rows, run.args, run.trainee.loss, run.trainee.task
+    rows, args, kind = run.rows, run.args, run.trainee.task
+    loss = run.trainee.loss if run.distils else None
     values = args.to_dict()
     return DistillationRecord(
         task=TaskRecord(
@@ -105,12 +109,12 @@ def summarise(
             label_column=rows.label_column,
             label_names=kind.label_names(rows),
             train_rows=len(rows),
-            labelled_rows=kind.labelled_rows(rows),
+            labelled_rows=len(kind.rows_with_label(rows)),
             eval_rows=run.eval_rows,
             eval_split=run.eval_split,
         ),
         student=_student(run),
-        teachers=_teachers(run),
+        teachers=_teachers(run) if run.distils else (),
         loss=LossRecord(NO_LOSS, {}, "")
         if loss is None
         else LossRecord(loss.name, loss.settings(), loss.citation, round(loss.input_share(), 3)),

@@ -31,6 +31,8 @@ from hf_ctkd.training.preparation import (
     check_teachers,
     computed_once,
     eval_rows,
+    labelled_alone,
+    labelled_row_weight,
     loss_context,
     student_view,
 )
@@ -106,9 +108,13 @@ class DistillationTrainer(EvaluatedTrainer):
         self.task = task_of(first_student(model, model_init), processing_class)
         self.task.check_arguments(args)
         self._rows = None if train_dataset is None else self.task.rows(train_dataset, args)
+        loss = self.task.default_loss() if loss is None and teachers else loss
+        if loss is None and self._rows is not None:
+            self._rows = labelled_alone(self._rows, self.task, "There is no distillation loss")
         evaluated = eval_rows(eval_dataset, args, self._rows, self.task)
         self._space_rows = self._rows or next(iter(evaluated.values()), None)
-        loss = self.task.default_loss() if loss is None and teachers else loss
+        self._labelled_row_weight = labelled_row_weight(args.labelled_row_weight, self._rows, self.task)
+        self._distils = loss is not None
         self._loss_as_given, self._label_smoothing = loss, args.label_smoothing_factor
         self._context: LossContext | None = None
         self._input_reader: InputReader | None = None
@@ -199,11 +205,21 @@ class DistillationTrainer(EvaluatedTrainer):
             trainee.loss.setup(self._context)
             trainee.loss.to(self.args.device)
             check_optimizer(self.optimizer, trainee.loss)
+            self._leave_out_a_loss_that_knows_nothing(trainee.loss)
         views = () if guidance.kept else tuple(teacher.preprocessor for teacher in loaded)
         self.data_collator = DistillationCollator(view, views, augmentation, self.task)
         if self._rows is not None and self.args.cache_student_inputs and augmentation is None:
             self.train_dataset = RowDataset(self._rows, train=True, keep=view, contents=bool(views), task=self.task)
         return guidance
+
+    def _leave_out_a_loss_that_knows_nothing(self, loss: DistillationLoss) -> None:
+        """Train as without a loss where this one has no weight: steps on unlabelled rows would teach nothing."""
+        if loss.strength() > 0 or self._rows is None:
+            return
+        self._distils = False
+        self._rows = labelled_alone(self._rows, self.task, f"The teachers know nothing that {loss.name} can use")
+        self._space_rows = self._rows
+        self.train_dataset = RowDataset(self._rows, train=True, task=self.task)
 
     def _guide(
         self,
@@ -244,11 +260,29 @@ class DistillationTrainer(EvaluatedTrainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list, Tensor]:
-        """The batches of one optimiser step with `[rows, labels]` in them, over all processes."""
+        """The batches of one optimiser step with `[rows, labelled rows, labels]` in them, over all processes."""
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._steps_to_log += 1  # not told by `global_step`, which a resumed run does not begin at 0
-        counts = torch.tensor([[len(s["labels"]), int(self.task.count(s["labels"]))] for s in samples] or [[0, 0]])
-        return samples, self.accelerator.reduce(counts.sum(0).to(device), reduction="sum")
+        counts = torch.zeros(3, dtype=torch.long)
+        for sample in samples:
+            counts += self._counts(sample["labels"])
+        return samples, self.accelerator.reduce(counts.to(device), reduction="sum")
+
+    def _counts(self, labels: Tensor) -> Tensor:
+        """`[rows, labelled rows, labels]` of a batch; the last two differ where every pixel has a label."""
+        rows = torch.tensor(len(labels), device=labels.device)
+        return torch.stack([rows, self.task.labelled(labels).sum(), self.task.count(labels)])
+
+    def _task_weight(self, step: Tensor) -> Tensor | float:
+        """The factor of the task loss of an optimiser step, which is a mean over its labels.
+
+        With it, a labelled row counts for `labelled_row_weight` rows of the step. A mean over the labelled rows alone
+        would let a few of them weigh as much as all others together, and the student would learn them by heart.
+
+        Args:
+            step: `[rows, labelled rows, labels]` of the step.
+        """
+        return self._labelled_row_weight * step[1] / step[0].clamp_min(1) if self._distils else 1.0
 
     # ---- the loss ---------------------------------------------------------------------------------------------------
 
@@ -274,20 +308,21 @@ class DistillationTrainer(EvaluatedTrainer):
             model: the trainee, wrapped or not.
             inputs: a batch from the collator.
             return_outputs: whether to return logits and terms as well.
-            num_items_in_batch: `[rows, labels]` of the optimiser step; this batch alone when None.
+            num_items_in_batch: `[rows, labelled rows, labels]` of the optimiser step; this batch alone when None.
         """
         labels = inputs["labels"]
         # The student speaks first: only then does a loss know which teachers to ask about which rows.
-        teachers = None if self._loss_as_given is None else partial(self.guidance.outputs, inputs)
+        teachers = partial(self.guidance.outputs, inputs) if self._distils else None
         outputs = model(student=inputs["student"], labels=labels, teachers=teachers)
-        here = torch.stack([torch.tensor(len(labels), device=labels.device), self.task.count(labels)])
+        here = self._counts(labels)
         whole, processes = here, 1
         if isinstance(num_items_in_batch, Tensor):
             # Gradients are averaged over processes, so that each has to count for as many as there are.
             whole, processes = num_items_in_batch, self.accelerator.num_processes
-        rows, labelled = processes * here / whole.clamp_min(1)
+        rows, _, labelled = processes * here / whole.clamp_min(1)
+        task_weight = self._task_weight(whole)
         scaled = {
-            name: value * (labelled if name == TASK else rows * self.args.distillation_weight)
+            name: value * (labelled * task_weight if name == TASK else rows * self.args.distillation_weight)
             for name, value in outputs.items()
             if name != LOGITS
         }
@@ -355,6 +390,7 @@ class DistillationTrainer(EvaluatedTrainer):
             resumed_at=self._session.first_step,
             processes=self.accelerator.num_processes,
             license=self.base_license,
+            distils=self._distils,
         )
         return summarise(
             run,

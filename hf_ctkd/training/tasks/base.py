@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import datasets
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from PIL import Image as PILImage
 from torch import Tensor
 from transformers import EvalPrediction, PreTrainedModel
@@ -145,6 +145,10 @@ class StudentTask(ABC):
         """How many labels there are in a batch: the task loss is a mean over so many."""
 
     @abstractmethod
+    def labelled(self, labels: Shaped[Tensor, "batch ..."]) -> Bool[Tensor, " batch"]:
+        """Which rows of a batch have a label, if only of one pixel."""
+
+    @abstractmethod
     def row_labels(self, labels: Shaped[Tensor, "batch ..."]) -> Int[Tensor, " batch"]:
         """One class id a row for the distillation loss, -100 where there is none."""
 
@@ -190,8 +194,8 @@ class StudentTask(ABC):
         """Names of the classes for the record; none for a task without."""
 
     @abstractmethod
-    def labelled_rows(self, rows: TargetRows) -> int:
-        """Number of rows with a label."""
+    def rows_with_label(self, rows: TargetRows) -> list[int]:
+        """Indices of the rows with a label, if only of one pixel."""
 
     @abstractmethod
     def fingerprint(self, rows: TargetRows) -> str:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import datasets
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from PIL import Image as PILImage
 from torch import Tensor
 from transformers import EvalPrediction, PreTrainedModel
@@ -102,6 +102,10 @@ class Classification(StudentTask):
         """Number of labelled rows."""
         return (labels != UNLABELLED).sum()
 
+    def labelled(self, labels: Shaped[Tensor, "batch ..."]) -> Bool[Tensor, " batch"]:
+        """Those with a class."""
+        return labels != UNLABELLED
+
     def row_labels(self, labels: Shaped[Tensor, "batch ..."]) -> Int[Tensor, " batch"]:
         """The labels as they are."""
         return labels
@@ -145,9 +149,9 @@ class Classification(StudentTask):
         """The classes of the data set."""
         return rows.label_space.names
 
-    def labelled_rows(self, rows: TargetRows) -> int:
-        """Number of rows with a class."""
-        return len(rows.labelled)
+    def rows_with_label(self, rows: TargetRows) -> list[int]:
+        """Those with a class."""
+        return rows.labelled.tolist()
 
     def fingerprint(self, rows: TargetRows) -> str:
         """Of inputs and class ids."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 import xxhash
 from datasets import Features
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from PIL import Image as PILImage
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -167,6 +167,10 @@ class DenseTask(StudentTask, ABC):
                 batch[row] = onto_view(label, source_pixels(view, *label.shape), self.nothing)
         return batch
 
+    def labelled(self, labels: Shaped[Tensor, "batch ..."]) -> Bool[Tensor, " batch"]:
+        """Those with a label of any pixel."""
+        return (labels != self.nothing).flatten(1).any(dim=1)
+
     def row_labels(self, labels: Shaped[Tensor, "batch ..."]) -> Int[Tensor, " batch"]:
         """No row has a class."""
         return torch.full((len(labels),), UNLABELLED, device=labels.device)
@@ -184,9 +188,9 @@ class DenseTask(StudentTask, ABC):
         """The classes of the student."""
         return self.label_space.names
 
-    def labelled_rows(self, rows: TargetRows) -> int:
-        """Number of rows with a label."""
-        return sum(digest is not None for digest in rows.label_digests)
+    def rows_with_label(self, rows: TargetRows) -> list[int]:
+        """Those with a label image."""
+        return [row for row, digest in enumerate(rows.label_digests) if digest is not None]
 
     def fingerprint(self, rows: TargetRows) -> str:
         """Of images and raw labels."""
