@@ -7,6 +7,7 @@ python -m benchmarks.evidence report
 python -m benchmarks.evidence readme
 python -m benchmarks.evidence generic --minutes 40
 python -m benchmarks.evidence committee --full
+python -m benchmarks.evidence pretrained --minutes 60
 """
 
 import argparse
@@ -21,15 +22,15 @@ from benchmarks.evidence.student import Workplace, candidates, quiet
 from benchmarks.evidence.tune import tune
 from hf_ctkd.demo.train import build_zoo
 from hf_ctkd.demo.zoo import all_specs
-from hf_ctkd.records import default_cache, write_text
+from hf_ctkd.records import default_cache
 
 HERE = Path(__file__).parent
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
-    parser.add_argument("command", choices=["tune", "run", "report", "readme", "generic", "committee"])
-    parser.add_argument("--minutes", type=float, default=10.0, help="wall time of `run`, `generic` and `committee`")
+    parser.add_argument("command", choices=["tune", "run", "report", "readme", "generic", "committee", "pretrained"])
+    parser.add_argument("--minutes", type=float, default=10.0, help="wall time of all that train but `tune`")
     parser.add_argument(
         "--full",
         action="store_true",
@@ -77,22 +78,18 @@ def _cell(task: str) -> Cell:
 def report(results: Path, target: Path) -> None:
     """Write the section of `RESULTS.md`, its figures and `losses.json` from the tables of runs and scores."""
     from benchmarks.evidence import readme
-    from benchmarks.evidence.analysis import load_runs, load_scores
+    from benchmarks.evidence.analysis import load_runs, load_scores, split
     from benchmarks.evidence.figures import draw
     from benchmarks.evidence.report import BEGIN, END, section
 
     rows = Store(results, "runs", RUNS).merge()
-    runs, scores = load_runs(rows), load_scores(Store(results, "scores", SCORES).merge())
-    text = section(runs, scores, [row for row in rows if row["error"]])
+    runs, longer = split(load_runs(rows))
+    scores = load_scores(Store(results, "scores", SCORES).merge())
+    text = section(runs, scores, [row for row in rows if row["error"]], longer)
     reading = results / "reading.md"
     if reading.is_file():  # what people make of the figures: the one part that is typed
         text = text.replace("\n### By target task", f"\n{reading.read_text(encoding='utf-8')}\n### By target task")
-    old = (
-        target.read_text(encoding="utf-8") if target.exists() else "# Results, written by the scripts in this folder\n"
-    )
-    if BEGIN not in old:
-        old = f"{old.rstrip()}\n\n{BEGIN}\n{END}\n"
-    write_text(target, readme.replaced(old, BEGIN, END, text.rstrip("\n")))
+    readme.put(text, BEGIN, END, target)
     draw(runs, scores, target.parent / "figures")
     readme.save(runs, results / "losses.json")
 
@@ -105,6 +102,23 @@ def committee(suite: Suite, *, seconds: float | None) -> None:
     committee.measure(suite, committee.plan(), seconds=seconds)
     speed = committee_speed.measure(suite)
     committee_report.write(committee_report.section(committee.rows_of(suite), speed), HERE.parent / "RESULTS.md")
+
+
+def pretrained(options: argparse.Namespace, *, seconds: float | None) -> None:
+    """Make the missing runs of the pretrained student and write their section of `RESULTS.md`."""
+    from benchmarks.evidence import pretrained_cell, pretrained_report
+
+    encoder = pretrained_zoo(default_cache() / "zoo" / "pretrained")
+    if encoder is None:
+        print(f"left out: the pretrained student and its teacher, whose package is not installed ({INSTALL})")
+        return
+    quiet()
+    students = default_cache() / "zoo" / "students"
+    cell = pretrained_cell.PretrainedCell(
+        options.results, encoder, str(students), str(default_cache() / "evidence"), options.processes
+    )
+    pretrained_cell.measure(cell, seconds=seconds)
+    pretrained_report.write(pretrained_report.section(cell), HERE.parent / "RESULTS.md")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -121,6 +135,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         measure(suite, runs, seconds=None if options.full else 60 * options.minutes)
     elif options.command == "committee":
         committee(suite_of(options), seconds=None if options.full else 60 * options.minutes)
+    elif options.command == "pretrained":
+        pretrained(options, seconds=None if options.full else 60 * options.minutes)
     elif options.command == "report":
         report(options.results, HERE.parent / "RESULTS.md")
     elif options.command == "generic":

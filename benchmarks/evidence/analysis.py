@@ -42,22 +42,33 @@ NOTHING = Estimate(float("nan"), float("nan"), float("nan"), 0, 0)
 def load_runs(rows: Sequence[dict[str, str]]) -> pandas.DataFrame:
     """Finished runs, accuracies in per cent, with `cell`, `cross` and the `gain` over the plain student beside them.
 
-    A gain is paired: same cell, same seed, hence the same labelled rows, initial weights and steps.
+    A gain is paired: same cell, same seed, hence the same labelled rows and initial weights; that of a student at
+    three times its steps is over the plain one at three times its own. Rows without `times` are of an older format and
+    left out.
     """
-    frame = pandas.DataFrame([row for row in rows if not row["error"]])
+    frame = pandas.DataFrame([row for row in rows if row["times"] and not row["error"]])
     if frame.empty:
         return frame
     for name in NUMBERS:
         frame[name] = frame[name].astype(float) * (1 if name == "seconds" else 100)
-    frame["seed"] = frame["seed"].astype(int)
+    frame = frame.astype({"seed": int, "times": int})
     frame["cell"] = frame["task"] + " @ " + frame["labels"].astype(str)
     frame["cross"] = [
         is_cross_task(task, teacher) for task, teacher in zip(frame["task"], frame["teacher"], strict=True)
     ]
-    plain = frame[frame["method"] == PLAIN].set_index(["cell", "seed"])["accuracy"]
-    frame = frame.join(plain.rename("plain"), on=["cell", "seed"])
+    pair = ["cell", "seed", "times"]
+    plain = frame[frame["method"] == PLAIN].set_index(pair)["accuracy"]
+    frame = frame.join(plain.rename("plain"), on=pair)
     frame["gain"] = frame["accuracy"] - frame["plain"]
     return frame.dropna(subset=["gain"])
+
+
+def split(frame: pandas.DataFrame) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """Runs at the tuned number of steps, of which all tables and figures speak, and those at a multiple of it."""
+    if frame.empty:
+        return frame, frame
+    usual = frame["times"] == 1
+    return frame[usual], frame[~usual]
 
 
 def estimate(frame: pandas.DataFrame, column: str = "gain") -> Estimate:

@@ -38,7 +38,7 @@ from hf_ctkd.teachers import ProcessingClass, TargetRows, Teacher, compute_outpu
 from hf_ctkd.training import DistillationTrainer
 from hf_ctkd.types import ModelOutputs
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when the library changes so that earlier runs no longer count."""
 COLUMNS = (
     "key", "task", "labels", "modality", "method", "teachers", "seed", "accuracy", "macro_f1", "validation_accuracy",
@@ -227,7 +227,7 @@ def settings_of(suite: Suite) -> Tuned:
         for modality in ("image", "text"):
             outcomes = []
             for (cell, _), rate, seed in product(TUNED_ON[modality], RATES[modality], TUNING_SEEDS):
-                settings = replace(tuned.of(PLAIN, modality), learning_rate=rate)
+                settings = replace(tuned.of(PLAIN, modality), learning_rate=rate, steps=STEPS)
                 outcomes.append((settings, _validated(suite, cell, seed, settings)))
                 shown = {"task": cell.task, "seed": seed, **asdict(settings)}
                 trials.append({**shown, "validation_accuracy": outcomes[-1][1]})
@@ -254,7 +254,7 @@ def key_of(suite: Suite, job: Job, tuned: Tuned) -> str:
     loss = {} if arm is None else {"name": arm.loss().name, **arm.loss().settings(), "who": arm.who}
     settings = asdict(tuned.of(PLAIN if arm is None else arm.kin, job.cell.modality))
     pool = [one.revision for one in _pool(suite, job.cell)]
-    content = [FORMAT, STEPS, BATCH[job.cell.modality], asdict(job), settings, loss, pool]
+    content = [FORMAT, BATCH[job.cell.modality], asdict(job), settings, loss, pool]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -296,7 +296,7 @@ def _trained(suite: Suite, job: Job, tuned: Tuned) -> dict[str, object]:
         "macro_f1": f1,
         "validation_accuracy": validation,
         "skipped": round(passes.skipped / max(passes.offered, 1), 4),
-        "steps": STEPS,
+        "steps": settings.steps,
         "learning_rate": settings.learning_rate,
     }
 

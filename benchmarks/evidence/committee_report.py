@@ -1,7 +1,6 @@
 """The section on committees: what they recover of the gap, what each part adds, what asking fewer teachers costs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +8,10 @@ import pandas
 
 from benchmarks.evidence.analysis import NOTHING, RESAMPLES, Estimate, estimate
 from benchmarks.evidence.committee import ARMS, CELLS, COMMITTEE, LOG_MEAN, MEMBERS, POOR, REFERENCE, SINGLE
+from benchmarks.evidence.goals import Goal
 from benchmarks.evidence.grid import PLAIN, STEPS
-from benchmarks.evidence.readme import replaced
+from benchmarks.evidence.readme import put
 from benchmarks.evidence.report import table
-from hf_ctkd.records import write_text
 
 BEGIN, END = "<!-- committee:begin -->", "<!-- committee:end -->"
 SAVED = 0.3
@@ -22,19 +21,6 @@ RECOVERED = 73.0
 SLOWDOWN = 1.25
 """Of a step with a committee of three whose outputs are kept, over a plain step."""
 ASKING = ("committee, two of three asked", "committee, threshold 0.25")
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What was to be shown, what was measured, and whether it was reached; None without runs."""
-
-    text: str
-    measured: str
-    reached: bool | None
-
-    @property
-    def verdict(self) -> str:
-        return "not run yet" if self.reached is None else "reached" if self.reached else "**missed**"
 
 
 def load(rows: Sequence[dict[str, str]]) -> pandas.DataFrame:
@@ -175,8 +161,9 @@ def _introduction(frame: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> 
     poor = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in POOR.items())
     return (
         f"Written by `python -m benchmarks.evidence committee`: {len(frame)} runs, {len(failed)} failed, "
-        f"{frame['cell'].nunique()} cells, {frame['seed'].nunique()} seeds, {STEPS} steps each, the same students and "
-        f"rows as above. A committee is {MEMBERS} teachers of other tasks that "
+        f"{frame['cell'].nunique()} cells, {frame['seed'].nunique()} seeds, {STEPS} steps each (the "
+        "plain student as many as were best on validation rows), the same students and rows as above. "
+        f"A committee is {MEMBERS} teachers of other tasks that "
         "`TeacherSelector.select_committee` chooses on the labelled rows (filled up from its ranking where it stops "
         "earlier); the best single teacher is its first member, which the ranking puts first. The gap is that between "
         "the plain student and the *same-task teacher*: the zoo's teacher of the target's own labels, as it is, on the "
@@ -260,9 +247,4 @@ def speed_table(speed: pandas.DataFrame) -> str:
 
 def write(text: str, target: Path) -> None:
     """Put the section into a file, in place of the one that is there, or at its end."""
-    old = (
-        target.read_text(encoding="utf-8") if target.exists() else "# Results, written by the scripts in this folder\n"
-    )
-    if BEGIN not in old:
-        old = f"{old.rstrip()}\n\n{BEGIN}\n{END}\n"
-    write_text(target, replaced(old, BEGIN, END, text.rstrip("\n")))
+    put(text, BEGIN, END, target)

@@ -1,12 +1,15 @@
 """What the evidence was to show, and whether it does: computed, never typed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas
 
 from benchmarks.evidence.analysis import Estimate, chosen_by, estimate, over_best_control, per_teacher
 from benchmarks.evidence.grid import DEFAULT, IMBALANCED, SMALL
+
+HARMLESS = -0.5
+"""Points over the plain student that no teacher is to fall below."""
 
 
 @dataclass(frozen=True)
@@ -16,12 +19,16 @@ class Goal:
     Args:
         text: what was asked for.
         measured: what came out.
-        reached: whether it was reached; by the mean, not by the whole interval.
+        reached: whether it was reached, by the mean unless it says otherwise; None without runs.
     """
 
     text: str
     measured: str
-    reached: bool
+    reached: bool | None
+
+    @property
+    def verdict(self) -> str:
+        return "not run yet" if self.reached is None else "reached" if self.reached else "**missed**"
 
 
 def goals(runs: pandas.DataFrame, scores: pandas.DataFrame) -> list[Goal]:
@@ -37,21 +44,40 @@ def goals(runs: pandas.DataFrame, scores: pandas.DataFrame) -> list[Goal]:
     imbalanced = runs["cell"] == str(IMBALANCED)
     for name, chosen in (("balanced", runs[~imbalanced]), ("imbalanced", runs[imbalanced])):
         teachers = per_teacher(chosen)
-        found += [_no_mean_below_zero(name, teachers), _no_interval_below(name, teachers)]
+        found += [_no_mean_below(name, teachers), _no_interval_below(name, teachers)]
     return found
 
 
 def _at_least(text: str, measured: Estimate, bound: float) -> Goal:
-    return Goal(f"{text}: at least {bound:+.0f} points", str(measured), measured.value >= bound)
+    text = f"{text}: at least {bound:+.0f} points"
+    return Goal(text, str(measured), measured.value >= bound) if measured.pairs else Goal(text, "", None)
 
 
-def _no_mean_below_zero(name: str, teachers: Mapping[tuple[str, str], Estimate]) -> Goal:
-    below = [f"{names[1]} {one.value:+.1f}" for names, one in teachers.items() if one.value < 0]
-    said = f"{len(teachers)} teachers, below zero: {', '.join(below) or 'none'}"
-    return Goal(f"any teacher, {name} cells: mean change at least 0", said, bool(teachers) and not below)
+def pretrained_goals(over_plain: Estimate, over_control: Estimate, with_all_labels: Estimate) -> list[Goal]:
+    """The goals of the pretrained student.
+
+    Args:
+        over_plain: gain of the default at 100 labels over the plain student.
+        over_control: the same over the teacher-free control.
+        with_all_labels: gain of the default over the plain student with all labels.
+    """
+    return [
+        _at_least("default at 100 labels over the plain student", over_plain, 4.0),
+        _at_least("default at 100 labels over the teacher-free control", over_control, 3.0),
+        _at_least("default with all labels over the plain student", with_all_labels, 0.0),
+    ]
+
+
+def _no_mean_below(name: str, teachers: Mapping[tuple[str, str], Estimate]) -> Goal:
+    below = [f"{names[1]} {one.value:+.1f}" for names, one in teachers.items() if one.value < HARMLESS]
+    return _harmless(f"any teacher, {name} cells: mean change at least {HARMLESS}", below, len(teachers))
 
 
 def _no_interval_below(name: str, teachers: Mapping[tuple[str, str], Estimate]) -> Goal:
-    below = [f"{names[1]} {one}" for names, one in teachers.items() if one.high < -0.5]
-    said = f"{len(teachers)} teachers, below: {', '.join(below) or 'none'}"
-    return Goal(f"any teacher, {name} cells: no 95 % interval below -0.5", said, bool(teachers) and not below)
+    below = [f"{names[1]} {one}" for names, one in teachers.items() if one.high < HARMLESS]
+    return _harmless(f"any teacher, {name} cells: no 95 % interval below {HARMLESS}", below, len(teachers))
+
+
+def _harmless(text: str, below: Sequence[str], teachers: int) -> Goal:
+    measured = f"{teachers} teachers, below: {', '.join(below) or 'none'}"
+    return Goal(text, measured, not below if teachers else None)

@@ -23,7 +23,9 @@ from hf_ctkd.losses import (
 PLAIN, DEFAULT = "plain", "default"
 STEPS = 300
 BATCH = {"image": 64, "text": 32}
-"""Optimiser steps of every arm, and rows of each."""
+"""Optimiser steps of every arm but the plain student, whose number is tuned, and rows of each."""
+LONGER = 3
+"""How many times their steps the main arms take once more."""
 
 METHODS: dict[str, Callable[[], DistillationLoss]] = {
     DEFAULT: TransportLoss,
@@ -129,12 +131,21 @@ RANDOM = ("random-weights", "random-transformer")
 
 @dataclass(frozen=True)
 class Run:
-    """One student to train, or (method "scores") one ranking of the teachers to make."""
+    """One student to train, or (method "scores") one ranking of the teachers to make.
+
+    Args:
+        cell: target task with its labels.
+        method: arm.
+        seed: of labels, weights and batches.
+        teacher: its name in the zoos; empty for none.
+        times: how many times its steps a student takes.
+    """
 
     cell: Cell
     method: str
     seed: int
     teacher: str = ""
+    times: int = 1
 
 
 SCORES = "scores"
@@ -157,8 +168,8 @@ def is_cross_task(task: str, teacher: str) -> bool:
 def plan(*, seeds: int, full: bool = False, extras: Extras = Extras(), modality: Callable[[str], str]) -> list[Run]:  # noqa: B008
     """All runs in the order in which they are made.
 
-    The default and the controls of a seed come first, then its other methods, then the next seed; within these the
-    order is random, so that whatever the time allows is a fair part.
+    The default and the controls of a seed come first, then its other methods, then the main arms at three times their
+    steps, then the next seed; within these the order is random, so that whatever the time allows is a fair part.
 
     Args:
         seeds: how many.
@@ -180,6 +191,8 @@ def plan(*, seeds: int, full: bool = False, extras: Extras = Extras(), modality:
                 ordered.append((seed, run.method != PLAIN, generator.random(), run))
             for run in _other_runs(cell, kind, seed, full, extras):
                 ordered.append((seed + 0.5, True, generator.random(), run))
+            for run in _longer_runs(cell, kind, seed) if cell in CELLS else ():
+                ordered.append((seed + 0.75, run.method != PLAIN, generator.random(), run))
     return [run for *_, run in sorted(ordered, key=lambda entry: entry[:3])]
 
 
@@ -210,6 +223,14 @@ def _other_runs(cell: Cell, kind: str, seed: int, full: bool, extras: Extras) ->
         for teacher in teachers_of(kind, full, extras) if full else (*FEWEST[kind], *extras.teachers.get(kind, ())):
             if not (method in READS_LOGITS and teacher in HEADLESS):
                 yield Run(cell, method, seed, teacher)
+
+
+def _longer_runs(cell: Cell, kind: str, seed: int) -> Iterable[Run]:
+    """The main arms at three times their steps, so that no table rests on students that are not done."""
+    for control in (PLAIN, "raw input, transported"):
+        yield Run(cell, control, seed, times=LONGER)
+    for method in (DEFAULT, "readout") if cell in DETAILED else (DEFAULT,):
+        yield from (Run(cell, method, seed, teacher, LONGER) for teacher in FEWEST[kind])
 
 
 _SUBSET = (

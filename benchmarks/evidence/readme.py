@@ -107,6 +107,23 @@ def fill(readme: Path, record: Path) -> None:
     write_text(readme, text)
 
 
+def put(section: str, begin: str, end: str, target: Path) -> None:
+    """Put a section into a file of results, in place of the one between its markers, or at the end.
+
+    Args:
+        section: with its markers.
+        begin: first marker.
+        end: last marker.
+        target: the file, made if missing.
+    """
+    old = (
+        target.read_text(encoding="utf-8") if target.exists() else "# Results, written by the scripts in this folder\n"
+    )
+    if begin not in old:
+        old = f"{old.rstrip()}\n\n{begin}\n{end}\n"
+    write_text(target, replaced(old, begin, end, section.rstrip("\n")))
+
+
 def replaced(text: str, begin: str, end: str, section: str) -> str:
     """A text with the section between two markers (and the markers) replaced.
 

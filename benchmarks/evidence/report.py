@@ -30,6 +30,7 @@ from benchmarks.evidence.grid import (
     PLAIN,
     STEPS,
 )
+from benchmarks.evidence.settings import OTHER_STEPS
 
 BEGIN, END = "<!-- evidence:begin -->", "<!-- evidence:end -->"
 _PACKAGES = ("torch", "transformers", "datasets", "scikit-learn")
@@ -41,12 +42,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
-def section(runs: pandas.DataFrame, scores: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> str:
-    """The whole section of `RESULTS.md`, between its markers."""
+def section(
+    runs: pandas.DataFrame, scores: pandas.DataFrame, failed: Sequence[dict[str, str]], longer: pandas.DataFrame
+) -> str:
+    """The whole section of `RESULTS.md`, between its markers; `longer` are runs at a multiple of their steps."""
     parts = [
         BEGIN,
         "## Does a teacher of another task help?\n",
-        _introduction(runs, failed),
+        _introduction(runs, failed, len(longer)),
         "### Goals\n",
         "Computed from the runs by `benchmarks/evidence/goals.py`; *reached* goes by the mean.\n",
         goals_table(runs, scores),
@@ -63,6 +66,7 @@ def section(runs: pandas.DataFrame, scores: pandas.DataFrame, failed: Sequence[d
         "\n![teachers](figures/evidence_teachers.png)\n",
         "### Pairs of methods\n",
         pairs_table(runs),
+        f"\n### At three times the steps\n\n{_LONGER_NOTE}\n{longer_table(runs, longer)}",
         "\n### Which teacher: scores against outcomes\n",
         _SCORES_NOTE,
         agreement_table(runs, scores),
@@ -91,17 +95,22 @@ _SCORES_NOTE = (
     "that the best teachers weigh most. Regret: points lost to the best teacher by taking the first one. `parameters` "
     "and `random` know nothing of the target: a score that does not beat them is no evidence.\n"
 )
+_LONGER_NOTE = (
+    "The main arms once more at three times their steps, with teachers of another task; both columns rest on the same "
+    "cells, seeds and teachers, and a gain is over the plain student at the same multiple of its own steps.\n"
+)
 _HOW = (
-    f"Every student of a cell and seed has the same labelled rows, initial weights and {STEPS} optimiser steps. "
-    "Learning rate and regularisation were tuned on validation rows of two cells of each kind with two other seeds; no "
-    "arm had more trials than the plain student, and arms that were not tuned took the settings of their kin "
+    "Every student of a cell and seed has the same labelled rows and initial weights. Without a loss, a student trains "
+    f"on labelled rows alone. All arms but the plain student take {STEPS} optimiser steps. Learning rate "
+    "and regularisation were tuned on validation rows of two cells of each kind with two other seeds; no arm "
+    "had more trials than the plain student, and arms that were not tuned took the settings of their kin "
     "(`results/tuning.json`). Losses have their default settings in every cell. Test rows chose nothing. Gains are "
     "paired by cell and seed; intervals are 95 % bootstrap intervals that resample cells and, within each, seeds. With "
     "few seeds such an interval is too narrow where it rests on a single cell.\n"
 )
 
 
-def _introduction(runs: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> str:
+def _introduction(runs: pandas.DataFrame, failed: Sequence[dict[str, str]], longer: int) -> str:
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
     seeds = runs.groupby("cell")["seed"].nunique()
     reasons = "".join(
@@ -111,17 +120,27 @@ def _introduction(runs: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> s
     seconds = runs.groupby("modality")["seconds"].median()
     speed = " and ".join(f"{value:.1f} s a run of {kind} rows" for kind, value in seconds.items())
     return (
-        f"Written by `python -m benchmarks.evidence report` from `benchmarks/evidence/results/`: {len(runs)} runs, "
-        f"{len(failed)} failed; {runs['cell'].nunique()} cells, {seeds.min()} to {seeds.max()} seeds; median {speed}, "
+        f"Written by `python -m benchmarks.evidence report` from `benchmarks/evidence/results/`: {len(runs)} runs "
+        f"and {longer} at three times the steps, {len(failed)} failed; {runs['cell'].nunique()} cells, {seeds.min()} "
+        f"to {seeds.max()} seeds; median {speed}, "
         f"two at a time on {os.cpu_count()} cores that other work shared; {versions}, Python "
-        f"{platform.python_version()}.{reasons}\n\n{_HOW}"
+        f"{platform.python_version()}.{reasons}\n\n{_HOW}{_plain_steps(runs)}"
     )
+
+
+def _plain_steps(runs: pandas.DataFrame) -> str:
+    """What came out of tuning the plain student's number of steps."""
+    plain = runs[runs["method"] == PLAIN]
+    chosen = {kind: ", ".join(sorted(set(group["steps"]))) for kind, group in plain.groupby("modality")}
+    tried = ", ".join(str(steps) for steps in sorted([STEPS, *OTHER_STEPS]))
+    named = "; ".join(f"{kind} rows: {steps}" for kind, steps in chosen.items())
+    return f"\nThe plain student's number of steps was chosen like its rate, from {tried}: {named}.\n"
 
 
 def goals_table(runs: pandas.DataFrame, scores: pandas.DataFrame) -> str:
     return table(
         ["goal", "measured", ""],
-        [[goal.text, goal.measured, "reached" if goal.reached else "**missed**"] for goal in goals(runs, scores)],
+        [[goal.text, goal.measured, goal.verdict] for goal in goals(runs, scores)],
     )
 
 
@@ -202,6 +221,25 @@ def pairs_table(runs: pandas.DataFrame) -> str:
     found = [(one, two, against(cross, one, two)) for one, two in PAIRS]
     rows = [[f"{one} minus {two}", both, both.cells, both.pairs] for one, two, both in found if both.pairs]
     return table(["paired difference, cross-task", "points", "cells", "cells x seeds"], rows)
+
+
+def longer_table(runs: pandas.DataFrame, longer: pandas.DataFrame) -> str:
+    """Accuracies and gains at the tuned number of steps and at its multiple, on the pairs that have both."""
+    pair = ["method", "cell", "seed", "teacher"]
+    both = pandas.DataFrame() if longer.empty else runs.merge(longer, on=pair, suffixes=("", "_longer"))
+    rows = []
+    for method in dict.fromkeys(both["method"]) if len(both) else ():
+        mine = both[both["method"] == method]
+        gains = estimate(mine), estimate(mine, "gain_longer")
+        rows.append(
+            [
+                method, f"{gains[0].cells} x {gains[0].pairs / gains[0].cells:.2g}",
+                *(f"{estimate(mine, name).value:.1f}" for name in ("accuracy", "accuracy_longer")),
+                *(("", "") if method == PLAIN else gains),
+            ]
+        )  # fmt: skip
+    header = ["method", "cells x seeds", "accuracy", "at 3 x steps", "gain over plain", "gain at 3 x steps"]
+    return table(header, rows)
 
 
 def agreement_table(runs: pandas.DataFrame, scores: pandas.DataFrame) -> str:

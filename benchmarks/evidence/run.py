@@ -2,12 +2,15 @@
 
 import multiprocessing
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from benchmarks.evidence.grid import PLAIN, Cell, Extras, Run, teachers_of
+from benchmarks.evidence.grid import PLAIN, STEPS, Cell, Extras, Run, teachers_of
 from benchmarks.evidence.grid import SCORES as RANKING
 from benchmarks.evidence.scores import rank
 from benchmarks.evidence.settings import Settings, Tuned
@@ -72,7 +75,7 @@ def measure(suite: Suite, planned: Sequence[Run], *, seconds: float | None) -> N
     until = None if seconds is None else time.monotonic() + seconds
     tuned = Tuned.load(suite.folder / "tuning.json")
     jobs = list(_missing(suite, [suite.job(run, tuned) for run in planned]))
-    expected = sum(SECONDS[suite.modality(job.run.cell.task)] for job in jobs) / suite.processes
+    expected = sum(SECONDS[suite.modality(job.run.cell.task)] * job.steps / STEPS for job in jobs) / suite.processes
     suite.say(f"{len(planned)} runs planned, {len(jobs)} missing: about {expected / 60:.0f} minutes on idle cores")
     work_through(suite, jobs, until)
     suite.say(f"{len(suite.runs.merge())} runs, {len(suite.scores.merge())} scores in {suite.folder}")
@@ -87,24 +90,61 @@ def _missing(suite: Suite, jobs: Iterable[Job]) -> Iterable[Job]:
 
 def work_through(suite: Suite, jobs: Sequence[Job], until: float | None) -> None:
     """Run jobs in processes; a failure becomes a row that says why, and never ends the others."""
-    started, finished = time.monotonic(), 0
-    queue, running = iter(jobs), {}
+    in_processes(
+        jobs,
+        partial(work, suite),
+        partial(_note_failure, suite),
+        processes=suite.processes,
+        until=until,
+        weight=lambda job: job.steps / STEPS,
+        say=suite.say,
+    )
+
+
+def in_processes(
+    jobs: Iterable[Any],
+    make: Callable[[Any], None],
+    note_failure: Callable[[Any, BaseException], None],
+    *,
+    processes: int,
+    until: float | None,
+    weight: Callable[[Any], float],
+    say: Callable[[str], None],
+    guess: float | None = None,
+) -> None:
+    """Make runs in processes of their own, in order, as long as the next one is expected to end in time.
+
+    A run takes `weight` times as long as a usual one, and that `guess` seconds (`FIRST_GUESS` when None) until one has
+    ended; `note_failure` is told of each that failed, and why.
+    """
+    started, finished, units = time.monotonic(), 0, 0.0
+    queue = deque(jobs)
+    running: dict[Future, Any] = {}
     # Spawned, not forked: a fork of a process in which torch has run threads may hang.
-    with ProcessPoolExecutor(suite.processes, multiprocessing.get_context("spawn"), initializer=quiet) as pool:
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=quiet) as pool:
         while True:
-            mean = (time.monotonic() - started) * suite.processes / finished if finished else FIRST_GUESS
-            while len(running) < suite.processes and (until is None or time.monotonic() + 1.5 * mean < until):
-                job = next(queue, None)
-                if job is None:
-                    break
-                running[pool.submit(work, suite, job)] = job
+            unit = (time.monotonic() - started) * processes / units if units else guess or FIRST_GUESS
+            while queue and len(running) < processes and _in_time(1.5 * unit * weight(queue[0]), until):
+                job = queue.popleft()
+                running[pool.submit(make, job)] = job
             if not running:
                 return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                _note_failure(suite, running.pop(future), future)
-                finished += 1
+            for job, error in _ended(running):
+                if error is not None:
+                    note_failure(job, error)
+                finished, units = finished + 1, units + weight(job)
                 if finished % 50 == 0:
-                    suite.say(f"{finished} runs in {time.monotonic() - started:.0f} s")
+                    say(f"{finished} runs in {time.monotonic() - started:.0f} s")
+
+
+def _ended(running: dict[Future, Any]) -> list[tuple[Any, BaseException | None]]:
+    """Wait for the first to end; those that did, taken out, with their errors."""
+    done = wait(running, return_when=FIRST_COMPLETED).done
+    return [(running.pop(future), future.exception()) for future in done]
+
+
+def _in_time(seconds: float, until: float | None) -> bool:
+    return until is None or time.monotonic() + seconds < until
 
 
 def work(suite: Suite, job: Job) -> None:
@@ -117,11 +157,13 @@ def work(suite: Suite, job: Job) -> None:
         suite.runs.add(key, [train(job)])
 
 
-def _note_failure(suite: Suite, job: Job, future: Future) -> None:
-    error = future.exception()
-    if error is None:
-        return
-    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+def reason_of(error: BaseException) -> str:
+    """Why a run failed, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _note_failure(suite: Suite, job: Job, error: BaseException) -> None:
+    reason = reason_of(error)
     run = job.run
     suite.say(f"{run.cell}, {run.method}, {run.teacher or 'no teacher'}, seed {run.seed} failed: {reason}")
     if run.method == RANKING:
@@ -135,6 +177,7 @@ def _note_failure(suite: Suite, job: Job, future: Future) -> None:
         "teacher": run.teacher,
         "method": run.method,
         "seed": run.seed,
+        "times": run.times,
         "error": reason,
     }
     suite.runs.add(key, [{name: known.get(name, "") for name in RUNS}])

@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.evidence.grid import CONTROLS, DEFAULT, PLAIN, Cell, Run
+from benchmarks.evidence.grid import CONTROLS, DEFAULT, PLAIN, STEPS, Cell, Run
 from hf_ctkd.records import read_json, write_json
 
 KIND = "evidence-tuning"
@@ -19,13 +19,15 @@ TUNED_ON = {
 """Cells of each kind of task, with the teacher of methods that have one; on a single cell and seed, chance chooses."""
 ARMS = (PLAIN, DEFAULT, "raw input, transported", "self-training, transported", "inverted projection")
 """What is tuned; the others take the settings of their kin."""
+PLAIN_AT_STEPS = f"plain, {STEPS} steps"
+"""The plain student as it is best at everybody else's number of steps: for its kin, which have that number."""
 KIN = {
     "raw input, readout": "raw input, transported",
     "self-training": "self-training, transported",
     "traditional projection": "inverted projection",
     "relationship matching": "inverted projection",
-    "spectral": PLAIN,
-    "bss": PLAIN,
+    "spectral": PLAIN_AT_STEPS,
+    "bss": PLAIN_AT_STEPS,
 }
 """Every other method takes those of the default."""
 
@@ -38,16 +40,20 @@ class Settings:
         learning_rate: peak of the linear schedule.
         weight_decay: of AdamW.
         label_smoothing: of the task loss.
+        steps: of the optimiser.
     """
 
     learning_rate: float = 3e-3
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    steps: int = STEPS
 
 
 RATES = {"image": (1e-3, 3e-3, 1e-2, 3e-2), "text": (1e-3, 3e-3, 1e-2)}
 """Slower ones leave a text student with the most frequent class after so few steps, which accuracy would reward."""
 REGULAR = (Settings(), Settings(weight_decay=0.1, label_smoothing=0.1))
+OTHER_STEPS = (STEPS // 3, 3 * STEPS)
+"""Numbers of steps that the plain student alone is tried at, besides everybody's."""
 
 
 def first_round(modality: str) -> list[tuple[Run, Settings]]:
@@ -55,9 +61,20 @@ def first_round(modality: str) -> list[tuple[Run, Settings]]:
     return [one for regular in REGULAR for one in _at_all_rates(PLAIN, modality, regular)]
 
 
+def steps_round(modality: str, plain: Settings) -> list[tuple[Run, Settings]]:
+    """The student without a teacher for fewer and for more steps: every learning rate, its best regularisation.
+
+    Args:
+        modality: of the tasks.
+        plain: the best settings of the first round.
+    """
+    return [trial for steps in OTHER_STEPS for trial in _at_all_rates(PLAIN, modality, replace(plain, steps=steps))]
+
+
 def second_round(modality: str, plain: Settings, arms: Sequence[str] = ARMS) -> list[tuple[Run, Settings]]:
     """All others: every learning rate, with the regularisation that was best without a teacher."""
-    return [one for arm in arms if arm != PLAIN for one in _at_all_rates(arm, modality, plain)]
+    regular = replace(plain, steps=STEPS)
+    return [one for arm in arms if arm != PLAIN for one in _at_all_rates(arm, modality, regular)]
 
 
 def _at_all_rates(arm: str, modality: str, regular: Settings) -> Iterable[tuple[Run, Settings]]:
@@ -100,10 +117,13 @@ class Tuned:
             "rates": {kind: list(rates) for kind, rates in RATES.items()},
             "regularisation": [asdict(one) for one in REGULAR],
             "seeds": list(SEEDS),
+            "steps": STEPS,
+            "plain_steps": sorted([STEPS, *OTHER_STEPS]),
         }
         write_json(path, {"kind": KIND, "grid": grid, "chosen": chosen, "trials": list(trials)})
 
     def of(self, method: str, modality: str) -> Settings:
+        """Settings of an arm, those of its kin if it was not tuned; steps of its own has the plain student alone."""
         arms = self.chosen.get(modality, {})
-        kin = KIN.get(method, DEFAULT)
-        return arms.get(method) or arms.get(kin) or arms.get(PLAIN) or Settings()
+        tuned = arms.get(method) or arms.get(KIN.get(method, DEFAULT))
+        return tuned or replace(arms.get(PLAIN, Settings()), steps=STEPS)

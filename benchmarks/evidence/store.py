@@ -8,8 +8,8 @@ from pathlib import Path
 from hf_ctkd.records import write_text
 
 RUNS = (
-    "key", "task", "labels", "modality", "teacher", "method", "seed", "accuracy", "macro_f1", "validation_accuracy",
-    "steps", "learning_rate", "weight_decay", "label_smoothing", "seconds", "error",
+    "key", "task", "labels", "modality", "teacher", "method", "seed", "times", "accuracy", "macro_f1",
+    "validation_accuracy", "steps", "learning_rate", "weight_decay", "label_smoothing", "seconds", "error",
 )  # fmt: skip
 SCORES = ("key", "task", "labels", "modality", "teacher", "seed", "metric", "value")
 
@@ -35,15 +35,20 @@ class Store:
         write_text(self.parts / f"{key}.json", json.dumps(list(rows)))
 
     def rows(self) -> list[dict[str, str]]:
-        """All rows, those of the CSV and those not merged yet; the latter win."""
+        """All rows, those of the CSV and those not merged yet; the latter win.
+
+        A column that the CSV was written without is empty.
+        """
         found: dict[str, list[dict[str, str]]] = {}
         if self.table.is_file():
             with self.table.open(newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
-                    found.setdefault(row[self.columns[0]], []).append(row)
+                    found.setdefault(row[self.columns[0]], []).append(
+                        {name: row.get(name, "") for name in self.columns}
+                    )
         for path in sorted(self.parts.glob("*.json")):
             rows = json.loads(path.read_text(encoding="utf-8"))
-            found[path.stem] = [{name: str(row[name]) for name in self.columns} for row in rows]
+            found[path.stem] = [{name: str(row.get(name, "")) for name in self.columns} for row in rows]
         return [row for rows in found.values() for row in rows]
 
     def done(self) -> set[str]:

@@ -7,7 +7,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from transformers import PrinterCallback
 from transformers import logging as transformers_logging
 
 from benchmarks.evidence.controls import SelfTrainingLoss
-from benchmarks.evidence.grid import ALONE, BATCH, METHODS, PLAIN, STEPS, Run
+from benchmarks.evidence.grid import ALONE, BATCH, METHODS, PLAIN, Run
 from benchmarks.evidence.grid import SCORES as RANKING
 from benchmarks.evidence.settings import Settings
 from hf_ctkd.cli.methods import build_loss
@@ -32,7 +32,7 @@ from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.training.guidance import TeacherLike
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when the library changes so that earlier runs no longer count."""
 
 
@@ -57,6 +57,10 @@ class Job:
     settings: Settings
     plain: Settings
     place: Workplace
+
+    @property
+    def steps(self) -> int:
+        return self.settings.steps * self.run.times
 
 
 def quiet() -> None:
@@ -89,7 +93,7 @@ def key_of(job: Job, modality: str) -> str:
         revision = candidates(job.place.zoos[modality])[run.teacher].revision
     loss = loss_of(run.method)
     used = [asdict(job.settings), asdict(job.plain) if run.method.startswith("self-training") else {}]
-    content = [FORMAT, STEPS, BATCH[modality], asdict(run), used, revision, {} if loss is None else loss.settings()]
+    content = [FORMAT, BATCH[modality], asdict(run), used, revision, {} if loss is None else loss.settings()]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -120,7 +124,7 @@ def train(job: Job) -> dict[str, object]:
     task = task_of(run.cell.task, run.cell.labels, run.seed)
     trainer = _trained(job, task)
     test, validation = measured(trainer, task.test), measured(trainer, task.validation)
-    if run.method == PLAIN:
+    if run.method == PLAIN and run.times == 1:
         _keep(trainer, _plain_folder(job))
     return {
         "key": key_of(job, task.modality),
@@ -130,10 +134,11 @@ def train(job: Job) -> dict[str, object]:
         "teacher": run.teacher,
         "method": run.method,
         "seed": run.seed,
+        "times": run.times,
         "accuracy": test[0],
         "macro_f1": test[1],
         "validation_accuracy": validation[0],
-        "steps": STEPS,
+        "steps": job.steps,
         "learning_rate": job.settings.learning_rate,
         "weight_decay": job.settings.weight_decay,
         "label_smoothing": job.settings.label_smoothing,
@@ -147,7 +152,7 @@ def _trained(job: Job, task: DemoTask) -> DistillationTrainer:
     student, processing_class = build_student(task, seed=run.seed)
     trainer = DistillationTrainer(
         student,
-        config_of(job.settings, task.modality, seed=run.seed, work=job.place.work),
+        config_of(replace(job.settings, steps=job.steps), task.modality, seed=run.seed, work=job.place.work),
         teachers=_teachers(job, task),
         loss=loss_of(run.method),
         train_dataset=task.train(),
@@ -162,7 +167,7 @@ def config_of(settings: Settings, modality: str, *, seed: int, work: str) -> Dis
     """How every student is trained, whatever its method."""
     return DistillationConfig(
         str(Path(work) / "trainer"),
-        max_steps=STEPS,
+        max_steps=settings.steps,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         label_smoothing_factor=settings.label_smoothing,
@@ -203,7 +208,7 @@ def _plain_student(job: Job, task: DemoTask) -> Path:
 
 
 def _plain_folder(job: Job) -> Path:
-    name = hashlib.sha256(json.dumps([asdict(job.run), asdict(job.settings)]).encode()).hexdigest()[:16]
+    name = hashlib.sha256(json.dumps([FORMAT, asdict(job.run), asdict(job.settings)]).encode()).hexdigest()[:16]
     return Path(job.place.work) / "students" / name
 
 

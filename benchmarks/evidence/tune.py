@@ -5,11 +5,21 @@ from dataclasses import replace
 
 from benchmarks.evidence.grid import PLAIN, Run
 from benchmarks.evidence.run import Suite, work_through
-from benchmarks.evidence.settings import ARMS, Settings, Tuned, best, first_round, second_round
+from benchmarks.evidence.settings import (
+    ARMS,
+    PLAIN_AT_STEPS,
+    Settings,
+    Tuned,
+    best,
+    first_round,
+    second_round,
+    steps_round,
+)
 
 FILE = "tuning.json"
 _SHOWN = (
-    "task", "method", "teacher", "seed", "learning_rate", "weight_decay", "label_smoothing", "validation_accuracy",
+    "task", "method", "teacher", "seed", "learning_rate", "weight_decay", "label_smoothing", "steps",
+    "validation_accuracy",
 )  # fmt: skip
 
 Trials = Sequence[tuple[Run, Settings]]
@@ -18,15 +28,19 @@ Trials = Sequence[tuple[Run, Settings]]
 def tune(suite: Suite) -> Tuned:
     """Tune both kinds of task and write `tuning.json`; trials that were made before count, unless a loss has changed.
 
-    The plain student goes first; its regularisation is everybody's. All others have the same learning rates on the same
-    cells and seeds, so that nobody had more trials than the student without a teacher.
+    The plain student goes first; its regularisation is everybody's, and its number of steps is chosen like its rate.
+    All others have the same learning rates on the same cells and seeds, so that nobody had more trials than the student
+    without a teacher.
     """
     scratch = replace(suite, folder=suite.folder / ".tuning")
     kinds = ("image", "text")
     first = {kind: first_round(kind) for kind in kinds}
     rows = _made(scratch, [one for kind in kinds for one in first[kind]], Tuned({}))
-    chosen = {kind: {PLAIN: _best(first[kind], rows)} for kind in kinds}
-    second = {(kind, arm): second_round(kind, chosen[kind][PLAIN], [arm]) for kind in kinds for arm in ARMS[1:]}
+    usual = {kind: _best(first[kind], rows) for kind in kinds}
+    longer = {kind: steps_round(kind, usual[kind]) for kind in kinds}
+    rows |= _made(scratch, [one for kind in kinds for one in longer[kind]], Tuned({}))
+    chosen = {kind: {PLAIN: _best([*first[kind], *longer[kind]], rows), PLAIN_AT_STEPS: usual[kind]} for kind in kinds}
+    second = {(kind, arm): second_round(kind, usual[kind], [arm]) for kind in kinds for arm in ARMS[1:]}
     rows |= _made(scratch, [one for trials in second.values() for one in trials], Tuned(chosen))
     for (kind, arm), trials in second.items():
         chosen[kind][arm] = _best(trials, rows)

@@ -25,10 +25,10 @@ class Arm:
         task: name of the built-in task.
         labels: rows that keep their label.
         seed: of the labelled rows, the student's weights and the batches.
-        steps: optimiser steps, the same for all arms.
+        steps: optimiser steps.
         learning_rate: of the student.
         regularisation: weight decay and label smoothing.
-        teacher: to distill from; None for none.
+        teacher: to distill from; None for none: then, without raw input, labelled rows alone teach.
         raw_input: without a teacher, learn from what the student's own input says, as the one with a teacher does too.
         ranking: file of the ranking that the teacher came from, for the card; None to save no student.
         folder: of the trainer.

@@ -16,10 +16,12 @@ from hf_ctkd.demo.train import build_zoo
 from hf_ctkd.demo.zoo import demo_specs
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.publishing import write_card
-from hf_ctkd.records import DistillationRecord, TeacherRanking, default_cache, write_text
+from hf_ctkd.records import DistillationRecord, TeacherCandidate, TeacherRanking, default_cache, write_text
 from hf_ctkd.selection import TeacherSelector
 
-WITHOUT, INPUT, BEST, WORST = "labels alone", "no teacher, raw input", "best teacher", "worst teacher"
+WITHOUT, INPUT = "labels alone", "no teacher, raw input"
+BEST, CROSS, RANDOM = "best teacher", "best cross-task teacher", "random weights"
+_RANDOM_TEACHER = "random-weights"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class DemoPlan:
         task: name of the built-in task.
         labels: rows that keep their label.
         seeds: how many draws of labels, weights and batches.
-        steps: optimiser steps of every student.
+        steps: optimiser steps of every student but the one with labels alone.
+        plain_steps: optimiser steps of the student with labels alone, chosen like its rate.
         learning_rate: of students with a teacher, of the one that its raw input teaches, and of the one with labels
             alone: each is chosen on validation rows by the evidence suite.
         regularisation: weight decay and label smoothing of every student, chosen with the rates.
@@ -42,16 +45,31 @@ class DemoPlan:
     labels: int
     seeds: int
     steps: int
+    plain_steps: int
     learning_rate: tuple[float, float, float]
     regularisation: float
 
 
 PLANS = {
     "image": DemoPlan(
-        "image", "digits", labels=50, seeds=3, steps=300, learning_rate=(3e-2, 1e-2, 1e-2), regularisation=0.1
+        "image",
+        "digits",
+        labels=50,
+        seeds=3,
+        steps=300,
+        plain_steps=300,
+        learning_rate=(3e-2, 1e-2, 1e-2),
+        regularisation=0.1,
     ),
     "text": DemoPlan(
-        "text", "scipy-docstrings", labels=150, seeds=1, steps=300, learning_rate=(3e-3, 3e-3, 1e-3), regularisation=0.0
+        "text",
+        "scipy-docstrings",
+        labels=150,
+        seeds=1,
+        steps=300,
+        plain_steps=300,
+        learning_rate=(3e-3, 3e-3, 1e-3),
+        regularisation=0.0,
     ),
 }
 
@@ -76,8 +94,11 @@ class DemoResult:
         """As printed at the end of the demo, and put into the README."""
         plan = self.plan
         seeds = "1 seed" if plan.seeds == 1 else f"{plan.seeds} seeds"
+        steps = f"{plan.steps} steps"
+        if plan.plain_steps != plan.steps:
+            steps += f" ({WITHOUT}: {plan.plain_steps})"
         return (
-            f"{plan.modality}: task {plan.task}, {plan.labels} labelled rows, {seeds}, {plan.steps} steps\n"
+            f"{plan.modality}: task {plan.task}, {plan.labels} labelled rows, {seeds}, {steps}\n"
             f"{comparison_table(self.students)}"
         )
 
@@ -107,14 +128,11 @@ def _run(plan: DemoPlan, folder: Path, processes: int, say: Callable[[str], None
     rankings = [_rank(plan, zoo, seed) for seed in range(plan.seeds)]
     say(str(rankings[0]))
     out = folder / f"{plan.modality}-student"
-    arms = list(_arms(plan, rankings, out))
-    outcomes = _train_all(arms, processes, f"{plan.modality}: students")
-    names = [name for _ in rankings for name in (WITHOUT, INPUT, BEST, WORST)]
-    correct = {
-        name: [outcome.correct for outcome, mine in zip(outcomes, names, strict=True) if mine == name]
-        for name in (WITHOUT, INPUT, BEST, WORST)
-    }
-    _add_baseline(out, outcomes[0])
+    lines = arms_of(plan, rankings, out)
+    arms = list(dict.fromkeys(arm for line in zip(*lines.values(), strict=True) for arm in line))
+    outcomes = dict(zip(arms, _train_all(arms, processes, f"{plan.modality}: students"), strict=True))
+    correct = {name: [outcomes[arm].correct for arm in line] for name, line in lines.items()}
+    _add_baseline(out, outcomes[lines[WITHOUT][0]])
     write_card(out)
     return DemoResult(plan, rankings[0], compare(correct, WITHOUT), out)
 
@@ -126,31 +144,66 @@ def _rank(plan: DemoPlan, zoo: Path, seed: int) -> TeacherRanking:
     return TeacherSelector(progress=False, seed=seed).rank(candidates, task.labelled)
 
 
-def _arms(plan: DemoPlan, rankings: Sequence[TeacherRanking], out: Path) -> Iterable[Arm]:
+def arms_of(plan: DemoPlan, rankings: Sequence[TeacherRanking], out: Path) -> dict[str, list[Arm]]:
+    """The students of each line of the table, one a seed; a student of two lines is the same arm in both.
+
+    A line whose teacher a ranking lacks is left out.
+
+    Args:
+        plan: what the demo does.
+        rankings: of the teachers, one a seed.
+        out: folder of the published student.
+    """
+    label_names = build_task(plan.task, labels=plan.labels, seed=0).label_names
+    lines: dict[str, list[Arm]] = {}
     for seed, ranking in enumerate(rankings):
+        plain = _plain_arm(plan, seed, out)
+        taught = replace(plain, steps=plan.steps, learning_rate=plan.learning_rate[0])
         path = ranking.save(out / "ranking.json") if seed == 0 else None
-        plain = Arm(
-            task=plan.task,
-            labels=plan.labels,
-            seed=seed,
-            steps=plan.steps,
-            learning_rate=plan.learning_rate[2],
-            regularisation=plan.regularisation,
-            teacher=None,
-            folder=str(out.parent / ".runs" / f"{plan.modality}-{seed}"),
-        )
-        best, worst = ranking.scored[0].candidate, ranking.scored[-1].candidate
-        yield plain
-        taught = replace(plain, learning_rate=plan.learning_rate[0])
-        yield replace(taught, learning_rate=plan.learning_rate[1], raw_input=True)
-        yield replace(
+        best = replace(
             taught,
-            teacher=best,
+            teacher=ranking.scored[0].candidate,
             folder=str(out) if seed == 0 else plain.folder,
-            ranking=str(path) if seed == 0 else None,
+            ranking=None if path is None else str(path),
             command=f"hf-ctkd demo --modality {plan.modality}",
         )
-        yield replace(taught, teacher=worst)
+        lines.setdefault(WITHOUT, []).append(plain)
+        lines.setdefault(INPUT, []).append(replace(taught, learning_rate=plan.learning_rate[1], raw_input=True))
+        lines.setdefault(BEST, []).append(best)
+        for name, teacher in _other_teachers(ranking, label_names):
+            lines.setdefault(name, []).append(best if teacher == best.teacher else replace(taught, teacher=teacher))
+    return {name: line for name, line in lines.items() if len(line) == len(rankings)}
+
+
+def _plain_arm(plan: DemoPlan, seed: int, out: Path) -> Arm:
+    return Arm(
+        task=plan.task,
+        labels=plan.labels,
+        seed=seed,
+        steps=plan.plain_steps,
+        learning_rate=plan.learning_rate[2],
+        regularisation=plan.regularisation,
+        teacher=None,
+        folder=str(out.parent / ".runs" / f"{plan.modality}-{seed}"),
+    )
+
+
+def _other_teachers(ranking: TeacherRanking, label_names: Sequence[str]) -> Iterable[tuple[str, TeacherCandidate]]:
+    """The best teacher of another task, and the one that learned nothing."""
+    ranked = [scored.candidate for scored in ranking.scored]
+    cross = next((teacher for teacher in ranked if is_cross_task(teacher, label_names)), None)
+    random = next((teacher for teacher in ranked if teacher.name == _RANDOM_TEACHER), None)
+    return [(name, teacher) for name, teacher in ((CROSS, cross), (RANDOM, random)) if teacher is not None]
+
+
+def is_cross_task(teacher: TeacherCandidate, label_names: Sequence[str]) -> bool:
+    """Whether a teacher lacks some class of the student, as one without a head does; one with more classes has them.
+
+    Args:
+        teacher: to look at.
+        label_names: classes of the student.
+    """
+    return teacher.label_names is None or not set(label_names) <= set(teacher.label_names)
 
 
 def _train_all(arms: Sequence[Arm], processes: int, title: str) -> list[Outcome]:

@@ -204,7 +204,7 @@ class CommitteeLoss(DistillationLoss):
             if self.expertise is not None:
                 read = self.expertise.readouts.log_posterior(student.inputs, teachers, chosen)
                 target = self.expertise.target(read)
-                terms[f"{self.name}_readout"] = self.expertise.divergence(student, read)
+                terms[f"{self.name}_readout"] = self.expertise.divergence(student, read, labels)
             said = _head(student)(answer).float().log_softmax(dim=1)
             terms[f"{self.name}_task"] = self.task_weight * self._task(said, labels, target)
         self._note(weights.detach(), features.detach(), answer.detach())

@@ -72,7 +72,7 @@ class RawInputLoss(DistillationLoss):
     ) -> dict[str, Tensor]:
         """The term `raw_input`; teachers are not looked at; see `DistillationLoss.forward`."""
         with torch.autocast(student.features.device.type, enabled=False):
-            return {self.name: self.term(student, ())}
+            return {self.name: self.term(student, (), labels)}
 
     def strength(self) -> float:
         """Cross-fitted gain of the readout."""

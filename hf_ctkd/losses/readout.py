@@ -3,7 +3,6 @@
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
@@ -11,6 +10,7 @@ from hf_ctkd.costs import Readout
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.base import DistillationLoss, LossContext, student_logits
 from hf_ctkd.losses.readouts import Readouts
+from hf_ctkd.losses.rows_onto_classes import divergence_of_unlabelled
 from hf_ctkd.types import ModelOutputs, Needs
 
 
@@ -18,7 +18,8 @@ class ReadoutLoss(DistillationLoss):
     """KL from a probe's posteriors to the student, weighted by how much the probe is shown to know.
 
     A small regularised linear probe reads the target classes from each teacher's features; its cross-fitted gain in
-    log-likelihood over the class prior weighs the loss, so that a teacher which says nothing costs nothing. Use it
+    log-likelihood over the class prior weighs the loss, so that a teacher which says nothing costs nothing. Rows with a
+    label are left to the task loss, which teaches that label. Use it
     where nothing is known of the class shares among unlabelled rows; else `TransportLoss` gains more. It needs at least
     two labelled rows a class, and reads headless encoders as well as classifiers.
 
@@ -55,8 +56,8 @@ class ReadoutLoss(DistillationLoss):
         """The term `readout`; see `DistillationLoss.forward`."""
         with torch.autocast(student.features.device.type, enabled=False):
             predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
-            target = self.readouts.log_posterior(None, teachers)
-            divergence = F.kl_div(predicted, target, log_target=True, reduction="batchmean")
+            target = self.readouts.log_posterior(None, teachers).exp()
+            divergence = divergence_of_unlabelled(predicted, target, labels)
         return {self.name: self.readouts.weight * divergence}
 
     def strength(self) -> float:

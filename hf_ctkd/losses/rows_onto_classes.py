@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hf_ctkd.costs import estimate_prior, transport_rows
@@ -30,8 +30,25 @@ def check_ranges(epsilon: float, power: float, relax: float, own: float, rounds:
         raise InvalidArgumentError(f"`own` must lie in [0, 1), got {own}.")
 
 
+def divergence_of_unlabelled(
+    predicted: Float[Tensor, "batch classes"], target: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    """KL from targets to predictions, summed over the rows without a label, over the number of all rows.
+
+    Args:
+        predicted: log probabilities.
+        target: probabilities.
+        labels: -100 for the rows that count.
+    """
+    rows = F.kl_div(predicted, target, reduction="none").sum(dim=1)
+    return (rows * (labels == UNLABELLED)).mean()
+
+
 class RowsOntoClasses(nn.Module):
     """KL from the rows of one plan (all training rows onto the classes) to the student's predictions.
+
+    Labelled rows are transported with the others, for the class shares, but have no part in the divergence: the task
+    loss teaches their label, which a probe of few labels often contradicts.
 
     Args:
         readouts: what gives every row its cost, minus the log posterior of each class.
@@ -99,35 +116,41 @@ class RowsOntoClasses(nn.Module):
         """Take over how far target and student agreed, a mean over all rows of the step; see `DistillationLoss`."""
         if self._agreed is not None:
             agreed, rows = total(self._agreed)
-            self.agreement = agreed / rows
+            self.agreement = agreed / rows.clamp_min(1)
             self._agreed = None
 
-    def forward(self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...]) -> Tensor:
+    def forward(
+        self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
+    ) -> Tensor:
         """The weighted divergence, a mean over rows."""
-        return self.divergence(student, self.readouts.log_posterior(student.inputs, teachers))
+        return self.divergence(student, self.readouts.log_posterior(student.inputs, teachers), labels)
 
-    def divergence(self, student: ModelOutputs, said: Float[Tensor, "batch classes"]) -> Tensor:
-        """The weighted divergence, a mean over rows.
+    def divergence(
+        self, student: ModelOutputs, said: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+    ) -> Tensor:
+        """The weighted divergence, summed over unlabelled rows, over the number of all rows.
 
         Args:
             student: with its logits.
             said: log posteriors of the readouts.
+            labels: target labels, -100 for unlabelled rows.
         """
+        unlabelled = labels == UNLABELLED
         predicted = student_logits(student).float().log_softmax(dim=1)
         weight = self.readouts.weight
         target = self.target(said)
         if self.own > 0:
-            self._note((target * predicted.detach().exp()).sum(dim=1))
+            self._note((target * predicted.detach().exp()).sum(dim=1) * unlabelled, unlabelled.sum())
             own = self.own * weight * self.agreement
             target = self.target((1 - own) * said + own * predicted.detach())
             weight = (1 - own) * weight**self.power + own
         else:
             weight = weight**self.power
-        return weight * F.kl_div(predicted, target, reduction="batchmean")
+        return weight * divergence_of_unlabelled(predicted, target, labels)
 
-    def _note(self, agreed: Float[Tensor, " batch"]) -> None:
+    def _note(self, agreed: Float[Tensor, " batch"], rows: Int[Tensor, ""]) -> None:
         if self.training:
-            found = torch.stack([agreed.sum(), agreed.new_tensor(len(agreed))])
+            found = torch.stack([agreed.sum(), rows.to(agreed.dtype)])
             self._agreed = found if self._agreed is None else self._agreed + found
 
     def target(self, log_posterior: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:

@@ -110,7 +110,7 @@ class TransportLoss(DistillationLoss):
     ) -> dict[str, Tensor]:
         """The term `transport`; see `DistillationLoss.forward`."""
         with torch.autocast(student.features.device.type, enabled=False):
-            return {self.name: self.term(student, teachers)}
+            return {self.name: self.term(student, teachers, labels)}
 
     def strength(self) -> float:
         """Cross-fitted gain of all that is read, or sum of the factors of the teachers' label costs."""
@@ -154,7 +154,9 @@ class _LabelsOntoLabels(nn.Module):
     def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
         """Nothing is gathered."""
 
-    def forward(self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...]) -> Tensor:
+    def forward(
+        self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
+    ) -> Tensor:
         predicted = (student_logits(student).float() / self.temperature).softmax(dim=1)
         total = predicted.new_zeros(())
         for place, (factor, outputs) in enumerate(zip(self.costs.factors(self.power), teachers, strict=True)):

@@ -13,6 +13,7 @@ from benchmarks.evidence.analysis import (
     load_scores,
     over_best_control,
     per_teacher,
+    split,
     worst_teacher,
 )
 from benchmarks.evidence.grid import BALANCED, CELLS, DEFAULT, IMBALANCED, PLAIN, Cell
@@ -33,6 +34,16 @@ def test_a_gain_is_paired_by_cell_and_seed():
     default = runs[runs["method"] == DEFAULT]
     assert default["gain"].round(6).tolist() == [10.0, -5.0], "without a plain student of the seed there is no gain"
     assert default["cross"].tolist() == [True, False]
+
+
+def test_a_gain_at_three_times_the_steps_is_over_the_plain_student_at_three_times_its_own():
+    rows = [row(BALANCED, PLAIN, 0, 0.5), row(BALANCED, PLAIN, 0, 0.7, times=3)]
+    rows += [row(BALANCED, DEFAULT, 0, 0.6, teacher="arrows", times=times) for times in (1, 3)]
+    rows.append(row(BALANCED, PLAIN, 0, 0.1, times=""))  # of an older format
+    usual, longer = split(load_runs(rows))
+    assert usual[usual["method"] == DEFAULT]["gain"].round(6).tolist() == [10.0]
+    assert longer[longer["method"] == DEFAULT]["gain"].round(6).tolist() == [-10.0]
+    assert len(usual) == len(longer) == 2 and usual["times"].dtype.kind == "i"
 
 
 def test_an_estimate_weighs_cells_alike_and_covers_their_spread():

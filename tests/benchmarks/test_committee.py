@@ -31,7 +31,9 @@ CELL = Cell("tiny", 8)
 @pytest.fixture
 def suite(tmp_path, monkeypatch):
     """Three teachers of other tasks and the one of the target's own labels, for a task of two kinds of texts."""
-    monkeypatch.setattr(student, "STEPS", 2)
+    monkeypatch.setattr(committee, "STEPS", 2)
+    short = dict.fromkeys((PLAIN, DEFAULT), Settings(steps=2))
+    Tuned({"text": short, "image": short}).save(tmp_path / "results" / "tuning.json", [])
     monkeypatch.setitem(TASKS, "tiny", ("text", None))
     monkeypatch.setitem(committee.SAME_TASK, "tiny", "scipy")
     monkeypatch.setattr(committee, "task_of", lambda name, labels, seed: build(labels=labels, seed=seed))

@@ -1,8 +1,8 @@
 import pytest
 from tiny_suite import row, runs_with, scores_with
 
-from benchmarks.evidence.analysis import load_runs, load_scores
-from benchmarks.evidence.goals import goals
+from benchmarks.evidence.analysis import NOTHING, Estimate, load_runs, load_scores
+from benchmarks.evidence.goals import goals, pretrained_goals
 from benchmarks.evidence.grid import BALANCED, DEFAULT, IMBALANCED, PLAIN
 
 
@@ -27,6 +27,22 @@ def test_all_goals_are_reached_by_a_large_gain_and_none_by_a_loss():
 )
 def test_each_goal_has_its_own_bound(gain, control, reached):
     assert [goal.reached for goal in _goals(gain, control)[:3]] == reached
+
+
+def test_a_small_loss_is_no_harm_and_nothing_measured_no_miss():
+    outcomes = _goals(-0.004)
+    assert [goal.reached for goal in outcomes[3:]] == [True] * 4
+    assert [goal.reached for goal in _goals(-0.006)[3:]] == [False] * 4
+    assert _goals(0.1, scored=False)[2].verdict == "not run yet"
+
+
+def test_the_pretrained_student_has_bounds_of_its_own():
+    def gain(value):
+        return Estimate(value, value, value, 1, 3)
+
+    assert [goal.reached for goal in pretrained_goals(gain(4.1), gain(3.1), gain(0.0))] == [True] * 3
+    assert [goal.reached for goal in pretrained_goals(gain(3.9), gain(2.9), gain(-0.1))] == [False] * 3
+    assert [goal.verdict for goal in pretrained_goals(NOTHING, NOTHING, NOTHING)] == ["not run yet"] * 3
 
 
 def test_without_scores_nothing_is_claimed_of_the_selector():

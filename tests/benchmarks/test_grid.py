@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.evidence.grid import (
@@ -9,6 +11,7 @@ from benchmarks.evidence.grid import (
     FEWER,
     FEWEST,
     HEADLESS,
+    LONGER,
     PLAIN,
     READS_LOGITS,
     SAME_TASK,
@@ -47,7 +50,7 @@ def test_grid_is_as_wide_as_promised():
 def test_every_seed_has_every_cell_before_the_next_has_any():
     runs = plan(seeds=3, modality=_modality)
     assert len(set(runs)) == len(runs)
-    main = [run for run in runs if run.method in (DEFAULT, SCORES, *CONTROLS)]
+    main = [run for run in runs if run.method in (DEFAULT, SCORES, *CONTROLS) and run.times == 1]
     assert [run.seed for run in main] == sorted(run.seed for run in main)
     for seed in range(3):
         for cell in CELLS:
@@ -60,11 +63,27 @@ def test_every_seed_has_every_cell_before_the_next_has_any():
 
 def test_other_methods_of_a_seed_come_after_its_main_claim_and_before_the_next_seed():
     runs = plan(seeds=2, modality=_modality)
-    main = [place for place, run in enumerate(runs) if run.method in (DEFAULT, *CONTROLS)]
-    other = [place for place, run in enumerate(runs) if run.method == "readout"]
-    firsts = [place for place in main if runs[place].seed == 0]
+    main = [number for number, run in enumerate(runs) if run.method in (DEFAULT, *CONTROLS) and run.times == 1]
+    other = [number for number, run in enumerate(runs) if run.method == "readout" and run.times == 1]
+    firsts = [number for number in main if runs[number].seed == 0]
     assert max(firsts) < min(other)
-    assert max(place for place in other if runs[place].seed == 0) < min(set(main) - set(firsts))
+    assert max(number for number in other if runs[number].seed == 0) < min(set(main) - set(firsts))
+
+
+def test_main_arms_run_at_three_times_their_steps_after_all_else_of_their_seed():
+    runs = plan(seeds=2, modality=_modality)
+    longer = [run for run in runs if run.times != 1]
+    assert {run.times for run in longer} == {LONGER} == {3}
+    assert {run.method for run in longer} == {PLAIN, DEFAULT, "raw input, transported", "readout"}
+    for cell in CELLS:
+        mine = [run for run in longer if run.cell == cell and run.seed == 1]
+        teachers = set(FEWEST[cell.modality])
+        assert {run.teacher for run in mine if run.method == DEFAULT} == teachers
+        assert {run.teacher for run in mine if run.method == "readout"} == (teachers if cell in DETAILED else set())
+    places = [runs.index(run) for run in longer if run.seed == 0]
+    assert max(number for number, run in enumerate(runs) if run.seed == 0 and run.times == 1) < min(places)
+    assert max(places) < min(number for number, run in enumerate(runs) if run.seed == 1)
+    assert {replace(run, times=1) for run in longer} <= set(runs), "each has its counterpart"
 
 
 def test_encoders_without_a_head_teach_no_method_that_reads_classes():

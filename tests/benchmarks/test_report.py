@@ -1,10 +1,10 @@
 from tiny_suite import row, runs_with, scores_with
 
 from benchmarks.evidence.__main__ import report
-from benchmarks.evidence.analysis import load_runs, load_scores
+from benchmarks.evidence.analysis import load_runs, load_scores, split
 from benchmarks.evidence.figures import draw
-from benchmarks.evidence.grid import BALANCED, CELLS, DETAILED, IMBALANCED, METHODS
-from benchmarks.evidence.report import BEGIN, END, comparable, methods_table, section
+from benchmarks.evidence.grid import BALANCED, CELLS, DEFAULT, DETAILED, IMBALANCED, METHODS, PLAIN
+from benchmarks.evidence.report import BEGIN, END, comparable, longer_table, methods_table, section
 from benchmarks.evidence.scores import METRICS
 from benchmarks.evidence.store import RUNS, SCORES, Store
 
@@ -19,7 +19,7 @@ def _tables(gain=0.1):
 def test_the_report_says_every_goal_cell_method_and_failure():
     runs, scores = _tables()
     failed = [row(IMBALANCED, "label map", 0, 0, teacher="arrows", error="RuntimeError: no memory")]
-    text = section(runs, scores, failed)
+    text = section(runs, scores, failed, runs[:0])
     assert text.startswith(BEGIN) and text.rstrip().endswith(END)
     assert text.count("reached |") >= 5 and "1 failed" in text and "RuntimeError: no memory" in text
     for name in (*map(str, CELLS), *METHODS, *METRICS, "handwriting-parity", "which-library"):
@@ -37,6 +37,18 @@ def test_methods_are_compared_on_the_same_teachers_of_other_tasks():
         per_method = taught[taught["cell"] == cell].groupby("method")["teacher"].agg(set)
         assert per_method["readout"] <= per_method["default"]
     assert "| readout |" in methods_table(_tables()[0])
+
+
+def test_students_at_three_times_the_steps_have_a_table_of_their_own():
+    rows = runs_with((BALANCED,), 0.1)
+    rows += [row(BALANCED, PLAIN, seed, 0.7, times=3) for seed in range(4)]
+    rows += [row(BALANCED, DEFAULT, seed, 0.75, teacher="arrows", times=3) for seed in range(2)]
+    usual, longer = split(load_runs(rows))
+    text = longer_table(usual, longer)
+    assert "| plain | 1 x 3 | 51.0 | 70.0 |  |  |" in text
+    assert "| default | 1 x 2 | 60.5 | 75.0 | +10.0 (+10.0 to +10.0) | +5.0 (+5.0 to +5.0) |" in text
+    assert "image rows: 300." in section(usual, load_scores([]), [], longer)
+    assert methods_table(usual) == methods_table(split(load_runs(runs_with((BALANCED,), 0.1)))[0])
 
 
 def test_figures_are_drawn(tmp_path):

@@ -5,8 +5,9 @@ import pytest
 from tiny_suite import build
 
 from benchmarks.evidence import run, student
-from benchmarks.evidence.grid import PLAIN, SCORES, TEACHERS, Cell, Extras, Run
+from benchmarks.evidence.grid import DEFAULT, PLAIN, SCORES, TEACHERS, Cell, Extras, Run
 from benchmarks.evidence.run import Suite, measure
+from benchmarks.evidence.settings import Settings, Tuned
 from benchmarks.evidence.student import Workplace
 from hf_ctkd.demo.students import build_student
 
@@ -15,7 +16,8 @@ CELL = Cell("tiny_suite:build", 8)
 
 @pytest.fixture
 def suite(tmp_path, monkeypatch):
-    monkeypatch.setattr(student, "STEPS", 2)
+    short = dict.fromkeys((PLAIN, DEFAULT), Settings(steps=2))
+    Tuned({"text": short}).save(tmp_path / "results" / "tuning.json", [])
     # Threads in place of processes: starting one takes longer than all of these tests.
     monkeypatch.setattr(run, "ProcessPoolExecutor", lambda count, context, initializer: ThreadPoolExecutor(1))
     student.candidates.cache_clear()
@@ -71,6 +73,21 @@ def test_no_run_starts_that_would_end_too_late(suite, monkeypatch):
     measure(suite, [Run(CELL, PLAIN, seed) for seed in range(20)], seconds=1.0)
     assert 2 <= len(made) <= 4
     assert time.monotonic() - started < 1.3
+
+
+def _slowly(made):
+    def make(job):
+        time.sleep(0.05)
+        made.append(job)
+
+    return make
+
+
+def test_a_run_of_many_steps_is_not_begun_where_a_short_one_still_would_be(suite):
+    made = []
+    options = {"processes": 1, "weight": lambda job: job, "say": lambda line: None, "guess": 0.1}
+    run.in_processes([1, 1, 100, 1], _slowly(made), made.append, until=time.monotonic() + 1.0, **options)
+    assert made == [1, 1]
 
 
 def test_a_ranking_gives_a_score_for_each_teacher_that_is_there(suite):

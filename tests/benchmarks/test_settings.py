@@ -1,6 +1,8 @@
-from benchmarks.evidence.grid import CONTROLS, METHODS, PLAIN
+from benchmarks.evidence.grid import CONTROLS, METHODS, PLAIN, STEPS
 from benchmarks.evidence.settings import (
     ARMS,
+    OTHER_STEPS,
+    PLAIN_AT_STEPS,
     RATES,
     SEEDS,
     TUNED_ON,
@@ -9,6 +11,7 @@ from benchmarks.evidence.settings import (
     best,
     first_round,
     second_round,
+    steps_round,
 )
 
 
@@ -19,15 +22,19 @@ def test_best_is_the_highest_mean_over_seeds():
 
 def test_no_arm_has_more_trials_than_the_plain_student():
     for kind in TUNED_ON:
-        plain = first_round(kind)
-        others = second_round(kind, Settings(label_smoothing=0.1))
+        longer = steps_round(kind, Settings(label_smoothing=0.1))
+        plain = [*first_round(kind), *longer]
+        others = second_round(kind, Settings(label_smoothing=0.1, steps=900))
         for arm in ARMS[1:]:
             mine = [settings for run, settings in others if run.method == arm]
             assert {one.learning_rate for one in mine} == set(RATES[kind])
             places = {(run.cell, run.seed) for run, _ in others if run.method == arm}
             assert places == {(run.cell, run.seed) for run, _ in plain} and len(places) == 2 * len(SEEDS)
             assert 0 < len(mine) <= len(plain)
-            assert all(one.label_smoothing == 0.1 for one in mine)
+            assert all(one.label_smoothing == 0.1 and one.steps == STEPS for one in mine)
+        assert {one.steps for _, one in longer} == set(OTHER_STEPS) == {100, 900}
+        assert {(one.learning_rate, one.label_smoothing) for _, one in longer} == {(rate, 0.1) for rate in RATES[kind]}
+        assert {run.method for run, _ in longer} == {PLAIN}
         assert all(run.seed in SEEDS and min(SEEDS) >= 1000 for run, _ in (*plain, *others))
         assert all(bool(run.teacher) == (run.method not in CONTROLS) for run, _ in others)
 
@@ -42,3 +49,12 @@ def test_arms_that_were_not_tuned_take_the_settings_of_their_kin(tmp_path):
     assert found["spectral"] == found["bss"] == 1e-3
     assert tuned.of("default", "text") == Settings()
     assert Tuned.load(tmp_path / "none.json").of(PLAIN, "image") == Settings()
+
+
+def test_only_the_plain_student_has_a_number_of_steps_of_its_own(tmp_path):
+    chosen = {"text": {PLAIN: Settings(1e-3, steps=900), PLAIN_AT_STEPS: Settings(2e-3)}}
+    Tuned(chosen).save(tmp_path / "tuning.json", [])
+    tuned = Tuned.load(tmp_path / "tuning.json")
+    assert tuned.of(PLAIN, "text") == Settings(1e-3, steps=900)
+    assert tuned.of("spectral", "text") == tuned.of("bss", "text") == Settings(2e-3)
+    assert tuned.of("default", "text") == Settings(1e-3)

@@ -31,6 +31,14 @@ def test_a_run_made_again_replaces_the_earlier_one(tmp_path):
     assert [row["accuracy"] for row in store.merge()] == ["0.7"]
 
 
+def test_a_column_that_a_table_was_written_without_is_empty(tmp_path):
+    store = Store(tmp_path, "runs", COLUMNS)
+    store.add("a", [_row("a")])
+    store.merge()
+    wider = Store(tmp_path, "runs", (*COLUMNS, "times"))
+    assert wider.merge() == [{**{name: str(value) for name, value in _row("a").items()}, "times": ""}]
+
+
 def test_a_key_may_have_several_rows(tmp_path):
     store = Store(tmp_path, "scores", COLUMNS)
     store.add("a", [_row("a", task="one"), _row("a", task="two")])

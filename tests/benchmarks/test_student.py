@@ -15,8 +15,7 @@ CELL = Cell("tiny_suite:build", 8)
 
 
 @pytest.fixture
-def job(tmp_path, monkeypatch):
-    monkeypatch.setattr(student, "STEPS", 3)
+def job(tmp_path):
     student.candidates.cache_clear()
     model, tokenizer = build_student(build(labels=8, seed=0), seed=5)
     for part in (model, tokenizer):
@@ -24,7 +23,7 @@ def job(tmp_path, monkeypatch):
     place = Workplace({"text": (str(tmp_path / "zoo"),)}, str(tmp_path / "work"))
 
     def make(method=PLAIN, **changes):
-        return Job(Run(CELL, method, 0, **changes), Settings(), Settings(), place)
+        return Job(Run(CELL, method, 0, **changes), Settings(steps=3), Settings(steps=3), place)
 
     return make
 
@@ -65,14 +64,22 @@ def test_self_training_learns_from_the_plain_student_of_its_cell_whoever_came_fi
 def test_the_key_knows_all_that_shapes_the_outcome(job):
     one = job("default", teacher="stranger")
     keys = {key_of(one, "text")}
-    keys.add(key_of(replace(one, settings=Settings(1e-4)), "text"))
+    keys.add(key_of(replace(one, settings=Settings(1e-4, steps=3)), "text"))
+    keys.add(key_of(replace(one, settings=Settings(steps=9)), "text"))
+    keys.add(key_of(replace(one, run=replace(one.run, times=3)), "text"))
     keys.add(key_of(replace(one, run=replace(one.run, seed=1)), "text"))
     keys.add(key_of(replace(one, run=replace(one.run, method="readout")), "text"))
-    assert len(keys) == 4
+    assert len(keys) == 6
     assert key_of(one, "text") == key_of(job("default", teacher="stranger"), "text")
     assert key_of(replace(one, plain=Settings(1e-4)), "text") == key_of(one, "text")
     own = job("self-training")
     assert key_of(replace(own, plain=Settings(1e-4)), "text") != key_of(own, "text")
+
+
+def test_a_run_at_three_times_its_steps_takes_as_many_and_leaves_no_student_for_self_training(job):
+    row = train(job(times=3))
+    assert (row["steps"], row["times"]) == (9, 3)
+    assert not (student.Path(job().place.work) / "students").exists()
 
 
 def test_an_unknown_teacher_and_an_unknown_loss_are_named(job):

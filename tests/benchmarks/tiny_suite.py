@@ -27,6 +27,8 @@ def row(cell: Cell, method: str, seed: int, accuracy: float, *, teacher: str = "
         "teacher": teacher,
         "method": method,
         "seed": seed,
+        "times": 1,
+        "steps": 300,
         "accuracy": accuracy,
         "macro_f1": accuracy,
         "validation_accuracy": accuracy,

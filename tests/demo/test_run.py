@@ -10,7 +10,7 @@ from hf_ctkd.cli.main import main
 from hf_ctkd.demo import run as demo
 from hf_ctkd.demo.arms import train_arm
 from hf_ctkd.demo.zoo import demo_specs
-from hf_ctkd.records import DistillationRecord, TeacherRanking
+from hf_ctkd.records import DistillationRecord, RankedTeacher, TeacherCandidate, TeacherRanking
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def small(monkeypatch, tmp_path):
     assert len(specs) == 2
     short = [replace(spec, epochs=min(spec.epochs, 1)) for spec in specs]
     monkeypatch.setattr(demo, "demo_specs", lambda modality: short)
-    monkeypatch.setitem(demo.PLANS, "image", replace(demo.PLANS["image"], seeds=1, steps=6))
+    monkeypatch.setitem(demo.PLANS, "image", replace(demo.PLANS["image"], seeds=1, steps=6, plain_steps=4))
     monkeypatch.setattr(demo, "_train_all", lambda arms, processes, title: [train_arm(arm) for arm in arms])
     monkeypatch.setattr(demo.os, "cpu_count", lambda: 1)
     return tmp_path
@@ -48,9 +48,54 @@ def test_demo_ranks_distills_publishes_and_says_what_came_out(small, capsys):
     assert "accuracy" in record.baseline and "accuracy" in record.results
     assert str(small) not in json.dumps([record.to_dict(), ranking.to_dict()]), "a path of this machine was published"
 
-    assert "best teacher" in printed and f"{100 * record.results['accuracy'].value:.1f}" in printed
+    for name in (demo.WITHOUT, demo.INPUT, demo.BEST, demo.CROSS, demo.RANDOM):
+        assert f"\n{name}  " in printed, name
+    assert "6 steps (labels alone: 4)" in printed
+    assert f"{100 * record.results['accuracy'].value:.1f}" in printed
     summary = (folder / "summary.txt").read_text()
     assert summary.strip() in readme.read_text() and "old" not in readme.read_text()
+
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def _ranking(**label_names):
+    """A ranking of teachers, the best first."""
+    candidates = [
+        TeacherCandidate(f"/zoo/{name.replace('_', '-')}", "r", "folder", label_names=names)
+        for name, names in label_names.items()
+    ]
+    return TeacherRanking(tuple(RankedTeacher(candidate, {}, rows=50) for candidate in candidates), "readout_gain")
+
+
+def _teachers(lines):
+    return {name: [None if arm.teacher is None else arm.teacher.name for arm in line] for name, line in lines.items()}
+
+
+def test_the_best_teacher_of_another_task_stands_beside_the_best(tmp_path):
+    plan = replace(demo.PLANS["image"], seeds=2, steps=30, plain_steps=10)
+    first = _ranking(encoder=None, same=DIGITS, random_weights=("a", "b"))
+    second = _ranking(more=(*DIGITS, "ten"), random_weights=("a", "b"), parity=("even", "odd"))
+    lines = demo.arms_of(plan, [first, second], tmp_path / "out")
+    assert _teachers(lines) == {
+        demo.WITHOUT: [None, None],
+        demo.INPUT: [None, None],
+        demo.BEST: ["encoder", "more"],
+        demo.CROSS: ["encoder", "random-weights"],
+        demo.RANDOM: ["random-weights", "random-weights"],
+    }
+    assert lines[demo.CROSS][0] is lines[demo.BEST][0], "trained once, and the one that is published"
+    assert lines[demo.CROSS][1] == lines[demo.RANDOM][1], "trained once"
+    assert len({arm for line in lines.values() for arm in line}) == 8
+    assert {arm.steps for arm in lines[demo.WITHOUT]} == {10}
+    assert {arm.steps for name, line in lines.items() if name != demo.WITHOUT for arm in line} == {30}
+    published = [arm for line in lines.values() for arm in line if arm.ranking]
+    assert {arm.teacher.name for arm in published} == {"encoder"} and (tmp_path / "out" / "ranking.json").is_file()
+
+
+def test_a_line_without_its_teacher_is_left_out(tmp_path):
+    plan = replace(demo.PLANS["image"], seeds=1)
+    assert demo.CROSS not in demo.arms_of(plan, [_ranking(same=DIGITS)], tmp_path / "out")
 
 
 def test_readme_without_marks_is_refused_and_left_alone(small, capsys, monkeypatch):

@@ -6,12 +6,12 @@ from hf_ctkd.costs import Readout
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import ReadoutLoss
 from hf_ctkd.testing import LossCase, check_loss
-from hf_ctkd.types import ModelOutputs, Needs
+from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
 
 def test_contract():
-    check_loss(ReadoutLoss)
-    check_loss(lambda: ReadoutLoss(Readout(folds=3), temperature=2.0))
+    check_loss(ReadoutLoss, leaves_out_labelled_rows=True)
+    check_loss(lambda: ReadoutLoss(Readout(folds=3), temperature=2.0), leaves_out_labelled_rows=True)
 
 
 def test_term_is_the_weighted_kl_from_the_probes_posterior():
@@ -20,7 +20,8 @@ def test_term_is_the_weighted_kl_from_the_probes_posterior():
     loss.setup(case.context)
     fitted = Readout().fit(case.context.teachers[0].features, case.context.labels, 4)
     target = fitted.posterior(case.teachers[0].features)
-    expected = fitted.gain * F.kl_div(case.student.logits.log_softmax(1), target, reduction="batchmean")
+    rows = F.kl_div(case.student.logits.log_softmax(1), target, reduction="none").sum(1)
+    expected = fitted.gain * rows[case.labels == UNLABELLED].sum() / len(rows)
     assert 0.1 < fitted.gain < 1
     assert loss.weights() == pytest.approx((fitted.gain,))
     assert torch.allclose(case.terms(loss)["readout"], expected, rtol=1e-4)

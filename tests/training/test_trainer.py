@@ -337,7 +337,7 @@ def test_default_loss_reads_the_input_of_students_of_images_and_texts(make, text
 
 
 def test_raw_input_teaches_without_a_teacher(make):
-    trainer = make(teachers=None, loss=RawInputLoss())
+    trainer = make(teachers=None, loss=RawInputLoss(), train_dataset=tiny.image_rows(24, unlabelled=12))
     trainer.train()
     assert trainer.state.log_history[0]["raw_input"] > 0
     assert trainer.record().teachers == ()
