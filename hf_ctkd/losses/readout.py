@@ -10,7 +10,7 @@ from hf_ctkd.costs import Readout
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.base import DistillationLoss, LossContext, student_logits
 from hf_ctkd.losses.readouts import Readouts
-from hf_ctkd.losses.rows_onto_classes import divergence_of_unlabelled
+from hf_ctkd.losses.rows_onto_classes import labelled_share, row_weights, weighted_divergence
 from hf_ctkd.types import ModelOutputs, Needs
 
 
@@ -18,10 +18,10 @@ class ReadoutLoss(DistillationLoss):
     """KL from a probe's posteriors to the student, weighted by how much the probe is shown to know.
 
     A small regularised linear probe reads the target classes from each teacher's features; its cross-fitted gain in
-    log-likelihood over the class prior weighs the loss, so that a teacher which says nothing costs nothing. Rows with a
-    label are left to the task loss, which teaches that label. Use it
-    where nothing is known of the class shares among unlabelled rows; else `TransportLoss` gains more. It needs at least
-    two labelled rows a class, and reads headless encoders as well as classifiers.
+    log-likelihood over the class prior weighs the loss, so that a teacher which says nothing costs nothing. A labelled
+    row counts by the labelled share of all rows, as the task loss teaches its label. Use it where nothing is known of
+    the class shares among unlabelled rows; else `TransportLoss` gains more. It needs at least two labelled rows a
+    class, and reads headless encoders as well as classifiers.
 
     Args:
         readout: how the probe is fitted.
@@ -36,6 +36,7 @@ class ReadoutLoss(DistillationLoss):
 
     name: ClassVar[str] = "readout"
     citation: ClassVar[str] = "Ours (hf_ctkd): a cross-fitted probe of the teacher's features as a soft target"
+    labelled_share: Tensor
     needs = Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT
 
     def __init__(self, readout: Readout = Readout(), *, temperature: float = 1.0) -> None:  # noqa: B008 (frozen)
@@ -45,10 +46,12 @@ class ReadoutLoss(DistillationLoss):
         self.readout = readout
         self.temperature = temperature
         self.readouts = Readouts(readout)
+        self.register_buffer("labelled_share", torch.ones(()))
 
     def setup(self, context: LossContext) -> None:
         """Fit the probes on the labelled rows; see `DistillationLoss.setup`."""
         self.readouts.fit(context)
+        self.labelled_share = labelled_share(context.labels)
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
@@ -57,7 +60,8 @@ class ReadoutLoss(DistillationLoss):
         with torch.autocast(student.features.device.type, enabled=False):
             predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
             target = self.readouts.log_posterior(None, teachers).exp()
-            divergence = divergence_of_unlabelled(predicted, target, labels)
+            rows = row_weights(labels, self.labelled_share)
+            divergence = weighted_divergence(predicted, target, rows)
         return {self.name: self.readouts.weight * divergence}
 
     def strength(self) -> float:

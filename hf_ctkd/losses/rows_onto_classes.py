@@ -30,25 +30,41 @@ def check_ranges(epsilon: float, power: float, relax: float, own: float, rounds:
         raise InvalidArgumentError(f"`own` must lie in [0, 1), got {own}.")
 
 
-def divergence_of_unlabelled(
-    predicted: Float[Tensor, "batch classes"], target: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+def labelled_share(labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:
+    """Share of the rows that have a label."""
+    return (labels != UNLABELLED).float().mean()
+
+
+def row_weights(labels: Int[Tensor, " batch"], share: Float[Tensor, ""]) -> Float[Tensor, " batch"]:
+    """How much each row counts in a divergence from what probes say: 1, a labelled row by the labelled share.
+
+    Args:
+        labels: -100 for unlabelled rows.
+        share: of all training rows, see `labelled_share`.
+    """
+    return torch.where(labels == UNLABELLED, torch.ones_like(share), share)
+
+
+def weighted_divergence(
+    predicted: Float[Tensor, "batch classes"],
+    target: Float[Tensor, "batch classes"],
+    weights: Float[Tensor, " batch"],
 ) -> Float[Tensor, ""]:
-    """KL from targets to predictions, summed over the rows without a label, over the number of all rows.
+    """KL from targets to predictions, times the weight of each row, over the number of rows.
 
     Args:
         predicted: log probabilities.
         target: probabilities.
-        labels: -100 for the rows that count.
+        weights: one a row.
     """
-    rows = F.kl_div(predicted, target, reduction="none").sum(dim=1)
-    return (rows * (labels == UNLABELLED)).mean()
+    return (weights * F.kl_div(predicted, target, reduction="none").sum(dim=1)).mean()
 
 
 class RowsOntoClasses(nn.Module):
     """KL from the rows of one plan (all training rows onto the classes) to the student's predictions.
 
-    Labelled rows are transported with the others, for the class shares, but have no part in the divergence: the task
-    loss teaches their label, which a probe of few labels often contradicts.
+    A labelled row counts in the divergence by the labelled share of all rows: the task loss teaches its label, which a
+    probe of few labels often contradicts. With every row labelled it counts in full.
 
     Args:
         readouts: what gives every row its cost, minus the log posterior of each class.
@@ -62,6 +78,7 @@ class RowsOntoClasses(nn.Module):
 
     potential: Tensor
     agreement: Tensor
+    labelled_share: Tensor
 
     def __init__(
         self,
@@ -79,6 +96,7 @@ class RowsOntoClasses(nn.Module):
         self.register_buffer("potential", torch.zeros(0))
         # Next to nothing while the student is untrained, so that it takes the place of a schedule.
         self.register_buffer("agreement", torch.zeros(()))
+        self.register_buffer("labelled_share", torch.ones(()))
         self._agreed: Tensor | None = None  # sum and number of rows; no buffer, as each process has its own
 
     @property
@@ -98,6 +116,7 @@ class RowsOntoClasses(nn.Module):
     def fit(self, context: LossContext) -> None:
         """Fit the readouts and transport all rows; then let the readouts learn from the plan, as often as asked for."""
         self.readouts.fit(context)
+        self.labelled_share = labelled_share(context.labels)
         posterior = self._transport(context)
         for _ in range(self.rounds):
             self.readouts.refit(context, self.target(posterior))
@@ -116,7 +135,7 @@ class RowsOntoClasses(nn.Module):
         """Take over how far target and student agreed, a mean over all rows of the step; see `DistillationLoss`."""
         if self._agreed is not None:
             agreed, rows = total(self._agreed)
-            self.agreement = agreed / rows.clamp_min(1)
+            self.agreement = agreed / rows.clamp_min(torch.finfo(rows.dtype).tiny)
             self._agreed = None
 
     def forward(
@@ -128,29 +147,29 @@ class RowsOntoClasses(nn.Module):
     def divergence(
         self, student: ModelOutputs, said: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
     ) -> Tensor:
-        """The weighted divergence, summed over unlabelled rows, over the number of all rows.
+        """The weighted divergence, a mean over rows.
 
         Args:
             student: with its logits.
             said: log posteriors of the readouts.
             labels: target labels, -100 for unlabelled rows.
         """
-        unlabelled = labels == UNLABELLED
+        rows = row_weights(labels, self.labelled_share)
         predicted = student_logits(student).float().log_softmax(dim=1)
         weight = self.readouts.weight
         target = self.target(said)
         if self.own > 0:
-            self._note((target * predicted.detach().exp()).sum(dim=1) * unlabelled, unlabelled.sum())
+            self._note(rows * (target * predicted.detach().exp()).sum(dim=1), rows.sum())
             own = self.own * weight * self.agreement
             target = self.target((1 - own) * said + own * predicted.detach())
             weight = (1 - own) * weight**self.power + own
         else:
             weight = weight**self.power
-        return weight * divergence_of_unlabelled(predicted, target, labels)
+        return weight * weighted_divergence(predicted, target, rows)
 
-    def _note(self, agreed: Float[Tensor, " batch"], rows: Int[Tensor, ""]) -> None:
+    def _note(self, agreed: Float[Tensor, " batch"], rows: Float[Tensor, ""]) -> None:
         if self.training:
-            found = torch.stack([agreed.sum(), rows.to(agreed.dtype)])
+            found = torch.stack([agreed.sum(), rows])
             self._agreed = found if self._agreed is None else self._agreed + found
 
     def target(self, log_posterior: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:

@@ -80,7 +80,6 @@ def check_loss(
     *,
     row_mean: bool = True,
     reads_labels: bool = False,
-    leaves_out_labelled_rows: bool = False,
 ) -> None:
     """Check that a loss keeps the contract of `DistillationLoss`.
 
@@ -89,7 +88,6 @@ def check_loss(
         case: what to try it on; made up when None.
         row_mean: whether repeating all rows of a batch must leave the terms as they are.
         reads_labels: whether labels of the batch may change the terms.
-        leaves_out_labelled_rows: whether rows with a label are left to the task loss, so that they change no term.
 
     Raises:
         AssertionError: naming the first promise that is broken.
@@ -101,9 +99,7 @@ def check_loss(
     _check_selection(loss, case)
     _check_terms(loss, case)
     _check_gradients(loss, case)
-    if leaves_out_labelled_rows:
-        _check_labelled_rows_left_out(loss, case)
-    _check_labels(loss, case, reads_labels or leaves_out_labelled_rows)
+    _check_labels(loss, case, reads_labels)
     _check_padding(loss, case)
     _check_rows(loss, case, row_mean)
     _check_state(make, loss, case)
@@ -153,15 +149,6 @@ def _check_gradients(loss: DistillationLoss, case: LossCase) -> None:
         expect(all(tensor.grad is None for tensor in _tensors(teacher)), "no gradient may reach a teacher")
         same = all(torch.equal(one, two) for one, two in zip(_tensors(teacher), old, strict=True))
         expect(same, "a teacher's outputs may not be changed")
-
-
-def _check_labelled_rows_left_out(loss: DistillationLoss, case: LossCase) -> None:
-    terms = replace(case, labels=torch.zeros_like(case.labels)).terms(loss)
-    expect(not any(bool(term) for term in terms.values()), "without an unlabelled row the terms must be 0")
-    other = case.student.logits.clone()
-    other[case.labels != UNLABELLED] += 1.0 + torch.arange(other.shape[1])
-    moved = replace(case, student=replace(case.student, logits=other)).terms(loss)
-    expect(_close(moved, case.terms(loss)), "what the student says of a labelled row changed a term")
 
 
 def _check_labels(loss: DistillationLoss, case: LossCase, reads_labels: bool) -> None:
