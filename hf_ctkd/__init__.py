@@ -6,7 +6,7 @@ Public names are imported on first use: `import hf_ctkd` and `hf-ctkd --help` lo
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from hf_ctkd._version import __version__
 
 _DEFINED_IN = {
     "BSSLoss": "hf_ctkd.losses",
@@ -29,9 +29,9 @@ _DEFINED_IN = {
     "OTSolution": "hf_ctkd.ot",
     "ProjectionLoss": "hf_ctkd.losses",
     "PrototypeCost": "hf_ctkd.costs",
-    "RawInputLoss": "hf_ctkd.losses",
-    "Readout": "hf_ctkd.costs",
-    "ReadoutLoss": "hf_ctkd.losses",
+    "TeacherFreeLoss": "hf_ctkd.losses",
+    "LinearProbe": "hf_ctkd.probes",
+    "ProbeLoss": "hf_ctkd.losses",
     "RelationshipMatchingLoss": "hf_ctkd.losses",
     "SemanticCost": "hf_ctkd.costs",
     "SharedCost": "hf_ctkd.costs",
@@ -47,14 +47,15 @@ _DEFINED_IN = {
     "WeightedSum": "hf_ctkd.losses",
     "folder_teachers": "hf_ctkd.hub",
     "hub_teachers": "hf_ctkd.hub",
-    "publish": "hf_ctkd.publishing",
+    "publish": "hf_ctkd.cards",
     "random_like": "hf_ctkd.hub",
 }
 
 __all__ = ["__version__", *sorted(_DEFINED_IN)]  # noqa: PLE0604 (names, and a test compares them)
 
 if TYPE_CHECKING:
-    from hf_ctkd.costs import EmpiricalCost, PrototypeCost, Readout, SemanticCost, SharedCost
+    from hf_ctkd.cards import publish
+    from hf_ctkd.costs import EmpiricalCost, PrototypeCost, SemanticCost, SharedCost
     from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer, StudentPool, Supernet
     from hf_ctkd.hub import folder_teachers, hub_teachers, random_like
     from hf_ctkd.losses import (
@@ -64,17 +65,17 @@ if TYPE_CHECKING:
         InvertedProjectionLoss,
         KLLoss,
         LabelMapLoss,
+        ProbeLoss,
         ProjectionLoss,
-        RawInputLoss,
-        ReadoutLoss,
         RelationshipMatchingLoss,
         SpectralLoss,
+        TeacherFreeLoss,
         TransportLoss,
         WeightedSum,
     )
     from hf_ctkd.metrics import TransferabilityMetric
     from hf_ctkd.ot import OTProblem, OTSolution, Sinkhorn
-    from hf_ctkd.publishing import publish
+    from hf_ctkd.probes import LinearProbe
     from hf_ctkd.records import DistillationRecord, TeacherCandidate, TeacherRanking
     from hf_ctkd.selection import TeacherSelector
     from hf_ctkd.teachers import LoadOptions

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
@@ -165,3 +165,28 @@ class LabelSpace:
             unique.append(name if name not in seen else f"{name} ({index})")
             seen.add(unique[-1])
         return cls(tuple(unique))
+
+
+@dataclass(frozen=True, eq=False)
+class LossContext:
+    """What is known before the optimiser is made: widths, label spaces and, for losses that fit, all teacher outputs.
+
+    Args:
+        labels: `[rows]` of all training rows, -100 where there is none; empty for dense tasks.
+        label_space: the target's classes.
+        student: outputs of the untrained student on a few rows, to read widths and grids from.
+        teachers: the same for each teacher; over *all* training rows, in the order of `labels`, when the loss needs
+            `Needs.FIT`.
+        teacher_label_spaces: classes of each teacher; None for a headless encoder.
+        seed: of anything random in the fitting.
+        inputs: the student's own input of all training rows as plain features, in the order of `labels`, when the loss
+            needs `Needs.INPUT`.
+    """
+
+    labels: Int[Tensor, " rows"]
+    label_space: LabelSpace
+    student: ModelOutputs
+    teachers: tuple[ModelOutputs, ...] = ()
+    teacher_label_spaces: tuple[LabelSpace | None, ...] = ()
+    seed: int = 0
+    inputs: Float[Tensor, "rows width"] | None = None

@@ -23,7 +23,7 @@ CHECKED = (
     "metrics",
     "losses",
     "selection",
-    "training.trainee",
+    "training.student_with_loss",
     "training.evaluation",
     "generic.families",
     "generic.paths",

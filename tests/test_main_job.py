@@ -1,20 +1,15 @@
 """The whole promise with the real client against a Hub on loopback, from listing teachers to pulling the student."""
 
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
+import tiny  # noqa: E402
 import torch
 from huggingface_hub import HfApi, ModelCard
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from hf_ctkd import DistillationConfig, DistillationTrainer, TeacherSelector, TransportLoss, hub_teachers
 from hf_ctkd.errors import InvalidArgumentError, PublishingError
-
-sys.path.insert(0, str(Path(__file__).parent / "training"))
-
-import tiny  # noqa: E402
 
 
 @pytest.fixture

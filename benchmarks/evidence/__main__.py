@@ -18,7 +18,7 @@ from benchmarks.evidence.grid import Cell, Extras, plan
 from benchmarks.evidence.pretrained import INSTALL, NAME, pretrained_zoo
 from benchmarks.evidence.run import Suite, measure
 from benchmarks.evidence.store import RUNS, SCORES, Store
-from benchmarks.evidence.student import Workplace, candidates, quiet
+from benchmarks.evidence.student import RunSettings, candidates, quiet
 from benchmarks.evidence.tune import tune
 from hf_ctkd.demo.train import build_zoo
 from hf_ctkd.demo.zoo import all_specs
@@ -57,7 +57,7 @@ def suite_of(options: argparse.Namespace) -> Suite:
         zoos["text"] += (encoder,)
     return Suite(
         options.results,
-        Workplace(zoos, str(default_cache() / "evidence")),
+        RunSettings(zoos, str(default_cache() / "evidence")),
         Extras([_cell(task) for task in options.task], own, options.loss),
         options.full,
         options.processes,

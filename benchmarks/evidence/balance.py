@@ -30,7 +30,7 @@ from benchmarks.evidence.store import Store
 from benchmarks.evidence.student import candidates, config_of, measured, quiet
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import DemoTask, build_task
-from hf_ctkd.losses import DistillationLoss, LossContext, ReadoutLoss, TransportLoss
+from hf_ctkd.losses import DistillationLoss, LossContext, ProbeLoss, TransportLoss
 from hf_ctkd.losses.base import student_logits
 from hf_ctkd.records import default_cache, write_text
 from hf_ctkd.training import DistillationTrainer
@@ -44,7 +44,7 @@ COLUMNS = (
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 REGULAR = {"image": Settings(weight_decay=0.1, label_smoothing=0.1), "text": Settings()}
-LOSSES = {"transport": TransportLoss, "readout": ReadoutLoss}
+LOSSES = {"transport": TransportLoss, "probe": ProbeLoss}
 PLAIN = "plain"
 
 

@@ -22,6 +22,7 @@ from benchmarks.evidence.settings import RATES, TUNED_ON, Settings, Tuned, best
 from benchmarks.evidence.settings import SEEDS as TUNING_SEEDS
 from benchmarks.evidence.store import Store
 from benchmarks.evidence.student import candidates, config_of, measured, task_of
+from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import DemoTask
 from hf_ctkd.losses import (
@@ -29,12 +30,12 @@ from hf_ctkd.losses import (
     DistillationLoss,
     InvertedProjectionLoss,
     LabelMapLoss,
-    ReadoutLoss,
+    ProbeLoss,
     TransportLoss,
 )
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.selection import TeacherSelector
-from hf_ctkd.teachers import ProcessingClass, TargetRows, Teacher, compute_outputs
+from hf_ctkd.teachers import Teacher, compute_outputs
 from hf_ctkd.training import DistillationTrainer
 from hf_ctkd.types import ModelOutputs
 
@@ -109,15 +110,15 @@ SINGLE = "best single teacher, transported"
 
 
 def _teachers_alone() -> TransportLoss:
-    """The default loss without the raw input, which no committee reads: what is compared is how teachers are joined."""
-    return TransportLoss(raw_input=False)
+    """The default loss without input features, which no committee reads: the comparison is of ways to join teachers."""
+    return TransportLoss(input_features=False)
 
 
 ARMS: dict[str, Arm] = {
     COMMITTEE: Arm(CommitteeLoss, kin=COMMITTEE),
     UNTRAINED: Arm(CommitteeLoss, "without pretrained", COMMITTEE),
     LOG_MEAN: Arm(_teachers_alone),
-    "log-mean": Arm(ReadoutLoss),
+    "log-mean": Arm(ProbeLoss),
     SINGLE: Arm(_teachers_alone, "first"),
     "default loss, all three": Arm(TransportLoss),
     "default loss, best single teacher": Arm(TransportLoss, "first"),
@@ -126,8 +127,8 @@ ARMS: dict[str, Arm] = {
     "mean of label maps": Arm(LabelMapLoss, "classifiers"),
     "mean of projections": Arm(InvertedProjectionLoss, kin="inverted projection"),
     "committee, its answers alone": Arm(lambda: Part("committee", "committee_task"), kin=COMMITTEE),
-    "committee, its readouts alone": Arm(lambda: Part("committee_readout"), kin=COMMITTEE),
-    "committee, no raw input": Arm(lambda: CommitteeLoss(raw_input=False), kin=COMMITTEE),
+    "committee, its probes alone": Arm(lambda: Part("committee_probe"), kin=COMMITTEE),
+    "committee, no input features": Arm(lambda: CommitteeLoss(input_features=False), kin=COMMITTEE),
     "committee, uniform weights": Arm(lambda: CommitteeLoss(importance="uniform"), kin=COMMITTEE),
     "committee, prior weights": Arm(lambda: CommitteeLoss(importance="prior"), kin=COMMITTEE),
     "committee, with questions": Arm(lambda: CommitteeLoss(question=True), kin=COMMITTEE),
@@ -289,7 +290,7 @@ def _trained(suite: Suite, job: Job, tuned: Tuned) -> dict[str, object]:
     trainer = trainer_of(suite, task, job.seed, arm, teachers, tuned)
     trainer.train()
     (test, f1), (validation, _) = measured(trainer, task.test), measured(trainer, task.validation)
-    passes = trainer.guidance.passes
+    passes = trainer.teacher_runner.passes
     return {
         "teachers": " + ".join(one.name for one in teachers),
         "accuracy": test,

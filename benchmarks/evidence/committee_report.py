@@ -78,7 +78,7 @@ def goals(frame: pandas.DataFrame, speed: pandas.DataFrame) -> list[Goal]:
     """What the issue asks to be shown, from the runs alone; *reached* goes by the mean unless it says otherwise."""
     found = [
         _over(frame, COMMITTEE, SINGLE, "The committee is above the best single teacher on average"),
-        _over(frame, COMMITTEE, LOG_MEAN, "The committee is above the log-mean of its members' readouts"),
+        _over(frame, COMMITTEE, LOG_MEAN, "The committee is above the log-mean of its members' probes"),
     ]
     closed = recovery(frame, COMMITTEE)
     text = f"The committee recovers {RECOVERED:.0f} % of the gap to the same-task teacher"

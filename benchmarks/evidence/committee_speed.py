@@ -30,9 +30,9 @@ from benchmarks.evidence.grid import PLAIN, Cell
 from benchmarks.evidence.run import Suite
 from benchmarks.evidence.store import Store
 from benchmarks.evidence.student import task_of
+from hf_ctkd.data import ProcessingClass
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import DemoTask
-from hf_ctkd.teachers import ProcessingClass
 
 COLUMNS = ("key", "modality", "student", "parameters", "method", "round", "milliseconds")
 CELLS = (Cell("digits", 50), Cell("sklearn-docstrings", 100))

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
-from hf_ctkd.costs import estimate_prior, transport_rows
 from hf_ctkd.losses import DistillationLoss, LossContext
 from hf_ctkd.losses.base import require_logits, require_teachers, student_logits
+from hf_ctkd.ot import transport_rows
+from hf_ctkd.probes import estimate_prior
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
 

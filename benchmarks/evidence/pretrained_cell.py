@@ -22,12 +22,12 @@ from benchmarks.evidence.run import in_processes, reason_of
 from benchmarks.evidence.settings import Settings
 from benchmarks.evidence.store import Store
 from benchmarks.evidence.student import FORMAT, candidates, config_of, measured
+from hf_ctkd.data import ProcessingClass, TargetRows
+from hf_ctkd.data.preprocessing import Preprocessor
 from hf_ctkd.demo.tasks import DemoTask, build_task
-from hf_ctkd.losses import DistillationLoss, ReadoutLoss, TransportLoss
+from hf_ctkd.losses import DistillationLoss, ProbeLoss, TransportLoss
 from hf_ctkd.records import TeacherCandidate, read_json, write_json
-from hf_ctkd.teachers import ProcessingClass, TargetRows
 from hf_ctkd.teachers.features import FeatureReader
-from hf_ctkd.teachers.preprocessing import Preprocessor
 from hf_ctkd.training import DistillationTrainer
 
 COLUMNS = (
@@ -65,9 +65,9 @@ class Arm:
 ARMS = {
     PLAIN: Arm(),
     LINEAR_PROBE: Arm(),
-    CONTROL: Arm(lambda: TransportLoss(raw_input=False), MINILM_STUDENT),
+    CONTROL: Arm(lambda: TransportLoss(input_features=False), MINILM_STUDENT),
     DEFAULT: Arm(TransportLoss, NAME),
-    "readout": Arm(ReadoutLoss, NAME),
+    "probe": Arm(ProbeLoss, NAME),
 }
 """`LP-FT` starts from a head that was fitted to frozen features; `own features` learns from its own frozen layers."""
 

@@ -18,10 +18,14 @@ LOSSES = {
     DEFAULT: (
         "TransportLoss()",
         "features",
-        "ours: rows transported onto classes at the cost of cross-fitted readouts, the raw input's among them",
+        "ours: rows transported onto classes at the cost of cross-fitted probes, the input features's among them",
     ),
-    "default, teacher alone": ("TransportLoss(raw_input=False)", "features", "the same, read out of teachers alone"),
-    "readout": ("ReadoutLoss()", "features", "ours"),
+    "default, teacher alone": (
+        "TransportLoss(input_features=False)",
+        "features",
+        "the same, read out of teachers alone",
+    ),
+    "probe": ("ProbeLoss()", "features", "ours"),
     "transport, empirical": (
         "TransportLoss(EmpiricalCost())",
         "class predictions",
@@ -36,7 +40,11 @@ LOSSES = {
     "traditional projection": ('ProjectionLoss("traditional")', "features", "its counterpart"),
     "label map": ("LabelMapLoss()", "class predictions", "the soft label map that transport alone amounts to"),
     "relationship matching": ("RelationshipMatchingLoss()", "features", "Ye et al., REFILLED"),
-    "raw input, transported": ("RawInputLoss()", "no teacher", "ours: the same, read out of the raw input alone"),
+    "input features, transported": (
+        "TeacherFreeLoss()",
+        "no teacher",
+        "ours: the same, read out of the input features alone",
+    ),
     "spectral": ("SpectralLoss()", "no teacher", "Auty et al. (reconstructed)"),
     "bss": ("BSSLoss()", "no teacher", "Chen et al."),
 }

@@ -206,7 +206,7 @@ def _counted(found: Estimate | None) -> str:
 
 
 PAIRS = (
-    (DEFAULT, "readout"),
+    (DEFAULT, "probe"),
     (DEFAULT, "transport, empirical"),
     ("inverted projection", "traditional projection"),
     ("transport, empirical", "label map"),

@@ -15,7 +15,7 @@ from benchmarks.evidence.grid import SCORES as RANKING
 from benchmarks.evidence.scores import rank
 from benchmarks.evidence.settings import Settings, Tuned
 from benchmarks.evidence.store import RUNS, SCORES, Store
-from benchmarks.evidence.student import Job, Workplace, key_of, quiet, task_of, train
+from benchmarks.evidence.student import Job, RunSettings, key_of, quiet, task_of, train
 
 SECONDS = {"image": 2.5, "text": 5.0}
 """Of one run on an idle core, for the plan."""
@@ -37,7 +37,7 @@ class Suite:
     """
 
     folder: Path
-    place: Workplace
+    place: RunSettings
     extras: Extras = Extras()
     full: bool = False
     processes: int = 2

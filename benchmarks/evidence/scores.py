@@ -6,7 +6,7 @@ from benchmarks.evidence.student import Job, candidates, key_of, task_of
 from hf_ctkd.selection import TeacherSelector
 
 METRICS = (
-    "readout_gain",
+    "information_gain",
     "transport_empirical",
     "transport_prototype",
     "leep",

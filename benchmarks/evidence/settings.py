@@ -17,12 +17,12 @@ TUNED_ON = {
     "text": ((Cell("sklearn-docstrings", 100), "torch"), (Cell("pandas-docstrings", 100), "which-library")),
 }
 """Cells of each kind of task, with the teacher of methods that have one; on a single cell and seed, chance chooses."""
-ARMS = (PLAIN, DEFAULT, "raw input, transported", "self-training, transported", "inverted projection")
+ARMS = (PLAIN, DEFAULT, "input features, transported", "self-training, transported", "inverted projection")
 """What is tuned; the others take the settings of their kin."""
 PLAIN_AT_STEPS = f"plain, {STEPS} steps"
 """The plain student as it is best at everybody else's number of steps: for its kin, which have that number."""
 KIN = {
-    "raw input, readout": "raw input, transported",
+    "input features, probe": "input features, transported",
     "self-training": "self-training, transported",
     "traditional projection": "inverted projection",
     "relationship matching": "inverted projection",

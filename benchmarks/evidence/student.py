@@ -27,17 +27,17 @@ from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import DemoTask, build_task
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import folder_teachers
-from hf_ctkd.losses import DistillationLoss, RawInputLoss
+from hf_ctkd.losses import DistillationLoss, TeacherFreeLoss
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
-from hf_ctkd.training.guidance import TeacherLike
+from hf_ctkd.training.teacher_runner import TeacherLike
 
 FORMAT = 3
 """Raise it when the library changes so that earlier runs no longer count."""
 
 
 @dataclass(frozen=True)
-class Workplace:
+class RunSettings:
     """Where runs find teachers and leave what is no result.
 
     Args:
@@ -56,7 +56,7 @@ class Job:
     run: Run
     settings: Settings
     plain: Settings
-    place: Workplace
+    place: RunSettings
 
     @property
     def steps(self) -> int:
@@ -111,8 +111,8 @@ def loss_of(method: str) -> DistillationLoss | None:
         "self-training": lambda: SelfTrainingLoss(transported=False),
         "self-training, transported": lambda: SelfTrainingLoss(transported=True),
         # Shares that cost nothing to miss and no sharpening: the posterior as it is read.
-        "raw input, readout": lambda: RawInputLoss(epsilon=1.0, relax=1e-6, own=0.0, rounds=0),
-        "raw input, transported": RawInputLoss,
+        "input features, probe": lambda: TeacherFreeLoss(epsilon=1.0, relax=1e-6, own=0.0, rounds=0),
+        "input features, transported": TeacherFreeLoss,
     }
     return made[method]() if method in made else build_loss(method)
 

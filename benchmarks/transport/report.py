@@ -33,7 +33,8 @@ def report(
 {processor_name()}, {options.threads} thread(s) of {psutil.cpu_count()} cores, which other work shared: load
 {loads[0]:.1f} at the start, {loads[1]:.1f} at the end; threads wait passively (`OMP_WAIT_POLICY`), for all solvers.
 {versions()}; Python {platform.python_version()}.
-Written by `python benchmarks/ot.py --threads {options.threads} --repeats {options.repeats}{whole}` in {seconds:.0f} s.
+Written by `python benchmarks/solvers.py --threads {options.threads} --repeats {options.repeats}{whole}` in
+{seconds:.0f} s.
 Value and gradient (with respect to the cost and `b`), float32, epsilon {EPSILON} of the largest cost, which is 1. No
 GPU was at hand.
 

@@ -11,13 +11,13 @@ from links import pools
 from transformers import HfArgumentParser
 from two_tower import train_two_tower
 
+from hf_ctkd.cards import write_card
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import assemble_task
 from hf_ctkd.demo.train import build_zoo
 from hf_ctkd.demo.zoo import demo_specs
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.losses import CommitteeLoss
-from hf_ctkd.publishing import write_card
 from hf_ctkd.records import default_cache
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 

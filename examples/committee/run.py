@@ -10,13 +10,13 @@ from typing import Literal
 from accelerate import PartialState
 from transformers import HfArgumentParser
 
+from hf_ctkd.cards import write_card
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import build_task
 from hf_ctkd.demo.train import build_zoo
 from hf_ctkd.demo.zoo import demo_specs, specs_named
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.losses import CommitteeLoss
-from hf_ctkd.publishing import write_card
 from hf_ctkd.records import default_cache
 from hf_ctkd.selection import TeacherSelector
 from hf_ctkd.training import DistillationConfig, DistillationTrainer

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hf_ctkd.data import Preprocessor
 from hf_ctkd.demo.architectures import wordpiece_tokenizer
 from hf_ctkd.records import TeacherCandidate
-from hf_ctkd.teachers import FeatureReader, Preprocessor, Teacher
+from hf_ctkd.teachers import FeatureReader, Teacher
 from hf_ctkd.types import LabelSpace
 
 

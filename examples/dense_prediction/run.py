@@ -21,13 +21,13 @@ from transformers import (
     set_seed,
 )
 
+from hf_ctkd.cards import write_card
 from hf_ctkd.demo.images import DIGIT_NAMES
 from hf_ctkd.demo.tasks import build_task
 from hf_ctkd.demo.train import build_zoo
 from hf_ctkd.demo.zoo import demo_specs
 from hf_ctkd.hub import folder_teachers, random_like
 from hf_ctkd.losses import DistillationLoss, InvertedProjectionLoss, SpectralLoss
-from hf_ctkd.publishing import write_card
 from hf_ctkd.records import TeacherCandidate, default_cache
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 

@@ -18,6 +18,7 @@ from transformers import (
     set_seed,
 )
 
+from hf_ctkd.cards import write_card
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import build_task, digit_pools
 from hf_ctkd.errors import InvalidArgumentError
@@ -31,7 +32,6 @@ from hf_ctkd.generic import (
     pareto,
 )
 from hf_ctkd.losses import KLLoss
-from hf_ctkd.publishing import write_card
 from hf_ctkd.records import write_text
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.types import LabelSpace

@@ -10,13 +10,13 @@ from accelerate import PartialState
 from datasets import load_dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, HfArgumentParser
 
+from hf_ctkd.cards import publish, write_card
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import build_task
 from hf_ctkd.demo.train import build_zoo
 from hf_ctkd.demo.zoo import demo_specs, specs_named
 from hf_ctkd.hub import folder_teachers, hub_teachers
 from hf_ctkd.losses import TransportLoss
-from hf_ctkd.publishing import publish, write_card
 from hf_ctkd.records import default_cache
 from hf_ctkd.selection import TeacherSelector
 from hf_ctkd.training import DistillationConfig, DistillationTrainer

@@ -8,7 +8,6 @@ from huggingface_hub import ModelCard
 
 from hf_ctkd.cards.figures import LEADERBOARD, RESULTS, TRANSPORT_MAP, drawable_figures
 from hf_ctkd.cards.limitations import limitations
-from hf_ctkd.cards.mark import blank_mark, seal
 from hf_ctkd.cards.markdown import escape, fence, listing, plain, setting, size
 from hf_ctkd.cards.metadata import binding_license, card_data, is_repo_id, short_name
 from hf_ctkd.cards.sections import (
@@ -25,6 +24,7 @@ from hf_ctkd.cards.sections import (
     skipped_list,
     teachers_table,
 )
+from hf_ctkd.cards.signature import blank_signature, seal
 from hf_ctkd.cards.usage import snippet
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import DistillationRecord, TeacherRanking
@@ -46,7 +46,7 @@ def render_card(
 ) -> str:
     """The whole README.md of a student, metadata included, from its records alone.
 
-    Use `hf_ctkd.publishing.write_card` to write it with its figures into the student's folder; use this to see the
+    Use `hf_ctkd.cards.write_card` to write it with its figures into the student's folder; use this to see the
     text, or to put it elsewhere. The same records give the same text, byte for byte.
 
     Args:
@@ -86,7 +86,7 @@ def render_card(
         card_data(record, plain(title)),
         template_path=str(TEMPLATE),
         title=escape(title, 120),
-        mark=blank_mark(repo_id),
+        signature=blank_signature(repo_id),
         **values,
     )
     return seal(str(card).rstrip() + "\n")

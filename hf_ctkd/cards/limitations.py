@@ -101,7 +101,7 @@ def _teachers(record: DistillationRecord, ranking: TeacherRanking | None) -> lis
     if share > 0:
         found.append(
             f"{100 * share:.0f} % of what it was taught beside its labels was read out of its own input, not out of a "
-            "teacher: the same student taught by `RawInputLoss` would show what the teachers brought."
+            "teacher: the same student taught by `TeacherFreeLoss` would show what the teachers brought."
         )
     local = [teacher.candidate.name for teacher in record.teachers if teacher.candidate.source == "folder"]
     if local:

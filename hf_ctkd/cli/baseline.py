@@ -6,8 +6,8 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import PreTrainedModel, set_seed
 
+from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.records import Confidence, DistillationRecord
-from hf_ctkd.teachers import ProcessingClass, TargetRows
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
 _RECORD = "distillation.json"

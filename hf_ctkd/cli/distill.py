@@ -9,6 +9,7 @@ from datasets import Dataset
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from hf_ctkd.cards import write_card
 from hf_ctkd.cards.metadata import repo_name
 from hf_ctkd.cli.arguments import (
     add_dataset_flags,
@@ -23,13 +24,12 @@ from hf_ctkd.cli.methods import build_loss, loss_names
 from hf_ctkd.cli.report import next_command, results_said
 from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.training import add_training_flags, checkpoint_of, load_options, training_config
+from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
-from hf_ctkd.publishing import write_card
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherCandidate, TeacherRanking, default_cache
-from hf_ctkd.teachers import TargetRows
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.training.command import command_line
-from hf_ctkd.training.guidance import candidate_named
+from hf_ctkd.training.teacher_runner import candidate_named
 
 BASELINE_FOLDER = "without_distillation"
 

@@ -8,18 +8,18 @@ from pathlib import Path
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from hf_ctkd.cards import write_card
 from hf_ctkd.cli.arguments import add_dataset_flags, add_flag, add_loading_flags, check_writable
 from hf_ctkd.cli.datasets import Rows, encode_labels
 from hf_ctkd.cli.report import next_command, results_said
 from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.training import add_training_flags, checkpoint_of, load_options, training_config
+from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer, PoolMember, StudentPool
 from hf_ctkd.generic.reading import check_readable
 from hf_ctkd.generic.trainer import POOL_FILE
-from hf_ctkd.publishing import write_card
 from hf_ctkd.records import DistillationRecord
-from hf_ctkd.teachers import TargetRows
 from hf_ctkd.training.command import command_line
 from hf_ctkd.types import LabelSpace
 

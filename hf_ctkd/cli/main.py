@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
-from hf_ctkd import __version__
+from hf_ctkd._version import __version__
 from hf_ctkd.cli.arguments import new_parser, parse
 from hf_ctkd.errors import CTKDError
 

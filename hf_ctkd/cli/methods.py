@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from hf_ctkd import costs, losses
-from hf_ctkd.costs import LabelCost, Readout
+from hf_ctkd.costs import LabelCost
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.import_path import imported, is_import_path
 from hf_ctkd.losses import DistillationLoss
-from hf_ctkd.naming import imported, is_import_path
+from hf_ctkd.probes import LinearProbe
 
 
 def loss_names() -> tuple[str, ...]:
@@ -71,7 +72,7 @@ def _value(value: Any, key: str) -> Any:  # noqa: ANN401 (any JSON value)
     if isinstance(value, list):
         return tuple(_value(item, key) for item in value)
     if isinstance(value, dict) and "name" in value:
-        # There is a cost named "readout" and a loss: the argument's own name tells which is meant.
+        # There is a cost named "probe" and a loss: the argument's own name tells which is meant.
         known = {**_costs(), **_losses()} if key.startswith("loss") else {**_losses(), **_costs()}
         settings = {key: item for key, item in value.items() if key != "name"}
         return _build(_find(value["name"], known, "--loss_settings"), settings, value["name"])
@@ -90,7 +91,7 @@ def _losses() -> dict[str, type]:
 def _costs() -> dict[str, type]:
     exported = [vars(costs)[name] for name in costs.__all__]
     found = [one for one in exported if isinstance(one, type) and issubclass(one, LabelCost)]
-    return {"readout": Readout, **{one.name: one for one in found if not inspect.isabstract(one)}}
+    return {"probe": LinearProbe, **{one.name: one for one in found if not inspect.isabstract(one)}}
 
 
 def _find(name: str, known: Mapping[str, type], flag: str) -> Any:  # noqa: ANN401 (whatever stands there)

@@ -2,8 +2,8 @@
 
 import argparse
 
+from hf_ctkd.cards import publish
 from hf_ctkd.cli.arguments import add_flag
-from hf_ctkd.publishing import publish
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

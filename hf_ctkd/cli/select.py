@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_switch(rows, "skip_bad_rows", help="leave out rows that cannot be read, and classes with one row")
     _add_candidate_flags(parser.add_argument_group("candidates"))
     scores = parser.add_argument_group("scores")
-    add_flag(scores, "metric", default="readout_gain", help="orders the ranking: a name, or package.module:Class")
+    add_flag(scores, "metric", default="information_gain", help="orders the ranking: a name, or package.module:Class")
     add_flag(scores, "metrics", nargs="+", help="shown beside it; a choice of ours if not given")
     add_flag(
         scores,

@@ -11,10 +11,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from hf_ctkd.data import Modality, ProcessingClass, load_processing_class
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
 from hf_ctkd.hub import folder_teachers, hub_teachers
 from hf_ctkd.records import TeacherCandidate
-from hf_ctkd.teachers import LoadOptions, Modality, ProcessingClass, load_processing_class
+from hf_ctkd.teachers import LoadOptions
 from hf_ctkd.teachers.quiet import quiet_loading
 from hf_ctkd.types import LabelSpace
 

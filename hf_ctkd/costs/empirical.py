@@ -8,8 +8,8 @@ from torch import Tensor
 
 from hf_ctkd.costs.base import LabelCost
 from hf_ctkd.costs.joint import joint
-from hf_ctkd.costs.labelled import labelled_rows, logits_of
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.probes.labelled import labelled_rows, logits_of
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
 
 

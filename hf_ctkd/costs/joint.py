@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_ctkd.costs.labelled import check_labels
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.probes.labelled import check_labels
 from hf_ctkd.types import UNLABELLED
 
 

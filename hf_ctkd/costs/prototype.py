@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.costs.base import LabelCost, cosine_cost
-from hf_ctkd.costs.labelled import labelled_rows, logits_of
+from hf_ctkd.probes.labelled import labelled_rows, logits_of
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
 
 

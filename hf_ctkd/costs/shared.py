@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.costs.base import LabelCost, cosine_cost
-from hf_ctkd.costs.labelled import labelled_rows
 from hf_ctkd.costs.prototype import weighted_centres
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.probes.labelled import labelled_rows
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
 
 

@@ -12,7 +12,7 @@ from transformers import logging as transformers_logging
 
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import build_task
-from hf_ctkd.losses import DistillationLoss, RawInputLoss, TransportLoss
+from hf_ctkd.losses import DistillationLoss, TeacherFreeLoss, TransportLoss
 from hf_ctkd.records import Confidence, TeacherCandidate, TeacherRanking
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
@@ -28,8 +28,9 @@ class Arm:
         steps: optimiser steps.
         learning_rate: of the student.
         regularisation: weight decay and label smoothing.
-        teacher: to distill from; None for none: then, without raw input, labelled rows alone teach.
-        raw_input: without a teacher, learn from what the student's own input says, as the one with a teacher does too.
+        teacher: to distill from; None for none: then, without input features, labelled rows alone teach.
+        input_features: without a teacher, learn from what the student's own input says, as the one with a teacher does
+            too.
         ranking: file of the ranking that the teacher came from, for the card; None to save no student.
         folder: of the trainer.
         command: what the record says to run.
@@ -45,7 +46,7 @@ class Arm:
     folder: str
     ranking: str | None = None
     command: str = ""
-    raw_input: bool = False
+    input_features: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Outcome:
 def _loss(arm: Arm) -> DistillationLoss | None:
     if arm.teacher is not None:
         return TransportLoss()
-    return RawInputLoss() if arm.raw_input else None
+    return TeacherFreeLoss() if arm.input_features else None
 
 
 def train_arm(arm: Arm) -> Outcome:

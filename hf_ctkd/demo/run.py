@@ -9,17 +9,17 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from hf_ctkd.cards import write_card
 from hf_ctkd.demo.arms import Arm, Outcome, train_arm
 from hf_ctkd.demo.comparison import Comparison, compare, comparison_table
 from hf_ctkd.demo.tasks import Modality, build_task
 from hf_ctkd.demo.train import build_zoo
 from hf_ctkd.demo.zoo import demo_specs
 from hf_ctkd.hub import folder_teachers
-from hf_ctkd.publishing import write_card
 from hf_ctkd.records import DistillationRecord, TeacherCandidate, TeacherRanking, default_cache, write_text
 from hf_ctkd.selection import TeacherSelector
 
-WITHOUT, INPUT = "labels alone", "no teacher, raw input"
+WITHOUT, INPUT = "labels alone", "no teacher, input features"
 BEST, CROSS, RANDOM = "best teacher", "best cross-task teacher", "random weights"
 _RANDOM_TEACHER = "random-weights"
 
@@ -35,7 +35,8 @@ class DemoPlan:
         seeds: how many draws of labels, weights and batches.
         steps: optimiser steps of every student but the one with labels alone.
         plain_steps: optimiser steps of the student with labels alone, chosen like its rate.
-        learning_rate: of students with a teacher, of the one that its raw input teaches, and of the one with labels
+        learning_rate: of students with a teacher, of the one that its input features teaches, and of the one with
+            labels
             alone: each is chosen on validation rows by the evidence suite.
         regularisation: weight decay and label smoothing of every student, chosen with the rates.
     """
@@ -168,7 +169,7 @@ def arms_of(plan: DemoPlan, rankings: Sequence[TeacherRanking], out: Path) -> di
             command=f"hf-ctkd demo --modality {plan.modality}",
         )
         lines.setdefault(WITHOUT, []).append(plain)
-        lines.setdefault(INPUT, []).append(replace(taught, learning_rate=plan.learning_rate[1], raw_input=True))
+        lines.setdefault(INPUT, []).append(replace(taught, learning_rate=plan.learning_rate[1], input_features=True))
         lines.setdefault(BEST, []).append(best)
         for name, teacher in _other_teachers(ranking, label_names):
             lines.setdefault(name, []).append(best if teacher == best.teacher else replace(taught, teacher=teacher))

@@ -15,7 +15,7 @@ from datasets import ClassLabel, Dataset, DatasetInfo, Features, concatenate_dat
 from hf_ctkd.demo.images import CHARSETS, STUDENT_FONTS, digits_dataset, glyphs_dataset
 from hf_ctkd.demo.text import docstrings_dataset, text_key
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.naming import imported, is_import_path
+from hf_ctkd.import_path import imported, is_import_path
 from hf_ctkd.types import UNLABELLED, LabelSpace
 
 Modality = Literal["image", "text"]

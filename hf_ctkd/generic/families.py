@@ -21,7 +21,7 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from hf_ctkd.teachers import Modality
+from hf_ctkd.data import Modality
 from hf_ctkd.types import Hidden
 
 _BOTTLENECK = 4

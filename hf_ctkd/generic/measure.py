@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic.member import PoolMember
-from hf_ctkd.training.evaluation import rows_per_second
+from hf_ctkd.tasks.evaluation import rows_per_second
 from hf_ctkd.types import LabelSpace
 
 _REPEATS = 20

@@ -2,9 +2,9 @@
 
 from transformers import PreTrainedTokenizerBase
 
+from hf_ctkd.data import Preprocessor, ProcessingClass, TargetRows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic.pool import StudentPool
-from hf_ctkd.teachers import Preprocessor, ProcessingClass, TargetRows
 
 
 def check_readable(pool: StudentPool, processing_class: ProcessingClass, rows: TargetRows) -> None:

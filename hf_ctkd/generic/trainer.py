@@ -9,17 +9,18 @@ import torch
 from transformers import EvalPrediction, PreTrainedModel, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from hf_ctkd.data import Preprocessor, ProcessingClass
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic.conditioning import Conditioning, stages_of
 from hf_ctkd.generic.config import GenericTeacherConfig
 from hf_ctkd.generic.pool import StudentPool
-from hf_ctkd.generic.trainee import GenericTrainee
+from hf_ctkd.generic.teacher_with_branches import TeacherWithBranches
 from hf_ctkd.records import DistillationRecord, PoolRecord
-from hf_ctkd.teachers import LoadOptions, Preprocessor, ProcessingClass
+from hf_ctkd.tasks import Augmentation, Classification, first_student
+from hf_ctkd.teachers import LoadOptions
 from hf_ctkd.training import DistillationTrainer
 from hf_ctkd.training.arguments import check_config
-from hf_ctkd.training.guidance import Guidance, TeacherLike
-from hf_ctkd.training.tasks import Augmentation, Classification, first_student
+from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner
 
 POOL_FILE = "pool.json"
 
@@ -103,13 +104,13 @@ class GenericTeacherTrainer(DistillationTrainer):
         """Supernet, adapters and distribution of paths; None for a plain teacher."""
         return self.loss if isinstance(self.loss, Conditioning) else None
 
-    def _trainee(self, student: PreTrainedModel) -> GenericTrainee:
+    def _trainee(self, student: PreTrainedModel) -> TeacherWithBranches:
         plain = super()._trainee(student)
-        return GenericTrainee(plain.student, plain.loss, label_smoothing=plain.label_smoothing, task=plain.task)
+        return TeacherWithBranches(plain.student, plain.loss, label_smoothing=plain.label_smoothing, task=plain.task)
 
     def _prepare(
         self, teachers: Sequence[TeacherLike], options: LoadOptions, augmentation: Augmentation | None
-    ) -> Guidance:
+    ) -> TeacherRunner:
         if not isinstance(self.task, Classification):
             raise InvalidArgumentError(
                 f"`model` {type(self.student).__name__} must be a classifier. Load it with an "
@@ -134,9 +135,9 @@ class GenericTeacherTrainer(DistillationTrainer):
         training = model.training
         with torch.no_grad():
             model.eval()
-            count = self.trainee.reader.count_states(batch)
+            count = self.student_with_loss.reader.count_states(batch)
             model.train(training)
-        if max(self.trainee.hidden) >= count:
+        if max(self.student_with_loss.hidden) >= count:
             raise InvalidArgumentError(
                 f"`model` {type(model).__name__} must return a hidden state for each of the "
                 f"{self.conditioning.teacher_stages} stages that its configuration tells, but returns {count} in all. "

@@ -1,16 +1,17 @@
 """Distillation losses, one a file: how a student learns from teachers of other tasks."""
 
-from hf_ctkd.losses.base import DistillationLoss, LossContext
+from hf_ctkd.losses.base import DistillationLoss
 from hf_ctkd.losses.committee import CommitteeLoss
 from hf_ctkd.losses.kl import KLLoss
 from hf_ctkd.losses.label_map import LabelMapLoss
+from hf_ctkd.losses.probe import ProbeLoss
 from hf_ctkd.losses.projection import InvertedProjectionLoss, ProjectionLoss
-from hf_ctkd.losses.raw_input import RawInputLoss
-from hf_ctkd.losses.readout import ReadoutLoss
 from hf_ctkd.losses.relationship import RelationshipMatchingLoss
 from hf_ctkd.losses.spectral import BSSLoss, SpectralLoss
-from hf_ctkd.losses.sum import WeightedSum
+from hf_ctkd.losses.teacher_free import TeacherFreeLoss
 from hf_ctkd.losses.transport import TransportLoss
+from hf_ctkd.losses.weighted_sum import WeightedSum
+from hf_ctkd.types import LossContext
 
 __all__ = [
     "BSSLoss",
@@ -21,8 +22,8 @@ __all__ = [
     "LabelMapLoss",
     "LossContext",
     "ProjectionLoss",
-    "RawInputLoss",
-    "ReadoutLoss",
+    "TeacherFreeLoss",
+    "ProbeLoss",
     "RelationshipMatchingLoss",
     "SpectralLoss",
     "TransportLoss",

@@ -4,45 +4,19 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
+from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 RESERVED = frozenset(
     {"logits", "task_loss", "loss", "grad_norm", "learning_rate", "epoch", "step", "num_input_tokens_seen"}
     | {"teacher_passes", "teacher_passes_skipped"}
 )
 """What the trainer logs or hands on under its own name, so that no term and no diagnostic of a loss may have it."""
-
-
-@dataclass(frozen=True, eq=False)
-class LossContext:
-    """What is known before the optimiser is made: widths, label spaces and, for losses that fit, all teacher outputs.
-
-    Args:
-        labels: `[rows]` of all training rows, -100 where there is none; empty for dense tasks.
-        label_space: the target's classes.
-        student: outputs of the untrained student on a few rows, to read widths and grids from.
-        teachers: the same for each teacher; over *all* training rows, in the order of `labels`, when the loss needs
-            `Needs.FIT`.
-        teacher_label_spaces: classes of each teacher; None for a headless encoder.
-        seed: of anything random in the fitting.
-        inputs: the student's own input of all training rows as plain features, in the order of `labels`, when the loss
-            needs `Needs.INPUT`.
-    """
-
-    labels: Int[Tensor, " rows"]
-    label_space: LabelSpace
-    student: ModelOutputs
-    teachers: tuple[ModelOutputs, ...] = ()
-    teacher_label_spaces: tuple[LabelSpace | None, ...] = ()
-    seed: int = 0
-    inputs: Float[Tensor, "rows width"] | None = None
 
 
 class DistillationLoss(nn.Module, ABC):
@@ -202,7 +176,7 @@ def require_logits(context: LossContext, loss: str) -> None:
         if space is None:
             raise InvalidArgumentError(
                 f"`loss` {loss} reads class predictions, but teacher {place} has no head. "
-                "Choose a classifier, or a loss that reads features, such as TransportLoss(Readout())."
+                "Choose a classifier, or a loss that reads features, such as TransportLoss(LinearProbe())."
             )
 
 

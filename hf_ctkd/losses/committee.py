@@ -8,13 +8,20 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from hf_ctkd.costs import Readout
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, LossContext, require_teachers
-from hf_ctkd.losses.questions import EMBEDDING, Answers, Importance, Questions, mixed, most_important, relative_distance
-from hf_ctkd.losses.readouts import Readouts, starting_importances
+from hf_ctkd.losses.base import DistillationLoss, require_teachers
+from hf_ctkd.losses.committee_modules import (
+    EMBEDDING,
+    Answers,
+    Importance,
+    Questions,
+    most_important,
+    relative_distance,
+)
 from hf_ctkd.losses.rows_onto_classes import RowsOntoClasses
-from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
+from hf_ctkd.probes import LinearProbe
+from hf_ctkd.probes.ensemble import ProbeEnsemble, mixed, starting_importances
+from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
 
 IMPORTANCES = ("learned", "prior", "uniform")
 
@@ -39,11 +46,11 @@ class CommitteeLoss(DistillationLoss):
     Args:
         feature_weight: of the distance between features and answers, positive.
         task_weight: of the student's head on the answers, 0 or more.
-        prior: cross-fitted readouts of all teachers, fitted before training. They start the importances, weigh the
+        prior: cross-fitted probes of all teachers, fitted before training. They start the importances, weigh the
             distance by how much the teachers know, and their log-mean (transported onto the class shares, as in
             `TransportLoss`) tells answers and student what rows are, labelled or not. None is the paper's way: answers
             learn from the labelled rows alone, importances start equal, and teachers never run on all rows beforehand.
-        raw_input: read the student's own input too, as a member of the readouts that is always asked and has no
+        input_features: read the student's own input too, as a member of the probes that is always asked and has no
             answer; see `TransportLoss`. With a `prior` only.
         importance: "learned" row by row from the start that `prior` gives, "prior" to stay there, "uniform" to believe
             all members alike.
@@ -59,8 +66,8 @@ class CommitteeLoss(DistillationLoss):
 
     Reference:
         Reconstructed from Liu et al., "Wisdom of committee: diverse distillation from large foundation models and
-        domain experts", arXiv:2402.14035, which distils hidden states alone. The prior, the raw input and the relative
-        distance are ours.
+        domain experts", arXiv:2402.14035, which distils hidden states alone. The prior, the input features and the
+        relative distance are ours.
     """
 
     name: ClassVar[str] = "committee"
@@ -77,8 +84,8 @@ class CommitteeLoss(DistillationLoss):
         feature_weight: float = 5.0,
         task_weight: float = 1.0,
         *,
-        prior: Readout | None = Readout(),  # noqa: B008 (frozen)
-        raw_input: bool = True,
+        prior: LinearProbe | None = LinearProbe(),  # noqa: B008 (frozen)
+        input_features: bool = True,
         importance: str = "learned",
         question: bool = False,
         stop_gradient: bool = True,
@@ -88,14 +95,14 @@ class CommitteeLoss(DistillationLoss):
         super().__init__()
         self.feature_weight, self.task_weight = feature_weight, task_weight
         self.prior = prior
-        self.raw_input = raw_input and prior is not None
+        self.input_features = input_features and prior is not None
         self.importance, self.question, self.stop_gradient = importance, question, stop_gradient
         self.importance_threshold, self.top_k = importance_threshold, top_k
         self._check()
         self.needs = Needs.TEACHER | Needs.FEATURES | Needs.LAYERS
         if prior is not None:
             self.needs |= Needs.FIT
-        if self.raw_input:
+        if self.input_features:
             self.needs |= Needs.INPUT
         self.expertise: RowsOntoClasses | None = None
         self.asker: Importance | None = None
@@ -131,7 +138,7 @@ class CommitteeLoss(DistillationLoss):
             )
 
     def setup(self, context: LossContext) -> None:
-        """Fit the readouts and make the networks for the widths seen; see `DistillationLoss.setup`.
+        """Fit the probes and make the networks for the widths seen; see `DistillationLoss.setup`.
 
         Raises:
             InvalidArgumentError: no teacher, no linear head of the student, or a threshold that no member ever reaches.
@@ -147,12 +154,12 @@ class CommitteeLoss(DistillationLoss):
         start = torch.full((count,), 1 / count)
         self.share, self.trust = labelled, torch.ones(())
         if self.prior is not None:
-            self.expertise = RowsOntoClasses(Readouts(self.prior, raw_input=self.raw_input))
+            self.expertise = RowsOntoClasses(ProbeEnsemble(self.prior, input_features=self.input_features))
             self.expertise.fit(context)
-            readouts = self.expertise.readouts
-            self.trust = (readouts.teacher_gains * readouts.teacher_shares).sum()
+            probes = self.expertise.probes
+            self.trust = (probes.teacher_gains * probes.teacher_shares).sum()
             if self.importance != "uniform":
-                start = starting_importances(readouts.teacher_gains)
+                start = starting_importances(probes.teacher_gains)
         self._check_threshold(start)
         if self.question:
             self.questions = Questions(width, shared)
@@ -181,14 +188,14 @@ class CommitteeLoss(DistillationLoss):
             return self._chosen(self._importance(student))
 
     def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
-        """How far student and readouts agreed; see `DistillationLoss.after_step`."""
+        """How far student and probes agreed; see `DistillationLoss.after_step`."""
         if self.expertise is not None:
             self.expertise.after_step(total)
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
-        """The terms `committee`, `committee_task` and, with a `prior`, `committee_readout`; see `DistillationLoss`."""
+        """The terms `committee`, `committee_task` and, with a `prior`, `committee_probe`; see `DistillationLoss`."""
         importance = self._importance(student)
         chosen = self._chosen(importance)
         with torch.autocast(student.features.device.type, enabled=False):
@@ -202,9 +209,9 @@ class CommitteeLoss(DistillationLoss):
             terms = {self.name: self.feature_weight * self.trust * distance}
             target = None
             if self.expertise is not None:
-                read = self.expertise.readouts.log_posterior(student.inputs, teachers, chosen)
+                read = self.expertise.probes.log_posterior(student.inputs, teachers, chosen)
                 target = self.expertise.target(read)
-                terms[f"{self.name}_readout"] = self.expertise.divergence(student, read, labels)
+                terms[f"{self.name}_probe"] = self.expertise.divergence(student, read, labels)
             said = _head(student)(answer).float().log_softmax(dim=1)
             terms[f"{self.name}_task"] = self.task_weight * self._task(said, labels, target)
         self._note(weights.detach(), features.detach(), answer.detach())
@@ -273,7 +280,7 @@ class CommitteeLoss(DistillationLoss):
         labels: Int[Tensor, " batch"],
         target: Float[Tensor, "batch classes"] | None,
     ) -> Float[Tensor, ""]:
-        """Cross-entropy of the head on the answers: with the label, or with what the readouts say where there is none.
+        """Cross-entropy of the head on the answers: with the label, or with what the probes say where there is none.
 
         A mean over rows of known number, never over the labels of a batch, so that it does not depend on how rows are
         dealt out to micro-batches and processes.

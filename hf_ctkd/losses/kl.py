@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, LossContext, require_logits, require_teachers, student_logits
+from hf_ctkd.losses.base import DistillationLoss, require_logits, require_teachers, student_logits
 from hf_ctkd.losses.label_costs import teacher_logits
-from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
+from hf_ctkd.types import LabelSpace, LossContext, ModelOutputs, Needs
 
 
 class KLLoss(DistillationLoss):

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from hf_ctkd.costs import LabelCost, relatedness
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import LossContext, require_logits, require_teachers
-from hf_ctkd.types import ModelOutputs
+from hf_ctkd.losses.base import require_logits, require_teachers
+from hf_ctkd.types import LossContext, ModelOutputs
 
 
 class TeacherLabelCosts(nn.Module):

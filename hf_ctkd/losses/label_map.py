@@ -9,9 +9,9 @@ from torch import Tensor
 
 from hf_ctkd.costs import EmpiricalCost, LabelCost
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, LossContext, student_logits
+from hf_ctkd.losses.base import DistillationLoss, student_logits
 from hf_ctkd.losses.label_costs import TeacherLabelCosts, teacher_logits
-from hf_ctkd.types import ModelOutputs, Needs
+from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 
 class LabelMapLoss(DistillationLoss):

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.alignment import Aligned, align, same_positions
-from hf_ctkd.losses.base import DistillationLoss, LossContext, require_teachers
+from hf_ctkd.losses.base import DistillationLoss, require_teachers
 from hf_ctkd.losses.distances import DISTANCES, Distance
-from hf_ctkd.losses.links import NORMALISERS, PROJECTIONS, Link, spectrum
-from hf_ctkd.types import ModelOutputs, Needs
+from hf_ctkd.losses.projection_heads import NORMALISERS, PROJECTIONS, ProjectionHead, spectrum
+from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 _DEFAULTS: dict[str, tuple[str, str]] = {
     "inverted": ("logsum", "batch"),
@@ -84,8 +84,8 @@ class _ThroughProjection(DistillationLoss):
         return found
 
     @property
-    def _links(self) -> list[Link]:
-        return [link for link in self.links if isinstance(link, Link)]
+    def _links(self) -> list[ProjectionHead]:
+        return [link for link in self.links if isinstance(link, ProjectionHead)]
 
     @property
     def _pairs(self) -> int:
@@ -97,7 +97,9 @@ class _ThroughProjection(DistillationLoss):
             return Aligned(student.features.float().unsqueeze(1), theirs.unsqueeze(1))
         return align(student.hidden[number], teacher.hidden[number], positionwise=positionwise)
 
-    def _link(self, student: ModelOutputs, teacher: ModelOutputs, number: int, generator: torch.Generator) -> Link:
+    def _link(
+        self, student: ModelOutputs, teacher: ModelOutputs, number: int, generator: torch.Generator
+    ) -> ProjectionHead:
         if self.layers is not None:
             self._check_layers(student, teacher)
         ours, theirs = (
@@ -115,7 +117,7 @@ class _ThroughProjection(DistillationLoss):
             (ours.shape[-1], theirs.shape[-1]) if self.direction == "inverted" else (theirs.shape[-1], ours.shape[-1])
         )
         projection = PROJECTIONS[self.direction](source, width, generator)
-        return Link(
+        return ProjectionHead(
             projection,
             NORMALISERS[self.normalise](width),
             copy.deepcopy(prototype),

@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, LossContext, require_teachers, student_logits
-from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
+from hf_ctkd.losses.base import DistillationLoss, require_teachers, student_logits
+from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
 
 _FACTORS: dict[str, tuple[float, float]] = {"embedding": (1.0, 0.0), "classifier": (0.0, 1.0), "both": (1.0, 1.0)}
 """Share of the first and of the second stage."""

@@ -7,11 +7,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hf_ctkd.costs import estimate_prior, transport_rows
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import LossContext, student_logits
-from hf_ctkd.losses.readouts import Readouts
-from hf_ctkd.types import UNLABELLED, ModelOutputs
+from hf_ctkd.losses.base import student_logits
+from hf_ctkd.ot import transport_rows
+from hf_ctkd.probes import estimate_prior
+from hf_ctkd.probes.ensemble import ProbeEnsemble
+from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs
 
 
 def check_ranges(epsilon: float, power: float, relax: float, own: float, rounds: int) -> None:
@@ -67,13 +68,13 @@ class RowsOntoClasses(nn.Module):
     probe of few labels often contradicts. With every row labelled it counts in full.
 
     Args:
-        readouts: what gives every row its cost, minus the log posterior of each class.
+        probes: what gives every row its cost, minus the log posterior of each class.
         epsilon: strength of the entropy, in nats.
-        power: of the readouts' gain in the weight.
+        power: of the probes' gain in the weight.
         relax: how firmly class shares are held, per labelled row.
         own: largest share of the student's own prediction in its target, reached as far as both agreed in the step
             before; see `after_step`.
-        rounds: how often the readouts learn from the plan.
+        rounds: how often the probes learn from the plan.
     """
 
     potential: Tensor
@@ -82,7 +83,7 @@ class RowsOntoClasses(nn.Module):
 
     def __init__(
         self,
-        readouts: Readouts,
+        probes: ProbeEnsemble,
         *,
         epsilon: float = 0.25,
         power: float = 1.0,
@@ -92,7 +93,7 @@ class RowsOntoClasses(nn.Module):
     ) -> None:
         super().__init__()
         self.epsilon, self.power, self.relax, self.own, self.rounds = epsilon, power, relax, own, rounds
-        self.readouts = readouts
+        self.probes = probes
         self.register_buffer("potential", torch.zeros(0))
         # Next to nothing while the student is untrained, so that it takes the place of a schedule.
         self.register_buffer("agreement", torch.zeros(()))
@@ -102,28 +103,28 @@ class RowsOntoClasses(nn.Module):
     @property
     def relatedness(self) -> Tensor:
         """Cross-fitted gain of each teacher."""
-        return self.readouts.teacher_gains
+        return self.probes.teacher_gains
 
     @property
     def input_share(self) -> float:
         """Share of the student's own input in what is read."""
-        return self.readouts.input_share
+        return self.probes.input_share
 
     def strength(self) -> float:
         """Cross-fitted gain of all that is read."""
-        return float(self.readouts.weight)
+        return float(self.probes.weight)
 
     def fit(self, context: LossContext) -> None:
-        """Fit the readouts and transport all rows; then let the readouts learn from the plan, as often as asked for."""
-        self.readouts.fit(context)
+        """Fit the probes and transport all rows; then let the probes learn from the plan, as often as asked for."""
+        self.probes.fit(context)
         self.labelled_share = labelled_share(context.labels)
         posterior = self._transport(context)
         for _ in range(self.rounds):
-            self.readouts.refit(context, self.target(posterior))
+            self.probes.refit(context, self.target(posterior))
             posterior = self._transport(context)
 
     def _transport(self, context: LossContext) -> Float[Tensor, "rows classes"]:
-        posterior = self.readouts.log_posterior(context.inputs, context.teachers)
+        posterior = self.probes.log_posterior(context.inputs, context.teachers)
         prior = estimate_prior(context.labels, len(context.label_space)).probabilities
         # Shares are known as well as their labels are many: the objective per row holds them at labels / rows nats.
         labelled = int((context.labels != UNLABELLED).sum())
@@ -142,7 +143,7 @@ class RowsOntoClasses(nn.Module):
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> Tensor:
         """The weighted divergence, a mean over rows."""
-        return self.divergence(student, self.readouts.log_posterior(student.inputs, teachers), labels)
+        return self.divergence(student, self.probes.log_posterior(student.inputs, teachers), labels)
 
     def divergence(
         self, student: ModelOutputs, said: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
@@ -151,12 +152,12 @@ class RowsOntoClasses(nn.Module):
 
         Args:
             student: with its logits.
-            said: log posteriors of the readouts.
+            said: log posteriors of the probes.
             labels: target labels, -100 for unlabelled rows.
         """
         rows = row_weights(labels, self.labelled_share)
         predicted = student_logits(student).float().log_softmax(dim=1)
-        weight = self.readouts.weight
+        weight = self.probes.weight
         target = self.target(said)
         if self.own > 0:
             self._note(rows * (target * predicted.detach().exp()).sum(dim=1), rows.sum())

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, LossContext
-from hf_ctkd.types import ModelOutputs, Needs
+from hf_ctkd.losses.base import DistillationLoss
+from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 _FUNCTIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "square": lambda values, rank: values[rank:].square().sum(),

@@ -7,26 +7,27 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from hf_ctkd.costs import LabelCost, Readout
+from hf_ctkd.costs import LabelCost
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, LossContext, student_logits
+from hf_ctkd.losses.base import DistillationLoss, student_logits
 from hf_ctkd.losses.label_costs import TeacherLabelCosts, teacher_logits
-from hf_ctkd.losses.readouts import Readouts
 from hf_ctkd.losses.rows_onto_classes import RowsOntoClasses, check_ranges
 from hf_ctkd.ot import OTProblem, Sinkhorn
-from hf_ctkd.types import ModelOutputs, Needs
+from hf_ctkd.probes import LinearProbe
+from hf_ctkd.probes.ensemble import ProbeEnsemble
+from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 
 class TransportLoss(DistillationLoss):
     """Optimal transport between what teachers and student say, weighted so that a poor teacher does no harm.
 
-    With the default cost, `Readout()`, all training rows are transported at once onto the target classes: the cost is
-    minus the log posterior that cross-fitted probes read from the teachers' layers of all depths and from the student's
-    own raw input, every class receives its share of the rows (estimated from the labels, with shrinkage, and held only
-    as firmly as their number allows), and each row of the plan is that row's soft target. The probes then learn once
-    more, from the plan of all rows, and the rows are transported again. A teacher that knows less than the raw input
-    hardly counts, so it does no harm. The student's own prediction joins the target as far as the two agree and the
-    readouts are related, so that a student which comes to know better is not held back. Use it by default.
+    With the default cost, `LinearProbe()`, all training rows are transported at once onto the target classes: the cost
+    is minus the log posterior that cross-fitted probes read from the teachers' layers of all depths and from the
+    student's own input features, every class receives its share of the rows (estimated from the labels, with shrinkage,
+    and held only as firmly as their number allows), and each row of the plan is that row's soft target. The probes then
+    learn once more, from the plan of all rows, and the rows are transported again. A teacher that knows less than the
+    input features hardly counts, so it does no harm. The student's own prediction joins the target as far as the two
+    agree and the probes are related, so that a student which comes to know better is not held back. Use it by default.
 
     With a label cost, such as `EmpiricalCost()`, every row's teacher prediction is transported onto the student's
     prediction between the two label spaces, as the paper has it: the loss is the Sinkhorn value. Use it where teacher
@@ -34,64 +35,64 @@ class TransportLoss(DistillationLoss):
     `relatedness ** power`, estimated on held-out rows.
 
     Args:
-        cost: `Readout` for rows onto classes, or a label cost for label space onto label space.
+        cost: `LinearProbe` for rows onto classes, or a label cost for label space onto label space.
         epsilon: strength of the entropy. Rows onto classes: in nats, so that posteriors are sharpened by `1 / epsilon`;
             label spaces: relative to the largest cost.
         temperature: of the teachers' and the student's predictions under a label cost, positive.
         power: of the relatedness in the weight; 0 gives the literal loss, which can cost many points.
         relax: how firmly class shares are held, per labelled row; infinity takes the estimated shares for true.
         own: largest share of the student's own prediction in its target, in [0, 1); 0 distils the plan alone. With a
-            `Readout` only.
-        raw_input: read the student's own input too, as a member beside the teachers: its pixels, or its tokens weighted
-            by how rare they are. Without teachers' help this is a strong baseline where labels are few. With a
-            `Readout` only.
-        rounds: how often the probes learn once more from the plan of all rows. With a `Readout` only.
+            `LinearProbe` only.
+        input_features: read the student's own input too, as a member beside the teachers: its pixels, or its tokens
+            weighted by how rare they are. Without teachers' help this is a strong baseline where labels are few. With a
+            `LinearProbe` only.
+        rounds: how often the probes learn once more from the plan of all rows. With a `LinearProbe` only.
 
     Raises:
         InvalidArgumentError: an argument out of its range.
 
     Reference:
-        Label costs: reconstructed from Lu, Ye and Zhan, arXiv:2204.11526. Readout, relatedness and relaxed class
+        Label costs: reconstructed from Lu, Ye and Zhan, arXiv:2204.11526. LinearProbe, relatedness and relaxed class
         shares: ours.
     """
 
     name: ClassVar[str] = "transport"
     citation: ClassVar[str] = (
-        "Lu, Ye, Zhan: Selective Cross-Task Distillation, arXiv:2204.11526 (reconstructed; readout ours)"
+        "Lu, Ye, Zhan: Selective Cross-Task Distillation, arXiv:2204.11526 (reconstructed; probe ours)"
     )
 
     def __init__(
         self,
-        cost: LabelCost | Readout = Readout(),  # noqa: B008 (frozen)
+        cost: LabelCost | LinearProbe = LinearProbe(),  # noqa: B008 (frozen)
         *,
         epsilon: float | None = None,
         temperature: float = 1.0,
         power: float | None = None,
         relax: float = 4.0,
         own: float = 0.7,
-        raw_input: bool = True,
+        input_features: bool = True,
         rounds: int = 2,
     ) -> None:
         super().__init__()
-        rows = isinstance(cost, Readout)
+        rows = isinstance(cost, LinearProbe)
         self.cost = cost
         self.epsilon = (0.25 if rows else 0.1) if epsilon is None else epsilon
         self.temperature = temperature
         self.power = (1.0 if rows else 2.0) if power is None else power
         self.relax = relax
         self.own = own
-        self.raw_input = raw_input and rows
+        self.input_features = input_features and rows
         self.rounds = rounds if rows else 0
         if not temperature > 0:
             raise InvalidArgumentError(f"`temperature` must be positive, got {temperature}.")
         check_ranges(self.epsilon, self.power, relax, own, rounds)
         self.term: RowsOntoClasses | _LabelsOntoLabels
-        if isinstance(cost, Readout):
+        if isinstance(cost, LinearProbe):
             self.needs = Needs.TEACHER | Needs.FIT | Needs.FEATURES | Needs.LAYERS
-            self.needs |= Needs.INPUT if raw_input else Needs.NOTHING
-            readouts = Readouts(cost, raw_input=raw_input)
+            self.needs |= Needs.INPUT if input_features else Needs.NOTHING
+            probes = ProbeEnsemble(cost, input_features=input_features)
             self.term = RowsOntoClasses(
-                readouts, epsilon=self.epsilon, power=self.power, relax=relax, own=own, rounds=rounds
+                probes, epsilon=self.epsilon, power=self.power, relax=relax, own=own, rounds=rounds
             )
         else:
             self.needs = Needs.TEACHER | Needs.FIT | Needs.LOGITS | cost.needs
@@ -126,7 +127,7 @@ class TransportLoss(DistillationLoss):
 
     def diagnostics(self) -> dict[str, float]:
         """The share of the input, where it is read."""
-        return {"input_share": self.term.input_share} if self.raw_input else {}
+        return {"input_share": self.term.input_share} if self.input_features else {}
 
 
 class _LabelsOntoLabels(nn.Module):

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_ctkd.costs.labelled import content_order, labelled_rows
 from hf_ctkd.errors import DatasetError
+from hf_ctkd.probes.labelled import content_order, labelled_rows
 from hf_ctkd.types import ModelOutputs, Needs
 
 

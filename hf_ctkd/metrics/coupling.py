@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_ctkd.costs.labelled import labelled_rows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.ot import CloudProblem, CloudSinkhorn, CloudSolution
+from hf_ctkd.probes.labelled import labelled_rows
 from hf_ctkd.types import ModelOutputs
 
 

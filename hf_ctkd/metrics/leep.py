@@ -6,8 +6,8 @@ from typing import ClassVar
 from jaxtyping import Int
 from torch import Tensor
 
-from hf_ctkd.costs.labelled import logits_of
 from hf_ctkd.metrics.base import TransferabilityMetric, log_likelihood_of_map
+from hf_ctkd.probes.labelled import logits_of
 from hf_ctkd.types import ModelOutputs, Needs
 
 
@@ -16,7 +16,7 @@ class LEEP(TransferabilityMetric):
     """Mean log-likelihood of the labels under the map from the teacher's predicted classes to target classes.
 
     Use it for teachers with a head; it is fast and needs no features. It is fitted and judged on the same rows, so
-    with few rows and many teacher classes it flatters; `ReadoutGain` does not.
+    with few rows and many teacher classes it flatters; `InformationGain` does not.
 
     Reference:
         After Nguyen, Hassner, Seeger and Archambeau, "LEEP", arXiv:2002.12462.

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from hf_ctkd.costs.labelled import logits_of
 from hf_ctkd.metrics.base import TransferabilityMetric
+from hf_ctkd.probes.labelled import logits_of
 from hf_ctkd.types import ModelOutputs, Needs
 
 

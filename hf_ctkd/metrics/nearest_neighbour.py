@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from hf_ctkd.costs.labelled import row_groups
 from hf_ctkd.metrics.base import TransferabilityMetric
+from hf_ctkd.probes.labelled import row_groups
 from hf_ctkd.types import ModelOutputs, Needs
 
 _BLOCK = 1024

@@ -23,7 +23,7 @@ class NLEEP(TransferabilityMetric):
     """LEEP, with the posterior of a Gaussian mixture on principal components in the place of the teacher's classes.
 
     Use it for teachers without a head, or whose classes are few. Like LEEP it is judged on the rows that it was fitted
-    on; with fewer than about twenty rows a class prefer `ReadoutGain`.
+    on; with fewer than about twenty rows a class prefer `InformationGain`.
 
     Args:
         clusters: components of the mixture for each target class, positive; there are fewer where that would leave

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
-from hf_ctkd.costs.probe import Basis, fit_path
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.metrics.base import TransferabilityMetric
+from hf_ctkd.probes.solver import Basis, fit_path
 from hf_ctkd.types import ModelOutputs, Needs
 
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from hf_ctkd.costs.base import LabelCost
 from hf_ctkd.costs.empirical import EmpiricalCost
-from hf_ctkd.costs.labelled import deal_folds, labelled_rows, logits_of
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.metrics.base import TransferabilityMetric
 from hf_ctkd.ot import OTProblem, Sinkhorn
+from hf_ctkd.probes.labelled import deal_folds, labelled_rows, logits_of
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
 
 

@@ -31,23 +31,23 @@ class Sensitivity:
         The plan, plus what comes through epsilon (and tau), which are relative to the largest cost: the value is
         homogeneous in the cost, so that share is `(value - <plan, cost>) / largest`, at the largest entry.
         """
-        if self.plan.work.cost.dim() == 3:
+        if self.plan.prepared.cost.dim() == 3:
             return self._of_each_cost(weights, value)
-        work = self.plan.work
+        prepared = self.plan.prepared
         gradient = self.plan.weighted(weights)
-        largest = work.cost == work.scale
-        rest = (weights * value).sum() - (gradient * work.cost).sum()
-        return gradient + largest * (rest / work.scale / largest.sum().clamp(min=1))
+        largest = prepared.cost == prepared.scale
+        rest = (weights * value).sum() - (gradient * prepared.cost).sum()
+        return gradient + largest * (rest / prepared.scale / largest.sum().clamp(min=1))
 
     def _of_each_cost(self, weights: Tensor, value: Tensor) -> Tensor:
-        work = self.plan.work
-        gradient = torch.empty_like(work.cost)
+        prepared = self.plan.prepared
+        gradient = torch.empty_like(prepared.cost)
         for rows, _ in self.plan.parts():
-            cost, scale = work.cost[rows], work.scale[rows]
+            cost, scale = prepared.cost[rows], prepared.scale[rows]
             part = self.plan.dense(rows).mul_(weights[rows, None, None])
             rest = weights[rows] * value[rows] - torch.einsum("bnm,bnm->b", part, cost.to(part))
             largest = cost == scale[:, None, None]
-            largest &= (work.a[rows] > 0)[:, :, None] & (work.b[rows] > 0)[:, None, :]
+            largest &= (prepared.a[rows] > 0)[:, :, None] & (prepared.b[rows] > 0)[:, None, :]
             share = rest / scale / largest.sum((-1, -2)).clamp(min=1)
             gradient[rows] = part.add_(largest * share[:, None, None])
         return gradient

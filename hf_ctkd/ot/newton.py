@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hf_ctkd.ot.dual import dual_value
 from hf_ctkd.ot.potentials import Potentials
-from hf_ctkd.ot.work import Work
+from hf_ctkd.ot.prepared import PreparedProblem
 
 _LONGEST = 4.0
 """Largest change of a potential in one step, in units of epsilon: further off the quadratic model says nothing."""
@@ -28,21 +28,21 @@ class _Point:
     error: Tensor
 
     @classmethod
-    def at(cls, work: Work, f: Tensor) -> "_Point":
-        epsilon = work.epsilon[:, None]
-        exponent = (f[:, :, None] - work.cost).div_(epsilon[:, :, None]).add_(work.a.log()[:, :, None])
+    def at(cls, prepared: PreparedProblem, f: Tensor) -> "_Point":
+        epsilon = prepared.epsilon[:, None]
+        exponent = (f[:, :, None] - prepared.cost).div_(epsilon[:, :, None]).add_(prepared.a.log()[:, :, None])
         log_sums = torch.logsumexp(exponent, 1)
-        g = -work.powers(work.epsilon)[1] * epsilon * log_sums
-        plan = exponent.add_((g / epsilon + work.b.log())[:, None, :]).exp_()
+        g = -prepared.powers(prepared.epsilon)[1] * epsilon * log_sums
+        plan = exponent.add_((g / epsilon + prepared.b.log())[:, None, :]).exp_()
         asked_a, asked_b = (
             mass if tau is None else mass * torch.exp(-potential / tau[:, None])
-            for mass, potential, tau in ((work.a, f, work.tau_a), (work.b, g, work.tau_b))
+            for mass, potential, tau in ((prepared.a, f, prepared.tau_a), (prepared.b, g, prepared.tau_b))
         )
         error = (plan.sum(2) - asked_a).abs().sum(1)
-        return cls(f, g, plan, asked_a, asked_b, dual_value(work, f, g)[0], error)
+        return cls(f, g, plan, asked_a, asked_b, dual_value(prepared, f, g)[0], error)
 
 
-def newton(work: Work, found: Potentials, tolerance: float, *, steps: int) -> Potentials:
+def newton(prepared: PreparedProblem, found: Potentials, tolerance: float, *, steps: int) -> Potentials:
     """Take Newton steps where the error is above the tolerance; one that does not help is tried again, shorter.
 
     Scaling is coordinate ascent on the dual: where groups of bins are all but separate, as happens at a small
@@ -50,7 +50,7 @@ def newton(work: Work, found: Potentials, tolerance: float, *, steps: int) -> Po
     and a linear system of the smaller side, and does not care.
 
     Args:
-        work: the problems, each with its cost or all with one.
+        prepared: the problems, each with its cost or all with one.
         found: where scaling came to.
         tolerance: marginal error to reach.
         steps: Newton steps to take.
@@ -58,12 +58,12 @@ def newton(work: Work, found: Potentials, tolerance: float, *, steps: int) -> Po
     Reference:
         Brauer, Clason, Lorenz, Wirth, "A Sinkhorn-Newton method for entropic optimal transport", 2017.
     """
-    point = _Point.at(work, found.f)
-    counts, length = found.steps, torch.ones_like(work.epsilon)
+    point = _Point.at(prepared, found.f)
+    counts, length = found.steps, torch.ones_like(prepared.epsilon)
     for _ in range(steps):
         running = point.error > tolerance
-        other = _Point.at(work, point.f + (work.epsilon * length)[:, None] * _direction(work, point))
-        better = running & _helps(point, other, work.scale)
+        other = _Point.at(prepared, point.f + (prepared.epsilon * length)[:, None] * _direction(prepared, point))
+        better = running & _helps(point, other, prepared.scale)
         length = torch.where(better, (2 * length).clamp(max=1), length / 4)
         point = _Point(*(_chosen(better, new, old) for new, old in zip(_parts(other), _parts(point), strict=True)))
         counts = counts + running
@@ -85,10 +85,10 @@ def _helps(old: _Point, new: _Point, scale: Tensor) -> Tensor:
     return torch.isfinite(new.error) & ((gain > noise) | ((gain > -noise) & (new.error < old.error)))
 
 
-def _direction(work: Work, point: _Point) -> Tensor:
+def _direction(prepared: PreparedProblem, point: _Point) -> Tensor:
     """Change of `f` in units of epsilon, from the Newton system with `g` eliminated, or the other way round."""
-    ratio_a = 0.0 if work.tau_a is None else (work.epsilon / work.tau_a)[:, None]
-    ratio_b = 0.0 if work.tau_b is None else (work.epsilon / work.tau_b)[:, None]
+    ratio_a = 0.0 if prepared.tau_a is None else (prepared.epsilon / prepared.tau_a)[:, None]
+    ratio_b = 0.0 if prepared.tau_b is None else (prepared.epsilon / prepared.tau_b)[:, None]
     rows, columns = point.plan.sum(2), point.plan.sum(1)
     diagonal_a, diagonal_b = rows + ratio_a * point.asked_a, columns + ratio_b * point.asked_b
     lack_a, lack_b = point.asked_a - rows, point.asked_b - columns
@@ -97,9 +97,9 @@ def _direction(work: Work, point: _Point) -> Tensor:
     else:
         y = _eliminated(point.plan.transpose(1, 2), diagonal_b, diagonal_a, lack_b, lack_a)
         x = _over(lack_a - torch.einsum("bnm,bm->bn", point.plan, y), diagonal_a)
-    if work.balanced:
-        x = x - (work.a * x).sum(1, keepdim=True)  # free up to a constant, and near that the system is all rounding
-    longest = torch.where(work.a > 0, x.abs(), 0.0).amax(1, keepdim=True)
+    if prepared.balanced:
+        x = x - (prepared.a * x).sum(1, keepdim=True)  # free up to a constant, and near that the system is all rounding
+    longest = torch.where(prepared.a > 0, x.abs(), 0.0).amax(1, keepdim=True)
     return x * (_LONGEST / longest.clamp(min=_LONGEST))
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from hf_ctkd.ot.work import Work, blocks
+from hf_ctkd.ot.prepared import PreparedProblem, blocks
 
 _LARGEST_EXPONENT, _LARGEST_EXPONENT_DOUBLE = 85.0, 700.0
 """Up to which the exponential is finite in 32 and in 64 bits."""
@@ -24,32 +24,32 @@ class Plan:
     """The plans `a b exp((f + g - cost) / epsilon)` of a batch, none of them written out.
 
     Args:
-        work: costs, marginals and epsilons.
+        prepared: costs, marginals and epsilons.
         f: potential at the sources, `[batch, n]`.
         g: potential at the targets, `[batch, m]`.
         max_bytes: limit of the memory for plans that have to be written out on the way.
     """
 
-    work: Work
+    prepared: PreparedProblem
     f: Float[Tensor, "batch n"]
     g: Float[Tensor, "batch m"]
     max_bytes: int
 
     def dense(self, rows: Shaped[Tensor, "rows"] | slice) -> Float[Tensor, "chosen n m"]:
         """Write out the plans of some problems."""
-        work = self.work
-        cost = work.cost if work.cost.dim() == 2 else work.cost[rows]
-        exponent = (self.f[rows, :, None] - cost).add_(self.g[rows, None, :]).div_(work.epsilon[rows, None, None])
+        prepared = self.prepared
+        cost = prepared.cost if prepared.cost.dim() == 2 else prepared.cost[rows]
+        exponent = (self.f[rows, :, None] - cost).add_(self.g[rows, None, :]).div_(prepared.epsilon[rows, None, None])
         limit = _largest_exponent(exponent.dtype)
         # Exact zeros at zero mass: there the exponent is arbitrary, and infinity times zero is no number.
-        return exponent.clamp_(max=limit).exp_().mul_(work.a[rows, :, None]).mul_(work.b[rows, None, :])
+        return exponent.clamp_(max=limit).exp_().mul_(prepared.a[rows, :, None]).mul_(prepared.b[rows, None, :])
 
     def transport_cost(self) -> Float[Tensor, "batch"]:
         """`<plan, cost>` of every problem."""
-        work = self.work
-        total = torch.empty_like(work.epsilon)
+        prepared = self.prepared
+        total = torch.empty_like(prepared.epsilon)
         for rows, scaled in self.parts():
-            cost = work.cost if work.cost.dim() == 2 else work.cost[rows]
+            cost = prepared.cost if prepared.cost.dim() == 2 else prepared.cost[rows]
             if scaled is None:
                 total[rows] = self.dense(rows).mul_(cost).sum((-1, -2))
             else:
@@ -59,7 +59,7 @@ class Plan:
 
     def weighted(self, weights: Float[Tensor, "batch"]) -> Float[Tensor, "n m"]:
         """`weights * plan`, summed over a batch that shares its cost: the gradient with respect to the cost."""
-        total = torch.zeros_like(self.work.cost)
+        total = torch.zeros_like(self.prepared.cost)
         for rows, scaled in self.parts():
             if scaled is None:
                 total += torch.einsum("bnm,b->nm", self.dense(rows), weights[rows])
@@ -70,18 +70,18 @@ class Plan:
 
     def parts(self) -> Iterator[tuple[_Rows, _Scalings | None]]:
         """Problems that share a kernel, with their scalings; or as many as may be written out at once."""
-        work = self.work
-        together = self._fits(work.a[0].numel() * work.b[0].numel())
-        if work.cost.dim() == 3:
-            yield from ((rows, None) for rows in work.blocks(together))
+        prepared = self.prepared
+        together = self._fits(prepared.a[0].numel() * prepared.b[0].numel())
+        if prepared.cost.dim() == 3:
+            yield from ((rows, None) for rows in prepared.blocks(together))
             return
-        every = torch.arange(len(work.a), device=work.a.device)
-        for rows in work.alike():
+        every = torch.arange(len(prepared.a), device=prepared.a.device)
+        for rows in prepared.alike():
             factored = self._factored
             index = every[rows]
-            size = together if factored is None else self._fits(work.a[0].numel() + work.b[0].numel())
+            size = together if factored is None else self._fits(prepared.a[0].numel() + prepared.b[0].numel())
             for block in blocks(len(index), size):
-                part = slice(block.start, block.stop) if work.uniform else index[block]
+                part = slice(block.start, block.stop) if prepared.uniform else index[block]
                 yield part, None if factored is None else self._scalings(part, factored)
 
     def _fits(self, numbers: int) -> int:
@@ -95,19 +95,19 @@ class Plan:
         Each potential is one largest cost wide at most, since it is the other's soft minimum with the cost; centred,
         its entries are at most two from zero. That bound spares a look at the potentials.
         """
-        for dtype in (self.work.a.dtype, torch.float64):
-            if 2 * self.work.sharpest <= _largest_exponent(dtype):
+        for dtype in (self.prepared.a.dtype, torch.float64):
+            if 2 * self.prepared.sharpest <= _largest_exponent(dtype):
                 return dtype
         return None
 
     def _scalings(self, rows: _Rows, dtype: torch.dtype) -> _Scalings:
         """`(u, v, kernel)` with `plan = u kernel v`."""
-        work = self.work
-        epsilon = work.epsilon[rows, None].to(dtype)
+        prepared = self.prepared
+        epsilon = prepared.epsilon[rows, None].to(dtype)
         f, g = self.f[rows] / epsilon, self.g[rows] / epsilon
         shift = (f.mean(-1, keepdim=True) - g.mean(-1, keepdim=True)) / 2
-        u, v = (f - shift).exp_().mul_(work.a[rows]), (g + shift).exp_().mul_(work.b[rows])
-        return u, v, torch.exp(-work.cost / epsilon[0])
+        u, v = (f - shift).exp_().mul_(prepared.a[rows]), (g + shift).exp_().mul_(prepared.b[rows])
+        return u, v, torch.exp(-prepared.cost / epsilon[0])
 
 
 def _largest_exponent(dtype: torch.dtype) -> float:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_ctkd.ot.work import Work
+from hf_ctkd.ot.prepared import PreparedProblem
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +33,11 @@ class Gathered:
     potentials: Potentials
 
     @classmethod
-    def empty(cls, work: Work) -> "Gathered":
+    def empty(cls, prepared: PreparedProblem) -> "Gathered":
         """Make room for every problem."""
-        steps = torch.zeros(len(work.a), dtype=torch.int64, device=work.a.device)
-        error = torch.full_like(work.epsilon, torch.nan)
-        return cls(Potentials(torch.empty_like(work.a), torch.empty_like(work.b), error, steps))
+        steps = torch.zeros(len(prepared.a), dtype=torch.int64, device=prepared.a.device)
+        error = torch.full_like(prepared.epsilon, torch.nan)
+        return cls(Potentials(torch.empty_like(prepared.a), torch.empty_like(prepared.b), error, steps))
 
     def write(self, rows: Int[Tensor, "rows"], found: Potentials) -> None:
         """Put the results of some problems in their place."""

@@ -14,10 +14,10 @@ from hf_ctkd.ot.envelope import EnvelopeValue, Sensitivity
 from hf_ctkd.ot.iteration import Kernel, Limits
 from hf_ctkd.ot.plan import Plan
 from hf_ctkd.ot.potentials import Gathered, Potentials
+from hf_ctkd.ot.prepared import PreparedProblem
 from hf_ctkd.ot.problem import OTProblem
 from hf_ctkd.ot.solution import OTSolution, Status
 from hf_ctkd.ot.stabilised import scale, solve_stabilised
-from hf_ctkd.ot.work import Work
 
 _CACHE_BYTES = 2**24
 """Bound to what one block needs on a processor."""
@@ -122,16 +122,18 @@ class Sinkhorn:
         self._check_fit(problem, warm_start)
         with torch.no_grad():
             epsilon = self._epsilon(problem)
-            work = Work.of(problem, epsilon, tau_a=self.tau_a, tau_b=self.tau_b, max_bytes=self.max_bytes)
-            start = torch.zeros_like(work.b) if warm_start is None else warm_start[1].detach().to(work.b)
+            prepared = PreparedProblem.of(
+                problem, epsilon, tau_a=self.tau_a, tau_b=self.tau_b, max_bytes=self.max_bytes
+            )
+            start = torch.zeros_like(prepared.b) if warm_start is None else warm_start[1].detach().to(prepared.b)
             if warm_start is None:
-                start = self._annealed(work, start)
-            found = self._solve(work, start, self._limits())
-            f, g = centred(work, found.f, found.g)
-            value, for_a, for_b = dual_value(work, f, g)
+                start = self._annealed(prepared, start)
+            found = self._solve(prepared, start, self._limits())
+            f, g = centred(prepared, found.f, found.g)
+            value, for_a, for_b = dual_value(prepared, f, g)
             status = torch.where(found.error <= self.tolerance, Status.CONVERGED.value, Status.OUT_OF_STEPS.value)
         self._check_converged(found, status)
-        plan = Plan(work, f, g, self.max_bytes)
+        plan = Plan(prepared, f, g, self.max_bytes)
         value = EnvelopeValue.apply(problem.a, problem.b, problem.cost, value, Sensitivity(plan, for_a, for_b))
         dtype = problem.dtype
         error = found.error.to(dtype)
@@ -150,51 +152,55 @@ class Sinkhorn:
     def _limits(self) -> Limits:
         return Limits(self.max_steps, self.tolerance, self.check_every)
 
-    def _annealed(self, work: Work, start: Tensor) -> Tensor:
+    def _annealed(self, prepared: PreparedProblem, start: Tensor) -> Tensor:
         """Come down to a small epsilon by way of larger ones, each solved loosely: the epsilon schedule."""
-        levels = max(0, math.ceil(math.log(_COARSEST * work.sharpest, _FALL)))
+        levels = max(0, math.ceil(math.log(_COARSEST * prepared.sharpest, _FALL)))
         limits = replace(self._limits(), steps=min(self.max_steps, _LOOSE_STEPS), tolerance=_LOOSE)
         for level in range(levels, 0, -1):
             factor = _FALL**level
-            epsilon = torch.maximum(work.epsilon, torch.minimum(work.epsilon * factor, _COARSEST * work.scale))
-            sharpest = max(work.sharpest / factor, 1 / _COARSEST)
-            start = self._solve(replace(work, epsilon=epsilon, sharpest=sharpest), start, limits).g
+            epsilon = torch.maximum(
+                prepared.epsilon, torch.minimum(prepared.epsilon * factor, _COARSEST * prepared.scale)
+            )
+            sharpest = max(prepared.sharpest / factor, 1 / _COARSEST)
+            start = self._solve(replace(prepared, epsilon=epsilon, sharpest=sharpest), start, limits).g
         return start
 
-    def _solve(self, work: Work, start: Tensor, limits: Limits) -> Potentials:
-        if work.cost.dim() == 3:
-            return self._solve_each(work, start, limits)
-        if not limits.attended and work.sharpest > work.safe_exponent:
-            return self._solve_each(work, start, limits)  # nobody would see where scaling gives out
-        return self._solve_shared(work, start, limits)
+    def _solve(self, prepared: PreparedProblem, start: Tensor, limits: Limits) -> Potentials:
+        if prepared.cost.dim() == 3:
+            return self._solve_each(prepared, start, limits)
+        if not limits.attended and prepared.sharpest > prepared.safe_exponent:
+            return self._solve_each(prepared, start, limits)  # nobody would see where scaling gives out
+        return self._solve_shared(prepared, start, limits)
 
-    def _solve_shared(self, work: Work, start: Tensor, limits: Limits) -> Potentials:
+    def _solve_shared(self, prepared: PreparedProblem, start: Tensor, limits: Limits) -> Potentials:
         """Problems of one epsilon share their kernel; those that it does not suit, or that creep, go on alone."""
-        out = Gathered.empty(work)
+        out = Gathered.empty(prepared)
         index = torch.arange(len(start), device=start.device)
         together = replace(limits, steps=min(limits.steps, _PATIENCE)) if limits.attended else limits
-        for rows in work.alike():
-            self._scale_shared(work.select(rows), start[rows], together, (index[rows], out))
+        for rows in prepared.alike():
+            self._scale_shared(prepared.select(rows), start[rows], together, (index[rows], out))
         if limits.attended and len(left := out.unfinished(limits.tolerance, limits.steps)):
             before = out.read(left)
             g = torch.where(before.error.isnan()[:, None], start[left], before.g)
             rest = replace(limits, steps=max(1, limits.steps - int(before.steps.max())))
-            found = self._solve_each(work.select(left), g, rest)
+            found = self._solve_each(prepared.select(left), g, rest)
             out.write(left, replace(found, steps=found.steps + before.steps))
         return out.done()
 
-    def _scale_shared(self, work: Work, start: Tensor, limits: Limits, into: tuple[Tensor, Gathered]) -> None:
+    def _scale_shared(
+        self, prepared: PreparedProblem, start: Tensor, limits: Limits, into: tuple[Tensor, Gathered]
+    ) -> None:
         index, out = into
-        kernel = Kernel.of(torch.exp(-work.cost / work.epsilon[0]))
-        limits = replace(limits, guarded=work.sharpest > work.safe_exponent)
-        for rows in work.blocks(self._block(start.device, work.a[0].nbytes + work.b[0].nbytes)):
-            out.write(index[rows], scale(kernel, work.select(rows), start[rows], limits))
+        kernel = Kernel.of(torch.exp(-prepared.cost / prepared.epsilon[0]))
+        limits = replace(limits, guarded=prepared.sharpest > prepared.safe_exponent)
+        for rows in prepared.blocks(self._block(start.device, prepared.a[0].nbytes + prepared.b[0].nbytes)):
+            out.write(index[rows], scale(kernel, prepared.select(rows), start[rows], limits))
 
-    def _solve_each(self, work: Work, start: Tensor, limits: Limits) -> Potentials:
-        out = Gathered.empty(work)
+    def _solve_each(self, prepared: PreparedProblem, start: Tensor, limits: Limits) -> Potentials:
+        out = Gathered.empty(prepared)
         index = torch.arange(len(start), device=start.device)
-        for rows in work.blocks(self._block(start.device, work.a[0].numel() * work.b[0].nbytes)):
-            out.write(index[rows], solve_stabilised(work.select(rows), start[rows], limits))
+        for rows in prepared.blocks(self._block(start.device, prepared.a[0].numel() * prepared.b[0].nbytes)):
+            out.write(index[rows], solve_stabilised(prepared.select(rows), start[rows], limits))
         return out.done()
 
     def _block(self, device: torch.device, bytes_each: int) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 from hf_ctkd.ot.iteration import CYCLE, Kernel, Limits, iterate
 from hf_ctkd.ot.newton import newton
 from hf_ctkd.ot.potentials import Gathered, Potentials
-from hf_ctkd.ot.work import Work
+from hf_ctkd.ot.prepared import PreparedProblem
 
 _ROUND = 20 * CYCLE
 """Steps after which the kernel is made anew."""
@@ -19,31 +19,31 @@ _NEWTON = 4
 """Newton steps after a round that was not enough."""
 
 
-def scale(kernel: Kernel, work: Work, g: Float[Tensor, "batch m"], limits: Limits) -> Potentials:
+def scale(kernel: Kernel, prepared: PreparedProblem, g: Float[Tensor, "batch m"], limits: Limits) -> Potentials:
     """Solve problems that share a kernel by scaling it, never writing out a kernel each.
 
     Args:
         kernel: `exp(-cost / epsilon)`.
-        work: the problems, of one epsilon.
+        prepared: the problems, of one epsilon.
         g: potential to start from.
         limits: when to stop.
     """
-    epsilon = work.epsilon[:, None]
-    power_a, power_b = work.powers(work.epsilon)
-    limits = replace(limits, power_a=power_a, power_b=power_b, stiffness=work.stiffness())
-    found = iterate(kernel, work.a, work.b, work.b * torch.exp(g / epsilon), limits)
+    epsilon = prepared.epsilon[:, None]
+    power_a, power_b = prepared.powers(prepared.epsilon)
+    limits = replace(limits, power_a=power_a, power_b=power_b, stiffness=prepared.stiffness())
+    found = iterate(kernel, prepared.a, prepared.b, prepared.b * torch.exp(g / epsilon), limits)
     f, g = -power_a * epsilon * found.rows.log(), -power_b * epsilon * found.columns.log()
     return Potentials(f, g, torch.where(found.sound, found.error, torch.nan), found.steps)
 
 
-def solve_stabilised(work: Work, g: Float[Tensor, "batch m"], limits: Limits) -> Potentials:
+def solve_stabilised(prepared: PreparedProblem, g: Float[Tensor, "batch m"], limits: Limits) -> Potentials:
     """Solve by scaling the current plan's kernel, which a step in the log domain makes anew where it has drifted.
 
     The kernel `exp((f + g - cost) / epsilon)` never overflows, and what underflows in it carries no mass, as long as
     the scalings stay near one; where they do not, the scaling steps are thrown away and the log steps alone go on.
 
     Args:
-        work: the problems, with one cost each or a shared one.
+        prepared: the problems, with one cost each or a shared one.
         g: potential to start from.
         limits: when to stop.
 
@@ -51,14 +51,14 @@ def solve_stabilised(work: Work, g: Float[Tensor, "batch m"], limits: Limits) ->
         Schmitzer, "Stabilized sparse scaling algorithms for entropy regularized transport problems", 2019.
     """
     if not limits.attended:
-        return _solve_unattended(work, g, limits)
-    f = torch.empty_like(work.a)
+        return _solve_unattended(prepared, g, limits)
+    f = torch.empty_like(prepared.a)
     g = g.clone()
-    error = torch.full_like(work.epsilon, torch.inf)
-    steps = torch.zeros_like(work.epsilon, dtype=torch.int64)
+    error = torch.full_like(prepared.epsilon, torch.inf)
+    steps = torch.zeros_like(prepared.epsilon, dtype=torch.int64)
     active = torch.arange(len(g), device=g.device)
     while len(active):
-        part = work.select(active)
+        part = prepared.select(active)
         budget = limits.steps - int(steps[active].max())
         result = _round(part, g[active], replace(limits, steps=min(budget, _ROUND)))
         if budget > _ROUND + _NEWTON:
@@ -69,47 +69,47 @@ def solve_stabilised(work: Work, g: Float[Tensor, "batch m"], limits: Limits) ->
     return Potentials(f, g, error, steps)
 
 
-def _polished(work: Work, found: Potentials, tolerance: float) -> Potentials:
+def _polished(prepared: PreparedProblem, found: Potentials, tolerance: float) -> Potentials:
     """Newton steps for the problems on which a round of scaling was not enough."""
     rows = (found.error > tolerance).nonzero()[:, 0]
     if len(rows) == 0:
         return found
     out = Gathered(found)
-    out.write(rows, newton(work.select(rows), out.read(rows), tolerance, steps=_NEWTON))
+    out.write(rows, newton(prepared.select(rows), out.read(rows), tolerance, steps=_NEWTON))
     return out.done()
 
 
-def _solve_unattended(work: Work, g: Tensor, limits: Limits) -> Potentials:
+def _solve_unattended(prepared: PreparedProblem, g: Tensor, limits: Limits) -> Potentials:
     """Take every step with every problem: nothing that the host does depends on what the device finds."""
-    steps = torch.zeros_like(work.epsilon, dtype=torch.int64)
+    steps = torch.zeros_like(prepared.epsilon, dtype=torch.int64)
     for start in range(0, limits.steps, _SHORT_ROUND):
-        result = _round(work, g, replace(limits, steps=min(limits.steps - start, _SHORT_ROUND)))
+        result = _round(prepared, g, replace(limits, steps=min(limits.steps - start, _SHORT_ROUND)))
         g = result.g
         steps += result.steps
     return replace(result, steps=steps)
 
 
-def _round(work: Work, g: Tensor, limits: Limits) -> Potentials:
+def _round(prepared: PreparedProblem, g: Tensor, limits: Limits) -> Potentials:
     """One step in the log domain, then scaling steps."""
-    epsilon = work.epsilon[:, None]
-    power_a, power_b = work.powers(work.epsilon)
-    cost = work.cost if work.cost.dim() == 3 else work.cost.expand(len(g), -1, -1)
-    f = -power_a * epsilon * _log_sum(g[:, None, :] - cost, work.b.log()[:, None, :], epsilon, 2)
-    f = f + power_a * epsilon * _shift(work, f, g)
-    g = -power_b * epsilon * _log_sum(f[:, :, None] - cost, work.a.log()[:, :, None], epsilon, 1)
+    epsilon = prepared.epsilon[:, None]
+    power_a, power_b = prepared.powers(prepared.epsilon)
+    cost = prepared.cost if prepared.cost.dim() == 3 else prepared.cost.expand(len(g), -1, -1)
+    f = -power_a * epsilon * _log_sum(g[:, None, :] - cost, prepared.b.log()[:, None, :], epsilon, 2)
+    f = f + power_a * epsilon * _shift(prepared, f, g)
+    g = -power_b * epsilon * _log_sum(f[:, :, None] - cost, prepared.a.log()[:, :, None], epsilon, 1)
     limit = 85.0 if g.dtype == torch.float32 else 700.0
     exponent = (f[:, :, None] - cost).add_(g[:, None, :]).div_(epsilon[:, :, None])
     kernel = Kernel.of(exponent.clamp_(max=limit).exp_())
-    asked = 1.0 if work.tau_a is None else torch.exp(-f / work.tau_a[:, None])
-    at_start = (work.a * (kernel.rows(work.b) - asked).abs()).sum(-1)
-    a = work.a * torch.exp((power_a - 1) * f / epsilon)
-    b = work.b * torch.exp((power_b - 1) * g / epsilon)
+    asked = 1.0 if prepared.tau_a is None else torch.exp(-f / prepared.tau_a[:, None])
+    at_start = (prepared.a * (kernel.rows(prepared.b) - asked).abs()).sum(-1)
+    a = prepared.a * torch.exp((power_a - 1) * f / epsilon)
+    b = prepared.b * torch.exp((power_b - 1) * g / epsilon)
     steps = max(1, limits.steps - 1)
-    limits = replace(limits, steps=steps, power_a=power_a, power_b=power_b, stiffness=work.stiffness())
-    found = iterate(kernel, a, b, work.b, limits)
+    limits = replace(limits, steps=steps, power_a=power_a, power_b=power_b, stiffness=prepared.stiffness())
+    found = iterate(kernel, a, b, prepared.b, limits)
     log_u = power_a * found.rows.log() + (1 - power_a) * f / epsilon
     log_v = power_b * found.columns.log() + (1 - power_b) * g / epsilon
-    drift = torch.maximum(_reach(log_u, work.a), _reach(log_v, work.b))
+    drift = torch.maximum(_reach(log_u, prepared.a), _reach(log_v, prepared.b))
     kept = torch.isfinite(found.error) & (drift < limit / 4)
     f = torch.where(kept[:, None], f - epsilon * log_u, f)
     g = torch.where(kept[:, None], g - epsilon * log_v, g)
@@ -121,12 +121,12 @@ def _log_sum(numerator: Tensor, log_mass: Tensor, epsilon: Tensor, dim: int) -> 
     return torch.logsumexp(numerator.div_(epsilon[:, :, None]).add_(log_mass), dim)
 
 
-def _shift(work: Work, f: Tensor, g: Tensor) -> float | Tensor:
+def _shift(prepared: PreparedProblem, f: Tensor, g: Tensor) -> float | Tensor:
     """The best common shift of both potentials in units of epsilon, as in `iterate`; nothing where marginals bind."""
-    stiffness = work.stiffness()
+    stiffness = prepared.stiffness()
     if stiffness is None:
         return 0.0
-    return (_log_mass(work.a, f, work.tau_a) - _log_mass(work.b, g, work.tau_b)) / stiffness
+    return (_log_mass(prepared.a, f, prepared.tau_a) - _log_mass(prepared.b, g, prepared.tau_b)) / stiffness
 
 
 def _log_mass(mass: Tensor, potential: Tensor, tau: Tensor | None) -> float | Tensor:

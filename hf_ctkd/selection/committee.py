@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_ctkd.costs import Readout, gain_shares, log_mean, read_layers
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.probes import LinearProbe, fit_layers, gain_shares, log_mean
 from hf_ctkd.records import TeacherCandidate, TeacherRanking
 from hf_ctkd.types import ModelOutputs
 
@@ -55,10 +55,10 @@ class Committee:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What a teacher says of labelled rows that its readouts did not see.
+    """What a teacher says of labelled rows that its probes did not see.
 
     Args:
-        log_posterior: `[rows, classes]`, the log-mean of cross-fitted readouts of its layers.
+        log_posterior: `[rows, classes]`, the log-mean of cross-fitted probes of its layers.
         gain: its own, clipped at zero.
         prior_likelihood: log-likelihood of the labels under the class shares alone.
     """
@@ -75,9 +75,9 @@ class Evidence:
             DatasetError: if a class has a single row.
             InvalidArgumentError: if features are not finite.
         """
-        found = read_layers(Readout(), outputs, labels, int(labels.max()) + 1, power=POWER)
-        said = log_mean(found.shares, [one.crossfit_posterior.log() for one in found.readouts])
-        return cls(said, max(found.gain, 0.0), found.readouts[0].prior_likelihood)
+        found = fit_layers(LinearProbe(), outputs, labels, int(labels.max()) + 1, power=POWER)
+        said = log_mean(found.shares, [one.crossfit_posterior.log() for one in found.probes])
+        return cls(said, max(found.gain, 0.0), found.probes[0].prior_likelihood)
 
 
 def choose_members(

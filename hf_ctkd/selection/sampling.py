@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.teachers import TargetRows
 
 
 def scoring_rows(rows: TargetRows, max_rows: int, seed: int) -> TargetRows:

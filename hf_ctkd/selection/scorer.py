@@ -17,19 +17,20 @@ from accelerate.utils.memory import clear_device_cache
 from jaxtyping import Float
 from torch import Tensor
 
-from hf_ctkd import __version__
+from hf_ctkd._version import __version__
+from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError, NotConvergedError, TeacherUnavailableError
 from hf_ctkd.metrics import TransferabilityMetric, TransportScore
 from hf_ctkd.records import RankedTeacher, TeacherCandidate
 from hf_ctkd.selection.committee import Evidence
 from hf_ctkd.selection.controls import control_scores
 from hf_ctkd.selection.store import ScoreStore, StoredScores
-from hf_ctkd.teachers import LoadOptions, TargetRows, Teacher, compute_outputs, on_all, on_main
+from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs, on_all, on_main
 from hf_ctkd.types import ModelOutputs, Needs
 
 
 @dataclass(frozen=True)
-class Workplace:
+class RunSettings:
     """Where and how teachers are run.
 
     Args:
@@ -54,7 +55,7 @@ class Scorer:
         rows: labelled rows.
         student: a student's probabilities on these rows, to which transport scores then carry; None for the labels.
         accelerator: the processes that share the work.
-        workplace: where and how teachers are run.
+        run_settings: where and how teachers are run.
         seed: of the random control.
     """
 
@@ -62,7 +63,7 @@ class Scorer:
     rows: TargetRows
     student: Float[Tensor, "rows classes"] | None
     accelerator: Accelerator
-    workplace: Workplace
+    run_settings: RunSettings
     seed: int
 
     def score(self, candidate: TeacherCandidate) -> RankedTeacher:
@@ -72,13 +73,13 @@ class Scorer:
             DatasetError: a row that cannot be read.
             InvalidArgumentError: the cache cannot be written.
         """
-        store, key = ScoreStore(self.workplace.folder / "scores"), self._key(candidate)
+        store, key = ScoreStore(self.run_settings.folder / "scores"), self._key(candidate)
         stored = on_main(self.accelerator, lambda: store.read(key))
         missing = [metric for metric in self.metrics if settings_of(metric) not in stored.scores]
         fresh: dict[str, float | None] = {}
         parameters, seconds = stored.parameters, stored.seconds
         try:
-            if _refused(candidate, self.workplace.options):
+            if _refused(candidate, self.run_settings.options):
                 raise TeacherUnavailableError(candidate.problem or "")
             if missing:
                 start = time.perf_counter()
@@ -95,7 +96,7 @@ class Scorer:
             return RankedTeacher(candidate, skipped=str(error))
 
     def evidence(self, candidate: TeacherCandidate) -> Evidence:
-        """What a teacher's readouts say of the rows, each without having seen it; its outputs are taken from the cache.
+        """What a teacher's probes say of the rows, each without having seen it; its outputs are taken from the cache.
 
         Raises:
             TeacherUnavailableError: if it cannot be loaded or run.
@@ -124,7 +125,7 @@ class Scorer:
         return any(Needs.LAYERS in metric.needs for metric in self.metrics)
 
     def _outputs(self, candidate: TeacherCandidate, *, layers: bool) -> tuple[int | None, ModelOutputs]:
-        options, modality = self.workplace.options, self.rows.modality
+        options, modality = self.run_settings.options, self.rows.modality
         if self.accelerator.num_processes > 1:  # one of them downloads, the others find it in the cache
             on_main(self.accelerator, lambda: options.fetch(candidate))
         loaded: list[Teacher] = []
@@ -138,9 +139,9 @@ class Scorer:
                 loaded[0],
                 self.rows,
                 accelerator=self.accelerator,
-                batch_size=self.workplace.batch_size,
-                cache_dir=self.workplace.folder / "outputs",
-                progress=self.workplace.progress,
+                batch_size=self.run_settings.batch_size,
+                cache_dir=self.run_settings.folder / "outputs",
+                progress=self.run_settings.progress,
                 layers=layers,
             )
             return loaded[0].candidate.parameters, outputs
@@ -175,8 +176,8 @@ class Scorer:
             "classes": str(len(self.rows.label_space)),
             "model": candidate.model_id if candidate.source == "hub" else "folder",
             "revision": candidate.revision,
-            "random_weights": str(self.workplace.options.seed) if candidate.random_weights else "no",
-            "dtype": str(self.workplace.options.dtype),
+            "random_weights": str(self.run_settings.options.seed) if candidate.random_weights else "no",
+            "dtype": str(self.run_settings.options.dtype),
             "hf_ctkd": __version__,
             "transformers": transformers.__version__,
         }

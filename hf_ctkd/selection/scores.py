@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from hf_ctkd import metrics as library
 from hf_ctkd.costs import EmpiricalCost, PrototypeCost
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.metrics import LEEP, NearestNeighbour, ReadoutGain, TransferabilityMetric, TransportScore
-from hf_ctkd.naming import imported, is_import_path
+from hf_ctkd.import_path import imported, is_import_path
+from hf_ctkd.metrics import LEEP, InformationGain, NearestNeighbour, TransferabilityMetric, TransportScore
 
 BESIDE: tuple[TransferabilityMetric, ...] = (
-    ReadoutGain(),
+    InformationGain(),
     TransportScore(EmpiricalCost()),
     TransportScore(PrototypeCost()),
     LEEP(),

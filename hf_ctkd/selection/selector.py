@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from hf_ctkd import __version__
+from hf_ctkd._version import __version__
+from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.metrics import TransferabilityMetric
 from hf_ctkd.records import RankedTeacher, TeacherRanking, default_cache
@@ -22,9 +23,9 @@ from hf_ctkd.selection.candidates import Source, each_candidate
 from hf_ctkd.selection.committee import Committee, choose_members
 from hf_ctkd.selection.controls import CONTROLS
 from hf_ctkd.selection.sampling import scoring_rows
-from hf_ctkd.selection.scorer import Scorer, Workplace
+from hf_ctkd.selection.scorer import RunSettings, Scorer
 from hf_ctkd.selection.scores import chosen_metrics
-from hf_ctkd.teachers import LoadOptions, TargetRows, on_main
+from hf_ctkd.teachers import LoadOptions, on_main
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class TeacherSelector:
 
     Args:
         metric: what orders the ranking: a name out of `hf_ctkd.metrics`, or an object of your own.
-        metrics: shown beside it; the transport scores, LEEP, 1-NN and the readout's gain when None.
+        metrics: shown beside it; the transport scores, LEEP, 1-NN and the probe's gain when None.
         max_rows: labelled rows to score on, drawn by class; at least two a class.
         batch_size: rows a forward pass, to begin with; halved where the memory is too small. At least 1.
         cache_dir: where outputs and scores are kept; `$HF_CTKD_CACHE` or `~/.cache/hf_ctkd` when None.
@@ -60,7 +61,7 @@ class TeacherSelector:
         >>> best = ranking.top(1)  # doctest: +SKIP
     """
 
-    metric: TransferabilityMetric | str = "readout_gain"
+    metric: TransferabilityMetric | str = "information_gain"
     _: KW_ONLY
     metrics: tuple[TransferabilityMetric | str, ...] | None = None
     max_rows: int = 2000
@@ -120,8 +121,8 @@ class TeacherSelector:
     ) -> Committee:
         """Rank the candidates, then choose teachers that complement each other, and not simply the best.
 
-        The first member is the one whose readouts say most of the labels; each further one is that with which the
-        log-mean of the members' cross-fitted readouts says most, given those chosen before. A teacher that knows what
+        The first member is the one whose probes say most of the labels; each further one is that with which the
+        log-mean of the members' cross-fitted probes says most, given those chosen before. A teacher that knows what
         a member knows already is passed over for one that knows something else; nobody is added who adds nothing, so
         that there may be fewer than `k`.
 
@@ -160,7 +161,7 @@ class TeacherSelector:
 
     def _scorer(self, sample: TargetRows, student: Tensor | None) -> Scorer:
         folder = Path(self.cache_dir) if self.cache_dir is not None else default_cache()
-        place = Workplace(folder, self.options, self.batch_size, self.progress)
+        place = RunSettings(folder, self.options, self.batch_size, self.progress)
         metrics = chosen_metrics(self.metric, self.metrics)
         return Scorer(metrics, sample, student, Accelerator(), place, self.seed)
 

@@ -14,11 +14,11 @@ from PIL import Image as PILImage
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from hf_ctkd.data.rows import TargetRows
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
 from hf_ctkd.teachers.cache import OutputCache, from_named, named_tensors
 from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.teachers.processes import on_all, on_main
-from hf_ctkd.teachers.rows import TargetRows
 from hf_ctkd.teachers.teacher import Teacher
 from hf_ctkd.types import ModelOutputs
 

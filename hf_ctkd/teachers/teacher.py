@@ -19,13 +19,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from hf_ctkd.data.preprocessing import Preprocessor, load_processing_class
+from hf_ctkd.data.rows import Modality
 from hf_ctkd.errors import CTKDError, TeacherUnavailableError
 from hf_ctkd.hub import fetch_teacher
 from hf_ctkd.records import TeacherCandidate, without_folder
 from hf_ctkd.teachers.features import FeatureReader
-from hf_ctkd.teachers.preprocessing import Preprocessor, load_processing_class
 from hf_ctkd.teachers.quiet import quiet_loading
-from hf_ctkd.teachers.rows import Modality
 from hf_ctkd.types import LabelSpace, ModelOutputs
 
 AutoClass = type[AutoModel] | type[AutoModelForImageClassification] | type[AutoModelForSequenceClassification]

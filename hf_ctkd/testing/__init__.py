@@ -1,8 +1,8 @@
 """Contracts that any loss, metric, cost or solver must keep, third-party ones too; they need no test runner.
 
 Example:
-    >>> from hf_ctkd import ReadoutLoss
-    >>> check_loss(ReadoutLoss)
+    >>> from hf_ctkd import ProbeLoss
+    >>> check_loss(ProbeLoss)
 """
 
 from hf_ctkd.testing.costs import check_cost

@@ -5,8 +5,8 @@ from dataclasses import FrozenInstanceError
 import torch
 
 from hf_ctkd.costs.base import LabelCost
-from hf_ctkd.costs.labelled import logits_of
 from hf_ctkd.errors import CTKDError
+from hf_ctkd.probes.labelled import logits_of
 from hf_ctkd.testing.promise import expect
 from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs, Needs
 

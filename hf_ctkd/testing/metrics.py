@@ -4,9 +4,9 @@ import math
 
 import torch
 
-from hf_ctkd.costs.labelled import logits_of
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.metrics.base import TransferabilityMetric
+from hf_ctkd.probes.labelled import logits_of
 from hf_ctkd.testing.promise import expect
 from hf_ctkd.types import ModelOutputs, Needs
 

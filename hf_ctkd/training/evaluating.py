@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput, PredictionOutput, TrainOutput
 
+from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import Confidence
-from hf_ctkd.teachers import TargetRows
-from hf_ctkd.training.data import RowDataset
-from hf_ctkd.training.evaluation import as_confidences
+from hf_ctkd.tasks import StudentTask
+from hf_ctkd.tasks.evaluation import as_confidences
+from hf_ctkd.training.collator import RowDataset
 from hf_ctkd.training.preparation import eval_rows, rows_to_predict
 from hf_ctkd.training.saving import StudentTrainer
-from hf_ctkd.training.tasks import StudentTask
-from hf_ctkd.training.trainee import LOGITS, TASK, Trainee
+from hf_ctkd.training.student_with_loss import LOGITS, TASK, StudentWithLoss
 
 
 @dataclass(eq=False)
@@ -44,7 +44,7 @@ class EvaluatedTrainer(StudentTrainer, ABC):
     """The part of `DistillationTrainer` that evaluates the student; teachers do not run."""
 
     task: StudentTask
-    trainee: Trainee
+    student_with_loss: StudentWithLoss
     _evaluations: Evaluations
     _space_rows: TargetRows | None
 
@@ -151,7 +151,7 @@ class EvaluatedTrainer(StudentTrainer, ABC):
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(student=inputs["student"], labels=labels)
         loss, prediction = outputs[TASK].detach(), outputs[LOGITS].detach()
-        rows = self.task.row_losses(prediction, labels, label_smoothing=self.trainee.label_smoothing)
+        rows = self.task.row_losses(prediction, labels, label_smoothing=self.student_with_loss.label_smoothing)
         self._evaluations.row_losses.append(self.accelerator.gather_for_metrics(rows).cpu().double())
         if prediction_loss_only:
             return loss, None, None

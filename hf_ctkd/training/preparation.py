@@ -9,14 +9,14 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import get_logger
 
+from hf_ctkd.data import Preprocessor, ProcessingClass, TargetRows
+from hf_ctkd.data.preprocessing import longest_text
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext
-from hf_ctkd.teachers import Preprocessor, ProcessingClass, TargetRows
-from hf_ctkd.teachers.preprocessing import longest_text
+from hf_ctkd.tasks import Augmentation, StudentTask, listed
 from hf_ctkd.training.config import DistillationConfig
-from hf_ctkd.training.guidance import Guidance, TeacherLike
-from hf_ctkd.training.tasks import Augmentation, StudentTask, listed
-from hf_ctkd.training.trainee import Trainee
+from hf_ctkd.training.student_with_loss import StudentWithLoss
+from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner
 from hf_ctkd.types import ModelOutputs, Needs
 
 logger = get_logger(__name__)
@@ -136,20 +136,20 @@ def check_precision(student: PreTrainedModel) -> None:
             )
 
 
-def check_student(trainee: Trainee, view: Preprocessor, rows: TargetRows) -> ModelOutputs:
+def check_student(student_with_loss: StudentWithLoss, view: Preprocessor, rows: TargetRows) -> ModelOutputs:
     """Run the student on a few rows and compare what it says with what their labels are; see its task.
 
     Raises:
         InvalidArgumentError: no head, another number of classes, or the same classes in another order.
     """
-    training = trainee.training
-    trainee.eval()
-    device = trainee.student.device
+    training = student_with_loss.training
+    student_with_loss.eval()
+    device = student_with_loss.student.device
     batch = {name: tensor.to(device) for name, tensor in view(rows.inputs(range(min(_FIRST_ROWS, len(rows))))).items()}
     with torch.no_grad():
-        first = trainee.outputs(batch)
-    trainee.train(training)
-    trainee.task.check_student(trainee.student, first, rows)
+        first = student_with_loss.outputs(batch)
+    student_with_loss.train(training)
+    student_with_loss.task.check_student(student_with_loss.student, first, rows)
     return first
 
 
@@ -192,7 +192,7 @@ def computed_once(args: DistillationConfig, augmentation: Augmentation | None, h
 def loss_context(
     rows: TargetRows,
     student: ModelOutputs,
-    guidance: Guidance,
+    teacher_runner: TeacherRunner,
     *,
     inputs: torch.Tensor | None,
     seed: int,
@@ -203,18 +203,18 @@ def loss_context(
     Args:
         rows: the training rows.
         student: outputs of the untrained student on a few of them.
-        guidance: the teachers, with what was kept of them.
+        teacher_runner: the teachers, with what was kept of them.
         inputs: the student's own input of all rows as plain features, where the loss reads it.
         seed: of anything random in the fitting.
         batch_size: rows that a teacher can run on at once.
     """
-    outputs = guidance.kept
+    outputs = teacher_runner.kept
     if not outputs:
         count = min(_CONTEXT_ROWS, batch_size, len(rows))
         spread = rows.inputs([place * len(rows) // count for place in range(count)])
-        ready = (guidance.ready(place) for place in range(len(guidance.teachers)))
+        ready = (teacher_runner.ready(place) for place in range(len(teacher_runner.teachers)))
         outputs = tuple(
-            teacher.outputs(teacher.collate(spread), guidance.hidden, layers=guidance.layers).to("cpu")
+            teacher.outputs(teacher.collate(spread), teacher_runner.hidden, layers=teacher_runner.layers).to("cpu")
             for teacher in ready
         )
     return LossContext(
@@ -222,7 +222,7 @@ def loss_context(
         label_space=rows.label_space,
         student=student.to("cpu"),
         teachers=outputs,
-        teacher_label_spaces=tuple(teacher.label_space for teacher in guidance.teachers),
+        teacher_label_spaces=tuple(teacher.label_space for teacher in teacher_runner.teachers),
         seed=seed,
         inputs=inputs,
     )

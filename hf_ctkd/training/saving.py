@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from hf_ctkd.cards import publish, write_card
 from hf_ctkd.cards.metadata import repo_name
+from hf_ctkd.data import ProcessingClass
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import license_named
 from hf_ctkd.losses import DistillationLoss
-from hf_ctkd.publishing import publish, write_card
 from hf_ctkd.records import DistillationRecord, TeacherRanking
-from hf_ctkd.teachers import ProcessingClass
 from hf_ctkd.training.config import DistillationConfig
-from hf_ctkd.training.trainee import Trainee
+from hf_ctkd.training.student_with_loss import StudentWithLoss
 from hf_ctkd.training.writing import all_or_none, whole_or_gone
 
 LOSS_FILE = "distillation_loss.safetensors"
@@ -44,18 +44,18 @@ class StudentTrainer(Trainer, ABC):
         return Path(self.args.output_dir or "tmp_trainer")
 
     @property
-    def trainee(self) -> Trainee:
+    def student_with_loss(self) -> StudentWithLoss:
         """Student and loss, unwrapped."""
         return self.accelerator.unwrap_model(self.model)
 
     @cached_property
     def base_license(self) -> str | None:
         """Licence of the checkpoint that the student started from: looked up once, for records are made often."""
-        name = self.trainee.student.config.name_or_path
+        name = self.student_with_loss.student.config.name_or_path
         return license_named(name, token=self.args.hub_token) if name else None
 
     @abstractmethod
-    def _guided_by(self) -> dict[str, str]:
+    def _teacher_signature(self) -> dict[str, str]:
         """The loss and the teachers of this run, in a form that tells them from others."""
 
     @abstractmethod
@@ -73,17 +73,17 @@ class StudentTrainer(Trainer, ABC):
         folder = self.folder if output_dir is None else Path(output_dir)
         if not self.args.should_save:
             return
-        trainee = self.trainee
+        student_with_loss = self.student_with_loss
         own = None
         if state_dict is not None:
             own = {name.removeprefix("student."): v for name, v in state_dict.items() if name.startswith("student.")}
         with all_or_none(folder) as fresh:
-            trainee.student.save_pretrained(fresh, state_dict=own)
+            student_with_loss.student.save_pretrained(fresh, state_dict=own)
             self.processing_class.save_pretrained(fresh)
-            if folder.name.startswith(PREFIX_CHECKPOINT_DIR) and trainee.loss is not None:
-                source = trainee.loss.state_dict() if state_dict is None else _of_loss(state_dict)
+            if folder.name.startswith(PREFIX_CHECKPOINT_DIR) and student_with_loss.loss is not None:
+                source = student_with_loss.loss.state_dict() if state_dict is None else _of_loss(state_dict)
                 tensors = {name: tensor.contiguous() for name, tensor in source.items()}
-                save_file(tensors, fresh / LOSS_FILE, metadata=self._guided_by())
+                save_file(tensors, fresh / LOSS_FILE, metadata=self._teacher_signature())
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ANN401 (as in the parent)
         """A whole checkpoint or none.
@@ -123,12 +123,14 @@ class StudentTrainer(Trainer, ABC):
         Raises:
             InvalidArgumentError: if the checkpoint is of another loss, or of other teachers.
         """
-        trainee = self.accelerator.unwrap_model(self.model if model is None else model)
-        saved = _saved_loss(Path(resume_from_checkpoint), trainee.loss, self._guided_by())
-        restored = type(trainee.student).from_pretrained(resume_from_checkpoint, dtype=trainee.student.dtype)
-        trainee.student.load_state_dict(restored.state_dict())
-        if trainee.loss is not None:
-            trainee.loss.load_state_dict(saved)
+        student_with_loss = self.accelerator.unwrap_model(self.model if model is None else model)
+        saved = _saved_loss(Path(resume_from_checkpoint), student_with_loss.loss, self._teacher_signature())
+        restored = type(student_with_loss.student).from_pretrained(
+            resume_from_checkpoint, dtype=student_with_loss.student.dtype
+        )
+        student_with_loss.student.load_state_dict(restored.state_dict())
+        if student_with_loss.loss is not None:
+            student_with_loss.loss.load_state_dict(saved)
 
     def _load_best_model(self) -> None:
         """Restore the best checkpoint."""
@@ -191,14 +193,16 @@ def _of_loss(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("loss."): tensor for name, tensor in state_dict.items() if name.startswith("loss.")}
 
 
-def _saved_loss(checkpoint: Path, loss: DistillationLoss | None, guided_by: Mapping[str, str]) -> dict[str, Tensor]:
+def _saved_loss(
+    checkpoint: Path, loss: DistillationLoss | None, teacher_signature: Mapping[str, str]
+) -> dict[str, Tensor]:
     """The loss's own weights in a checkpoint, made sure to be those of this loss with these teachers."""
     path = checkpoint / LOSS_FILE
-    saved, told = None, dict(guided_by)
+    saved, told = None, dict(teacher_signature)
     if path.is_file():
         with safe_open(path, "pt") as file:
             saved, told = {name: file.get_tensor(name) for name in file.keys()}, told | (file.metadata() or {})  # noqa: SIM118
-    if told != guided_by or _shapes(saved) != _shapes(None if loss is None else loss.state_dict()):
+    if told != teacher_signature or _shapes(saved) != _shapes(None if loss is None else loss.state_dict()):
         now = "no loss" if loss is None else f"{type(loss).__name__} with the teachers given now"
         raise InvalidArgumentError(
             f"`resume_from_checkpoint` {checkpoint} was made with another loss or other teachers than {now}. "

@@ -13,17 +13,19 @@ from torch import Tensor, nn
 from transformers import EvalPrediction, PreTrainedModel, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
+from hf_ctkd.data import InputFeatureReader, ProcessingClass
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext
 from hf_ctkd.losses.base import RESERVED, check_names
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherRanking, default_cache
-from hf_ctkd.teachers import InputReader, LoadOptions, ProcessingClass, Teacher
+from hf_ctkd.tasks import Augmentation, first_student, task_of
+from hf_ctkd.teachers import LoadOptions, Teacher
 from hf_ctkd.training.arguments import check_arguments, check_config, check_given
+from hf_ctkd.training.collator import DistillationCollator, RowDataset
 from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
-from hf_ctkd.training.data import DistillationCollator, RowDataset
 from hf_ctkd.training.evaluating import EvaluatedTrainer, Evaluations
-from hf_ctkd.training.guidance import Guidance, TeacherLike, load_teachers
+from hf_ctkd.training.offloading import DeviceOffloading
 from hf_ctkd.training.preparation import (
     check_optimizer,
     check_precision,
@@ -36,11 +38,10 @@ from hf_ctkd.training.preparation import (
     loss_context,
     student_view,
 )
-from hf_ctkd.training.residence import Residence
-from hf_ctkd.training.session import Session
-from hf_ctkd.training.summary import Run, summarise
-from hf_ctkd.training.tasks import Augmentation, first_student, task_of
-from hf_ctkd.training.trainee import LOGITS, TASK, Trainee
+from hf_ctkd.training.record import Run, summarise
+from hf_ctkd.training.resume_callback import ResumeCallback
+from hf_ctkd.training.student_with_loss import LOGITS, TASK, StudentWithLoss
+from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner, load_teachers
 from hf_ctkd.types import ModelOutputs, Needs
 
 
@@ -117,10 +118,10 @@ class DistillationTrainer(EvaluatedTrainer):
         self._distils = loss is not None
         self._loss_as_given, self._label_smoothing = loss, args.label_smoothing_factor
         self._context: LossContext | None = None
-        self._input_reader: InputReader | None = None
+        self._input_reader: InputFeatureReader | None = None
         self._terms: dict[str, Tensor] = {}
         self._evaluations = Evaluations()
-        self._session = Session()
+        self._resume_callback = ResumeCallback()
         self._steps_to_log, self._train_seconds = 0, 0.0
         self.ranking = ranking
         self.baseline: Mapping[str, Confidence] = {}
@@ -134,7 +135,7 @@ class DistillationTrainer(EvaluatedTrainer):
             processing_class=processing_class,
             model_init=model_init,
             compute_metrics=compute_metrics or self.task.compute_metrics(args),
-            callbacks=[*(callbacks or ()), self._session],
+            callbacks=[*(callbacks or ()), self._resume_callback],
             optimizers=optimizers,
         )
         if args.n_gpu > 1:
@@ -142,31 +143,31 @@ class DistillationTrainer(EvaluatedTrainer):
         # `compute_loss` normalises every term over the whole accumulated batch of all processes by itself.
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = False
-        self.guidance = self._prepare(teachers or (), options, augmentation)
+        self.teacher_runner = self._prepare(teachers or (), options, augmentation)
 
     # ---- the student and the loss -----------------------------------------------------------------------------------
 
     @property
     def student(self) -> PreTrainedModel:
         """The student, without the loss."""
-        return self.trainee.student
+        return self.student_with_loss.student
 
     @property
     def loss(self) -> DistillationLoss | None:
         """The distillation loss in training, with its own weights."""
-        return self.trainee.loss
+        return self.student_with_loss.loss
 
-    def _trainee(self, student: PreTrainedModel) -> Trainee:
+    def _trainee(self, student: PreTrainedModel) -> StudentWithLoss:
         check_precision(student)
         loss = copy.deepcopy(self._loss_as_given)
         if loss is not None and self._context is not None:
             loss.setup(self._context)
-        return Trainee(
+        return StudentWithLoss(
             student,
             loss,
             label_smoothing=self._label_smoothing,
             task=self.task,
-            input_reader=self._input_reader,
+            input_feature_reader=self._input_reader,
         )
 
     def call_model_init(self, trial: Any = None) -> nn.Module:  # noqa: ANN401 (as in the parent)
@@ -174,43 +175,43 @@ class DistillationTrainer(EvaluatedTrainer):
         student = super().call_model_init(trial)
         if not isinstance(student, PreTrainedModel):
             raise InvalidArgumentError(f"`model_init` must return a PreTrainedModel, got {type(student).__name__}.")
-        trainee = self._trainee(student)
+        student_with_loss = self._trainee(student)
         if self._context is not None:  # the first of them is checked when all is prepared
-            self._first_outputs(trainee)
-        return trainee
+            self._first_outputs(student_with_loss)
+        return student_with_loss
 
-    def _first_outputs(self, trainee: Trainee) -> ModelOutputs:
+    def _first_outputs(self, student_with_loss: StudentWithLoss) -> ModelOutputs:
         with self.accelerator.autocast():
-            return check_student(trainee, self._view, self._known_rows())
+            return check_student(student_with_loss, self._view, self._known_rows())
 
     def _outputs(self, inputs: Mapping[str, Tensor]) -> ModelOutputs:
         """What the student says, in the precision of the run."""
         with self.accelerator.autocast():
-            return self.trainee.outputs(inputs)
+            return self.student_with_loss.outputs(inputs)
 
     def _prepare(
         self, teachers: Sequence[TeacherLike], options: LoadOptions, augmentation: Augmentation | None
-    ) -> Guidance:
+    ) -> TeacherRunner:
         space_rows = self._known_rows()
-        trainee = self.trainee
-        config, max_length = trainee.student.config, self.args.max_length
+        student_with_loss = self.student_with_loss
+        config, max_length = student_with_loss.student.config, self.args.max_length
         self._view = view = student_view(self.processing_class, space_rows, config, max_length)
-        first = self._first_outputs(trainee)
+        first = self._first_outputs(student_with_loss)
         most = self.args.resident_teachers
-        residence = None if most is None else Residence(self.args.device, most)
-        place = self.args.device if residence is None else torch.device("cpu")
+        offloading = None if most is None else DeviceOffloading(self.args.device, most)
+        place = self.args.device if offloading is None else torch.device("cpu")
         loaded = load_teachers(teachers, space_rows.modality, place, options)
-        guidance, self._context = self._guide(loaded, residence, first, augmentation)
-        if trainee.loss is not None and self._context is not None:
-            trainee.loss.setup(self._context)
-            trainee.loss.to(self.args.device)
-            check_optimizer(self.optimizer, trainee.loss)
-            self._leave_out_a_loss_that_knows_nothing(trainee.loss)
-        views = () if guidance.kept else tuple(teacher.preprocessor for teacher in loaded)
+        teacher_runner, self._context = self._run_teachers(loaded, offloading, first, augmentation)
+        if student_with_loss.loss is not None and self._context is not None:
+            student_with_loss.loss.setup(self._context)
+            student_with_loss.loss.to(self.args.device)
+            check_optimizer(self.optimizer, student_with_loss.loss)
+            self._leave_out_a_loss_that_knows_nothing(student_with_loss.loss)
+        views = () if teacher_runner.kept else tuple(teacher.preprocessor for teacher in loaded)
         self.data_collator = DistillationCollator(view, views, augmentation, self.task)
         if self._rows is not None and self.args.cache_student_inputs and augmentation is None:
             self.train_dataset = RowDataset(self._rows, train=True, keep=view, contents=bool(views), task=self.task)
-        return guidance
+        return teacher_runner
 
     def _leave_out_a_loss_that_knows_nothing(self, loss: DistillationLoss) -> None:
         """Train as without a loss where this one has no weight: steps on unlabelled rows would teach nothing."""
@@ -221,28 +222,28 @@ class DistillationTrainer(EvaluatedTrainer):
         self._space_rows = self._rows
         self.train_dataset = RowDataset(self._rows, train=True, task=self.task)
 
-    def _guide(
+    def _run_teachers(
         self,
         loaded: tuple[Teacher, ...],
-        residence: Residence | None,
+        offloading: DeviceOffloading | None,
         first: ModelOutputs,
         augmentation: Augmentation | None,
-    ) -> tuple[Guidance, LossContext | None]:
+    ) -> tuple[TeacherRunner, LossContext | None]:
         """Run teachers over all rows where that is asked for; what guides the training, and what the loss is told."""
         loss, rows, args = self._loss_as_given, self._rows, self.args
         needs = Needs.NOTHING if loss is None else loss.needs
         layers = Needs.LAYERS in needs
-        guidance = Guidance(loaded, hidden=_teacher_layers(loss), layers=layers, residence=residence)
+        teacher_runner = TeacherRunner(loaded, hidden=_teacher_layers(loss), layers=layers, offloading=offloading)
         if rows is None:
-            return guidance, None
+            return teacher_runner, None
         inputs: Tensor | None = None
         if Needs.INPUT in needs:
-            self._input_reader, inputs = InputReader.of(self._view, rows)
-            self.trainee.input_reader = self._input_reader
-        once = computed_once(args, augmentation, guidance.hidden)
-        kept = guidance
+            self._input_reader, inputs = InputFeatureReader.of(self._view, rows)
+            self.student_with_loss.input_feature_reader = self._input_reader
+        once = computed_once(args, augmentation, teacher_runner.hidden)
+        kept = teacher_runner
         if loaded and (once or Needs.FIT in needs):
-            kept = Guidance.computed_once(
+            kept = TeacherRunner.computed_once(
                 loaded,
                 rows,
                 accelerator=self.accelerator,
@@ -250,10 +251,10 @@ class DistillationTrainer(EvaluatedTrainer):
                 cache_dir=Path(args.cache_dir or default_cache()) / "outputs",
                 progress=not args.disable_tqdm,
                 layers=layers,
-                residence=residence,
+                offloading=offloading,
             )
         context = loss_context(rows, first, kept, inputs=inputs, seed=args.seed, batch_size=args.teacher_batch_size)
-        return (kept if once else guidance.with_samples(context.teachers)), context
+        return (kept if once else teacher_runner.with_samples(context.teachers)), context
 
     # ---- data -------------------------------------------------------------------------------------------------------
 
@@ -305,14 +306,14 @@ class DistillationTrainer(EvaluatedTrainer):
         """Task loss plus weighted distillation terms, each a mean over the rows of the whole optimiser step.
 
         Args:
-            model: the trainee, wrapped or not.
+            model: the student_with_loss, wrapped or not.
             inputs: a batch from the collator.
             return_outputs: whether to return logits and terms as well.
             num_items_in_batch: `[rows, labelled rows, labels]` of the optimiser step; this batch alone when None.
         """
         labels = inputs["labels"]
         # The student speaks first: only then does a loss know which teachers to ask about which rows.
-        teachers = partial(self.guidance.outputs, inputs) if self._distils else None
+        teachers = partial(self.teacher_runner.outputs, inputs) if self._distils else None
         outputs = model(student=inputs["student"], labels=labels, teachers=teachers)
         here = self._counts(labels)
         whole, processes = here, 1
@@ -348,7 +349,7 @@ class DistillationTrainer(EvaluatedTrainer):
 
     def _passes(self) -> dict[str, float]:
         """Rows that teachers were asked about and those they were not, since the start and over all processes."""
-        passes = self.guidance.passes
+        passes = self.teacher_runner.passes
         counts = torch.tensor([passes.read, passes.skipped], device=self.args.device)
         read, skipped = self.accelerator.reduce(counts, reduction="sum").tolist()
         return {"teacher_passes": float(read), "teacher_passes_skipped": float(skipped)} if skipped else {}
@@ -359,9 +360,9 @@ class DistillationTrainer(EvaluatedTrainer):
         self._train_seconds = output.metrics["train_runtime"]
         return output
 
-    def _guided_by(self) -> dict[str, str]:
+    def _teacher_signature(self) -> dict[str, str]:
         # A revision is a digest where a teacher is a folder, and says nothing of weights that are drawn.
-        found = [(one.candidate, one.seed) for one in self.guidance.teachers]
+        found = [(one.candidate, one.seed) for one in self.teacher_runner.teachers]
         teachers = [one.revision + (f" random {seed}" if one.random_weights else "") for one, seed in found]
         return {"loss": "" if self.loss is None else self.loss.name, "teachers": ", ".join(teachers)}
 
@@ -376,10 +377,10 @@ class DistillationTrainer(EvaluatedTrainer):
         """
         eval_rows, eval_split = _evaluated_on(self.eval_dataset)
         run = Run(
-            trainee=self.trainee,
+            student_with_loss=self.student_with_loss,
             outputs=self._outputs,
             args=self.args,
-            guidance=self.guidance,
+            teacher_runner=self.teacher_runner,
             rows=self._known_rows(),
             view=self._view,
             eval_rows=eval_rows,
@@ -387,7 +388,7 @@ class DistillationTrainer(EvaluatedTrainer):
             steps=self.state.global_step,
             epochs=self.state.epoch or 0.0,
             seconds=self._train_seconds,
-            resumed_at=self._session.first_step,
+            resumed_at=self._resume_callback.first_step,
             processes=self.accelerator.num_processes,
             license=self.base_license,
             distils=self._distils,

@@ -76,9 +76,9 @@ def test_an_interval_covers_the_truth_as_often_as_it_says():
 
 def test_methods_are_compared_on_what_both_have():
     rows = [row(BALANCED, PLAIN, seed, 0.5) for seed in range(2)]
-    rows += [row(BALANCED, "readout", 0, 0.6, teacher="arrows"), row(BALANCED, "readout", 0, 0.1, teacher="greek")]
+    rows += [row(BALANCED, "probe", 0, 0.6, teacher="arrows"), row(BALANCED, "probe", 0, 0.1, teacher="greek")]
     rows += [row(BALANCED, "label map", seed, 0.55, teacher="arrows") for seed in range(2)]
-    found = against(load_runs(rows), "readout", "label map")
+    found = against(load_runs(rows), "probe", "label map")
     assert found.value == pytest.approx(5.0) and found.pairs == 1
 
 

@@ -20,7 +20,7 @@ from benchmarks.evidence.committee import (
 from benchmarks.evidence.grid import DEFAULT, PLAIN, TEACHERS, Cell
 from benchmarks.evidence.run import Suite
 from benchmarks.evidence.settings import Settings, Tuned
-from benchmarks.evidence.student import Workplace
+from benchmarks.evidence.student import RunSettings
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import TASKS
 from hf_ctkd.losses import CommitteeLoss
@@ -47,7 +47,7 @@ def suite(tmp_path, monkeypatch):
             part.save_pretrained(tmp_path / "zoo" / name)
     folders = (str(tmp_path / "zoo"),)
     said = []
-    place = Workplace({"text": folders, "image": folders}, str(tmp_path / "work"))
+    place = RunSettings({"text": folders, "image": folders}, str(tmp_path / "work"))
     return Suite(tmp_path / "results", place, processes=1, say=said.append), said
 
 

@@ -64,7 +64,7 @@ def test_every_seed_has_every_cell_before_the_next_has_any():
 def test_other_methods_of_a_seed_come_after_its_main_claim_and_before_the_next_seed():
     runs = plan(seeds=2, modality=_modality)
     main = [number for number, run in enumerate(runs) if run.method in (DEFAULT, *CONTROLS) and run.times == 1]
-    other = [number for number, run in enumerate(runs) if run.method == "readout" and run.times == 1]
+    other = [number for number, run in enumerate(runs) if run.method == "probe" and run.times == 1]
     firsts = [number for number in main if runs[number].seed == 0]
     assert max(firsts) < min(other)
     assert max(number for number in other if runs[number].seed == 0) < min(set(main) - set(firsts))
@@ -74,12 +74,12 @@ def test_main_arms_run_at_three_times_their_steps_after_all_else_of_their_seed()
     runs = plan(seeds=2, modality=_modality)
     longer = [run for run in runs if run.times != 1]
     assert {run.times for run in longer} == {LONGER} == {3}
-    assert {run.method for run in longer} == {PLAIN, DEFAULT, "raw input, transported", "readout"}
+    assert {run.method for run in longer} == {PLAIN, DEFAULT, "input features, transported", "probe"}
     for cell in CELLS:
         mine = [run for run in longer if run.cell == cell and run.seed == 1]
         teachers = set(FEWEST[cell.modality])
         assert {run.teacher for run in mine if run.method == DEFAULT} == teachers
-        assert {run.teacher for run in mine if run.method == "readout"} == (teachers if cell in DETAILED else set())
+        assert {run.teacher for run in mine if run.method == "probe"} == (teachers if cell in DETAILED else set())
     places = [runs.index(run) for run in longer if run.seed == 0]
     assert max(number for number, run in enumerate(runs) if run.seed == 0 and run.times == 1) < min(places)
     assert max(places) < min(number for number, run in enumerate(runs) if run.seed == 1)

@@ -14,7 +14,7 @@ def test_every_measured_loss_has_its_line_with_gain_and_worst_case(tmp_path):
     assert record["losses"]["default"]["gain"] == {"mean": 10.0, "low": 10.0, "high": 10.0}
     assert record["losses"]["default"]["worst"]["mean"] == pytest.approx(10.0)
     assert "worst" not in record["losses"]["bss"]
-    assert set(LOSSES) == {*METHODS, *ALONE, "raw input, transported"}
+    assert set(LOSSES) == {*METHODS, *ALONE, "input features, transported"}
     save(runs, tmp_path / "losses.json")
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n\n{BEGIN}\nold\n{END}\nafter\n")

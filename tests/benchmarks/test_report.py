@@ -35,8 +35,8 @@ def test_methods_are_compared_on_the_same_teachers_of_other_tasks():
     for cell in set(part["cell"]):
         assert "handwriting" not in set(taught["teacher"])
         per_method = taught[taught["cell"] == cell].groupby("method")["teacher"].agg(set)
-        assert per_method["readout"] <= per_method["default"]
-    assert "| readout |" in methods_table(_tables()[0])
+        assert per_method["probe"] <= per_method["default"]
+    assert "| probe |" in methods_table(_tables()[0])
 
 
 def test_students_at_three_times_the_steps_have_a_table_of_their_own():

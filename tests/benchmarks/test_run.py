@@ -8,7 +8,7 @@ from benchmarks.evidence import run, student
 from benchmarks.evidence.grid import DEFAULT, PLAIN, SCORES, TEACHERS, Cell, Extras, Run
 from benchmarks.evidence.run import Suite, measure
 from benchmarks.evidence.settings import Settings, Tuned
-from benchmarks.evidence.student import Workplace
+from benchmarks.evidence.student import RunSettings
 from hf_ctkd.demo.students import build_student
 
 CELL = Cell("tiny_suite:build", 8)
@@ -26,7 +26,7 @@ def suite(tmp_path, monkeypatch):
         for part in (model, tokenizer):
             part.save_pretrained(tmp_path / "zoo" / name)
     said = []
-    place = Workplace({"text": (str(tmp_path / "zoo"),)}, str(tmp_path / "work"))
+    place = RunSettings({"text": (str(tmp_path / "zoo"),)}, str(tmp_path / "work"))
     made = Suite(tmp_path / "results", place, Extras([CELL], {"text": ("stranger",)}), processes=1, say=said.append)
     return made, said
 
@@ -95,4 +95,4 @@ def test_a_ranking_gives_a_score_for_each_teacher_that_is_there(suite):
     measure(suite, [Run(CELL, SCORES, 0)], seconds=None)
     rows = suite.scores.rows()
     assert {row["teacher"] for row in rows} == {"stranger", TEACHERS["text"][0]}
-    assert {"readout_gain", "logme", "random", "parameters"} <= {row["metric"] for row in rows}
+    assert {"information_gain", "logme", "random", "parameters"} <= {row["metric"] for row in rows}

@@ -44,7 +44,7 @@ def test_arms_that_were_not_tuned_take_the_settings_of_their_kin(tmp_path):
     Tuned(chosen).save(tmp_path / "tuning.json", [])
     tuned = Tuned.load(tmp_path / "tuning.json")
     found = {arm: tuned.of(arm, "image").learning_rate for arm in (*METHODS, *CONTROLS)}
-    assert found["readout"] == found["label map"] == 2e-3
+    assert found["probe"] == found["label map"] == 2e-3
     assert found["traditional projection"] == 3e-3
     assert found["spectral"] == found["bss"] == 1e-3
     assert tuned.of("default", "text") == Settings()

@@ -7,7 +7,7 @@ from benchmarks.evidence import student
 from benchmarks.evidence.grid import ALONE, CONTROLS, METHODS, PLAIN, Cell, Run
 from benchmarks.evidence.settings import Settings
 from benchmarks.evidence.store import RUNS
-from benchmarks.evidence.student import Job, Workplace, key_of, loss_of, train
+from benchmarks.evidence.student import Job, RunSettings, key_of, loss_of, train
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.errors import InvalidArgumentError
 
@@ -20,7 +20,7 @@ def job(tmp_path):
     model, tokenizer = build_student(build(labels=8, seed=0), seed=5)
     for part in (model, tokenizer):
         part.save_pretrained(tmp_path / "zoo" / "stranger")
-    place = Workplace({"text": (str(tmp_path / "zoo"),)}, str(tmp_path / "work"))
+    place = RunSettings({"text": (str(tmp_path / "zoo"),)}, str(tmp_path / "work"))
 
     def make(method=PLAIN, **changes):
         return Job(Run(CELL, method, 0, **changes), Settings(steps=3), Settings(steps=3), place)
@@ -68,7 +68,7 @@ def test_the_key_knows_all_that_shapes_the_outcome(job):
     keys.add(key_of(replace(one, settings=Settings(steps=9)), "text"))
     keys.add(key_of(replace(one, run=replace(one.run, times=3)), "text"))
     keys.add(key_of(replace(one, run=replace(one.run, seed=1)), "text"))
-    keys.add(key_of(replace(one, run=replace(one.run, method="readout")), "text"))
+    keys.add(key_of(replace(one, run=replace(one.run, method="probe")), "text"))
     assert len(keys) == 6
     assert key_of(one, "text") == key_of(job("default", teacher="stranger"), "text")
     assert key_of(replace(one, plain=Settings(1e-4)), "text") == key_of(one, "text")

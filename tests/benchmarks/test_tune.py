@@ -4,7 +4,7 @@ from benchmarks.evidence import tune as module
 from benchmarks.evidence.grid import PLAIN
 from benchmarks.evidence.run import Suite
 from benchmarks.evidence.settings import ARMS, SEEDS, Settings, Tuned
-from benchmarks.evidence.student import Workplace
+from benchmarks.evidence.student import RunSettings
 from benchmarks.evidence.tune import FILE, tune
 
 
@@ -31,7 +31,7 @@ def suite(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "work_through", work_through)
     monkeypatch.setattr("benchmarks.evidence.student.candidates", lambda folders: _Any())
-    return Suite(tmp_path, Workplace({"image": (), "text": ()}, str(tmp_path)), say=lambda line: None), made
+    return Suite(tmp_path, RunSettings({"image": (), "text": ()}, str(tmp_path)), say=lambda line: None), made
 
 
 class _Any(dict):

@@ -77,7 +77,7 @@ def ranking() -> TeacherRanking:
             candidate(f"zoo/{name}", license, parameters=1_200_000 - 1000 * i),
             {
                 "transport": -0.2 - 0.04 * i,
-                "readout": 0.9 - 0.05 * i,
+                "probe": 0.9 - 0.05 * i,
                 "leep": -1.0 - 0.1 * i,
                 "parameters": 1.2e6 - 1000.0 * i,
             },

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from hf_ctkd.cards import card as module
 from hf_ctkd.cards import render_card
 from hf_ctkd.cards.figures import FIGURES
-from hf_ctkd.cards.mark import CardMark
+from hf_ctkd.cards.signature import CardSignature
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import Confidence, LossRecord, PoolRecord, RankedTeacher, TeacherRanking, TeacherRecord
 
@@ -84,7 +84,7 @@ def test_the_same_records_give_the_same_text(image_record, ranking):
     assert first == render_card(image_record, ranking, figures=FIGURES)
     assert first.endswith("\n")
     assert not first.endswith("\n\n")
-    assert CardMark.read(first) == CardMark(None, untouched=True)
+    assert CardSignature.read(first) == CardSignature(None, untouched=True)
 
 
 def test_no_blank_lines_pile_up(image_record, text_record, ranking):
@@ -235,7 +235,7 @@ def test_hostile_names_break_neither_metadata_nor_text(image_record, ranking, na
         if set(rule) <= set("|- "):
             assert header.count("|") == rule.count("|") == row.count("|")
     assert not {"\x00", "\x1b", "\u202e"} & set(card)
-    assert CardMark.read(card).untouched
+    assert CardSignature.read(card).untouched
 
 
 @pytest.mark.parametrize("name", ["resnet", *HOSTILE])
@@ -257,7 +257,7 @@ def test_a_pool_whose_paths_are_not_known_is_stated_without_probabilities(image_
 
 def test_needs_neither_torch_nor_transformers_nor_matplotlib():
     code = (
-        "import sys, hf_ctkd.cards, hf_ctkd.publishing\n"
+        "import sys, hf_ctkd.cards, hf_ctkd.cards\n"
         "print([m for m in ('torch', 'transformers', 'matplotlib', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

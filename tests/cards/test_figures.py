@@ -56,7 +56,7 @@ def test_the_leaderboard_has_a_panel_a_score_and_controls_marked(ranking):
     assert titles == [
         "transport\n(orders this list)",
         "leep\n(also scored)",
-        "readout\n(also scored)",
+        "probe\n(also scored)",
         "parameters\n(control)",
     ]
     assert names(figure.axes[0].get_yticklabels())[:2] == ["zoo/letters", "zoo/greek"]
@@ -70,7 +70,7 @@ def test_a_leaderboard_without_teachers(ranking):
 
 
 def test_a_score_that_one_teacher_lacks_is_left_out(ranking):
-    headless = replace(ranking.teachers[1], scores={"readout": 0.5})
+    headless = replace(ranking.teachers[1], scores={"probe": 0.5})
     figure = leaderboard(replace(ranking, teachers=(ranking.teachers[0], headless)))
     assert len(figure.axes[0].collections[0].get_offsets()) == 1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hf_ctkd.cards import draw_card, render_again
-from hf_ctkd.cards.mark import CardMark
+from hf_ctkd.cards.signature import CardSignature
 
 MODEL_CARDS = Path(__file__).parents[2] / "model_cards"
 FOLDERS = sorted(path.parent for path in MODEL_CARDS.glob("*/distillation.json"))
@@ -16,9 +16,9 @@ FOLDERS = sorted(path.parent for path in MODEL_CARDS.glob("*/distillation.json")
 
 def check_golden(folder: Path) -> None:
     card = (folder / "README.md").read_text(encoding="utf-8")
-    mark = CardMark.read(card)
-    assert mark is not None, f"{folder / 'README.md'} was not rendered by hf_ctkd"
-    assert render_again(folder, mark.repo_id) == card, f"run `python -m hf_ctkd.cards {folder}`"
+    signature = CardSignature.read(card)
+    assert signature is not None, f"{folder / 'README.md'} was not rendered by hf_ctkd"
+    assert render_again(folder, signature.repo_id) == card, f"run `python -m hf_ctkd.cards {folder}`"
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

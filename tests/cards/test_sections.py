@@ -71,7 +71,7 @@ def test_a_teacher_that_says_little(image_record):
 
 def test_the_ten_best_with_controls_marked(image_record, ranking):
     lines = ranking_table(image_record, ranking).splitlines()
-    assert "**transport** | leep | readout | parameters (control) |" in lines[0]
+    assert "**transport** | leep | probe | parameters (control) |" in lines[0]
     assert len(lines) == 12
     assert "| yes | -0.200 |" in lines[2]
     assert "| yes |" not in "".join(lines[3:])

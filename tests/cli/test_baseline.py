@@ -4,8 +4,9 @@ from tiny_shelf import image_rows
 from hf_ctkd.cli import baseline as module
 from hf_ctkd.cli.baseline import train_baseline
 from hf_ctkd.cli.students import load_student
+from hf_ctkd.data import TargetRows
 from hf_ctkd.records import DistillationRecord
-from hf_ctkd.teachers import LoadOptions, TargetRows
+from hf_ctkd.teachers import LoadOptions
 from hf_ctkd.training import DistillationConfig
 
 

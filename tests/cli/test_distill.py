@@ -7,8 +7,8 @@ import pytest
 from tiny_shelf import image_rows, save_resnet, text_rows, write_splits
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
+from hf_ctkd.cards import publishable_files
 from hf_ctkd.cli.main import main
-from hf_ctkd.publishing import publishable_files
 from hf_ctkd.records import DistillationRecord, TeacherRanking
 from hf_ctkd.training import DistillationTrainer
 
@@ -41,11 +41,11 @@ def test_a_text_student_and_no_evaluation(distill, shelf, tmp_path):
 
 def test_another_loss_of_the_two_best(select, distill, shelf):
     assert select()[0] == 0
-    words = ["--ranking", "ranking.json", "--top", 2, "--loss", "readout", "--loss_settings", '{"temperature": 2.0}']
+    words = ["--ranking", "ranking.json", "--top", 2, "--loss", "probe", "--loss_settings", '{"temperature": 2.0}']
     assert distill(*words, teachers=False)[0] == 0
     record = DistillationRecord.load("student/distillation.json")
     assert len(record.teachers) == 2
-    assert (record.loss.name, record.loss.settings["temperature"]) == ("readout", 2.0)
+    assert (record.loss.name, record.loss.settings["temperature"]) == ("probe", 2.0)
 
 
 def test_a_committee_by_name_with_its_roles(distill, shelf):

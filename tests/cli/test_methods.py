@@ -5,12 +5,13 @@ import pytest
 from hf_ctkd import losses
 from hf_ctkd.cli import methods
 from hf_ctkd.cli.methods import build_loss, loss_names
-from hf_ctkd.costs import PrototypeCost, Readout
+from hf_ctkd.costs import PrototypeCost
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses import ReadoutLoss, TransportLoss
+from hf_ctkd.losses import ProbeLoss, TransportLoss
+from hf_ctkd.probes import LinearProbe
 
 
-class OwnLoss(ReadoutLoss):
+class OwnLoss(ProbeLoss):
     """A third party's."""
 
 
@@ -20,7 +21,7 @@ def test_examples_in_docstrings():
 
 def test_every_exported_loss_has_a_name_here():
     names = {vars(losses)[name].name for name in losses.__all__ if "name" in vars(vars(losses)[name])}
-    assert {"transport", "readout"} <= names == set(loss_names())
+    assert {"transport", "probe"} <= names == set(loss_names())
 
 
 @pytest.mark.parametrize("name", sorted(set(loss_names()) - {"weighted_sum"}))
@@ -29,9 +30,9 @@ def test_every_loss_can_be_made_by_its_name(name):
 
 
 def test_a_loss_made_of_losses():
-    settings = '{"losses": [[{"name": "readout"}, 1.0], [{"name": "transport", "epsilon": 0.5}, 0.3]]}'
+    settings = '{"losses": [[{"name": "probe"}, 1.0], [{"name": "transport", "epsilon": 0.5}, 0.3]]}'
     loss = build_loss("weighted_sum", settings)
-    assert [type(one) for one in loss.parts] == [ReadoutLoss, TransportLoss]
+    assert [type(one) for one in loss.parts] == [ProbeLoss, TransportLoss]
     assert loss.parts[1].epsilon == 0.5
     with pytest.raises(InvalidArgumentError, match="does not fit weighted_sum: missing .* It takes losses"):
         build_loss("weighted_sum")
@@ -41,11 +42,11 @@ def test_settings_reach_the_constructor():
     assert isinstance(build_loss("transport"), TransportLoss)
     loss = build_loss("transport", '{"cost": {"name": "prototype"}, "power": 0.0}')
     assert isinstance(loss.cost, PrototypeCost) and loss.power == 0
-    assert isinstance(build_loss("transport", '{"cost": {"name": "readout"}}').cost, Readout)
+    assert isinstance(build_loss("transport", '{"cost": {"name": "probe"}}').cost, LinearProbe)
 
 
 def test_a_class_of_somebody_else():
-    assert type(build_loss("hf_ctkd.losses.readout:ReadoutLoss", '{"temperature": 2.0}')) is ReadoutLoss
+    assert type(build_loss("hf_ctkd.losses.probe:ProbeLoss", '{"temperature": 2.0}')) is ProbeLoss
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_a_class_of_somebody_else():
         ("transprot", None, "`--loss` 'transprot' is unknown: choose one of .*transport"),
         ("no.such.module:Loss", None, "'no.such.module:Loss' cannot be imported: No module named 'no'"),
         ("hf_ctkd.losses:Missing", None, "'hf_ctkd.losses:Missing' cannot be imported: 'Missing'"),
-        ("hf_ctkd.costs:Readout", None, "is no DistillationLoss. Derive it"),
+        ("hf_ctkd.probes:LinearProbe", None, "is no DistillationLoss. Derive it"),
         ("transport", "epsilon=1", "`--loss_settings` is not valid JSON"),
         ("transport", "[1]", "must be a JSON object"),
         ("transport", '{"epsilom": 1}', "does not fit transport: .*'epsilom'.* It takes cost, epsilon"),

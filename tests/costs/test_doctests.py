@@ -7,10 +7,20 @@ import hf_ctkd.costs
 
 
 @pytest.mark.parametrize(
-    "module", ["empirical", "joint", "prior", "prototype", "readout", "row_transport", "semantic", "shared"]
+    "module",
+    [
+        "costs.empirical",
+        "costs.joint",
+        "probes.prior",
+        "costs.prototype",
+        "probes.probe",
+        "ot.row_transport",
+        "costs.semantic",
+        "costs.shared",
+    ],
 )
 def test_examples_in_docstrings_run(module):
-    result = doctest.testmod(importlib.import_module(f"hf_ctkd.costs.{module}"))
+    result = doctest.testmod(importlib.import_module(f"hf_ctkd.{module}"))
     assert result.attempted > 0 and result.failed == 0
 
 

@@ -65,7 +65,7 @@ def _ranking(**label_names):
         TeacherCandidate(f"/zoo/{name.replace('_', '-')}", "r", "folder", label_names=names)
         for name, names in label_names.items()
     ]
-    return TeacherRanking(tuple(RankedTeacher(candidate, {}, rows=50) for candidate in candidates), "readout_gain")
+    return TeacherRanking(tuple(RankedTeacher(candidate, {}, rows=50) for candidate in candidates), "information_gain")
 
 
 def _teachers(lines):

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "training")]
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import tiny  # noqa: E402
 import torch  # noqa: E402
@@ -50,7 +50,7 @@ def steps(folder: Path, pool: StudentPool, *, accumulation: int, rows: int, coun
     )  # fmt: skip
     trainer.train()
     first = trainer.state.log_history[0]
-    weights = torch.cat([one.detach().double().flatten() for one in trainer.trainee.parameters()])
+    weights = torch.cat([one.detach().double().flatten() for one in trainer.student_with_loss.parameters()])
     return {
         "logged": {name: first[name] for name in TERMS if name in first},
         "gradient": keep.gradient,

@@ -2,10 +2,10 @@ import pytest
 import tiny
 from pools import POOLS
 
+from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import StudentPool
 from hf_ctkd.generic.reading import check_readable
-from hf_ctkd.teachers import TargetRows
 
 IMAGES, TEXTS = TargetRows.of(tiny.image_rows()), TargetRows.of(tiny.text_rows())
 TOKENS = len(tiny.tokenizer())

@@ -16,12 +16,12 @@ from transformers import (
     EfficientNetForImageClassification,
 )
 
+from hf_ctkd.cards import publishable_files, write_card
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer, StudentPool
-from hf_ctkd.generic.trainee import GenericTrainee
+from hf_ctkd.generic.teacher_with_branches import TeacherWithBranches
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.losses import KLLoss
-from hf_ctkd.publishing import publishable_files, write_card
 from hf_ctkd.records import DistillationRecord
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
@@ -62,9 +62,9 @@ def test_the_teacher_learns_to_agree_with_its_branches(config):
 
 def test_teacher_branches_and_paths_all_move(config):
     made = trainer(config())
-    before = weights(made.trainee)
+    before = weights(made.student_with_loss)
     made.train()
-    after = made.trainee.state_dict()
+    after = made.student_with_loss.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     for start in (
         "student.resnet.encoder",
@@ -80,7 +80,7 @@ def test_teacher_branches_and_paths_all_move(config):
 
 def test_the_wrapped_module_is_teacher_and_branches_as_one(config):
     made = trainer(config())
-    assert isinstance(made.trainee, GenericTrainee) and made.trainee.student is made.teacher
+    assert isinstance(made.student_with_loss, TeacherWithBranches) and made.student_with_loss.student is made.teacher
     assert {id(one) for one in made.conditioning.parameters()} < {id(one) for one in made.model.parameters()}
 
 
@@ -91,7 +91,7 @@ def test_paths_have_a_rate_of_their_own_and_no_decay(config):
     assert [{id(one) for one in group["params"]} == logits for group in groups] == [False, False, True]
     assert (groups[-1]["lr"], groups[-1]["weight_decay"]) == (0.5, 0.0) and groups[0]["weight_decay"] == 0.3
     held = [id(one) for group in groups for one in group["params"]]
-    assert len(held) == len(set(held)) == len([one for one in made.trainee.parameters() if one.requires_grad])
+    assert len(held) == len(set(held)) == len([one for one in made.student_with_loss.parameters() if one.requires_grad])
 
 
 def test_an_optimizer_of_the_users_own_is_left_as_it_is(config):
@@ -99,7 +99,7 @@ def test_an_optimizer_of_the_users_own_is_left_as_it_is(config):
 
     class Ready(GenericTeacherTrainer):
         def create_optimizer(self, model=None):
-            self.optimizer = self.optimizer or torch.optim.SGD(self.trainee.parameters(), lr=0.1)
+            self.optimizer = self.optimizer or torch.optim.SGD(self.student_with_loss.parameters(), lr=0.1)
             given["groups"] = len(self.optimizer.param_groups)
             return super().create_optimizer(model)
 
@@ -121,7 +121,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(sampler, config, tmp
     whole.train()
     resumed = trainer(config(output_dir=str(tmp_path / "resumed"), **settings), model=teacher("resnet"))
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
-    one, two = whole.trainee.state_dict(), resumed.trainee.state_dict()
+    one, two = whole.student_with_loss.state_dict(), resumed.student_with_loss.state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert int(one["loss.drawn"]) == 12
     first = next(entry for entry in resumed.state.log_history if entry["step"] == 4)
@@ -240,7 +240,7 @@ def test_texts(config, tmp_path):
 def test_other_families_of_images(family, config):
     made = trainer(config(), pool=POOLS[family], model=teacher(family), processing_class=tiny.processor(16))
     made.train()
-    assert all(torch.isfinite(tensor).all() for tensor in made.trainee.state_dict().values())
+    assert all(torch.isfinite(tensor).all() for tensor in made.student_with_loss.state_dict().values())
 
 
 def test_a_teacher_of_another_family_of_maps_serves_too(config):
@@ -252,9 +252,9 @@ def test_a_teacher_of_another_family_of_maps_serves_too(config):
 def test_model_init_makes_teacher_and_branches_anew(config):
     made = trainer(config(), model_init=lambda: teacher("resnet"))
     made.train()
-    first = weights(made.trainee)
+    first = weights(made.student_with_loss)
     made.train()
-    assert all(torch.equal(first[name], tensor) for name, tensor in made.trainee.state_dict().items())
+    assert all(torch.equal(first[name], tensor) for name, tensor in made.student_with_loss.state_dict().items())
 
 
 def test_evaluation_is_the_teachers_alone(config):

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hf_ctkd.costs import gain_shares
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import CommitteeLoss, TransportLoss
 from hf_ctkd.losses.base import on_chosen
+from hf_ctkd.probes import gain_shares
 from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
@@ -17,7 +17,7 @@ from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
     [
         {},
         {"prior": None},
-        {"raw_input": False},
+        {"input_features": False},
         {"question": True},
         {"importance": "prior"},
         {"importance": "uniform", "question": True, "prior": None},
@@ -44,7 +44,7 @@ def ready(case, **settings):
 
 def test_needs():
     assert CommitteeLoss().needs == Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT | Needs.INPUT
-    assert CommitteeLoss(raw_input=False).needs == Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT
+    assert CommitteeLoss(input_features=False).needs == Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT
     assert CommitteeLoss(prior=None).needs == Needs.TEACHER | Needs.FEATURES | Needs.LAYERS
 
 
@@ -77,7 +77,7 @@ def test_a_committee_that_asks_one_teacher_is_that_teacher_alone(prior):
         committee.asker.prior.copy_(torch.tensor([1.0, 1e-30]))
     if prior:  # the second is known to know nothing
         committee.trust, committee.expertise.potential = alone.trust, alone.expertise.potential
-        read, wanted = committee.expertise.readouts, alone.expertise.readouts
+        read, wanted = committee.expertise.probes, alone.expertise.probes
         read.shares = torch.stack([wanted.shares[0], torch.zeros(()), wanted.shares[1]])
         read.weight = wanted.weight
         for place, member in zip((0, 2), wanted.members, strict=True):
@@ -101,7 +101,7 @@ def test_importances_start_at_the_prior_and_stay_where_they_are_not_learned():
     case = LossCase.of(teachers=3)
     assert ready(case, importance="uniform").weights() == pytest.approx((1 / 3,) * 3)
     prior = ready(case, importance="prior")
-    expected = gain_shares(prior.expertise.readouts.teacher_gains, 4.0) + 1e-3
+    expected = gain_shares(prior.expertise.probes.teacher_gains, 4.0) + 1e-3
     expected = (expected / expected.sum()).tolist()
     assert prior.weights() == pytest.approx(expected)
     assert prior.weights() != pytest.approx((1 / 3,) * 3, abs=0.01)
@@ -199,7 +199,7 @@ def test_spread_of_the_answers_tells_of_a_collapse():
     assert loss.diagnostics()["committee/answer_spread"] < 1e-6
 
 
-def test_rows_without_label_are_told_to_the_answers_by_the_readouts():
+def test_rows_without_label_are_told_to_the_answers_by_the_probe():
     case = LossCase.of(teachers=2)
     unlabelled = replace(case, labels=torch.full_like(case.labels, UNLABELLED))
     known, unknown = ready(case), ready(case, prior=None)
@@ -207,14 +207,14 @@ def test_rows_without_label_are_told_to_the_answers_by_the_readouts():
     assert unlabelled.terms(unknown)["committee_task"].item() == 0.0
 
 
-@pytest.mark.parametrize("raw_input", [True, False])
-def test_the_student_is_told_what_the_transport_loss_tells_it(raw_input):
+@pytest.mark.parametrize("input_features", [True, False])
+def test_the_student_is_told_what_the_transport_loss_tells_it(input_features):
     case = LossCase.of(teachers=2)
-    loss, transport = ready(case, raw_input=raw_input), TransportLoss(raw_input=raw_input)
+    loss, transport = ready(case, input_features=input_features), TransportLoss(input_features=input_features)
     transport.setup(case.context)
-    torch.testing.assert_close(case.terms(loss)["committee_readout"], case.terms(transport)["transport"])
-    assert loss.input_share() == transport.input_share() and (loss.input_share() > 0) == raw_input
-    assert "committee_readout" not in case.terms(ready(case, prior=None))
+    torch.testing.assert_close(case.terms(loss)["committee_probe"], case.terms(transport)["transport"])
+    assert loss.input_share() == transport.input_share() and (loss.input_share() > 0) == input_features
+    assert "committee_probe" not in case.terms(ready(case, prior=None))
     assert ready(case, prior=None).input_share() == 0
 
 

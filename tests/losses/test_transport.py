@@ -4,9 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hf_ctkd.costs import EmpiricalCost, PrototypeCost, Readout, estimate_prior, transport_rows
+from hf_ctkd.costs import EmpiricalCost, PrototypeCost
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses import LossContext, ReadoutLoss, TransportLoss
+from hf_ctkd.losses import LossContext, ProbeLoss, TransportLoss
+from hf_ctkd.ot import transport_rows
+from hf_ctkd.probes import LinearProbe, estimate_prior
 from hf_ctkd.testing import check_loss
 from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs, Needs
 
@@ -38,14 +40,16 @@ def terms(loss, known, logits, rows=slice(None)):
     )
 
 
-@pytest.mark.parametrize("cost", [Readout(), EmpiricalCost(), PrototypeCost()], ids=lambda cost: type(cost).__name__)
+@pytest.mark.parametrize(
+    "cost", [LinearProbe(), EmpiricalCost(), PrototypeCost()], ids=lambda cost: type(cost).__name__
+)
 def test_contract(cost):
-    rows = isinstance(cost, Readout)
+    rows = isinstance(cost, LinearProbe)
     check_loss(lambda: TransportLoss(cost), reads_labels=rows)
     check_loss(lambda: TransportLoss(cost, power=0.0, relax=float("inf")), reads_labels=rows)
 
 
-@pytest.mark.parametrize("make", [TransportLoss, ReadoutLoss, lambda: TransportLoss(EmpiricalCost())])
+@pytest.mark.parametrize("make", [TransportLoss, ProbeLoss, lambda: TransportLoss(EmpiricalCost())])
 def test_random_teacher_has_next_to_no_weight_and_keeps_the_graph(make):
     truth = torch.arange(400) % 4
     loss = make()
@@ -61,7 +65,7 @@ def test_random_teacher_has_next_to_no_weight_and_keeps_the_graph(make):
     assert related.weights()[0] > 0.5
 
 
-@pytest.mark.parametrize("make", [TransportLoss, ReadoutLoss, lambda: TransportLoss(EmpiricalCost())])
+@pytest.mark.parametrize("make", [TransportLoss, ProbeLoss, lambda: TransportLoss(EmpiricalCost())])
 def test_poor_teacher_beside_a_good_one_takes_next_to_nothing_away(make):
     truth = torch.arange(400) % 4
     good, poor = teacher(truth, 4.0), teacher(truth, 0.0)
@@ -83,7 +87,9 @@ def test_literal_loss_trusts_all_teachers_alike():
 
 
 @pytest.mark.parametrize(
-    ("labelled", "cost"), [(16, Readout()), (16, EmpiricalCost()), (400, EmpiricalCost())], ids=["rows", "few", "all"]
+    ("labelled", "cost"),
+    [(16, LinearProbe()), (16, EmpiricalCost()), (400, EmpiricalCost())],
+    ids=["rows", "few", "all"],
 )
 def test_fully_labelled_and_mostly_unlabelled_rows(labelled, cost):
     truth = torch.arange(400) % 4
@@ -130,10 +136,10 @@ def test_transported_targets_follow_an_imbalanced_prior():
     balanced = known.labels.new_tensor(sum(([c] * 20 for c in range(4)), []))
     found = {}
     for name, seen in (("counted", known), ("balanced", _with_labels(known, truth, balanced))):
-        loss = TransportLoss(relax=float("inf"), raw_input=False, rounds=0)
+        loss = TransportLoss(relax=float("inf"), input_features=False, rounds=0)
         loss.setup(seen)
         term = loss.term
-        posterior = term.readouts.log_posterior(None, seen.teachers)
+        posterior = term.probes.log_posterior(None, seen.teachers)
         found[name] = ((posterior + term.potential) / term.epsilon).softmax(1).mean(0)
     assert float(found["counted"][0]) == pytest.approx(0.7, abs=0.06)
     assert found["balanced"].tolist() == pytest.approx([0.25] * 4, abs=0.01)
@@ -154,8 +160,10 @@ def test_term_is_the_weighted_kl_from_the_plans_rows(power):
     truth = torch.cat([torch.arange(80) % 4, torch.zeros(320, dtype=torch.long)])
     known = context(truth, 80, teacher(truth, 1.5))
     logits = torch.randn(400, 4)
-    found = terms(TransportLoss(power=power, relax=2.0, own=0.0, raw_input=False, rounds=0), known, logits)["transport"]
-    fitted = Readout().fit(known.teachers[0].features, known.labels, 4)
+    found = terms(TransportLoss(power=power, relax=2.0, own=0.0, input_features=False, rounds=0), known, logits)[
+        "transport"
+    ]
+    fitted = LinearProbe().fit(known.teachers[0].features, known.labels, 4)
     posterior = fitted.log_posterior(known.teachers[0].features)
     plan = transport_rows(posterior, estimate_prior(known.labels, 4).probabilities, relax=2.0 * 80 / 400)
     rows = F.kl_div(logits.log_softmax(1), plan.targets(posterior), reduction="none").sum(1)
@@ -169,18 +177,18 @@ def test_class_shares_are_held_less_firmly_the_fewer_labels_there_are():
     known = context(truth, 40, teacher(truth, 1.5))
     potentials = []
     for relax in (1e-6, 1.0, float("inf")):
-        loss = TransportLoss(relax=relax, raw_input=False, rounds=0)
+        loss = TransportLoss(relax=relax, input_features=False, rounds=0)
         loss.setup(known)
         potentials.append(float(loss.term.potential.abs().max()))
     assert potentials[0] < 1e-3 < potentials[1] < potentials[2]
 
 
-def test_headless_teacher_serves_a_readout_and_not_a_label_cost():
+def test_headless_teacher_serves_a_probe_and_not_a_label_cost():
     truth = torch.arange(200) % 4
     headless = ModelOutputs(teacher(truth, 4.0).features)
     known = replace(context(truth, 80, headless), teacher_label_spaces=(None,))
     assert torch.isfinite(terms(TransportLoss(), known, torch.randn(200, 4))["transport"])
-    with pytest.raises(InvalidArgumentError, match="teacher 0 has no head.* TransportLoss\\(Readout\\(\\)\\)"):
+    with pytest.raises(InvalidArgumentError, match="teacher 0 has no head.* TransportLoss\\(LinearProbe\\(\\)\\)"):
         TransportLoss(EmpiricalCost()).setup(known)
 
 
@@ -194,7 +202,7 @@ def test_student_without_a_head():
 
 
 def test_no_teacher():
-    for loss in (TransportLoss(raw_input=False), TransportLoss(EmpiricalCost())):
+    for loss in (TransportLoss(input_features=False), TransportLoss(EmpiricalCost())):
         with pytest.raises(InvalidArgumentError, match="`teachers` must hold at least one teacher"):
             loss.setup(context(torch.arange(40) % 4, 20))
 
@@ -203,7 +211,7 @@ def test_defaults_depend_on_the_cost_and_are_recorded():
     rows, labels = TransportLoss(), TransportLoss(EmpiricalCost())
     assert (rows.epsilon, rows.power, labels.epsilon, labels.power) == (0.25, 1.0, 0.1, 2.0)
     assert rows.needs == Needs.TEACHER | Needs.FIT | Needs.FEATURES | Needs.LAYERS | Needs.INPUT
-    assert TransportLoss(raw_input=False).needs == rows.needs & ~Needs.INPUT
+    assert TransportLoss(input_features=False).needs == rows.needs & ~Needs.INPUT
     assert labels.needs == Needs.TEACHER | Needs.FIT | Needs.LOGITS
     assert labels.settings() == {
         "cost": "EmpiricalCost(smoothing=1.0)",
@@ -212,7 +220,7 @@ def test_defaults_depend_on_the_cost_and_are_recorded():
         "power": 2.0,
         "relax": 4.0,
         "own": 0.7,
-        "raw_input": False,
+        "input_features": False,
         "rounds": 0,
     }
 
@@ -280,11 +288,11 @@ def test_agreement_is_that_of_all_rows_of_a_step_on_all_processes():
 def test_what_the_teacher_does_not_know_is_read_out_of_the_input():
     truth = torch.arange(400) % 4
     right = {}
-    for raw_input in (True, False):
+    for input_features in (True, False):
         logits = torch.zeros(400, 4, requires_grad=True)
-        loss = TransportLoss(raw_input=raw_input)
+        loss = TransportLoss(input_features=input_features)
         terms(loss, context(truth, 80, teacher(truth, 0.0), said=3.0), logits)["transport"].backward()
-        right[raw_input] = float(((-logits.grad).argmax(1) == truth)[80:].float().mean())
+        right[input_features] = float(((-logits.grad).argmax(1) == truth)[80:].float().mean())
         assert len(loss.weights()) == 1 and loss.weights()[0] < 0.05
     assert right[True] > 0.9 > 0.6 > right[False]
     assert loss.diagnostics() == {}
@@ -321,7 +329,7 @@ def test_with_every_row_labelled_every_row_counts_in_full():
     truth = torch.arange(80) % 4
     known = context(truth, 80, teacher(truth, 1.5))
     logits = torch.randn(80, 4)
-    loss = TransportLoss(own=0.0, raw_input=False, rounds=0)
+    loss = TransportLoss(own=0.0, input_features=False, rounds=0)
     whole = terms(loss, known, logits)["transport"]
     unlabelled = loss(replace(known.student, logits=logits), known.teachers, torch.full_like(known.labels, UNLABELLED))
     assert torch.allclose(whole, unlabelled["transport"])

@@ -3,9 +3,9 @@ import pytest
 import scipy.optimize
 import torch
 
-from hf_ctkd.costs.probe import Basis
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.metrics import PACTran
+from hf_ctkd.probes.solver import Basis
 from hf_ctkd.types import ModelOutputs
 
 

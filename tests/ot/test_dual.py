@@ -3,7 +3,7 @@ import torch
 
 from hf_ctkd.ot import OTProblem, Sinkhorn
 from hf_ctkd.ot.dual import centred, dual_value
-from hf_ctkd.ot.work import Work
+from hf_ctkd.ot.prepared import PreparedProblem
 
 INFINITE = float("inf")
 
@@ -14,8 +14,8 @@ def problem(shared=True, dtype=torch.float64):
     return OTProblem(cost, a, b)
 
 
-def work(given, epsilon=0.1, tau=INFINITE):
-    return Work.of(given, epsilon, tau_a=tau, tau_b=tau)
+def prepared(given, epsilon=0.1, tau=INFINITE):
+    return PreparedProblem.of(given, epsilon, tau_a=tau, tau_b=tau)
 
 
 @pytest.mark.parametrize("tau", [INFINITE, 0.5])
@@ -23,7 +23,7 @@ def test_the_solution_is_a_maximum_of_the_dual(tau):
     """The dual with the best answer to `f`: any other `f` gives less, by a term of second order."""
     given = problem()
     solution = Sinkhorn(0.1, 10_000, tolerance=1e-13, tau_a=tau, tau_b=tau).solve(given)
-    own = work(given, tau=tau)
+    own = prepared(given, tau=tau)
     best = dual_value(own, *solution.potentials)[0]
     torch.testing.assert_close(best, solution.value.detach())
     _, power = own.powers(own.epsilon)
@@ -37,9 +37,9 @@ def test_the_solution_is_a_maximum_of_the_dual(tau):
 
 def test_the_gauge_shares_the_constant_and_leaves_the_plan():
     given = problem()
-    own, (f, g) = work(given), (torch.randn(3, size, dtype=torch.float64) for size in (5, 4))
+    own, (f, g) = prepared(given), (torch.randn(3, size, dtype=torch.float64) for size in (5, 4))
     f_, g_ = centred(own, f, g)
     torch.testing.assert_close((own.a * f_).sum(-1), (own.b * g_).sum(-1))
     torch.testing.assert_close(f_[:, :, None] + g_[:, None], f[:, :, None] + g[:, None])
-    loose = work(given, tau=0.5)
+    loose = prepared(given, tau=0.5)
     assert centred(loose, f, g) == (f, g) and not loose.balanced  # unbalanced potentials have no free constant

@@ -4,7 +4,7 @@ import torch
 from hf_ctkd.ot import OTProblem
 from hf_ctkd.ot.newton import newton
 from hf_ctkd.ot.potentials import Potentials
-from hf_ctkd.ot.work import Work
+from hf_ctkd.ot.prepared import PreparedProblem
 
 INFINITE = float("inf")
 
@@ -18,8 +18,8 @@ def separate(batch=3, n=6, m=5, gap=0.5):
     return OTProblem(cost, a, b)
 
 
-def work(given, epsilon=0.01, tau_a=INFINITE, tau_b=INFINITE):
-    return Work.of(given, epsilon, tau_a=tau_a, tau_b=tau_b)
+def prepared(given, epsilon=0.01, tau_a=INFINITE, tau_b=INFINITE):
+    return PreparedProblem.of(given, epsilon, tau_a=tau_a, tau_b=tau_b)
 
 
 def answer(own, f):
@@ -35,7 +35,7 @@ def start(own):
 @pytest.mark.parametrize(("n", "m"), [(6, 5), (5, 8)])
 @pytest.mark.parametrize("taus", [{}, {"tau_a": 3.0}, {"tau_a": 10.0, "tau_b": 100.0}])
 def test_groups_that_are_all_but_separate_are_no_hindrance(n, m, taus):
-    own = work(separate(n=n, m=m), **taus)
+    own = prepared(separate(n=n, m=m), **taus)
     found = newton(own, start(own), 1e-9, steps=60)
     assert (found.error <= 1e-9).all() and (found.steps <= 60).all()
     torch.testing.assert_close(found.g, answer(own, found.f))
@@ -46,7 +46,7 @@ def test_groups_that_are_all_but_separate_are_no_hindrance(n, m, taus):
 
 
 def test_near_the_optimum_it_doubles_the_digits():
-    own = work(separate(gap=0.05), 0.1)
+    own = prepared(separate(gap=0.05), 0.1)
     near = newton(own, start(own), 1e-4, steps=30)
     assert (near.error <= 1e-4).all()
     once = newton(own, near, 0.0, steps=1)
@@ -57,14 +57,14 @@ def test_zero_mass_is_inert():
     given = separate()
     pad = torch.nn.functional.pad
     padded = OTProblem(pad(given.cost, (0, 2, 0, 1), value=7.0), pad(given.a, (0, 1)), pad(given.b, (0, 2)))
-    own, wide = work(given), work(padded).select(slice(None))
+    own, wide = prepared(given), prepared(padded).select(slice(None))
     found, same = newton(own, start(own), 1e-10, steps=60), newton(wide, start(wide), 1e-10, steps=60)
     torch.testing.assert_close(same.f[:, :-1] - same.f[:, :1], found.f - found.f[:, :1], rtol=0, atol=1e-9)
     assert torch.isfinite(same.f).all() and torch.isfinite(same.g).all()
 
 
 def test_what_is_done_is_left_as_it_is():
-    own = work(separate())
+    own = prepared(separate())
     done = newton(own, start(own), 1e-6, steps=60)
     again = newton(own, done, 1e-6, steps=5)
     assert torch.equal(again.f, done.f) and torch.equal(again.steps, done.steps)

@@ -2,12 +2,12 @@ import torch
 
 from hf_ctkd.ot import OTProblem
 from hf_ctkd.ot.potentials import Gathered, Potentials
-from hf_ctkd.ot.work import Work
+from hf_ctkd.ot.prepared import PreparedProblem
 
 
 def test_blocks_are_written_to_their_places_and_the_rest_is_unfinished():
     even = torch.full((4, 2), 0.5)
-    gathered = Gathered.empty(Work.of(OTProblem(torch.rand(2, 2), even, even), 0.1, tau_a=1.0, tau_b=1.0))
+    gathered = Gathered.empty(PreparedProblem.of(OTProblem(torch.rand(2, 2), even, even), 0.1, tau_a=1.0, tau_b=1.0))
     rows = torch.tensor([3, 0])
     found = Potentials(torch.rand(2, 2), torch.rand(2, 2), torch.tensor([0.1, 0.2]), torch.tensor([7, 8]))
     gathered.write(rows, found)

@@ -16,12 +16,12 @@ def teacher(name, *, skipped=None, **scores):
 def ranking():
     teachers = [
         teacher("org/broken", skipped="its weights are not finite"),
-        teacher("org/b", leep=-0.5, readout=0.25, parameters=1.2e6),
-        teacher("org/best", leep=-0.1, readout=0.75, parameters=1.2e6),
-        teacher("org/a", readout=0.25, parameters=1.2e6),
+        teacher("org/b", leep=-0.5, probe=0.25, parameters=1.2e6),
+        teacher("org/best", leep=-0.1, probe=0.75, parameters=1.2e6),
+        teacher("org/a", probe=0.25, parameters=1.2e6),
     ]
     return TeacherRanking.of(
-        teachers, "readout", controls=("parameters", "random"), dataset={"rows": 20}, settings={"seed": 0}
+        teachers, "probe", controls=("parameters", "random"), dataset={"rows": 20}, settings={"seed": 0}
     )
 
 
@@ -40,11 +40,11 @@ def test_top_refuses_what_it_cannot_give(ranking):
 
 def test_a_committee_is_told_by_rank_since_folders_may_share_a_name(tmp_path):
     folders = [TeacherCandidate(f"/runs/{run}/model", "ab12", "folder") for run in ("first", "second")]
-    known = tuple(RankedTeacher(one, {"readout": 1.0 - place}) for place, one in enumerate(folders))
+    known = tuple(RankedTeacher(one, {"probe": 1.0 - place}) for place, one in enumerate(folders))
     settings = {
         "committee": [{"rank": 2, "teacher": "model", "gain": 0.3}, {"rank": 1, "teacher": "model", "gain": 0.4}]
     }
-    ranking = TeacherRanking(known, "readout", settings=settings)
+    ranking = TeacherRanking(known, "probe", settings=settings)
     ranking.save(tmp_path / "ranking.json")
     assert TeacherRanking.load(tmp_path / "ranking.json").committee() == folders[::-1]
     with pytest.raises(InvalidArgumentError, match="This ranking holds no committee. Choose one with"):
@@ -53,19 +53,19 @@ def test_a_committee_is_told_by_rank_since_folders_may_share_a_name(tmp_path):
 
 def test_the_table_shows_every_score_once_and_why_each_was_skipped(ranking):
     lines = str(ranking).splitlines()
-    assert lines[0].split() == "rank teacher readout leep parameters licence seconds rows".split()  # noqa: SIM905
+    assert lines[0].split() == "rank teacher probe leep parameters licence seconds rows".split()  # noqa: SIM905
     assert lines[1].split() == ["1", "org/best", "0.750", "-0.100", "1.23M", "mit", "1.2", "20"]
     assert lines[2].split()[:4] == ["2", "org/a", "0.250", "-"]
     assert lines[4] == "skipped  org/broken: its weights are not finite"
 
 
 def test_tables_of_nothing():
-    assert str(TeacherRanking((), "readout")) == "No candidates."
+    assert str(TeacherRanking((), "probe")) == "No candidates."
     assert str(TeacherRanking((teacher("org/a", skipped="gone"),), "x")).startswith("No teacher was scored.\nskipped")
 
 
 def test_the_score_that_orders_comes_first_and_controls_last(ranking):
-    assert ranking.score_names == ["readout", "leep", "parameters"]
+    assert ranking.score_names == ["probe", "leep", "parameters"]
 
 
 def test_what_is_saved_is_loaded_equal(ranking, tmp_path):
@@ -78,14 +78,14 @@ def test_what_is_saved_is_loaded_equal(ranking, tmp_path):
 def test_pandas_has_a_row_a_teacher(ranking):
     frame = ranking.to_pandas()
     assert frame["teacher"].tolist() == ["org/best", "org/a", "org/b", "org/broken"]
-    assert frame["readout"].tolist()[:3] == [0.75, 0.25, 0.25]
+    assert frame["probe"].tolist()[:3] == [0.75, 0.25, 0.25]
     assert frame["skipped"].isna().tolist() == [True, True, True, False]
 
 
 def test_the_leaderboard_has_a_panel_a_score_and_a_point_a_value(ranking):
     figure = ranking.plot()
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["readout\n(orders this list)", "leep\n(also scored)", "parameters\n(control)"]
+    assert titles == ["probe\n(orders this list)", "leep\n(also scored)", "parameters\n(control)"]
     assert [len(axes.collections[0].get_offsets()) for axes in figure.axes] == [3, 2, 3]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["org/best", "org/a", "org/b"]
 
@@ -99,8 +99,8 @@ def test_the_leaderboard_needs_a_teacher_and_matplotlib(ranking, monkeypatch):
 
 
 def test_others_do_not_learn_where_folders_lie():
-    entry = RankedTeacher(TeacherCandidate("/home/me/zoo/a", "ab", "folder"), {"readout": 0.5})
-    shown = TeacherRanking((entry,), "readout", dataset={"name": "/home/me/flowers (train)"}).without_paths()
+    entry = RankedTeacher(TeacherCandidate("/home/me/zoo/a", "ab", "folder"), {"probe": 0.5})
+    shown = TeacherRanking((entry,), "probe", dataset={"name": "/home/me/flowers (train)"}).without_paths()
     assert shown.teachers[0].candidate.model_id == "a"
     assert shown.dataset == {"name": "flowers (train)"}
 

@@ -68,7 +68,7 @@ def test_a_committee_out_of_a_zoo(selector, zoo, rows, passes):
     ranking = selector.rank(folder_teachers(zoo), rows)
     assert committee.members[0] == ranking.top(1)[0]
     assert 1 <= len(committee.members) <= 2 and len(set(committee.members)) == len(committee.members)
-    assert committee.gains[0] == pytest.approx(max(ranking.scored[0].scores["readout_gain"], 0.0), abs=1e-3)
+    assert committee.gains[0] == pytest.approx(max(ranking.scored[0].scores["information_gain"], 0.0), abs=1e-3)
     assert [one.candidate for one in committee.ranking.teachers] == [one.candidate for one in ranking.teachers]
     assert [one["teacher"] for one in committee.ranking.settings["committee"]] == [
         one.name for one in committee.members

@@ -2,9 +2,9 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
 
+from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.selection.sampling import scoring_rows, stratified
-from hf_ctkd.teachers import TargetRows
 
 
 def rows(labels: list[int]) -> TargetRows:

@@ -2,10 +2,11 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from hf_ctkd.data import TargetRows
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.metrics import LEEP, TransferabilityMetric, TransportScore
-from hf_ctkd.selection.scorer import Scorer, Workplace, settings_of
-from hf_ctkd.teachers import LoadOptions, TargetRows
+from hf_ctkd.selection.scorer import RunSettings, Scorer, settings_of
+from hf_ctkd.teachers import LoadOptions
 from hf_ctkd.types import Needs
 
 
@@ -31,7 +32,7 @@ def score(rows, zoo, tmp_path):
     labelled = labelled.select([row for row in range(len(rows)) if row % 10 != 9])
 
     def of(*metrics, candidate=None):
-        place = Workplace(tmp_path / "cache", LoadOptions(), batch_size=32, progress=False)
+        place = RunSettings(tmp_path / "cache", LoadOptions(), batch_size=32, progress=False)
         scorer = Scorer(metrics, labelled, None, Accelerator(), place, seed=0)
         return scorer.score(candidate or next(folder_teachers(zoo / "first")))
 

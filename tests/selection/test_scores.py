@@ -4,21 +4,21 @@ import sys
 import pytest
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.metrics import LEEP, ReadoutGain, TransportScore
+from hf_ctkd.metrics import LEEP, InformationGain, TransportScore
 from hf_ctkd.selection import metric_names
 from hf_ctkd.selection.scores import BESIDE, chosen_metrics
 
 
 def test_the_one_that_orders_comes_first_and_each_name_once():
     names = [metric.name for metric in chosen_metrics("leep", None)]
-    assert names == ["leep", "readout_gain", "transport_empirical", "transport_prototype", "nearest_neighbour"]
+    assert names == ["leep", "information_gain", "transport_empirical", "transport_prototype", "nearest_neighbour"]
     assert chosen_metrics(LEEP(), ()) == (LEEP(),)
     assert chosen_metrics(TransportScore(folds=3), None)[0].folds == 3
     assert len(chosen_metrics(TransportScore(folds=3), None)) == len(BESIDE)
 
 
 def test_every_name_can_be_given():
-    assert {"leep", "readout_gain", "nearest_neighbour", "transport_prototype"} <= set(metric_names())
+    assert {"leep", "information_gain", "nearest_neighbour", "transport_prototype"} <= set(metric_names())
     for name in metric_names():
         assert chosen_metrics(name, ())[0].name == name
 
@@ -45,6 +45,6 @@ def test_a_class_of_ones_own_by_its_path(tmp_path, monkeypatch):
 def test_what_is_no_metric():
     with pytest.raises(InvalidArgumentError, match="`metric` 'luck' is no metric: choose one of .*leep"):
         chosen_metrics("luck", None)
-    with pytest.raises(InvalidArgumentError, match="`metrics` holds two different scores named 'readout_gain'"):
-        other = ReadoutGain(readout=dataclasses.replace(ReadoutGain().readout, folds=2))
-        chosen_metrics(ReadoutGain(), (other,))
+    with pytest.raises(InvalidArgumentError, match="`metrics` holds two different scores named 'information_gain'"):
+        other = InformationGain(probe=dataclasses.replace(InformationGain().probe, folds=2))
+        chosen_metrics(InformationGain(), (other,))

@@ -7,12 +7,13 @@ import torch
 from datasets import Dataset, Image
 from safetensors.torch import load_file
 
+from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import DatasetError, InvalidArgumentError, NoTeacherLeftError, TeacherUnavailableError
 from hf_ctkd.hub import folder_teachers, hub_teachers
-from hf_ctkd.metrics import LEEP, ReadoutGain, TransferabilityMetric
+from hf_ctkd.metrics import LEEP, InformationGain, TransferabilityMetric
 from hf_ctkd.records import TeacherCandidate, TeacherRanking, default_cache
 from hf_ctkd.selection import TeacherSelector
-from hf_ctkd.teachers import LoadOptions, TargetRows, Teacher, compute_outputs
+from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs
 from hf_ctkd.types import Needs
 
 
@@ -34,11 +35,11 @@ def test_every_candidate_is_scored_or_says_why_not(selector, zoo, rows):
     teachers = of(ranking)
     assert len(teachers) == 8
     assert [teacher.candidate.name for teacher in ranking.scored] == [t.name for t in ranking.top(9)]
-    gains = [teacher.scores["readout_gain"] for teacher in ranking.scored]
+    gains = [teacher.scores["information_gain"] for teacher in ranking.scored]
     assert gains == sorted(gains, reverse=True)
     assert len(gains) == 3
     controls = {"parameters", "random"}
-    beside = {"readout_gain", "nearest_neighbour"}
+    beside = {"information_gain", "nearest_neighbour"}
     logits = {"leep", "transport_empirical", "transport_prototype"}
     assert set(teachers["first"].scores) == controls | beside | logits
     assert set(teachers["headless"].scores) == controls | beside
@@ -59,7 +60,7 @@ def test_scores_are_those_of_the_metrics_on_the_labelled_rows(selector, zoo, row
     labelled = TargetRows.of(rows)
     labelled = labelled.select(labelled.labelled.tolist())
     outputs = compute_outputs(Teacher.load(next(folder_teachers(zoo / "first")), "image"), labelled, progress=False)
-    assert found["readout_gain"] == pytest.approx(ReadoutGain().score(outputs, labelled.labels), abs=1e-6)
+    assert found["information_gain"] == pytest.approx(InformationGain().score(outputs, labelled.labels), abs=1e-6)
     assert found["leep"] == pytest.approx(LEEP().score(outputs, labelled.labels), abs=1e-6)
 
 
@@ -247,7 +248,7 @@ def test_progress_is_told_for_each_teacher(tmp_path, zoo, rows, capfd):
     TeacherSelector(cache_dir=tmp_path / "cache").rank([zoo / "first", zoo / "bad-nan"], rows)
     said = capfd.readouterr()
     assert said.out == ""
-    assert "first: readout_gain " in said.err
+    assert "first: information_gain " in said.err
     assert "bad-nan: skipped, " in said.err
 
 

@@ -2,7 +2,8 @@ import doctest
 
 import torch
 
-from hf_ctkd.teachers import TargetRows, Teacher, compute_outputs, layers
+from hf_ctkd.data import TargetRows
+from hf_ctkd.teachers import Teacher, compute_outputs, layers
 from hf_ctkd.types import Hidden
 
 

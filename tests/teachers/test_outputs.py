@@ -9,8 +9,9 @@ import pytest
 import torch
 from tiny_models import image_rows, png
 
+from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import DatasetError, InvalidArgumentError, StaleCacheError, TeacherUnavailableError
-from hf_ctkd.teachers import LoadOptions, TargetRows, Teacher, compute_outputs, open_cache
+from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs, open_cache
 from hf_ctkd.teachers import outputs as module
 
 ROOT = Path(__file__).parents[2]

@@ -21,10 +21,11 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import TeacherUnavailableError
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.records import TeacherCandidate
-from hf_ctkd.teachers import LoadOptions, TargetRows, Teacher
+from hf_ctkd.teachers import LoadOptions, Teacher
 
 VIT = {**TINY, "image_size": 16, "patch_size": 4}
 

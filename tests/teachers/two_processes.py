@@ -8,9 +8,10 @@ import torch
 from accelerate import Accelerator
 from datasets import load_from_disk
 
+from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import CTKDError
 from hf_ctkd.hub import folder_teachers
-from hf_ctkd.teachers import TargetRows, Teacher, compute_outputs, on_all, on_main
+from hf_ctkd.teachers import Teacher, compute_outputs, on_all, on_main
 
 
 def main(folder: Path) -> None:

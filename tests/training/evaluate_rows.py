@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import tiny
 import torch
 from accelerate import PartialState

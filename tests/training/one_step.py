@@ -5,23 +5,25 @@ import os
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import tiny
 import torch
 from accelerate import PartialState
 from transformers import TrainerCallback
 
-from hf_ctkd.losses import CommitteeLoss, RawInputLoss, ReadoutLoss, TransportLoss, WeightedSum
+from hf_ctkd.losses import CommitteeLoss, ProbeLoss, TeacherFreeLoss, TransportLoss, WeightedSum
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
 LOSSES = {
-    "readout": (ReadoutLoss, True),
+    "probe": (ProbeLoss, True),
     "transport": (TransportLoss, True),
-    "sum": (lambda: WeightedSum([(TransportLoss(), 0.5), (RawInputLoss(), 0.5)]), True),
+    "sum": (lambda: WeightedSum([(TransportLoss(), 0.5), (TeacherFreeLoss(), 0.5)]), True),
     "committee": (CommitteeLoss, True),
     "choosy committee": (lambda: CommitteeLoss(prior=None, top_k=1), False),
 }
 """Name -> how to make it, and whether outputs of teachers are kept."""
-TERMS = ("loss", "task_loss", "readout", "transport", "raw_input", "committee", "committee_readout", "committee_task")
+TERMS = ("loss", "task_loss", "probe", "transport", "input_features", "committee", "committee_probe", "committee_task")
 
 
 def for_loss(loss: str, teachers: str) -> str:
@@ -41,7 +43,7 @@ class Keep(TrainerCallback):
         self.gradient = torch.cat(named)[::7].tolist()
 
 
-def one_step(folder: Path, teachers: str, *, accumulation: int, rows: int, loss: str = "readout") -> dict:
+def one_step(folder: Path, teachers: str, *, accumulation: int, rows: int, loss: str = "probe") -> dict:
     """Logged terms and gradient of the second step, when losses know of the first.
 
     Some rows are unlabelled, unevenly so over the micro-batches.

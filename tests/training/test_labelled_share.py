@@ -11,7 +11,7 @@ from transformers.utils.logging import get_logger
 
 from hf_ctkd.cards.sections import labelled_row_weight
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses import BSSLoss, ReadoutLoss
+from hf_ctkd.losses import BSSLoss, ProbeLoss
 
 ROWS = 300
 SHARES = (1, 3, 10, 30, 100)
@@ -91,7 +91,7 @@ def test_nothing_is_said_where_all_rows_are_labelled(make, logged):
     assert not logged.text
 
 
-class Ignorant(ReadoutLoss):
+class Ignorant(ProbeLoss):
     """Whatever its teachers, it trusts none of them."""
 
     def strength(self):
@@ -105,7 +105,7 @@ def test_a_loss_without_any_weight_leaves_the_student_as_it_is_without_one(make,
     data = tiny.image_rows(24, unlabelled=12)
     taught = make(args=settings("a"), train_dataset=data, teachers=[image_teacher], loss=Ignorant())
     plain = make(args=settings("b"), train_dataset=data)
-    assert "The teachers know nothing that readout can use: the student trains on its 12" in logged.text
+    assert "The teachers know nothing that probe can use: the student trains on its 12" in logged.text
     for trainer in (taught, plain):
         trainer.train()
     same = zip(taught.student.parameters(), plain.student.parameters(), strict=True)

@@ -54,7 +54,7 @@ def test_length_that_is_set_reaches_the_student_alone(make, text_teacher, words,
         warnings.simplefilter("error")
         trainer = make(words, [text_teacher], max_length=max_length)
     assert read(trainer).shape == (2, seen)
-    assert trainer.guidance.teachers[0].preprocessor.max_length == 32
+    assert trainer.teacher_runner.teachers[0].preprocessor.max_length == 32
     trainer.train()
     assert trainer.record().training["max_length"] == (max_length or 512)
 

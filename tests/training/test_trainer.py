@@ -11,7 +11,7 @@ from transformers import (
 
 from hf_ctkd.costs import EmpiricalCost
 from hf_ctkd.errors import DatasetError, InvalidArgumentError, TeacherUnavailableError
-from hf_ctkd.losses import BSSLoss, CommitteeLoss, InvertedProjectionLoss, RawInputLoss, ReadoutLoss, TransportLoss
+from hf_ctkd.losses import BSSLoss, CommitteeLoss, InvertedProjectionLoss, ProbeLoss, TeacherFreeLoss, TransportLoss
 from hf_ctkd.records import DistillationRecord
 from hf_ctkd.training import DistillationTrainer
 
@@ -19,13 +19,13 @@ from hf_ctkd.training import DistillationTrainer
 @pytest.fixture
 def make(make, image_teacher):
     def trainer(args=None, **changes):
-        return make(args, **{"teachers": [image_teacher], "loss": ReadoutLoss(), **changes})
+        return make(args, **{"teachers": [image_teacher], "loss": ProbeLoss(), **changes})
 
     return trainer
 
 
 LOSSES = {
-    "readout": ReadoutLoss,
+    "probe": ProbeLoss,
     "transport": TransportLoss,
     "transport-labels": lambda: TransportLoss(EmpiricalCost()),
     "inverted": InvertedProjectionLoss,
@@ -41,7 +41,7 @@ def test_trains_with_every_kind_of_loss_and_logs_each_term(make, name):
     first = trainer.state.log_history[0]
     own = set(first) - {"loss", "grad_norm", "learning_rate", "epoch", "step", "task_loss"}
     assert own, "the loss logs no term of its own"
-    terms = [first[key] for key in own if key in trainer.trainee(**_batch(trainer))]
+    terms = [first[key] for key in own if key in trainer.student_with_loss(**_batch(trainer))]
     assert first["loss"] == pytest.approx(first["task_loss"] + sum(terms), rel=1e-4)
 
 
@@ -71,12 +71,12 @@ def test_names_of_others_are_refused_for_terms_and_diagnostics(make, name):
 
 def _batch(trainer):
     batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
-    return {"student": batch["student"], "labels": batch["labels"], "teachers": trainer.guidance.outputs(batch)}
+    return {"student": batch["student"], "labels": batch["labels"], "teachers": trainer.teacher_runner.outputs(batch)}
 
 
 def test_student_learns_and_teacher_does_not_move(make, config):
     trainer = make(args=config(max_steps=40, logging_steps=10))
-    teacher = trainer.guidance.teachers[0].model
+    teacher = trainer.teacher_runner.teachers[0].model
     before = [parameter.clone() for parameter in teacher.parameters()]
     trainer.train()
     assert trainer.evaluate()["eval_accuracy"] > 0.9
@@ -104,23 +104,23 @@ def test_weight_of_the_distillation_scales_its_terms_only(make, config):
         trainer = make(args=config(max_steps=1, distillation_weight=weight))
         trainer.train()
         logged.append(trainer.state.log_history[0])
-    assert logged[1]["readout"] == pytest.approx(3 * logged[0]["readout"], rel=1e-4)
+    assert logged[1]["probe"] == pytest.approx(3 * logged[0]["probe"], rel=1e-4)
     assert logged[1]["task_loss"] == pytest.approx(logged[0]["task_loss"], rel=1e-4)
 
 
 def test_unlabelled_rows_are_distilled_and_give_no_task_loss(make):
     trainer = make(train_dataset=tiny.image_rows(24, unlabelled=12))
     batch = trainer.data_collator([trainer.train_dataset[row] for row in range(12, 24)])
-    outputs = trainer.trainee(batch["student"], batch["labels"], trainer.guidance.outputs(batch))
+    outputs = trainer.student_with_loss(batch["student"], batch["labels"], trainer.teacher_runner.outputs(batch))
     assert outputs["task_loss"].item() == 0.0
-    outputs["readout"].backward()
+    outputs["probe"].backward()
     assert any(parameter.grad is not None for parameter in trainer.student.parameters())
 
 
 def test_kept_outputs_equal_those_of_teachers_that_run_at_every_step(make, config):
     kept = make(args=config(max_steps=3))
     running = make(args=config(max_steps=3, cache_teacher_outputs=False))
-    assert kept.guidance.kept and not running.guidance.kept
+    assert kept.teacher_runner.kept and not running.teacher_runner.kept
     kept.train()
     running.train()
     assert [log["loss"] for log in kept.state.log_history if "loss" in log] == pytest.approx(
@@ -136,12 +136,12 @@ def test_augmentation_is_applied_once_for_student_and_teacher_and_not_in_evaluat
         return image.point(lambda value: 255 - value)
 
     trainer = make(augmentation=invert, loss=InvertedProjectionLoss())
-    assert not trainer.guidance.kept
+    assert not trainer.teacher_runner.kept
     seen.clear()
     batch = trainer.data_collator([trainer.train_dataset[row] for row in range(4)])
     assert len(seen) == 4
     assert len(batch["teachers"]) == 1
-    plain = trainer.guidance.teachers[0].collate([image.point(lambda value: 255 - value) for image in seen])
+    plain = trainer.teacher_runner.teachers[0].collate([image.point(lambda value: 255 - value) for image in seen])
     torch.testing.assert_close(batch["teachers"][0]["pixel_values"], plain["pixel_values"])
     trainer.evaluate()
     assert len(seen) == 4
@@ -179,7 +179,7 @@ def test_resuming_goes_on_exactly_where_it_stopped(make, config, tmp_path, loss)
     again = make(args=config(max_steps=6), model=tiny.image_student(seed=9), loss=loss())
     again.train(resume_from_checkpoint=str(checkpoint))
     for (name, expected), found in zip(
-        whole.trainee.state_dict().items(), again.trainee.state_dict().values(), strict=True
+        whole.student_with_loss.state_dict().items(), again.student_with_loss.state_dict().values(), strict=True
     ):
         torch.testing.assert_close(found, expected, msg=name)
 
@@ -187,7 +187,7 @@ def test_resuming_goes_on_exactly_where_it_stopped(make, config, tmp_path, loss)
 def test_checkpoint_of_another_loss_or_other_teachers_is_refused(make, config, image_teacher, tmp_path):
     other = str(tiny.save_image_teacher(tmp_path / "other", seed=8, classes=7, size=8))
     runs = {
-        "readout": {},
+        "probe": {},
         "another loss": {"loss": InvertedProjectionLoss()},
         "another teacher": {"loss": InvertedProjectionLoss(), "teachers": [other]},
         "one more teacher": {"teachers": [image_teacher, other]},
@@ -337,14 +337,14 @@ def test_default_loss_reads_the_input_of_students_of_images_and_texts(make, text
 
 
 def test_raw_input_teaches_without_a_teacher(make):
-    trainer = make(teachers=None, loss=RawInputLoss(), train_dataset=tiny.image_rows(24, unlabelled=12))
+    trainer = make(teachers=None, loss=TeacherFreeLoss(), train_dataset=tiny.image_rows(24, unlabelled=12))
     trainer.train()
-    assert trainer.state.log_history[0]["raw_input"] > 0
+    assert trainer.state.log_history[0]["input_features"] > 0
     assert trainer.record().teachers == ()
 
 
 def test_a_student_is_trained_under_autocast(make, config):
-    for loss in (ReadoutLoss(), InvertedProjectionLoss(), TransportLoss()):
+    for loss in (ProbeLoss(), InvertedProjectionLoss(), TransportLoss()):
         trainer = make(args=config(bf16=True), loss=loss)
         trainer.train()
         assert torch.isfinite(torch.tensor(trainer.evaluate()["eval_loss"]))

@@ -1,0 +1,14 @@
+"""The user's data set as raw rows, each model's own preprocessing, and the plain input features of a row."""
+
+from hf_ctkd.data.input_features import InputFeatureReader
+from hf_ctkd.data.preprocessing import Preprocessor, ProcessingClass, load_processing_class
+from hf_ctkd.data.rows import Modality, TargetRows
+
+__all__ = [
+    "InputFeatureReader",
+    "Modality",
+    "Preprocessor",
+    "ProcessingClass",
+    "TargetRows",
+    "load_processing_class",
+]

@@ -1,0 +1,178 @@
+"""One model's view of raw rows: its own image processor or tokenizer, applied the same way everywhere."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image as PILImage
+from torch import Tensor
+from transformers import (
+    AutoImageProcessor,
+    AutoTokenizer,
+    BaseImageProcessor,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
+
+from hf_ctkd.data.images import holds_more_than_8_bits
+from hf_ctkd.data.rows import Modality
+from hf_ctkd.errors import InvalidArgumentError
+
+ProcessingClass = BaseImageProcessor | PreTrainedTokenizerBase | ProcessorMixin
+_LONGEST_TEXT = 512
+_IMAGE_PROCESSOR = ("preprocessor_config.json", "processor_config.json")
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """Turns raw images or texts into one model's input tensors.
+
+    Args:
+        processing_class: the model's image processor or tokenizer.
+        modality: what the rows are.
+        max_length: texts are cut to this many tokens.
+        channels: of the images that the model takes: 3 (colour) or 1 (grey).
+    """
+
+    processing_class: ProcessingClass
+    modality: Modality
+    max_length: int = _LONGEST_TEXT
+    channels: int = 3
+
+    @classmethod
+    def of(
+        cls,
+        processing_class: ProcessingClass,
+        modality: Modality,
+        config: PreTrainedConfig,
+        *,
+        max_length: int | None = None,
+    ) -> "Preprocessor":
+        """For a model, whose configuration bounds the length of a text and gives the channels of an image.
+
+        Args:
+            processing_class: the model's image processor or tokenizer.
+            modality: what the rows are.
+            config: of the model.
+            max_length: texts are cut to this many tokens; None for 512, or fewer where the model takes fewer.
+
+        Raises:
+            InvalidArgumentError: if the processing class does not suit the modality, or has no token to pad texts with,
+                or the model does not take texts of that length.
+        """
+        is_tokenizer = isinstance(processing_class, PreTrainedTokenizerBase)
+        if is_tokenizer != (modality == "text") and not isinstance(processing_class, ProcessorMixin):
+            raise _unsuited(processing_class, modality)
+        if max_length is not None and not is_tokenizer:
+            raise InvalidArgumentError(
+                f"`max_length` is for texts and a tokenizer, got {max_length} for {modality} rows."
+            )
+        length = _LONGEST_TEXT
+        if isinstance(processing_class, PreTrainedTokenizerBase):
+            length = _usual_length(processing_class, config) if max_length is None else max_length
+            most = longest_text(processing_class, config)
+            if max_length is not None and length > most:
+                raise InvalidArgumentError(
+                    f"`max_length` must be at most {most}, which the model and its tokenizer take, got {max_length}."
+                )
+            processing_class = _with_padding(processing_class)
+        return cls(processing_class, modality, length, config.to_dict().get("num_channels") or 3)
+
+    def __call__(self, inputs: Sequence[PILImage.Image] | Sequence[str]) -> dict[str, Tensor]:
+        """A batch of tensors on the CPU, texts padded to the longest of the batch.
+
+        Raises:
+            InvalidArgumentError: an image with more than 8 bits a channel.
+        """
+        if self.modality == "text":
+            if isinstance(self.processing_class, BaseImageProcessor):
+                raise _unsuited(self.processing_class, self.modality)
+            return dict(
+                self.processing_class(
+                    text=list(inputs), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
+                )
+            )
+        mode = "L" if self.channels == 1 else "RGB"
+        images = [_converted(image, mode) for image in inputs if not isinstance(image, str)]
+        return dict(self.processing_class(images=images, return_tensors="pt"))
+
+
+def longest_text(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> int:
+    """Most tokens of a text that a model and its tokenizer take."""
+    return min(tokenizer.model_max_length, _positions(config) or tokenizer.model_max_length)
+
+
+def load_processing_class(
+    folder: Path | str, modality: Modality, *, trust_remote_code: bool = False
+) -> BaseImageProcessor | PreTrainedTokenizerBase:
+    """A model folder's own image processor or tokenizer.
+
+    Args:
+        folder: the model's folder.
+        modality: `"text"` for its tokenizer, `"image"` for its image processor.
+        trust_remote_code: run processor code that the folder brings along.
+
+    Raises:
+        OSError: if the folder has none, or one without a vocabulary.
+        ValueError: if it is malformed, or its type is not known.
+    """
+    if modality == "image":
+        try:
+            return AutoImageProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        except OSError as error:
+            if any((Path(folder) / name).is_file() for name in _IMAGE_PROCESSOR):
+                raise
+            raise OSError(f"no image processor ({_IMAGE_PROCESSOR[0]}) in {folder}") from error
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except Exception as error:
+        if type(error) is Exception:  # all that the tokenizers package ever raises for a malformed tokenizer.json
+            raise ValueError(f"its tokenizer is malformed: {error}") from error
+        raise
+    # Without a vocabulary file transformers makes a tokenizer to which every word is unknown, and says nothing.
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise OSError(f"no tokenizer with a vocabulary in {folder}")
+    return tokenizer
+
+
+def _positions(config: PreTrainedConfig) -> int | None:
+    named = config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
+    return config.to_dict().get(named)
+
+
+def _usual_length(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> int:
+    # RoBERTa's positions start after its padding id, so two of them are never used.
+    positions = (_positions(config) or _LONGEST_TEXT + 2) - 2
+    return min(_LONGEST_TEXT, tokenizer.model_max_length, max(positions, 1))
+
+
+def _unsuited(processing_class: ProcessingClass, modality: Modality) -> InvalidArgumentError:
+    wanted = "a tokenizer" if modality == "text" else "an image processor"
+    return InvalidArgumentError(
+        f"`processing_class` must be {wanted} for {modality} rows, got {type(processing_class).__name__}."
+    )
+
+
+def _converted(image: PILImage.Image, mode: str) -> PILImage.Image:
+    # Transparency is dropped and what lies under it shown, as the pipelines of transformers do with the same model.
+    if holds_more_than_8_bits(image.mode):
+        raise InvalidArgumentError(
+            f"`inputs` must be images of 8 bits a channel, got one of mode {image.mode!r}. Scale it to 8 bits first."
+        )
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _with_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer, or a copy that pads with its end token where it has no padding token of its own."""
+    if tokenizer.pad_token is not None:
+        return tokenizer
+    if tokenizer.eos_token is None:
+        raise InvalidArgumentError(
+            "`processing_class` has neither a padding nor an end token, so texts cannot be batched. "
+            "Set its `pad_token`."
+        )
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer

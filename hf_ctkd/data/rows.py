@@ -1,0 +1,289 @@
+"""The user's data set as raw rows: columns found, labels checked, every row with an identity of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import torch
+import xxhash
+from datasets import Dataset, Features, Image
+from jaxtyping import Int
+from PIL import Image as PILImage
+from torch import Tensor
+
+from hf_ctkd.data.columns import class_ids, find_input, find_label, require_column
+from hf_ctkd.data.images import UNDECODABLE, ImageColumn
+from hf_ctkd.errors import DatasetError
+from hf_ctkd.types import UNLABELLED, LabelSpace
+
+Modality = Literal["image", "text"]
+
+
+@dataclass(frozen=True, eq=False)
+class TargetRows:
+    """Raw rows of a classification data set, checked once, that every model preprocesses in its own way.
+
+    Build it with `TargetRows.of`. Labels that are None, -1 or -100 mean "unlabelled".
+
+    Args:
+        dataset: the rows.
+        modality: `"image"` or `"text"`.
+        input_column: column of images or texts.
+        label_column: column of labels; rows to predict may lack it.
+        label_space: the classes.
+        labels: `[rows]`, -100 where there is none.
+        origin: `[rows]`, the number of each row in the data set that was given, for messages.
+    """
+
+    dataset: Dataset
+    modality: Modality
+    input_column: str
+    label_column: str
+    label_space: LabelSpace
+    labels: Int[Tensor, "rows"]
+    origin: Int[Tensor, "rows"]
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Dataset,
+        *,
+        input_column: str | None = None,
+        label_column: str | None = None,
+        skip_bad_rows: bool = False,
+        evaluation: bool = False,
+    ) -> "TargetRows":
+        """Find the columns, check labels and texts, and drop bad rows if asked to.
+
+        Args:
+            dataset: one split of a data set, with raw images or texts and integer labels.
+            input_column: column of images or texts; found by its feature type when None.
+            label_column: column of labels; found by its feature type or usual name when None.
+            skip_bad_rows: leave out empty texts, images that cannot be decoded or have more than 8 bits a channel, and
+                the rows of classes with a single row, instead of stopping at the first one. Images are then all
+                decoded once beforehand.
+            evaluation: the rows are only to be evaluated on: any number of classes and of rows a class will do.
+
+        Raises:
+            DatasetError: no usable column, labels that are no integers, one class only, or a bad row (which is named).
+        """
+        _require_rows(dataset)
+        dataset = dataset.with_format(None)
+        input_column = find_input(dataset.features, input_column)
+        label_column = find_label(dataset.features, label_column)
+        label_space, labels = class_ids(dataset, label_column)
+        modality: Modality = "image" if isinstance(dataset.features[input_column], Image) else "text"
+        rows = cls(dataset, modality, input_column, label_column, label_space, labels, torch.arange(len(dataset)))
+        return rows._checked(skip_bad_rows, evaluation)
+
+    @classmethod
+    def to_predict(cls, dataset: Dataset, like: "TargetRows") -> "TargetRows":
+        """Rows to be predicted, all of them: none needs a label, and none is left out.
+
+        Args:
+            dataset: one split of a data set, with raw images or texts; its labels are read where it has any.
+            like: rows with the same columns and classes.
+
+        Raises:
+            DatasetError: no such input column, labels that are no class ids, or an empty text (which is named).
+        """
+        _require_rows(dataset)
+        dataset = dataset.with_format(None)
+        input_column = find_input(dataset.features, like.input_column)
+        modality: Modality = "image" if isinstance(dataset.features[input_column], Image) else "text"
+        label_space, labels = like.label_space, torch.full((len(dataset),), UNLABELLED)
+        if like.label_column in dataset.features:
+            label_space, labels = class_ids(dataset, like.label_column, known=label_space)
+        origin = torch.arange(len(dataset))
+        rows = cls(dataset, modality, input_column, like.label_column, label_space, labels, origin)
+        return rows._checked(skip_bad_rows=False, evaluation=True)
+
+    @classmethod
+    def of_images(
+        cls,
+        dataset: Dataset,
+        label_space: LabelSpace,
+        *,
+        label_column: str,
+        input_column: str | None = None,
+        skip_bad_rows: bool = False,
+        prediction: bool = False,
+    ) -> "TargetRows":
+        """Images whose labels are no classes of rows but images themselves, such as masks: no row has a class.
+
+        Args:
+            dataset: one split, with raw images.
+            label_space: what the labels tell apart; they are not looked at here.
+            label_column: column of labels.
+            input_column: column of images; found by its feature type among the other columns when None.
+            skip_bad_rows: leave out images that cannot be decoded or have more than 8 bits a channel, instead of
+                stopping at the first one.
+            prediction: the rows are only to be predicted, and the column of labels may be missing.
+
+        Raises:
+            DatasetError: no usable column.
+        """
+        _require_rows(dataset)
+        dataset = dataset.with_format(None)
+        if not prediction:
+            require_column(dataset.features, "label_column", label_column)
+        others = Features({name: feature for name, feature in dataset.features.items() if name != label_column})
+        input_column = find_input(others, input_column)
+        if not isinstance(others[input_column], Image):
+            raise DatasetError(f"`input_column` {input_column!r} must hold images, got {others[input_column]}.")
+        labels = torch.full((len(dataset),), UNLABELLED)
+        rows = cls(dataset, "image", input_column, label_column, label_space, labels, torch.arange(len(dataset)))
+        return rows._checked(skip_bad_rows, evaluation=True)
+
+    def _checked(self, skip_bad_rows: bool, evaluation: bool) -> "TargetRows":
+        bad = self._bad_texts() if self.modality == "text" else []
+        if skip_bad_rows and self.modality == "image":
+            bad = self._bad_images()
+        if bad and not skip_bad_rows:
+            raise DatasetError(
+                f"Row {int(self.origin[bad[0]])} of `{self.input_column}` is empty ({len(bad)} such rows). "
+                "Mend it, or pass `skip_bad_rows=True` to leave such rows out of anything but predictions."
+            )
+        kept = self
+        if bad:
+            wrong = set(bad)
+            kept = self.select([row for row in range(len(self)) if row not in wrong])
+        if evaluation:
+            return kept
+        counts = torch.bincount(kept.labels[kept.labels != UNLABELLED], minlength=len(self.label_space))
+        if skip_bad_rows and (counts == 1).any():
+            single = {int(label) for label in (counts == 1).nonzero()}
+            kept = kept.select([row for row, label in enumerate(kept.labels.tolist()) if label not in single])
+            counts[list(single)] = 0
+        if int((counts > 0).sum()) < 2:
+            raise DatasetError(
+                f"`{self.label_column}` must hold at least two classes with labelled rows, got "
+                f"{int((counts > 0).sum())}. Label rows of other classes too."
+            )
+        return kept
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.dataset)
+
+    def select(self, rows: Sequence[int]) -> "TargetRows":
+        """Some of the rows, in the order given."""
+        rows = [int(row) for row in rows]
+        return replace(self, dataset=self.dataset.select(rows), labels=self.labels[rows], origin=self.origin[rows])
+
+    @property
+    def labelled(self) -> Int[Tensor, "labelled"]:
+        """Indices of the rows with a label."""
+        return (self.labels != UNLABELLED).nonzero().flatten()
+
+    def require_two_rows_a_class(self) -> None:
+        """Refuse a class with one labelled row, which cannot be both learnt from and checked on.
+
+        Raises:
+            DatasetError: naming the class.
+        """
+        counts = torch.bincount(self.labels[self.labelled], minlength=len(self.label_space))
+        single = (counts == 1).nonzero().flatten().tolist()
+        if single:
+            raise DatasetError(
+                f"Class {self.label_space.names[single[0]]!r} has a single labelled row, but estimates are cross-fitted"
+                " over at least two. Add rows of it, or pass `skip_bad_rows=True` to leave such classes out."
+            )
+
+    def inputs(self, rows: Sequence[int]) -> list[PILImage.Image] | list[str]:
+        """Raw images (in the mode that the data set asks for, or as stored) or texts of some rows.
+
+        Raises:
+            DatasetError: if an image cannot be decoded or has more than 8 bits a channel; the row is named.
+        """
+        if self.modality == "text":
+            return list(self._input[[int(row) for row in rows]][self.input_column])
+        return [self._image(int(row)) for row in rows]
+
+    @cached_property
+    def _input(self) -> Dataset:
+        """The inputs alone: reading a row decodes nothing else."""
+        return self.dataset.select_columns(self.input_column)
+
+    @cached_property
+    def _images(self) -> ImageColumn:
+        return ImageColumn(self.dataset, self.input_column)
+
+    def _image(self, row: int) -> PILImage.Image:
+        return self._images.read(row, f"Row {int(self.origin[row])} of `{self.input_column}`")
+
+    def _bad_images(self) -> list[int]:
+        bad = []
+        for row in range(len(self)):
+            try:
+                self._image(row)
+            except DatasetError:
+                bad.append(row)
+        return bad
+
+    def raw_label(self, row: int) -> object:
+        """What the label column holds for one row, an image decoded; None without the column.
+
+        Raises:
+            DatasetError: if an image cannot be decoded; the row is named.
+        """
+        if self.label_column not in self.dataset.features:
+            return None
+        try:
+            label = self._label[row][self.label_column]
+            if isinstance(label, PILImage.Image):
+                label.load()
+        except UNDECODABLE as error:
+            raise DatasetError(
+                f"Row {int(self.origin[row])} of `{self.label_column}` holds no image that can be decoded. Mend it."
+            ) from error
+        return label
+
+    @cached_property
+    def _label(self) -> Dataset:
+        return self.dataset.select_columns(self.label_column)
+
+    @cached_property
+    def label_digests(self) -> list[str | None]:
+        """One digest a row, of its raw label alone; None where there is none."""
+        if self.label_column not in self.dataset.features:
+            return [None] * len(self)
+        if not isinstance(self.dataset.features[self.label_column], Image):
+            raw = (row[self.label_column] for row in self._label)
+            return [None if label is None else xxhash.xxh3_128_hexdigest(str(label).encode()) for label in raw]
+        return ImageColumn(self.dataset, self.label_column).digests()
+
+    def _bad_texts(self) -> list[int]:
+        return [row for row, text in enumerate(self._input[:][self.input_column]) if text is None or not text.strip()]
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """One digest a row, of its raw input alone: its identity in caches, whatever the order or the subset."""
+        if self.modality == "text":
+            return [xxhash.xxh3_128_hexdigest(text.encode()) for text in self._input[:][self.input_column]]
+        nothing = xxhash.xxh3_128_hexdigest(b"no image")
+        return [nothing if digest is None else digest for digest in self._images.digests()]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the rows in order, inputs and labels."""
+        hasher = xxhash.xxh3_128()
+        for digest, label in zip(self.digests, self.labels.tolist(), strict=True):
+            hasher.update(f"{digest}:{label};".encode())
+        return hasher.hexdigest()
+
+
+def _require_rows(dataset: object) -> None:
+    if not isinstance(dataset, Dataset):
+        raise DatasetError(
+            f"`dataset` must be one split as a datasets.Dataset, got {type(dataset).__name__}. "
+            "Pass a split, such as dataset['train'], and take rows from a stream first."
+        )
+    if dataset.format["type"] == "custom":
+        raise DatasetError(
+            "`dataset` has a transform, but every model makes its own view of the raw rows. Take it off with "
+            "`reset_format()`, and pass what changes training rows to the trainer as `augmentation=`."
+        )
+    if len(dataset) == 0:
+        raise DatasetError("`dataset` must have rows, got none.")

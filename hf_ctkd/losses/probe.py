@@ -1,0 +1,73 @@
+"""The target classes read out of teachers' features, as a soft target."""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses.base import DistillationLoss, student_logits
+from hf_ctkd.losses.rows_onto_classes import labelled_share, row_weights, weighted_divergence
+from hf_ctkd.probes import LinearProbe
+from hf_ctkd.probes.ensemble import ProbeEnsemble
+from hf_ctkd.types import LossContext, ModelOutputs, Needs
+
+
+class ProbeLoss(DistillationLoss):
+    """KL from a probe's posteriors to the student, weighted by how much the probe is shown to know.
+
+    A small regularised linear probe reads the target classes from each teacher's features; its cross-fitted gain in
+    log-likelihood over the class prior weighs the loss, so that a teacher which says nothing costs nothing. A labelled
+    row counts by the labelled share of all rows, as the task loss teaches its label. Use it where nothing is known of
+    the class shares among unlabelled rows; else `TransportLoss` gains more. It needs at least two labelled rows a
+    class, and reads headless encoders as well as classifiers.
+
+    Args:
+        probe: how the probe is fitted.
+        temperature: of the student's predictions, positive.
+
+    Raises:
+        InvalidArgumentError: `temperature` is not positive.
+
+    Reference:
+        Ours; see `hf_ctkd.costs.LinearProbe`.
+    """
+
+    name: ClassVar[str] = "probe"
+    citation: ClassVar[str] = "Ours (hf_ctkd): a cross-fitted probe of the teacher's features as a soft target"
+    labelled_share: Tensor
+    needs = Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT
+
+    def __init__(self, probe: LinearProbe = LinearProbe(), *, temperature: float = 1.0) -> None:  # noqa: B008 (frozen)
+        super().__init__()
+        if not temperature > 0:
+            raise InvalidArgumentError(f"`temperature` must be positive, got {temperature}.")
+        self.probe = probe
+        self.temperature = temperature
+        self.probes = ProbeEnsemble(probe)
+        self.register_buffer("labelled_share", torch.ones(()))
+
+    def setup(self, context: LossContext) -> None:
+        """Fit the probes on the labelled rows; see `DistillationLoss.setup`."""
+        self.probes.fit(context)
+        self.labelled_share = labelled_share(context.labels)
+
+    def forward(
+        self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
+    ) -> dict[str, Tensor]:
+        """The term `probe`; see `DistillationLoss.forward`."""
+        with torch.autocast(student.features.device.type, enabled=False):
+            predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
+            target = self.probes.log_posterior(None, teachers).exp()
+            rows = row_weights(labels, self.labelled_share)
+            divergence = weighted_divergence(predicted, target, rows)
+        return {self.name: self.probes.weight * divergence}
+
+    def strength(self) -> float:
+        """Cross-fitted gain of all teachers together."""
+        return float(self.probes.weight)
+
+    def weights(self) -> tuple[float, ...]:
+        """Cross-fitted gain of each teacher."""
+        return tuple(self.probes.teacher_gains.tolist())

@@ -1,0 +1,102 @@
+"""Target classes read out of all layers of one teacher: one probe a layer, and their log-mean."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hf_ctkd.probes.probe import FittedProbe, LinearProbe
+from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs
+
+
+@dataclass(frozen=True)
+class LayeredProbe:
+    """What is read out of one teacher, view by view.
+
+    The last layer of a teacher of another task has often dropped what the target asks for; an earlier one has not.
+
+    Args:
+        probes: one a view, in the order of `views`.
+        shares: `[views]`, of each probe in the log-mean, summing to one.
+        crossfit: log posteriors of the labelled rows by the log-mean, each from probes that did not see the row.
+        gain: cross-fitted log-likelihood gain of the log-mean over the class prior; see `FittedProbe.gain`.
+    """
+
+    probes: tuple[FittedProbe, ...]
+    shares: Float[Tensor, " views"]
+    crossfit: Float[Tensor, "labelled classes"]
+    gain: float
+
+
+def views(outputs: ModelOutputs) -> tuple[Tensor, ...]:
+    """All that is read of one teacher: its pooled layers where they were asked for, and what its head reads."""
+    return (*outputs.layers, outputs.features)
+
+
+def fit_layers(
+    probe: LinearProbe,
+    outputs: ModelOutputs,
+    labels: Int[Tensor, " rows"],
+    n_classes: int,
+    *,
+    target: LabelSpace | None = None,
+    power: float = 4.0,
+) -> LayeredProbe:
+    """Fit a probe to every view of a teacher on the labelled rows.
+
+    Args:
+        probe: how to fit each.
+        outputs: of the teacher, with its `layers` if they are to be read too.
+        labels: target labels; rows with -100 are ignored.
+        n_classes: number of target classes.
+        target: names of the classes, for messages.
+        power: of a view's own gain in its share: views that know little hardly count.
+
+    Raises:
+        DatasetError: if fewer than two classes are labelled, or one of them has a single row.
+        InvalidArgumentError: if features are not finite.
+    """
+    fitted = tuple(probe.fit(view, labels, n_classes, target=target) for view in views(outputs))
+    shares = gain_shares(torch.tensor([one.relatedness for one in fitted]), power)
+    crossfit = log_mean(shares, [one.crossfit_posterior.log() for one in fitted])
+    gain = information_gain_of(crossfit, labels[labels != UNLABELLED].cpu(), fitted[0].prior_likelihood)
+    return LayeredProbe(fitted, shares, crossfit, gain)
+
+
+def gain_shares(gains: Float[Tensor, " members"], power: float) -> Float[Tensor, " members"]:
+    """Shares in proportion to a power of the gains, equal ones where nobody gains.
+
+    Args:
+        gains: cross-fitted gains, not negative.
+        power: the higher, the less those that know little count.
+    """
+    powered = gains.clamp_min(1e-6) ** power
+    return powered / powered.sum()
+
+
+def log_mean(
+    shares: Float[Tensor, " members"], log_posteriors: Sequence[Float[Tensor, "rows classes"]]
+) -> Float[Tensor, "rows classes"]:
+    """The normalised geometric mean of several posteriors.
+
+    Args:
+        shares: of each, summing to one.
+        log_posteriors: log probabilities.
+    """
+    mixed = sum(share * one for share, one in zip(shares, log_posteriors, strict=True))
+    return torch.as_tensor(mixed).log_softmax(dim=1)
+
+
+def information_gain_of(
+    log_posterior: Float[Tensor, "labelled classes"], labels: Int[Tensor, " labelled"], prior_likelihood: float
+) -> float:
+    """Log-likelihood gain of posteriors over the class prior, as a share of the prior's own; 1 is perfect.
+
+    Args:
+        log_posterior: of labelled rows, each from what did not see the row.
+        labels: their class ids.
+        prior_likelihood: see `FittedProbe`.
+    """
+    return 1 - float(log_posterior[torch.arange(len(labels)), labels].double().sum()) / prior_likelihood

@@ -1,0 +1,237 @@
+"""Target classes read out of a teacher's features by a small regularised probe, and how much that probe knows."""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.probes.labelled import deal_folds, labelled_rows, row_groups
+from hf_ctkd.probes.prior import estimate_prior
+from hf_ctkd.probes.solver import Basis, fit_path
+from hf_ctkd.types import LabelSpace, ModelOutputs
+
+# Shares of the evidence that are tried: 1 leaves the probe as fitted, close to 0 leaves the class prior alone.
+_SHARES = (1e-6, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0)
+
+
+@dataclass(frozen=True)
+class FittedProbe:
+    """Target-class posteriors of any rows, from the teacher's features: `softmax(log_prior + evidence / temperature)`.
+
+    All tensors can be registered as buffers of a module.
+
+    Args:
+        weight: `[width, classes]`.
+        bias: `[classes]`.
+        log_prior: `[classes]`, log class shares of the labelled rows, shrunk towards equal shares.
+        mean: `[width]`, of the features.
+        scale: `[width]`, of the features.
+        temperature: calibrates the evidence; very large where features say nothing, which leaves the prior.
+        gain: cross-fitted log-likelihood gain over the class prior, as a share of the prior's own: 1 is perfect, 0 no
+            better than the prior, negative worse than it.
+        prior_likelihood: log-likelihood of the labelled rows under cross-fitted class shares alone, in nats.
+        crossfit_posterior: posteriors of the labelled rows, in their order, each from a probe that did not see the row.
+        strength: ridge strength that was chosen.
+    """
+
+    weight: Float[Tensor, "width classes"]
+    bias: Float[Tensor, " classes"]
+    log_prior: Float[Tensor, " classes"]
+    mean: Float[Tensor, " width"]
+    scale: Float[Tensor, " width"]
+    temperature: Float[Tensor, ""]
+    gain: float
+    prior_likelihood: float
+    crossfit_posterior: Float[Tensor, "labelled classes"]
+    strength: float
+
+    @property
+    def relatedness(self) -> float:
+        """The gain, clipped at zero: a weight in [0, 1] for what this teacher says."""
+        return max(self.gain, 0.0)
+
+    def log_posterior(self, features: Float[Tensor, "rows width"]) -> Float[Tensor, "rows classes"]:
+        """Log probabilities of the target classes, on the device of the features."""
+        probe = self.to(features.device)
+        inputs = (features.to(self.weight.dtype) - probe.mean) / probe.scale
+        evidence = inputs @ probe.weight + probe.bias
+        return (probe.log_prior + evidence / probe.temperature).log_softmax(dim=1)
+
+    def posterior(self, features: Float[Tensor, "rows width"]) -> Float[Tensor, "rows classes"]:
+        """Probabilities of the target classes, on the device of the features."""
+        return self.log_posterior(features).exp()
+
+    def to(self, device: torch.device | str) -> "FittedProbe":
+        """The same probe on another device."""
+        return replace(
+            self,
+            weight=self.weight.to(device),
+            bias=self.bias.to(device),
+            log_prior=self.log_prior.to(device),
+            mean=self.mean.to(device),
+            scale=self.scale.to(device),
+            temperature=self.temperature.to(device),
+            crossfit_posterior=self.crossfit_posterior.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A ridge logistic probe from a teacher's features to the target classes, tuned and judged by cross-fitting.
+
+    Use it as a soft target where teacher and target share no label, weighted by `gain`, and as a score of the
+    teacher. It reads features, so headless encoders serve too. It needs at least two labelled rows of every class
+    that occurs.
+
+    No row takes part in what is said about it: its posterior comes from a probe fitted without its fold, and the ridge
+    strength and temperature applied to it are those that do best on the *other* folds. So `gain` is not flattered by
+    the choice, nor by rows that stand there several times: equal rows share a fold.
+
+    Args:
+        strengths: ridge strengths to choose from, each positive, as precision of a Gaussian on weights over features
+            whose mean squared length is one: 1 holds evidence to about one nat, 0.01 to about ten.
+        folds: at least 2.
+        seed: of the dealing into folds, which otherwise depends on the rows' content alone.
+
+    Raises:
+        InvalidArgumentError: if an argument is out of its range.
+
+    Reference:
+        Ours; calibration after Guo et al., arXiv:1706.04599, applied to the evidence so that it ends at the prior.
+
+    Example:
+        >>> import torch
+        >>> labels = torch.arange(3).repeat(20)
+        >>> features = torch.eye(3)[labels] + 0.1 * torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+        >>> fitted = LinearProbe().fit(features, labels, 3)
+        >>> fitted.gain > 0.9, fitted.posterior(torch.eye(3)).argmax(dim=1)
+        (True, tensor([0, 1, 2]))
+    """
+
+    strengths: tuple[float, ...] = (1.0, 0.1, 0.01)
+    folds: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.strengths or min(self.strengths) <= 0:
+            raise InvalidArgumentError(f"`strengths` must hold positive numbers, got {self.strengths}.")
+        if self.folds < 2:
+            raise InvalidArgumentError(f"`folds` must be at least 2, got {self.folds}.")
+
+    def fit(
+        self,
+        features: Float[Tensor, "rows width"],
+        labels: Int[Tensor, " rows"],
+        n_classes: int,
+        *,
+        target: LabelSpace | None = None,
+    ) -> FittedProbe:
+        """Fit on the labelled rows.
+
+        Args:
+            features: the teacher's features, one vector a row.
+            labels: target labels; rows with -100 are ignored.
+            n_classes: number of target classes; those without a row keep a small share.
+            target: names of the classes, for messages.
+
+        Raises:
+            DatasetError: if fewer than two classes are labelled, or one of them has a single row.
+            InvalidArgumentError: if features are not finite, or rows and labels differ in number.
+        """
+        outputs, labels = labelled_rows(ModelOutputs(features=features), labels, n_classes=n_classes)
+        _check_counts(labels, n_classes, target)
+        strengths = tuple(sorted(self.strengths, reverse=True))
+        one_hot = F.one_hot(labels, n_classes).double()
+        basis = Basis.of(outputs.features)
+        groups = row_groups(outputs.features, labels)
+        fold = deal_folds(basis.rows @ basis.axes.T, labels, self.folds, self.seed, groups=groups)
+        log_prior, evidence = _held_out(basis.rows, labels, fold, n_classes=n_classes, strengths=strengths)
+        likelihood = _log_likelihood(log_prior, evidence, labels)
+        posterior = _chosen_without_own_fold(log_prior, evidence, likelihood, fold)
+        of_label = torch.arange(len(labels)), labels
+        prior_likelihood = float(log_prior[of_label].sum())
+        gain = 1 - float(posterior[of_label].log().sum()) / prior_likelihood
+        best, share = _best(likelihood.sum(dim=2))
+        prior = estimate_prior(labels, n_classes).probabilities.double().log()
+        weights = fit_path(basis.rows, one_hot, log_prior=prior, strengths=strengths[: best + 1])[-1]
+        return FittedProbe(
+            weight=(basis.axes @ weights[:-1]).float(),
+            bias=weights[-1].float(),
+            log_prior=prior.float(),
+            mean=basis.mean.float(),
+            scale=basis.scale.float(),
+            temperature=torch.tensor(1 / _SHARES[share]),
+            gain=gain,
+            prior_likelihood=prior_likelihood,
+            crossfit_posterior=posterior.float(),
+            strength=strengths[best],
+        )
+
+
+def _check_counts(labels: Int[Tensor, " labelled"], n_classes: int, target: LabelSpace | None) -> None:
+    counts = torch.bincount(labels, minlength=n_classes)
+    if int((counts > 0).sum()) < 2:
+        raise DatasetError("All labelled rows are of one class, but two are needed. Label rows of other classes too.")
+    if int((counts == 1).sum()):
+        single = int((counts == 1).nonzero()[0])
+        name = f"{single}" if target is None else f"{target.names[single]!r}"
+        raise DatasetError(
+            f"Class {name} has a single labelled row, but cross-fitting needs two. Label another row of it, or drop it."
+        )
+
+
+def _held_out(
+    rows: Float[Tensor, "rows rank"],
+    labels: Int[Tensor, " rows"],
+    fold: Int[Tensor, " rows"],
+    *,
+    n_classes: int,
+    strengths: tuple[float, ...],
+) -> tuple[Float[Tensor, "rows classes"], Float[Tensor, "strengths rows classes"]]:
+    """Log prior and evidence of every row from the folds that it is not in."""
+    log_prior = torch.empty(len(rows), n_classes, dtype=torch.float64)
+    evidence = torch.empty(len(strengths), len(rows), n_classes, dtype=torch.float64)
+    one_hot = F.one_hot(labels, n_classes).double()
+    for number in range(int(fold.max()) + 1):
+        inside, outside = fold == number, fold != number
+        prior = estimate_prior(labels[outside], n_classes).probabilities.double().log()
+        log_prior[inside] = prior
+        path = fit_path(rows[outside], one_hot[outside], log_prior=prior, strengths=strengths)
+        for index, weights in enumerate(path):
+            evidence[index, inside] = rows[inside] @ weights[:-1] + weights[-1]
+    return log_prior, evidence
+
+
+def _log_likelihood(
+    log_prior: Float[Tensor, "rows classes"],
+    evidence: Float[Tensor, "strengths rows classes"],
+    labels: Int[Tensor, " rows"],
+) -> Float[Tensor, "strengths shares rows"]:
+    """Held-out log-likelihood of every row for every strength and share of the evidence."""
+    of_label = torch.arange(len(labels)), labels
+    per_share = [(log_prior + share * evidence).log_softmax(dim=2)[:, of_label[0], of_label[1]] for share in _SHARES]
+    return torch.stack(per_share, dim=1)
+
+
+def _best(totals: Float[Tensor, "strengths shares"]) -> tuple[int, int]:
+    """Indices of the strength and the share with the highest total."""
+    strength, share = divmod(int(totals.argmax()), totals.shape[1])
+    return strength, share
+
+
+def _chosen_without_own_fold(
+    log_prior: Float[Tensor, "rows classes"],
+    evidence: Float[Tensor, "strengths rows classes"],
+    likelihood: Float[Tensor, "strengths shares rows"],
+    fold: Int[Tensor, " rows"],
+) -> Float[Tensor, "rows classes"]:
+    """Cross-fitted posteriors, each row under the strength and share that do best on the other folds."""
+    posterior = torch.empty_like(log_prior)
+    for number in range(int(fold.max()) + 1):
+        inside = fold == number
+        strength, share = _best(likelihood[:, :, ~inside].sum(dim=2))
+        posterior[inside] = (log_prior[inside] + _SHARES[share] * evidence[strength, inside]).softmax(dim=1)
+    return posterior

@@ -1,0 +1,223 @@
+"""From a trained student to the record that its card is rendered from."""
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hf_ctkd._version import __version__
+from hf_ctkd.costs import EmpiricalCost
+from hf_ctkd.data import Preprocessor, TargetRows
+from hf_ctkd.losses import DistillationLoss
+from hf_ctkd.ot import OTProblem, Sinkhorn
+from hf_ctkd.probes import estimate_prior
+from hf_ctkd.records import (
+    NO_LOSS,
+    Confidence,
+    DistillationRecord,
+    LossRecord,
+    StudentRecord,
+    TaskRecord,
+    TeacherRecord,
+    TransportMap,
+    last_name,
+)
+from hf_ctkd.tasks.evaluation import rows_per_second
+from hf_ctkd.teachers import Teacher
+from hf_ctkd.training.config import DistillationConfig
+from hf_ctkd.training.student_with_loss import StudentWithLoss
+from hf_ctkd.training.teacher_runner import TeacherRunner
+from hf_ctkd.types import ModelOutputs
+
+_TIMED_ROWS = 32
+_PACKAGES = ("torch", "transformers", "datasets", "accelerate")
+_ARGUMENTS = (
+    "seed",
+    "learning_rate",
+    "weight_decay",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "label_smoothing_factor",
+    "distillation_weight",
+    "labelled_row_weight",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run, as `summarise` reads it.
+
+    Args:
+        student_with_loss: the student with its loss.
+        outputs: what the student says, in the precision of the run.
+        args: arguments of the run.
+        teacher_runner: the teachers and their kept outputs.
+        rows: rows trained on, or evaluated on when there was no training.
+        view: the student's preprocessing.
+        eval_rows: number of rows evaluated on.
+        eval_split: what these are called.
+        steps: optimiser steps taken.
+        epochs: passes over the training rows that they made.
+        seconds: of training, since it was resumed.
+        processes: that trained together.
+        license: licence of the checkpoint that the student started from, if any.
+        distils: whether the loss had a part; not where it has no weight, and then no teacher taught.
+        resumed_at: the step after which training went on from a checkpoint; 0 if it did not.
+    """
+
+    student_with_loss: StudentWithLoss
+    outputs: Callable[[Mapping[str, Tensor]], ModelOutputs]
+    args: DistillationConfig
+    teacher_runner: TeacherRunner
+    rows: TargetRows
+    view: Preprocessor
+    eval_rows: int
+    eval_split: str
+    steps: int
+    epochs: float
+    seconds: float
+    processes: int
+    license: str | None = None
+    resumed_at: int = 0
+    distils: bool = True
+
+
+def summarise(
+    run: Run, *, results: Mapping[str, Confidence], baseline: Mapping[str, Confidence], command: str
+) -> DistillationRecord:
+    """The record of a run; measures the speed of the student and its teachers on the run's device.
+
+    Args:
+        run: the finished run.
+        results: metrics of the student.
+        baseline: metrics of the same student without distillation, if there was one.
+        command: what to run to make it again.
+    """
+    rows, args, kind = run.rows, run.args, run.student_with_loss.task
+    loss = run.student_with_loss.loss if run.distils else None
+    values = args.to_dict()
+    return DistillationRecord(
+        task=TaskRecord(
+            dataset=last_name(args.dataset_name or rows.dataset.info.dataset_name or "a data set of the user's own"),
+            fingerprint=kind.fingerprint(rows),
+            task=kind.tag(rows.modality),
+            input_column=rows.input_column,
+            label_column=rows.label_column,
+            label_names=kind.label_names(rows),
+            train_rows=len(rows),
+            labelled_rows=len(kind.rows_with_label(rows)),
+            eval_rows=run.eval_rows,
+            eval_split=run.eval_split,
+        ),
+        student=_student(run),
+        teachers=_teachers(run) if run.distils else (),
+        loss=LossRecord(NO_LOSS, {}, "")
+        if loss is None
+        else LossRecord(loss.name, loss.settings(), loss.citation, round(loss.input_share(), 3)),
+        results=results,
+        baseline=baseline,
+        training={
+            **{name: values[name] for name in _ARGUMENTS},
+            "steps": run.steps,
+            "epochs": round(run.epochs, 2),
+            **_seconds(run),
+            "processes": run.processes,
+            "bootstrap_resamples": args.bootstrap_resamples,
+            **({} if rows.modality == "image" else {"max_length": run.view.max_length}),
+            **_passes(run.teacher_runner),
+        },
+        command=command,
+        versions={
+            "python": platform.python_version(),
+            "hf_ctkd": __version__,
+            **{name: version(name) for name in _PACKAGES},
+        },
+        transport_map=_transport_map(run, loss),
+    )
+
+
+def _seconds(run: Run) -> dict[str, float]:
+    """How long training took; the time before it was resumed is not known."""
+    seconds = round(run.seconds, 1)
+    return {"resumed_at_step": run.resumed_at, "seconds_since": seconds} if run.resumed_at else {"seconds": seconds}
+
+
+def _passes(teacher_runner: TeacherRunner) -> dict[str, float]:
+    """Which share of the teachers' passes a loss did without, where it chose."""
+    passes = teacher_runner.passes
+    return {"teacher_passes_skipped": round(passes.skipped / passes.offered, 3)} if passes.skipped else {}
+
+
+def _student(run: Run) -> StudentRecord:
+    student, device = run.student_with_loss.student, run.args.device
+    training = run.student_with_loss.training
+    run.student_with_loss.eval()
+    batch = {name: tensor.to(device) for name, tensor in run.view(_timed_inputs(run.rows)).items()}
+    speed = rows_per_second(run.outputs, batch)
+    run.student_with_loss.train(training)
+    return StudentRecord(
+        architecture=type(student).__name__,
+        parameters=sum(parameter.numel() for parameter in student.parameters()),
+        base_model=_base_model(student.config.name_or_path),
+        rows_per_second=speed,
+        device=str(device),
+        batch_size=min(_TIMED_ROWS, len(run.rows)),
+        license=run.license,
+    )
+
+
+def _base_model(name: str | None) -> str | None:
+    """A checkpoint's id on the Hub, or of a folder of this machine the last name; None for one from a configuration."""
+    if not name:
+        return None
+    return Path(name).resolve().name if Path(name).exists() else last_name(name)
+
+
+def _teachers(run: Run) -> tuple[TeacherRecord, ...]:
+    weights = () if run.student_with_loss.loss is None else run.student_with_loss.loss.weights()
+    return tuple(
+        TeacherRecord(
+            candidate=teacher.candidate.without_path(),
+            weight=weights[place] if place < len(weights) else None,
+            rows_per_second=_teacher_speed(run.teacher_runner.ready(place), run.rows),
+        )
+        for place, teacher in enumerate(run.teacher_runner.teachers)
+    )
+
+
+def _teacher_speed(teacher: Teacher, rows: TargetRows) -> float:
+    batch = {name: tensor.to(teacher.device) for name, tensor in teacher.collate(_timed_inputs(rows)).items()}
+    return rows_per_second(teacher.outputs, batch)
+
+
+def _timed_inputs(rows: TargetRows) -> list:
+    return rows.inputs(range(min(_TIMED_ROWS, len(rows))))
+
+
+def _transport_map(run: Run, loss: DistillationLoss | None) -> TransportMap | None:
+    """How the first teacher's mean prediction is transported onto the class shares, under the empirical cost."""
+    if loss is None or not run.teacher_runner.kept or run.teacher_runner.teachers[0].label_space is None:
+        return None
+    if not len(run.rows.labelled):  # labels of pixels are no classes of rows
+        return None
+    outputs: ModelOutputs = run.teacher_runner.kept[0]
+    if outputs.logits is None:
+        return None
+    cost = EmpiricalCost().matrix(outputs, run.rows.labels, target=run.rows.label_space)
+    said = outputs.logits.double().softmax(1).mean(0, keepdim=True)
+    shares = estimate_prior(run.rows.labels, len(run.rows.label_space)).probabilities.double()[None]
+    problem = OTProblem(cost.double(), said / said.sum(), shares / shares.sum())
+    plan: torch.Tensor = Sinkhorn(epsilon=0.02, on_failure="report").solve(problem).plan()[0]
+    teacher = run.teacher_runner.teachers[0]
+    return TransportMap(
+        teacher=teacher.candidate.name,
+        teacher_labels=teacher.label_space.names if teacher.label_space is not None else (),
+        target_labels=run.rows.label_space.names,
+        mass=tuple(tuple(round(value, 8) for value in row) for row in plan.tolist()),
+    )

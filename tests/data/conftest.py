@@ -1,0 +1,1 @@
+from teacher_fixtures import bert, images, resnet, texts  # noqa: F401

@@ -1,0 +1,50 @@
+import doctest
+import math
+
+import pytest
+import torch
+from tiny_models import image_processor, tiny_bert, tiny_resnet, word_tokenizer
+
+from hf_ctkd.data import InputFeatureReader, Preprocessor, TargetRows, input_features
+from hf_ctkd.errors import InvalidArgumentError
+
+
+def test_examples():
+    assert doctest.testmod(input_features).failed == 0
+
+
+def test_pixels_are_the_models_own_and_averaged_where_they_are_many(images):
+    rows = TargetRows.of(images)
+    view = Preprocessor.of(image_processor(16), "image", tiny_resnet().config)
+    _, read = InputFeatureReader.of(view, rows, batch_size=5)
+    assert torch.equal(read, view(rows.inputs(range(12)))["pixel_values"].flatten(1))
+    large = torch.arange(32.0).repeat(1, 3, 32, 1)
+    assert InputFeatureReader().read({"pixel_values": large})[0, :3].tolist() == [0.5, 2.5, 4.5]
+
+
+def test_tokens_are_counted_without_padding_and_weighted_by_rarity(texts):
+    rows = TargetRows.of(texts)
+    tokenizer = word_tokenizer()
+    view = Preprocessor.of(tokenizer, "text", tiny_bert().config)
+    reader, read = InputFeatureReader.of(view, rows, batch_size=5)
+    assert torch.allclose(read.norm(dim=1), torch.ones(12))
+    alone, beside = reader.read(view(rows.inputs([0]))), reader.read(view(rows.inputs(range(12))))
+    assert torch.allclose(alone[0], beside[0])
+    assert torch.allclose(beside, read)
+    red, cat = reader.read(view(["red", "red cat"]))
+    word = {name: tokenizer.convert_tokens_to_ids(name) for name in ("red", "cat")}
+    seen = {name: int((read[:, number] > 0).sum()) for name, number in word.items()}
+    assert float(red[word["red"]]) == pytest.approx(1.0)
+    rarity = {name: math.log(12 / (1 + count)) for name, count in seen.items()}
+    assert float(cat[word["cat"]] / cat[word["red"]]) == pytest.approx(rarity["cat"] / rarity["red"], rel=1e-5)
+
+
+def test_tokens_beyond_the_buckets_share_them():
+    reader = InputFeatureReader(torch.ones(input_features.BUCKETS))
+    low, high = (reader.read({"input_ids": torch.tensor([[number]])}) for number in (3, 3 + input_features.BUCKETS))
+    assert torch.equal(low, high) and int(low.argmax()) == 3
+
+
+def test_what_is_neither_pixels_nor_tokens_is_refused():
+    with pytest.raises(InvalidArgumentError, match="got input_values. Choose a loss that reads teachers alone"):
+        InputFeatureReader().read({"input_values": torch.zeros(1, 8)})

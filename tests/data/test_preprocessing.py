@@ -1,0 +1,100 @@
+import pytest
+import torch
+from PIL import Image as PILImage
+from tiny_models import image_processor, word_tokenizer
+from transformers import BertConfig, GPT2Config, ResNetConfig, RobertaConfig, ViTConfig
+
+from hf_ctkd.data import Preprocessor, load_processing_class
+from hf_ctkd.errors import InvalidArgumentError
+
+
+def test_texts_are_padded_together_and_cut_to_what_the_model_takes():
+    tokenizer = word_tokenizer()
+    for config in (
+        BertConfig(max_position_embeddings=8),
+        RobertaConfig(max_position_embeddings=8),
+        GPT2Config(n_positions=8, bos_token_id=1, eos_token_id=1),
+    ):
+        batch = Preprocessor.of(tokenizer, "text", config)(["red cat", "dog " * 50])
+        assert batch["input_ids"].shape == (2, 6)
+        assert batch["attention_mask"].sum(1).tolist() == [2, 6]
+
+
+def test_the_tokenizers_own_length_counts_too():
+    assert Preprocessor.of(word_tokenizer(model_max_length=5), "text", BertConfig()).max_length == 5
+    assert Preprocessor.of(word_tokenizer(), "text", BertConfig()).max_length == 510
+
+
+def test_length_of_texts_can_be_set_up_to_what_the_model_takes():
+    tokenizer, config = word_tokenizer(model_max_length=1000), BertConfig(max_position_embeddings=600)
+    assert Preprocessor.of(tokenizer, "text", config).max_length == 512
+    assert Preprocessor.of(tokenizer, "text", config, max_length=7)(["dog " * 50])["input_ids"].shape == (1, 7)
+    assert Preprocessor.of(tokenizer, "text", config, max_length=600).max_length == 600
+    with pytest.raises(InvalidArgumentError, match="`max_length` must be at most 600, which the model .* got 601"):
+        Preprocessor.of(tokenizer, "text", config, max_length=601)
+    with pytest.raises(InvalidArgumentError, match="`max_length` must be at most 1000"):
+        Preprocessor.of(tokenizer, "text", BertConfig(max_position_embeddings=2048), max_length=1024)
+    with pytest.raises(InvalidArgumentError, match="`max_length` is for texts and a tokenizer, got 8 for image rows"):
+        Preprocessor.of(image_processor(), "image", ViTConfig(), max_length=8)
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end_and_the_callers_stays_as_it_was():
+    tokenizer = word_tokenizer(pad_token=None, eos_token="[SEP]")
+    batch = Preprocessor.of(tokenizer, "text", GPT2Config(bos_token_id=1, eos_token_id=1))(["red cat", "dog"])
+    assert batch["input_ids"].shape == (2, 2)
+    assert batch["input_ids"][1, 1] == tokenizer.convert_tokens_to_ids("[SEP]")
+    assert tokenizer.pad_token is None
+
+
+def test_a_tokenizer_with_neither_padding_nor_end_is_refused():
+    with pytest.raises(InvalidArgumentError, match="neither a padding nor an end token.*Set its `pad_token`"):
+        Preprocessor.of(word_tokenizer(pad_token=None), "text", BertConfig())
+
+
+def test_images_of_any_mode_become_what_the_model_takes():
+    images = [PILImage.new(mode, (9, 7)) for mode in ("L", "RGB", "RGBA", "P", "CMYK", "1", "LA")]
+    colour = Preprocessor.of(image_processor(), "image", ViTConfig())(images)
+    assert colour["pixel_values"].shape == (7, 3, 16, 16)
+    processor = image_processor()
+    processor.image_mean, processor.image_std = [0.5], [0.5]
+    grey = Preprocessor.of(processor, "image", ResNetConfig(num_channels=1))(images)
+    assert grey["pixel_values"].shape == (7, 1, 16, 16)
+    assert grey["pixel_values"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("mode", ["I", "I;16", "F"])
+def test_an_image_of_more_than_8_bits_is_refused(mode):
+    with pytest.raises(InvalidArgumentError, match=f"8 bits a channel, got one of mode {mode!r}. Scale it to 8 bits"):
+        Preprocessor.of(image_processor(), "image", ViTConfig())([PILImage.new(mode, (9, 7))])
+
+
+def test_a_processing_class_for_the_other_modality_is_refused():
+    with pytest.raises(InvalidArgumentError, match="`processing_class` must be an image processor for image rows, got"):
+        Preprocessor.of(word_tokenizer(), "image", ViTConfig())
+    with pytest.raises(InvalidArgumentError, match="`processing_class` must be a tokenizer for text rows, got ViT"):
+        Preprocessor.of(image_processor(), "text", BertConfig())
+    with pytest.raises(InvalidArgumentError, match="`processing_class` must be a tokenizer for text rows, got ViT"):
+        Preprocessor(image_processor(), "text")(["red cat"])
+
+
+def test_loaded_from_a_folder(tmp_path):
+    word_tokenizer().save_pretrained(tmp_path)
+    image_processor().save_pretrained(tmp_path)
+    assert load_processing_class(tmp_path, "text")("red cat").input_ids == word_tokenizer()("red cat").input_ids
+    assert load_processing_class(tmp_path, "image").size == {"height": 16, "width": 16}
+
+
+def test_a_malformed_tokenizer_is_a_value_error_in_words(tmp_path):
+    word_tokenizer().save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    file.write_text(file.read_text().replace("WordLevel", "Nonsense"))
+    with pytest.raises(ValueError, match="tokenizer is malformed"):
+        load_processing_class(tmp_path, "text")
+
+
+def test_a_processor_that_wants_remote_code_never_asks_at_the_terminal(tmp_path, monkeypatch):
+    (tmp_path / "preprocessor_config.json").write_text('{"auto_map": {"AutoImageProcessor": "evil.Evil"}}')
+    (tmp_path / "evil.py").write_text("raise SystemExit('code ran')")
+    monkeypatch.setattr("builtins.input", lambda prompt="": pytest.fail("asked"))
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        load_processing_class(tmp_path, "image")

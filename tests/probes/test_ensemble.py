@@ -1,0 +1,136 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses import LossContext
+from hf_ctkd.probes import LinearProbe, information_gain_of, log_mean
+from hf_ctkd.probes.ensemble import ProbeEnsemble
+from hf_ctkd.testing import LossCase
+from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs
+
+
+def test_posterior_of_a_committee_is_the_log_mean_by_powers_of_the_gain():
+    case = LossCase.of(teachers=3)
+    probes = ProbeEnsemble(LinearProbe(), power=2.0)
+    probes.fit(case.context)
+    fitted = [LinearProbe().fit(one.features, case.context.labels, 4) for one in case.context.teachers]
+    gains = torch.tensor([one.relatedness for one in fitted])
+    shares = gains**2 / (gains**2).sum()
+    mixed = sum(
+        share * one.log_posterior(outputs.features)
+        for share, one, outputs in zip(shares, fitted, case.teachers, strict=True)
+    )
+    assert torch.allclose(probes.log_posterior(None, case.teachers), mixed.log_softmax(1), atol=1e-5)
+    assert torch.equal(probes.teacher_gains, probes.gains)
+    labels = case.context.labels[case.context.labels != UNLABELLED]
+    held_out = log_mean(shares, [one.crossfit_posterior.log() for one in fitted])
+    assert float(probes.weight) == pytest.approx(information_gain_of(held_out, labels, fitted[0].prior_likelihood))
+
+
+def test_committee_of_teachers_that_say_nothing_has_no_weight():
+    case = LossCase.of()
+    generator = torch.Generator().manual_seed(1)
+    blind = tuple(ModelOutputs(torch.randn(len(one), 4, generator=generator)) for one in case.context.teachers)
+    probes = ProbeEnsemble(LinearProbe())
+    probes.fit(replace(case.context, teachers=blind))
+    assert float(probes.weight) < 0.1
+    assert torch.isfinite(probes.log_posterior(None, blind)).all()
+
+
+def test_the_input_is_a_member_like_any_other():
+    case = LossCase.of(teachers=1)
+    shown = ModelOutputs(case.context.inputs)
+    with_input, as_teacher = ProbeEnsemble(LinearProbe(), input_features=True), ProbeEnsemble(LinearProbe())
+    with_input.fit(case.context)
+    as_teacher.fit(replace(case.context, teachers=(*case.context.teachers, shown)))
+    assert torch.equal(with_input.gains, as_teacher.gains) and torch.equal(with_input.weight, as_teacher.weight)
+    assert torch.equal(
+        with_input.log_posterior(case.context.inputs, case.context.teachers),
+        as_teacher.log_posterior(None, (*case.context.teachers, shown)),
+    )
+    assert len(with_input.teacher_gains) == 1
+    assert with_input.input_share == float(as_teacher.shares[1]) > 0
+    assert as_teacher.input_share == 0
+
+
+def test_an_input_that_is_to_be_read_must_be_given():
+    case = LossCase.of()
+    with pytest.raises(
+        InvalidArgumentError, match="`inputs` must be given to a loss with `input_features=True`, got None"
+    ):
+        ProbeEnsemble(LinearProbe(), input_features=True).fit(replace(case.context, inputs=None))
+
+
+def test_probes_learn_from_unlabelled_rows_too():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.arange(600) % 4
+    centres = torch.randn(4, 30, generator=generator)
+    features = centres[truth] + 1.5 * torch.randn(600, 30, generator=generator)
+    labels = torch.where(torch.arange(600) < 24, truth, UNLABELLED)
+    outputs = ModelOutputs(features)
+    context = LossContext(labels, LabelSpace(("a", "b", "c", "d")), outputs, (outputs,))
+    probes = ProbeEnsemble(LinearProbe())
+    probes.fit(context)
+
+    def accuracy():
+        return float((probes.log_posterior(None, (outputs,)).argmax(1) == truth).float().mean())
+
+    before, gain = accuracy(), probes.gains.clone()
+    for _ in range(2):
+        said = probes.log_posterior(None, (outputs,))
+        probes.refit(context, (said / 0.25).softmax(1))
+    assert accuracy() > before + 0.005
+    assert torch.equal(probes.gains, gain)
+    probes.refit(context, torch.nn.functional.one_hot(truth, 4).float())
+    assert accuracy() > before + 0.02
+
+
+def test_a_layer_that_knows_makes_up_for_features_that_do_not():
+    case = LossCase.of(teachers=1)
+    knowing = case.context.teachers[0]
+    blind = replace(knowing, features=torch.randn(len(knowing), 4, generator=torch.Generator().manual_seed(1)))
+    gains = []
+    for outputs in (blind, replace(blind, layers=(knowing.features,)), knowing):
+        probes = ProbeEnsemble(LinearProbe())
+        probes.fit(replace(case.context, teachers=(outputs,)))
+        gains.append(float(probes.gains))
+    assert gains[0] < 0.1
+    assert gains[1] == pytest.approx(gains[2], abs=0.03)
+
+
+def test_layers_are_mixed_by_powers_of_their_gain():
+    case = LossCase.of(teachers=2)
+    first, second = case.context.teachers
+    probes = ProbeEnsemble(LinearProbe(), power=2.0)
+    probes.fit(replace(case.context, teachers=(replace(first, layers=(second.features,)),)))
+    fitted = [LinearProbe().fit(one.features, case.context.labels, 4) for one in (second, first)]
+    shares = torch.tensor([one.gain for one in fitted]) ** 2
+    mixed = sum(
+        share * one.log_posterior(outputs.features)
+        for share, one, outputs in zip(shares / shares.sum(), fitted, (second, first), strict=True)
+    )
+    found = probes.log_posterior(None, (replace(first, layers=(second.features,)),))
+    assert torch.allclose(found, mixed.log_softmax(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("input_features", [True, False])
+def test_a_row_is_read_by_those_that_were_asked_and_by_its_input(input_features):
+    case = LossCase.of(teachers=3)
+    inputs = case.context.inputs[:48] if input_features else None
+    probes = ProbeEnsemble(LinearProbe(), input_features=input_features)
+    probes.fit(case.context)
+    everybody = torch.ones(48, 3, dtype=torch.bool)
+    torch.testing.assert_close(
+        probes.log_posterior(inputs, case.teachers, everybody), probes.log_posterior(inputs, case.teachers)
+    )
+    alone = ProbeEnsemble(LinearProbe(), input_features=input_features)
+    alone.fit(replace(case.context, teachers=case.context.teachers[1:2]))
+    chosen = torch.zeros(48, 3, dtype=torch.bool)
+    chosen[:, 1] = True
+    nobody = torch.arange(0)
+    teachers = (case.teachers[0].select(nobody), case.teachers[1], case.teachers[2].select(nobody))
+    torch.testing.assert_close(
+        probes.log_posterior(inputs, teachers, chosen), alone.log_posterior(inputs, case.teachers[1:2])
+    )

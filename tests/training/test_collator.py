@@ -1,0 +1,107 @@
+import os
+
+import pytest
+import tiny
+import torch
+from torch.utils.data import DataLoader
+
+from hf_ctkd.data import Preprocessor, TargetRows
+from hf_ctkd.losses import TransportLoss
+from hf_ctkd.training import DistillationTrainer
+from hf_ctkd.training.collator import DistillationCollator, RowDataset
+
+
+def _text_view(padding_side="right"):
+    tokenizer = tiny.tokenizer()
+    tokenizer.padding_side = padding_side
+    return Preprocessor.of(tokenizer, "text", tiny.text_model().config)
+
+
+def _image_view():
+    return Preprocessor.of(tiny.processor(), "image", tiny.image_student().config)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "view"),
+    [
+        (tiny.text_rows(), _text_view()),
+        (tiny.text_rows(), _text_view("left")),
+        (tiny.image_rows(), _image_view()),
+    ],
+    ids=["text", "text padded on the left", "image"],
+)
+def test_kept_rows_make_the_same_batches(dataset, view):
+    rows = TargetRows.of(dataset)
+    fresh, kept = RowDataset(rows, train=True), RowDataset(rows, train=True, keep=view, contents=False)
+    collate = DistillationCollator(view)
+    for numbers in ([0, 4, 8], [3, 2, 1], [7]):
+        first, second = (collate([data[number] for number in numbers]) for data in (fresh, kept))
+        assert first["student"].keys() == second["student"].keys()
+        for name, values in first["student"].items():
+            assert torch.equal(values, second["student"][name]), name
+        assert torch.equal(first["labels"], second["labels"])
+
+
+def test_kept_rows_are_preprocessed_once_and_contents_only_read_where_needed():
+    calls = []
+
+    class Counting(Preprocessor):
+        def __call__(self, inputs):
+            calls.append(len(inputs))
+            return super().__call__(inputs)
+
+    view = Counting(tiny.processor(), "image")
+    rows = TargetRows.of(tiny.image_rows())
+    kept = RowDataset(rows, train=True, keep=view, contents=False)
+    assert [kept[3].content, kept[4].content] == [None, None]
+    assert RowDataset(rows, train=True, keep=view)[3].content is not None
+    collate = DistillationCollator(view)
+    collate([kept[0], kept[1]])
+    assert calls == [24, 24]
+
+
+def test_workers_of_a_loader_preprocess_nothing_that_is_kept(tmp_path):
+    class Counting(Preprocessor):
+        def __call__(self, inputs):
+            with (tmp_path / "calls").open("a") as file:
+                file.write(f"{os.getpid()}\n")
+            return super().__call__(inputs)
+
+    view = Counting(tiny.processor(), "image")
+    kept = RowDataset(TargetRows.of(tiny.image_rows()), train=True, keep=view, contents=False)
+    loader = DataLoader(kept, batch_size=6, num_workers=2, collate_fn=DistillationCollator(view))
+    for _ in range(2):
+        assert sum(len(batch["labels"]) for batch in loader) == 24
+    assert (tmp_path / "calls").read_text().splitlines() == [str(os.getpid())]
+
+
+@pytest.mark.parametrize("cache_teacher_outputs", [True, False])
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_keeping_inputs_changes_no_step(config, image_teacher, text_teacher, modality, cache_teacher_outputs):
+    image = modality == "image"
+
+    def losses(keep):
+        trainer = DistillationTrainer(
+            tiny.image_student() if image else tiny.text_model(),
+            config(cache_student_inputs=keep, cache_teacher_outputs=cache_teacher_outputs, num_train_epochs=2),
+            teachers=[image_teacher if image else text_teacher],
+            loss=TransportLoss(),
+            train_dataset=tiny.image_rows() if image else tiny.text_rows(),
+            processing_class=tiny.processor() if image else tiny.tokenizer(),
+        )
+        assert (trainer.train_dataset.keep is not None) == keep
+        trainer.train()
+        return [log["loss"] for log in trainer.state.log_history if "loss" in log]
+
+    assert losses(True) == losses(False)
+
+
+def test_inputs_are_not_kept_with_an_augmentation(config):
+    trainer = DistillationTrainer(
+        tiny.image_student(),
+        config(cache_student_inputs=True),
+        train_dataset=tiny.image_rows(),
+        processing_class=tiny.processor(),
+        augmentation=lambda image: image.rotate(90),
+    )
+    assert trainer.train_dataset.keep is None

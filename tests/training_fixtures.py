@@ -1,0 +1,53 @@
+"""Fixtures of every test that trains: teachers in folders, a configuration, and a trainer made of both."""
+
+import pytest
+import tiny
+
+from hf_ctkd.training import DistillationConfig, DistillationTrainer
+
+
+@pytest.fixture(scope="session")
+def image_teacher(tmp_path_factory):
+    return str(tiny.save_image_teacher(tmp_path_factory.mktemp("teachers") / "squares"))
+
+
+@pytest.fixture(scope="session")
+def text_teacher(tmp_path_factory):
+    return str(tiny.save_text_teacher(tmp_path_factory.mktemp("teachers") / "words"))
+
+
+@pytest.fixture
+def config(tmp_path):
+    def make(**changes):
+        settings = {
+            "output_dir": str(tmp_path / "student"),
+            "max_steps": 4,
+            "per_device_train_batch_size": 8,
+            "learning_rate": 1e-2,
+            "use_cpu": True,
+            "disable_tqdm": True,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "bootstrap_resamples": 20,
+            "cache_dir": str(tmp_path / "cache"),
+        }
+        return DistillationConfig(**{**settings, **changes})
+
+    return make
+
+
+@pytest.fixture
+def make(config):
+    """Makes a trainer of a student without teachers; what is given takes the place of the usual."""
+
+    def trainer(args=None, **changes):
+        settings = {
+            "model": tiny.image_student(),
+            "args": args or config(),
+            "train_dataset": tiny.image_rows(),
+            "eval_dataset": tiny.image_rows(12, seed=5),
+            "processing_class": tiny.processor(),
+        }
+        return DistillationTrainer(**{**settings, **changes})
+
+    return trainer
