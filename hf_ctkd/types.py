@@ -2,8 +2,9 @@
 
 import enum
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -96,6 +97,12 @@ class ModelOutputs:
             head=self.head,
         )
 
+    def chunks(self, size: int) -> Iterator[tuple[slice, "ModelOutputs"]]:
+        """The outputs in order, `size` rows at a time, each with its place."""
+        for start in range(0, len(self), size):
+            rows = slice(start, min(start + size, len(self)))
+            yield rows, self.select(torch.arange(rows.start, rows.stop))
+
     def to(self, device: torch.device | str) -> "ModelOutputs":
         """The same outputs on another device."""
         return ModelOutputs(
@@ -165,6 +172,20 @@ class LabelSpace:
             unique.append(name if name not in seen else f"{name} ({index})")
             seen.add(unique[-1])
         return cls(tuple(unique))
+
+
+@runtime_checkable
+class RowOutputs(Protocol):
+    """Outputs of one model over all rows of a data set, in memory (`ModelOutputs`) or on disk, read in parts."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def select(self, rows: Tensor) -> ModelOutputs:
+        """The outputs of some rows, by index or mask, on the CPU."""
+
+    def chunks(self, size: int) -> Iterator[tuple[slice, ModelOutputs]]:
+        """The outputs in order, `size` rows at a time, each with its place."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, ClassVar
 
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
@@ -45,6 +45,29 @@ class DistillationLoss(nn.Module, ABC):
         Raises:
             InvalidArgumentError: if the teachers do not have what the loss needs.
         """
+
+    def row_targets(self, context: LossContext) -> Float[Tensor, "rows width"] | None:
+        """What it teaches each training row, where that depends neither on the student nor on an augmentation.
+
+        The trainer computes it once, after `setup`, hands the rows of each batch to `on_targets`, and reads no teacher
+        during training. None for a loss that reads teachers at every step.
+
+        Args:
+            context: as given to `setup`.
+        """
+        return None
+
+    def on_targets(
+        self, student: ModelOutputs, targets: Float[Tensor, "batch width"], labels: Int[Tensor, " batch"]
+    ) -> dict[str, Tensor]:
+        """The terms of `forward`, with rows of `row_targets` in place of the teachers' outputs.
+
+        Args:
+            student: outputs with gradient.
+            targets: of the rows of the batch.
+            labels: target labels, -100 for unlabelled rows.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no targets that are computed once.")
 
     def select(self, student: ModelOutputs) -> Bool[Tensor, "batch teachers"] | None:
         """Which rows each teacher is to be asked about, decided before any of them runs; None for all.
