@@ -38,7 +38,7 @@ class SelfTrainingLoss(DistillationLoss):
         require_logits(context, "self-training")
         if self.transported:
             posterior = context.teachers[0].logits.float().log_softmax(dim=1)
-            prior = estimate_prior(context.labels, len(context.label_space)).probabilities
+            prior = estimate_prior(context.labels, len(context.label_space))
             firmness = int((context.labels != UNLABELLED).sum()) / len(posterior)
             self.potential = transport_rows(posterior, prior, epsilon=self.epsilon, relax=firmness).potential
 

@@ -2,7 +2,7 @@
 
 from hf_ctkd.costs.base import LabelCost
 from hf_ctkd.costs.empirical import EmpiricalCost
-from hf_ctkd.costs.joint import joint, relatedness, shared_information
+from hf_ctkd.costs.joint import joint, relatedness
 from hf_ctkd.costs.prototype import PrototypeCost
 from hf_ctkd.costs.semantic import SemanticCost
 from hf_ctkd.costs.shared import SharedCost, Specification
@@ -16,5 +16,4 @@ __all__ = [
     "Specification",
     "joint",
     "relatedness",
-    "shared_information",
 ]

@@ -27,23 +27,6 @@ def joint(
     return table.index_add_(0, labels, probabilities) / len(labels)
 
 
-def shared_information(joint: Float[Tensor, "target_classes teacher_classes"]) -> float:
-    """Mutual information of a joint table over the entropy of its target classes, in [0, 1].
-
-    Use it on tables of many rows. With few it is biased upwards, however poor the teacher: use `relatedness` there.
-
-    Args:
-        joint: a table from `joint`.
-    """
-    joint = joint.double()
-    target, teacher = joint.sum(dim=1), joint.sum(dim=0)
-    entropy = -torch.special.xlogy(target, target).sum()
-    if entropy <= 0:
-        return 0.0
-    information = torch.special.xlogy(joint, joint).sum() - torch.special.xlogy(teacher, teacher).sum() + entropy
-    return float((information / entropy).clamp(0, 1))
-
-
 def relatedness(
     probabilities: Float[Tensor, "rows teacher_classes"],
     labels: Int[Tensor, " rows"],

@@ -125,7 +125,7 @@ class RowsOntoClasses(nn.Module):
 
     def _transport(self, context: LossContext) -> Float[Tensor, "rows classes"]:
         posterior = self.probes.log_posterior(context.inputs, context.teachers)
-        prior = estimate_prior(context.labels, len(context.label_space)).probabilities
+        prior = estimate_prior(context.labels, len(context.label_space))
         # Shares are known as well as their labels are many: the objective per row holds them at labels / rows nats.
         labelled = int((context.labels != UNLABELLED).sum())
         firmness = self.relax * labelled / len(posterior)

@@ -12,7 +12,10 @@ from hf_ctkd.errors import InvalidArgumentError, NotConvergedError
 
 @dataclass(frozen=True)
 class RowTransport:
-    """A solved transport of rows onto classes, kept as one number a class.
+    """A solved transport of rows onto classes, as one number a class.
+
+    The soft target of a row, one of those that were transported or a new one, is its row of the plan:
+    `softmax((log_posterior + potential) / epsilon)`.
 
     Args:
         potential: `[classes]`, in nats: what is added to a class's log posterior so that class shares come out right.
@@ -23,15 +26,6 @@ class RowTransport:
     potential: Float[Tensor, " classes"]
     epsilon: float
     steps: int = 0
-
-    def targets(self, log_posterior: Float[Tensor, "rows classes"]) -> Float[Tensor, "rows classes"]:
-        """Soft targets of any rows, those that were transported or new ones: each row of the plan, summing to one.
-
-        Args:
-            log_posterior: log probabilities of the classes, one row each, as for `transport_rows`.
-        """
-        potential = self.potential.to(log_posterior)
-        return ((log_posterior + potential) / self.epsilon).softmax(dim=1)
 
 
 def transport_rows(
@@ -70,7 +64,7 @@ def transport_rows(
         >>> import torch
         >>> posterior = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]])
         >>> transport = transport_rows(posterior.log(), torch.tensor([0.5, 0.5]), relax=float("inf"))
-        >>> transport.targets(posterior.log()).mean(dim=0).round(decimals=3)
+        >>> ((posterior.log() + transport.potential) / transport.epsilon).softmax(dim=1).mean(dim=0).round(decimals=3)
         tensor([0.5000, 0.5000])
     """
     _check(log_posterior, prior, epsilon, relax)

@@ -1,11 +1,10 @@
 """Linear probes of frozen features: fitted, cross-fitted, joined, and how much each knows of the labels."""
 
 from hf_ctkd.probes.layered import LayeredProbe, fit_layers, gain_shares, information_gain_of, log_mean, views
-from hf_ctkd.probes.prior import ClassPrior, estimate_prior, refine_prior
+from hf_ctkd.probes.prior import estimate_prior
 from hf_ctkd.probes.probe import FittedProbe, LinearProbe
 
 __all__ = [
-    "ClassPrior",
     "FittedProbe",
     "LayeredProbe",
     "LinearProbe",
@@ -14,6 +13,5 @@ __all__ = [
     "gain_shares",
     "information_gain_of",
     "log_mean",
-    "refine_prior",
     "views",
 ]

@@ -21,7 +21,7 @@ class LayeredProbe:
         probes: one a view, in the order of `views`.
         shares: `[views]`, of each probe in the log-mean, summing to one.
         crossfit: log posteriors of the labelled rows by the log-mean, each from probes that did not see the row.
-        gain: cross-fitted log-likelihood gain of the log-mean over the class prior; see `FittedProbe.gain`.
+        gain: cross-fitted log-likelihood gain of the log-mean over the class prior; see `FittedProbe.information_gain`.
     """
 
     probes: tuple[FittedProbe, ...]

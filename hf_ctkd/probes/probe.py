@@ -30,8 +30,8 @@ class FittedProbe:
         mean: `[width]`, of the features.
         scale: `[width]`, of the features.
         temperature: calibrates the evidence; very large where features say nothing, which leaves the prior.
-        gain: cross-fitted log-likelihood gain over the class prior, as a share of the prior's own: 1 is perfect, 0 no
-            better than the prior, negative worse than it.
+        information_gain: share of the label entropy that the probe explains on rows it did not see: 1 is perfect, 0 no
+            better than the class prior, negative worse than it.
         prior_likelihood: log-likelihood of the labelled rows under cross-fitted class shares alone, in nats.
         crossfit_posterior: posteriors of the labelled rows, in their order, each from a probe that did not see the row.
         strength: ridge strength that was chosen.
@@ -43,15 +43,15 @@ class FittedProbe:
     mean: Float[Tensor, " width"]
     scale: Float[Tensor, " width"]
     temperature: Float[Tensor, ""]
-    gain: float
+    information_gain: float
     prior_likelihood: float
     crossfit_posterior: Float[Tensor, "labelled classes"]
     strength: float
 
     @property
     def relatedness(self) -> float:
-        """The gain, clipped at zero: a weight in [0, 1] for what this teacher says."""
-        return max(self.gain, 0.0)
+        """The information gain, clipped at zero: a weight in [0, 1] for what this teacher says."""
+        return max(self.information_gain, 0.0)
 
     def log_posterior(self, features: Float[Tensor, "rows width"]) -> Float[Tensor, "rows classes"]:
         """Log probabilities of the target classes, on the device of the features."""
@@ -82,13 +82,13 @@ class FittedProbe:
 class LinearProbe:
     """A ridge logistic probe from a teacher's features to the target classes, tuned and judged by cross-fitting.
 
-    Use it as a soft target where teacher and target share no label, weighted by `gain`, and as a score of the
+    Use it as a soft target where teacher and target share no label, weighted by `relatedness`, and as a score of the
     teacher. It reads features, so headless encoders serve too. It needs at least two labelled rows of every class
     that occurs.
 
-    No row takes part in what is said about it: its posterior comes from a probe fitted without its fold, and the ridge
-    strength and temperature applied to it are those that do best on the *other* folds. So `gain` is not flattered by
-    the choice, nor by rows that stand there several times: equal rows share a fold.
+    The posterior of a labelled row comes from a probe that was fitted without the row's fold, under the ridge strength
+    and temperature that do best on the *other* folds. So neither their choice nor duplicate rows, which share a fold,
+    flatter `information_gain`.
 
     Args:
         strengths: ridge strengths to choose from, each positive, as precision of a Gaussian on weights over features
@@ -107,7 +107,7 @@ class LinearProbe:
         >>> labels = torch.arange(3).repeat(20)
         >>> features = torch.eye(3)[labels] + 0.1 * torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
         >>> fitted = LinearProbe().fit(features, labels, 3)
-        >>> fitted.gain > 0.9, fitted.posterior(torch.eye(3)).argmax(dim=1)
+        >>> fitted.information_gain > 0.9, fitted.posterior(torch.eye(3)).argmax(dim=1)
         (True, tensor([0, 1, 2]))
     """
 
@@ -153,9 +153,9 @@ class LinearProbe:
         posterior = _chosen_without_own_fold(log_prior, evidence, likelihood, fold)
         of_label = torch.arange(len(labels)), labels
         prior_likelihood = float(log_prior[of_label].sum())
-        gain = 1 - float(posterior[of_label].log().sum()) / prior_likelihood
+        information_gain = 1 - float(posterior[of_label].log().sum()) / prior_likelihood
         best, share = _best(likelihood.sum(dim=2))
-        prior = estimate_prior(labels, n_classes).probabilities.double().log()
+        prior = estimate_prior(labels, n_classes).double().log()
         weights = fit_path(basis.rows, one_hot, log_prior=prior, strengths=strengths[: best + 1])[-1]
         return FittedProbe(
             weight=(basis.axes @ weights[:-1]).float(),
@@ -164,7 +164,7 @@ class LinearProbe:
             mean=basis.mean.float(),
             scale=basis.scale.float(),
             temperature=torch.tensor(1 / _SHARES[share]),
-            gain=gain,
+            information_gain=information_gain,
             prior_likelihood=prior_likelihood,
             crossfit_posterior=posterior.float(),
             strength=strengths[best],
@@ -197,7 +197,7 @@ def _held_out(
     one_hot = F.one_hot(labels, n_classes).double()
     for number in range(int(fold.max()) + 1):
         inside, outside = fold == number, fold != number
-        prior = estimate_prior(labels[outside], n_classes).probabilities.double().log()
+        prior = estimate_prior(labels[outside], n_classes).double().log()
         log_prior[inside] = prior
         path = fit_path(rows[outside], one_hot[outside], log_prior=prior, strengths=strengths)
         for index, weights in enumerate(path):

@@ -211,7 +211,7 @@ def _transport_map(run: Run, loss: DistillationLoss | None) -> TransportMap | No
         return None
     cost = EmpiricalCost().matrix(outputs, run.rows.labels, target=run.rows.label_space)
     said = outputs.logits.double().softmax(1).mean(0, keepdim=True)
-    shares = estimate_prior(run.rows.labels, len(run.rows.label_space)).probabilities.double()[None]
+    shares = estimate_prior(run.rows.labels, len(run.rows.label_space)).double()[None]
     problem = OTProblem(cost.double(), said / said.sum(), shares / shares.sum())
     plan: torch.Tensor = Sinkhorn(epsilon=0.02, on_failure="report").solve(problem).plan()[0]
     teacher = run.teacher_runner.teachers[0]

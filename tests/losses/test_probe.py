@@ -23,9 +23,9 @@ def test_term_is_the_weighted_kl_from_the_probes_posterior():
     rows = F.kl_div(case.student.logits.log_softmax(1), target, reduction="none").sum(1)
     share = (case.context.labels != UNLABELLED).float().mean()
     assert 0 < share < 1
-    expected = fitted.gain * (rows * torch.where(case.labels == UNLABELLED, 1.0, share)).mean()
-    assert 0.1 < fitted.gain < 1
-    assert loss.weights() == pytest.approx((fitted.gain,))
+    expected = fitted.information_gain * (rows * torch.where(case.labels == UNLABELLED, 1.0, share)).mean()
+    assert 0.1 < fitted.information_gain < 1
+    assert loss.weights() == pytest.approx((fitted.information_gain,))
     assert torch.allclose(case.terms(loss)["probe"], expected, rtol=1e-4)
 
 

@@ -12,7 +12,7 @@ def test_is_the_gain_of_the_probe_that_it_was_given():
     features = torch.randn(60, 5, generator=torch.Generator().manual_seed(0)) + torch.eye(3, 5)[labels]
     probe = LinearProbe(strengths=(10.0,), folds=3)
     assert InformationGain(probe).score(ModelOutputs(features), labels) == pytest.approx(
-        probe.fit(features, labels, 3).gain, abs=1e-4
+        probe.fit(features, labels, 3).information_gain, abs=1e-4
     )
 
 

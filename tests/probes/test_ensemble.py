@@ -106,7 +106,7 @@ def test_layers_are_mixed_by_powers_of_their_gain():
     probes = ProbeEnsemble(LinearProbe(), power=2.0)
     probes.fit(replace(case.context, teachers=(replace(first, layers=(second.features,)),)))
     fitted = [LinearProbe().fit(one.features, case.context.labels, 4) for one in (second, first)]
-    shares = torch.tensor([one.gain for one in fitted]) ** 2
+    shares = torch.tensor([one.information_gain for one in fitted]) ** 2
     mixed = sum(
         share * one.log_posterior(outputs.features)
         for share, one, outputs in zip(shares / shares.sum(), fitted, (second, first), strict=True)

@@ -20,7 +20,7 @@ def test_gain_is_what_new_rows_confirm(separation):
     log_posterior = fitted.log_posterior(unseen)
     test_gain = 1 + float(log_posterior[torch.arange(5000), truth].mean()) / torch.tensor(5.0).log().item()
     # Standard error of the gain from 150 rows is about 0.03.
-    assert fitted.gain == pytest.approx(test_gain, abs=0.1)
+    assert fitted.information_gain == pytest.approx(test_gain, abs=0.1)
 
 
 def test_features_that_say_nothing_gain_nothing():
@@ -28,8 +28,8 @@ def test_features_that_say_nothing_gain_nothing():
     for seed in range(8):
         features, labels = _rows(50, separation=0.0, seed=seed)
         fitted = LinearProbe().fit(features, labels, 5)
-        gains.append(fitted.gain)
-        assert fitted.relatedness == max(fitted.gain, 0.0)
+        gains.append(fitted.information_gain)
+        assert fitted.relatedness == max(fitted.information_gain, 0.0)
     assert abs(sum(gains) / 8) < 0.02 and min(gains) < 0
 
 
@@ -38,7 +38,7 @@ def test_rows_that_stand_there_twice_give_nothing_away():
     for seed in range(4):
         generator = torch.Generator().manual_seed(seed)
         features, labels = torch.randn(100, 256, generator=generator), torch.randint(0, 4, (100,), generator=generator)
-        gains.append(LinearProbe().fit(features.repeat(2, 1), labels.repeat(2), 4).gain)
+        gains.append(LinearProbe().fit(features.repeat(2, 1), labels.repeat(2), 4).information_gain)
     # Dealt apart, the copies of pure noise gain 0.9 and more.
     assert abs(sum(gains) / 4) < 0.05
 
@@ -47,7 +47,7 @@ def test_a_class_whose_rows_are_all_equal_is_served():
     features, labels = _rows(40, separation=1.0)
     features[labels == 0] = features[0].clone()
     fitted = LinearProbe().fit(features, labels, 5)
-    assert fitted.gain > 0.5
+    assert fitted.information_gain > 0.5
     assert float(fitted.crossfit_posterior[labels == 0, 0].min()) > 0.5
 
 
@@ -71,7 +71,7 @@ def test_row_order_names_and_scale_change_nothing():
     shuffle = torch.randperm(60, generator=torch.Generator().manual_seed(3))
     rename = torch.tensor([3, 1, 4, 0, 2])
     other = LinearProbe().fit(7 * features[shuffle] + 3, rename[labels[shuffle]], 5)
-    assert other.gain == pytest.approx(fitted.gain, abs=1e-3)
+    assert other.information_gain == pytest.approx(fitted.information_gain, abs=1e-3)
     assert torch.allclose(other.crossfit_posterior[:, rename], fitted.crossfit_posterior[shuffle], atol=5e-3)
     assert torch.allclose(other.posterior(7 * features + 3)[:, rename], fitted.posterior(features), atol=5e-3)
 
@@ -99,10 +99,10 @@ def test_crossfit_posterior_is_less_sure_than_the_fit_on_the_same_rows():
 def test_constant_features_and_half_precision_are_served():
     features, labels = _rows(40, separation=1.0)
     constant = LinearProbe().fit(torch.ones(40, 3), labels, 5)
-    assert constant.gain == pytest.approx(0.0, abs=0.05)
+    assert constant.information_gain == pytest.approx(0.0, abs=0.05)
     assert torch.allclose(constant.posterior(torch.ones(2, 3)), torch.full((2, 5), 0.2), atol=0.02)
     half = LinearProbe().fit(features.bfloat16(), labels, 5)
-    assert half.gain > 0.5 and bool(torch.isfinite(half.posterior(features.bfloat16())).all())
+    assert half.information_gain > 0.5 and bool(torch.isfinite(half.posterior(features.bfloat16())).all())
 
 
 def test_two_rows_a_class_are_enough():
