@@ -65,7 +65,7 @@ def test_importing_the_root_loads_nothing_heavy():
 
 
 def test_records_hub_cards_and_publishing_need_no_torch():
-    code = "import hf_ctkd.records, hf_ctkd.hub, hf_ctkd.cards, hf_ctkd.cards"
+    code = "import hf_ctkd.records, hf_ctkd.hub, hf_ctkd.cards"
     assert not {"torch", "transformers"} & _loaded_by(code)
 
 

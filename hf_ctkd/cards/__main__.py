@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hf_ctkd.cards.folder import CARD, draw_card
+from hf_ctkd.cards.folder import CARD, draw_card, read_records
 from hf_ctkd.cards.signature import CardSignature
 from hf_ctkd.errors import CTKDError
 from hf_ctkd.records import write_text
@@ -27,8 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _render(folder: Path) -> Path:
     card = folder / CARD
+    record, ranking = read_records(folder)
     signature = CardSignature.read(card.read_text(encoding="utf-8")) if card.exists() else None
-    return write_text(card, draw_card(folder, signature.repo_id if signature is not None else None))
+    return write_text(card, draw_card(folder, record, ranking, None if signature is None else signature.repo_id))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_ctkd.cards.markdown import plain
-from hf_ctkd.cards.sections import levels
 from hf_ctkd.errors import InvalidArgumentError, MissingExtraError
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherRanking, TransportMap, drawable, write_bytes
 
@@ -142,7 +141,9 @@ def results(record: DistillationRecord) -> "Figure":
             axes.annotate(f"{value:.3f}", (value, height), (0, 5), textcoords="offset points", ha="center", fontsize=8)
     axes.set_yticks(range(len(names)), [drawable(name, 28) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel(f"on {record.task.eval_rows} rows" + (", bars: bootstrap intervals" if levels(record) else ""))
+    axes.set_xlabel(
+        f"on {record.task.eval_rows} rows" + (", bars: bootstrap intervals" if record.confidence_levels else "")
+    )
     axes.grid(axis="x", color="#e5e5e5")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -5,7 +5,6 @@ import math
 from hf_ctkd.cards.licenses import Restriction
 from hf_ctkd.cards.markdown import escape, listing
 from hf_ctkd.cards.metadata import binding_license
-from hf_ctkd.cards.sections import levels, overlap
 from hf_ctkd.records import DistillationRecord, TeacherRanking
 
 FEW_ROWS_A_CLASS = 100
@@ -31,22 +30,24 @@ def limitations(record: DistillationRecord, ranking: TeacherRanking | None = Non
 
 
 def _training(record: DistillationRecord) -> list[str]:
-    task, found = record.task, []
+    task, sentences = record.task, []
     each = task.labelled_rows / max(1, len(task.label_names))
     if task.task in _DENSE and task.labelled_rows < FEW_LABELLED_IMAGES:
-        found.append(f"Few labels: {task.labelled_rows} labelled images.")
+        sentences.append(f"Few labels: {task.labelled_rows} labelled images.")
     elif task.task not in _DENSE and each < FEW_ROWS_A_CLASS:
-        found.append(f"Few labels: {task.labelled_rows} labelled rows, {each:.3g} a class on average.")
+        sentences.append(f"Few labels: {task.labelled_rows} labelled rows, {each:.3g} a class on average.")
     unlabelled = task.train_rows - task.labelled_rows
     if unlabelled > 0:
-        found.append(
+        sentences.append(
             f"{unlabelled} of {task.train_rows} training rows had no label. {_unlabelled(record)}"
             if record.teachers
             else f"{unlabelled} of {task.train_rows} training rows had no label."
         )
-    found.append(_DENSE.get(task.task, "It knows {} classes and puts every input into one, also what belongs to none."))
-    found[-1] = found[-1].format(len(task.label_names))
-    return found
+    sentences.append(
+        _DENSE.get(task.task, "It knows {} classes and puts every input into one, also what belongs to none.")
+    )
+    sentences[-1] = sentences[-1].format(len(task.label_names))
+    return sentences
 
 
 def _unlabelled(record: DistillationRecord) -> str:
@@ -58,22 +59,22 @@ def _evaluation(record: DistillationRecord) -> list[str]:
     rows = record.task.eval_rows
     if not record.results or rows == 0:
         return ["It was not evaluated: nothing is known of how well it does."]
-    found = []
+    sentences = []
     if rows < SMALL_TEST_SET and record.task.task in _DENSE:
-        found.append(f"Small test set: {rows} images.")
+        sentences.append(f"Small test set: {rows} images.")
     elif rows < SMALL_TEST_SET:
         widest = 100 * 1.96 * math.sqrt(0.25 / rows)
-        found.append(
+        sentences.append(
             f"Small test set: with {rows} rows, an accuracy is uncertain by up to {widest:.1f} points either way "
             "(95 %, at an accuracy of one half)."
         )
-    found.append(
+    sentences.append(
         "The intervals say how much the result depends on the choice of test rows, and nothing of other training seeds "
         "or of data from elsewhere."
-        if levels(record)
+        if record.confidence_levels
         else "No intervals were computed: how much the result depends on the choice of test rows is not known."
     )
-    return found
+    return sentences
 
 
 def _baseline(record: DistillationRecord) -> list[str]:
@@ -86,7 +87,7 @@ def _baseline(record: DistillationRecord) -> list[str]:
     unsure = [
         name
         for name, value in record.results.items()
-        if name in record.baseline and overlap(value, record.baseline[name])
+        if name in record.baseline and value.overlaps(record.baseline[name])
     ]
     if not unsure:
         return []
@@ -96,27 +97,29 @@ def _baseline(record: DistillationRecord) -> list[str]:
 def _teachers(record: DistillationRecord, ranking: TeacherRanking | None) -> list[str]:
     if not record.teachers:
         return []
-    found = ["What the teachers were trained on is not recorded; it may include rows of this test set."]
+    sentences = ["What the teachers were trained on is not recorded; it may include rows of this test set."]
     share = record.loss.input_share
     if share > 0:
-        found.append(
+        sentences.append(
             f"{100 * share:.0f} % of what it was taught beside its labels was read out of its own input, not out of a "
             "teacher: the same student taught by `TeacherFreeLoss` would show what the teachers brought."
         )
     local = [teacher.candidate.name for teacher in record.teachers if teacher.candidate.source == "folder"]
     if local:
-        found.append(f"Not on the Hub, so that others may be unable to get it: {listing(local)}.")
+        sentences.append(f"Not on the Hub, so that others may be unable to get it: {listing(local)}.")
     if ranking is None:
-        found.append("The teachers were chosen by hand, not from a ranking.")
+        sentences.append("The teachers were chosen by hand, not from a ranking.")
     elif _other_rows(record, ranking):
-        found.append(
+        sentences.append(
             "The teachers were ranked on other rows than those trained on: "
             f"{escape(str(ranking.dataset['fingerprint']))} instead of {escape(record.task.fingerprint)}."
         )
     binding = binding_license(record)
     if binding is not None and binding.restriction is Restriction.UNKNOWN:
-        found.append(f"Under which terms it may be used is not settled: see the licence of {listing(binding.models)}.")
-    return found
+        sentences.append(
+            f"Under which terms it may be used is not settled: see the licence of {listing(binding.models)}."
+        )
+    return sentences
 
 
 def _pool(record: DistillationRecord) -> list[str]:

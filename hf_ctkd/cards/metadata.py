@@ -1,17 +1,20 @@
-"""The block of metadata on top of a card, from which the Hub's search, widgets and leaderboards are fed."""
+"""What the Hub reads by machine: the metadata block on top of a card, and `.eval_results/*.yaml` beside it."""
 
 import re
 from pathlib import Path, PurePosixPath
 
-from huggingface_hub import EvalResult, ModelCardData
+import yaml
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
 from hf_ctkd.cards.licenses import BindingLicense, most_restrictive
 from hf_ctkd.cards.markdown import plain, slug
-from hf_ctkd.records import NOT_LOOKED_UP, DistillationRecord
+from hf_ctkd.records import NOT_LOOKED_UP, DistillationRecord, write_text
 
 LIBRARY = "hf_ctkd"
 DISTILLED = ("knowledge-distillation", "cross-task-distillation")
 GENERIC = "generic-teacher"
+EVAL_RESULTS = ".eval_results"
+EVAL_RESULTS_PREFIX = "hf_ctkd-"
 
 _LONGEST_NAME = 96
 _REPO_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
@@ -67,6 +70,51 @@ def card_data(record: DistillationRecord, title: str) -> ModelCardData:
         license=license,
         license_name=license_name,
     )
+
+
+def write_eval_results(folder: Path, record: DistillationRecord) -> list[str]:
+    """Write one file a metric, and remove those that we wrote before and that the record no longer has.
+
+    The format names a data set on the Hub, so that nothing is written for other data; the card has the results anyway.
+
+    Args:
+        folder: the student's folder.
+        record: what came out.
+
+    Returns:
+        The files, relative to `folder`.
+
+    Raises:
+        InvalidArgumentError: if the folder cannot be written.
+    """
+    files = eval_result_files(record)
+    for path in (folder / EVAL_RESULTS).glob(f"{EVAL_RESULTS_PREFIX}*.yaml"):
+        if f"{EVAL_RESULTS}/{path.name}" not in files:
+            path.unlink()
+    for name, text in files.items():
+        write_text(folder / name, text)
+    return sorted(files)
+
+
+def eval_result_files(record: DistillationRecord) -> dict[str, str]:
+    """The files of `write_eval_results`, by name.
+
+    The Hub allows one value a file, data set and task. The task is `default`, as a data set's own list of tasks
+    is not known here.
+    """
+    task = record.task
+    if not is_repo_id(task.dataset):
+        return {}
+    files = {}
+    for name, measured in record.results.items():
+        notes = f"{plain(name)} on {task.eval_rows} rows of the split {plain(task.eval_split)}"
+        if measured.interval is not None:
+            low, high = measured.interval
+            notes += f"; {100 * measured.level:g} % bootstrap interval {low:.4f} to {high:.4f}"
+        entry = EvalResultEntry(dataset_id=task.dataset, task_id="default", value=measured.value, notes=notes)
+        text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True)
+        files[f"{EVAL_RESULTS}/{EVAL_RESULTS_PREFIX}{slug(name)}.yaml"] = text
+    return files
 
 
 def _tags(record: DistillationRecord) -> list[str]:

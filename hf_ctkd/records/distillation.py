@@ -34,6 +34,12 @@ class Confidence:
         """Both ends, or None."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
+    def overlaps(self, other: "Confidence") -> bool | None:
+        """Whether two intervals have a point in common; None where a value has no interval."""
+        if self.interval is None or other.interval is None:
+            return None
+        return self.interval[0] <= other.interval[1] and other.interval[0] <= self.interval[1]
+
 
 @dataclass(frozen=True)
 class TaskRecord:
@@ -189,6 +195,12 @@ class DistillationRecord:
     def labels_only(self) -> bool:
         """Whether it learnt from the labels alone, without any distillation loss."""
         return self.loss.name == NO_LOSS
+
+    @property
+    def confidence_levels(self) -> tuple[float, ...]:
+        """Coverage of the intervals of results and baseline, ascending; empty without any interval."""
+        values = [*self.results.values(), *self.baseline.values()]
+        return tuple(sorted({value.level for value in values if value.interval is not None}))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; `pool` only where there is one, as in records of older versions."""

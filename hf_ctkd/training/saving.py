@@ -109,13 +109,15 @@ class StudentTrainer(Trainer, ABC):
         wanted = private if private is not None else self.args.hub_private_repo
         super().init_hf_repo(token, True if wanted is None else wanted)
 
-    def _write_records(self, folder: Path) -> None:
-        self.record().save(folder / RECORD_FILE)
+    def _write_records(self, folder: Path) -> tuple[DistillationRecord, TeacherRanking | None]:
+        record, ranking = self.record(), None if self.ranking is None else self.ranking.without_paths()
+        record.save(folder / RECORD_FILE)
         place = folder / RANKING_FILE
-        if self.ranking is not None:
-            self.ranking.without_paths().save(place)
+        if ranking is not None:
+            ranking.save(place)
         elif place.exists():  # of a student made here before: the card would show it as how this one's were chosen
             os.replace(place, folder / OLD_RANKING_FILE)
+        return record, ranking
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Restore the student and the loss's own weights.
@@ -140,8 +142,8 @@ class StudentTrainer(Trainer, ABC):
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (as in the parent)
         """Write the card from the records, instead of `Trainer`'s draft; its arguments are not needed."""
         if self.is_world_process_zero():
-            self._write_records(self.folder)
-            write_card(self.folder, self.hub_model_id)
+            record, ranking = self._write_records(self.folder)
+            write_card(self.folder, self.hub_model_id, record=record, ranking=ranking)
 
     def push_to_hub(  # type: ignore[override] # a commit's address is what the parent's CommitInfo reads as
         self,

@@ -2,8 +2,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
+from huggingface_hub import EvalResultEntry, parse_eval_result_entries
 
-from hf_ctkd.cards.metadata import binding_license, card_data, is_repo_id, repo_name, short_name
+from hf_ctkd.cards.metadata import binding_license, card_data, is_repo_id, repo_name, short_name, write_eval_results
 from hf_ctkd.records import Confidence
 
 
@@ -90,3 +92,35 @@ def test_licences_in_the_form_that_the_hub_takes(image_record):
 def test_the_base_model_binds_too(image_record):
     student = replace(image_record.student, license="cc-by-nd-4.0")
     assert binding_license(replace(image_record, student=student)).models == ("org/tiny-resnet",)
+
+
+def test_one_file_a_metric_in_the_form_of_the_hub(pets_record, tmp_path):
+    names = write_eval_results(tmp_path, pets_record)
+    assert names == [".eval_results/hf_ctkd-accuracy.yaml", ".eval_results/hf_ctkd-f1.yaml"]
+    [entry] = parse_eval_result_entries(yaml.safe_load((tmp_path / names[0]).read_text()))
+    assert entry == EvalResultEntry(
+        dataset_id="me/pets",
+        task_id="default",
+        value=0.9,
+        notes="accuracy on 30 rows of the split test; 95 % bootstrap interval 0.8000 to 0.9500",
+    )
+
+
+def test_eval_result_without_an_interval_claims_none(pets_record, tmp_path):
+    [name] = write_eval_results(tmp_path, replace(pets_record, results={"accuracy": Confidence(0.9)}))
+    [entry] = parse_eval_result_entries(yaml.safe_load((tmp_path / name).read_text()))
+    assert (entry.value, entry.notes) == (0.9, "accuracy on 30 rows of the split test")
+
+
+def test_nothing_for_data_that_are_not_on_the_hub(pets_record, tmp_path):
+    assert (
+        write_eval_results(tmp_path, replace(pets_record, task=replace(pets_record.task, dataset="docstrings"))) == []
+    )
+    assert not (tmp_path / ".eval_results").exists()
+
+
+def test_files_of_an_earlier_run_go_and_those_of_others_stay(pets_record, tmp_path):
+    write_eval_results(tmp_path, pets_record)
+    (tmp_path / ".eval_results" / "mine.yaml").write_text("[]")
+    write_eval_results(tmp_path, replace(pets_record, results={"accuracy": pets_record.results["accuracy"]}))
+    assert {path.name for path in (tmp_path / ".eval_results").iterdir()} == {"hf_ctkd-accuracy.yaml", "mine.yaml"}

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hf_ctkd.cards import draw_card, render_again
+from hf_ctkd.cards import draw_card, read_records, render_card
+from hf_ctkd.cards.figures import FIGURES
 from hf_ctkd.cards.signature import CardSignature
 
 MODEL_CARDS = Path(__file__).parents[2] / "model_cards"
@@ -18,7 +19,9 @@ def check_golden(folder: Path) -> None:
     card = (folder / "README.md").read_text(encoding="utf-8")
     signature = CardSignature.read(card)
     assert signature is not None, f"{folder / 'README.md'} was not rendered by hf_ctkd"
-    assert render_again(folder, signature.repo_id) == card, f"run `python -m hf_ctkd.cards {folder}`"
+    figures = tuple(name for name in FIGURES if (folder / name).exists())
+    expected = render_card(*read_records(folder), repo_id=signature.repo_id, figures=figures)
+    assert expected == card, f"run `python -m hf_ctkd.cards {folder}`"
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -29,7 +32,7 @@ def test_a_published_card_is_what_its_records_say(folder):
 def test_the_check_notices_a_change_of_records_or_card(image_record, ranking, tmp_path):
     image_record.save(tmp_path / "distillation.json")
     ranking.save(tmp_path / "ranking.json")
-    (tmp_path / "README.md").write_text(draw_card(tmp_path, "me/x"), encoding="utf-8")
+    (tmp_path / "README.md").write_text(draw_card(tmp_path, image_record, ranking, "me/x"), encoding="utf-8")
     check_golden(tmp_path)
 
     card = (tmp_path / "README.md").read_text()

@@ -53,3 +53,15 @@ def test_another_record_is_refused(tmp_path):
     (tmp_path / "ranking.json").write_text('{"kind": "teacher-ranking"}')
     with pytest.raises(InvalidArgumentError, match="must hold a record of kind 'distillation', got 'teacher-ranking'"):
         DistillationRecord.load(tmp_path / "ranking.json")
+
+
+def test_intervals_that_touch_overlap():
+    assert Confidence(1.0, 0.0, 2.0).overlaps(Confidence(3.0, 2.0, 4.0))
+    assert not Confidence(1.0, 0.0, 1.9).overlaps(Confidence(3.0, 2.0, 4.0))
+    assert not Confidence(3.0, 2.0, 4.0).overlaps(Confidence(1.0, 0.0, 1.9))
+    assert Confidence(1.0).overlaps(Confidence(1.0, 0.0, 2.0)) is None
+
+
+def test_levels_of_the_intervals():
+    assert FULL.confidence_levels == (0.9, 0.95)
+    assert PLAIN.confidence_levels == ()

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from transformers.utils.logging import get_logger
 
-from hf_ctkd.cards.sections import labelled_row_weight
+from hf_ctkd.cards.card import labelled_row_weight
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import BSSLoss, ProbeLoss
 

@@ -1,5 +1,4 @@
 import doctest
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +7,8 @@ import yaml
 from hub_server import TOKEN
 from huggingface_hub import ModelCard, snapshot_download
 
-from hf_ctkd.cards import publish, publishable_files, write_card
+from hf_ctkd.cards import publish, publishable_files
 from hf_ctkd.cards import publish as public
-from hf_ctkd.cards.signature import CardSignature
 from hf_ctkd.errors import InvalidArgumentError, PublishingError
 
 
@@ -44,9 +42,9 @@ def test_public_with_a_message_when_asked_for(hub, folder):
     assert not hub.repos["me/pets-student"].private
 
 
-def test_published_twice_after_more_training(hub, logged_in, folder, record):
+def test_published_twice_after_more_training(hub, logged_in, folder, pets_record):
     publish(folder, "me/pets-student")
-    replace(record, results={"accuracy": replace(record.results["accuracy"], value=0.93)}).save(
+    replace(pets_record, results={"accuracy": replace(pets_record.results["accuracy"], value=0.93)}).save(
         folder / "distillation.json"
     )
     publish(folder, "me/pets-student")
@@ -92,46 +90,3 @@ def test_a_folder_without_a_record(hub, logged_in, folder):
     with pytest.raises(PublishingError, match=r"has no distillation\.json, from which the card is rendered. Name a"):
         publish(folder, "me/x")
     assert not hub.requests
-
-
-def test_a_card_for_a_folder_needs_no_network_and_no_ranking(folder):
-    (folder / "ranking.json").unlink()
-    card = write_card(folder)
-    assert card == folder / "README.md"
-    assert CardSignature.read(card.read_text()) == CardSignature(None, untouched=True)
-    assert "By hand: there was no selection." in card.read_text()
-
-
-def test_a_card_that_somebody_else_wrote_is_not_overwritten(folder):
-    (folder / "README.md").write_text("# My own words\n")
-    with pytest.raises(PublishingError, match=r"was not written by hf_ctkd.*Move it, or pass `overwrite_card=True`"):
-        write_card(folder)
-    assert (folder / "README.md").read_text() == "# My own words\n"
-    assert not (folder / "figures").exists()
-    write_card(folder, overwrite_card=True)
-    assert "My own words" not in (folder / "README.md").read_text()
-
-
-def test_a_card_that_was_changed_by_hand_is_not_overwritten(folder):
-    card = write_card(folder)
-    write_card(folder)
-    card.write_text(card.read_text() + "\nA remark of mine.\n")
-    with pytest.raises(PublishingError, match="was changed by hand, and a new card would replace it"):
-        write_card(folder)
-    card.write_bytes(b"\xff\xfe not text")
-    with pytest.raises(PublishingError, match="was not written by hf_ctkd"):
-        write_card(folder)
-
-
-def test_a_folder_that_cannot_be_written_leaves_the_old_card(folder):
-    card = write_card(folder)
-    old = card.read_text()
-    record = json.loads((folder / "distillation.json").read_text())
-    record["training"] = {"seed": 1}
-    (folder / "distillation.json").write_text(json.dumps(record))
-    results = folder / "figures" / "results.png"
-    results.unlink()
-    results.mkdir()
-    with pytest.raises(InvalidArgumentError, match="Cannot write .*results.png"):
-        write_card(folder)
-    assert card.read_text() == old
