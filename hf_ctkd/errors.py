@@ -4,6 +4,8 @@ Every error raised on purpose derives from `CTKDError`; the command line turns t
 only these, into one readable line.
 """
 
+from enum import Enum
+
 
 class CTKDError(Exception):
     """Base of every error that this library raises on purpose."""
@@ -17,11 +19,57 @@ class DatasetError(CTKDError, ValueError):
     """A data set cannot be used as it is: a column is missing, a row is corrupt, a class is too small."""
 
 
+class ProblemCode(str, Enum):
+    """Why a teacher cannot be used, for programs; the message beside it is for people and may be reworded.
+
+    Example:
+        >>> ProblemCode("gated") is ProblemCode.GATED
+        True
+    """
+
+    UNKNOWN = "unknown"
+    """A reason without a code of its own."""
+    GATED = "gated"
+    """The Hub asks for an access request first."""
+    NOT_FOUND = "not_found"
+    """No such repository, revision or folder, or a private repository."""
+    DISABLED = "disabled"
+    """The Hub has closed the repository."""
+    HUB_FAILED = "hub_failed"
+    """The Hub was out of reach, refused the request, or its answer made no sense."""
+    NOT_PINNED = "not_pinned"
+    """Nothing says which commit is meant."""
+    NO_CONFIG = "no_config"
+    """There is no `config.json`."""
+    NO_WEIGHTS = "no_weights"
+    """There are no weights that transformers opens."""
+    PICKLE_ONLY = "pickle_only"
+    """There are only pickle weights; `allow_pickle=True` lifts this problem, and no other."""
+    BROKEN = "broken"
+    """A file is unreadable, incomplete or inconsistent, or weights are not finite."""
+    CHANGED = "changed"
+    """Files of a folder differ from those that were listed."""
+    TOO_LARGE = "too_large"
+    """More bytes or parameters than allowed."""
+    LICENSE = "license"
+    """Another licence than the one that was asked for."""
+    INCOMPATIBLE = "incompatible"
+    """It cannot be run on these rows or scored by this metric."""
+
+
 class TeacherUnavailableError(CTKDError):
     """A teacher cannot be used: gated, missing, broken, too large or unsafe to load.
 
     `TeacherSelector` records `str(error)` in the ranking and goes on with the next teacher.
+
+    Args:
+        message: what is wrong and what to do.
+        code: the kind of problem; decide by this, never by the message.
     """
+
+    def __init__(self, message: str = "", code: ProblemCode = ProblemCode.UNKNOWN) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class NoTeacherLeftError(CTKDError):

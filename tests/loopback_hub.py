@@ -204,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {}
         if stop < len(found):
             following = urlencode({**self.query, "cursor": [stop]}, doseq=True)
-            headers["ProjectionHead"] = f'<{self.server.url}/api/models?{following}>; rel="next"'
+            headers["Link"] = f'<{self.server.url}/api/models?{following}>; rel="next"'
         self._json([self._expand(info) for info in found[start:stop]], **headers)
 
     def _asked_for(self, info: dict, query: dict[str, str]) -> bool:

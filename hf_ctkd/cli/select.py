@@ -14,7 +14,7 @@ from hf_ctkd.cli.arguments import (
     check_writable,
 )
 from hf_ctkd.cli.report import next_command
-from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import RANDOM, candidates_named, hub_teachers
 from hf_ctkd.records import TeacherCandidate, TeacherRanking, default_cache
 
@@ -130,7 +130,8 @@ def _candidates(arguments: argparse.Namespace) -> Iterable[TeacherCandidate]:
     ids = [teacher for teacher in arguments.teachers if teacher not in (*folders, *gone, *controls)]
     zoo = [Path(arguments.zoo)] if arguments.zoo else []
     sources = [candidates_named(name, token=arguments.token) for name in (*zoo, *folders, *controls)]
-    sources.append(iter([TeacherCandidate(name, "", "folder", problem="there is no such folder.") for name in gone]))
+    missing = TeacherUnavailableError("there is no such folder.", ProblemCode.NOT_FOUND)
+    sources.append(iter([TeacherCandidate(name, "", "folder").with_problem(missing) for name in gone]))
     if ids or searching:
         found = hub_teachers(
             *ids,

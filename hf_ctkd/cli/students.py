@@ -72,6 +72,5 @@ def _candidate(name: str, options: LoadOptions) -> TeacherCandidate:
     found = list(folder_teachers(name) if Path(name).is_dir() else hub_teachers(name, token=options.token))
     if len(found) != 1:
         raise InvalidArgumentError(f"it holds {len(found)} models. Name one of them.")
-    if found[0].problem is not None and not (options.allow_pickle and "allow_pickle" in found[0].problem):
-        raise TeacherUnavailableError(found[0].problem)
+    found[0].check_usable(allow_pickle=options.allow_pickle)
     return found[0]

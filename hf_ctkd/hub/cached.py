@@ -6,7 +6,7 @@ from pathlib import Path
 from huggingface_hub import CacheNotFound, scan_cache_dir, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from hf_ctkd.errors import TeacherUnavailableError
+from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub.folders import CARD, folder_candidate
 from hf_ctkd.records import NOT_LOOKED_UP, TeacherCandidate
 
@@ -58,6 +58,7 @@ def _only_copy(model_id: str) -> Path | None:
     if len(copies) > 1:
         raise TeacherUnavailableError(
             f"the Hub is out of reach and {len(copies)} commits of it are in the cache. "
-            f'Name one, as in "{model_id}@{copies[0].commit_hash}".'
+            f'Name one, as in "{model_id}@{copies[0].commit_hash}".',
+            ProblemCode.NOT_PINNED,
         )
     return copies[0].snapshot_path if copies else None

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.errors import InvalidArgumentError, ProblemCode
 from hf_ctkd.hub.folders import folder_candidate
-from hf_ctkd.hub.search import NO_SAFETENSORS, hub_teachers
+from hf_ctkd.hub.search import hub_teachers
 from hf_ctkd.records import TeacherCandidate
 
 RANDOM = "random:"
@@ -40,5 +40,7 @@ def random_like(name: str | Path, *, token: str | None = None) -> TeacherCandida
         if not (folder / "config.json").is_file():
             raise InvalidArgumentError(f"`name` must be the folder of one model, but {folder} has no config.json.")
         return replace(folder_candidate(folder, weights=False), random_weights=True)
-    (found,) = hub_teachers(str(name), token=token)
-    return replace(found, random_weights=True, problem=None if found.problem == NO_SAFETENSORS else found.problem)
+    (candidate,) = hub_teachers(str(name), token=token)
+    if candidate.problem_code in (ProblemCode.NO_WEIGHTS, ProblemCode.PICKLE_ONLY):
+        candidate = replace(candidate, problem=None, problem_code=None)
+    return replace(candidate, random_weights=True)

@@ -9,10 +9,10 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
-from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
+from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub.files import CODE, PREPROCESSING, loadable_files
 from hf_ctkd.hub.folders import folder_digest
-from hf_ctkd.hub.problems import HubFailure, explain
+from hf_ctkd.hub.problems import HubFailure, unavailable
 from hf_ctkd.records import TeacherCandidate
 
 
@@ -52,13 +52,14 @@ def fetch_teacher(
         raise InvalidArgumentError(f"`max_bytes` must be at least 1, got {max_bytes}.")
     try:
         if not candidate.revision:
-            raise TeacherUnavailableError(candidate.problem or "it is not pinned to a revision. List it again.")
+            candidate.check_usable()
+            raise TeacherUnavailableError("it is not pinned to a revision. List it again.", ProblemCode.NOT_PINNED)
         if candidate.source == "folder":
             return _check_folder(candidate, allow_pickle, max_bytes)
         wanted = _Wanted(allow_pickle, weights=not candidate.random_weights, code=trust_remote_code)
         return _download(candidate, wanted, max_bytes, cache_dir, token)
     except TeacherUnavailableError as error:
-        raise TeacherUnavailableError(f"Teacher {candidate.name!r} cannot be used: {error}") from error
+        raise TeacherUnavailableError(f"Teacher {candidate.name!r} cannot be used: {error}", error.code) from error
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,16 @@ class _Wanted:
 def _check_folder(candidate: TeacherCandidate, allow_pickle: bool, max_bytes: int | None) -> Path:
     folder = Path(candidate.model_id)
     if not folder.is_dir():
-        raise TeacherUnavailableError("its folder is gone. Put it back, or list the folder again.")
+        raise TeacherUnavailableError(
+            "its folder is gone. Put it back, or list the folder again.", ProblemCode.NOT_FOUND
+        )
     names = [child.name for child in folder.iterdir() if child.is_file()]
     chosen = loadable_files(names, allow_pickle=allow_pickle, weights=not candidate.random_weights)
     _check_size(sum((folder / name).stat().st_size for name in chosen), max_bytes)
     if folder_digest(folder) != candidate.revision:
-        raise TeacherUnavailableError("its files have changed since it was listed. List the folder again.")
+        raise TeacherUnavailableError(
+            "its files have changed since it was listed. List the folder again.", ProblemCode.CHANGED
+        )
     return folder
 
 
@@ -106,7 +111,7 @@ def _download(
         entries = HfApi(token=token).list_repo_tree(model_id, revision=revision)
         sizes = {entry.path: entry.size for entry in entries if isinstance(entry, RepoFile)}
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise TeacherUnavailableError(explain(error, model_id)) from error
+        raise unavailable(error, model_id) from error
     except HubFailure as error:
         return _cached(candidate, wanted, cache_dir, error)
     chosen = wanted.among(sizes)
@@ -120,7 +125,7 @@ def _download(
             token=token,
         )
     except HubFailure as error:
-        raise TeacherUnavailableError(explain(error, model_id)) from error
+        raise unavailable(error, model_id) from error
     return Path(folder)
 
 
@@ -138,7 +143,7 @@ def _cached(
             local_files_only=True,
         )
     except LocalEntryNotFoundError:
-        raise TeacherUnavailableError(explain(unreachable, candidate.model_id)) from unreachable
+        raise unavailable(unreachable, candidate.model_id) from unreachable
     names = [child.name for child in Path(folder).iterdir() if child.is_file()]
     wanted.among(names)
     return Path(folder)
@@ -147,5 +152,6 @@ def _cached(
 def _check_size(size: int, max_bytes: int | None) -> None:
     if max_bytes is not None and size > max_bytes:
         raise TeacherUnavailableError(
-            f"it weighs {size:,} bytes, more than `max_bytes` {max_bytes:,}. Choose a smaller one or raise the bound."
+            f"it weighs {size:,} bytes, more than `max_bytes` {max_bytes:,}. Choose a smaller one or raise the bound.",
+            ProblemCode.TOO_LARGE,
         )

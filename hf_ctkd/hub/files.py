@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from hf_ctkd.errors import TeacherUnavailableError
+from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
 
 PREPROCESSING = (
     "preprocessor_config.json",
@@ -25,7 +25,7 @@ PREPROCESSING = (
 CODE = "*.py"
 """What a repository's own code is made of; read only where the user trusts it."""
 
-PICKLE_ADVICE = (
+_PICKLE_ADVICE = (
     "it has only pickle weights, which run code when loaded. "
     "Choose another, or pass `allow_pickle=True` if you trust it."
 )
@@ -61,7 +61,7 @@ def loadable_files(
     top = sorted(name for name in names if "/" not in name)
     if "config.json" not in top:
         raise TeacherUnavailableError(
-            "it has no config.json. Choose a repository or folder that `save_pretrained` wrote."
+            "it has no config.json. Choose a repository or folder that `save_pretrained` wrote.", ProblemCode.NO_CONFIG
         )
     chosen = {"config.json", *_matching(top, PREPROCESSING), *(_matching(top, [CODE]) if code else [])}
     if weights:
@@ -104,10 +104,11 @@ def _weights(top: list[str], allow_pickle: bool) -> list[str]:
     if pickles and allow_pickle:
         return ["pytorch_model.bin"] if "pytorch_model.bin" in pickles else pickles
     if pickles:
-        raise TeacherUnavailableError(PICKLE_ADVICE)
+        raise TeacherUnavailableError(_PICKLE_ADVICE, ProblemCode.PICKLE_ONLY)
     raise TeacherUnavailableError(
         "it has no weights that transformers opens (model.safetensors). "
-        "Choose another, or save it with `save_pretrained`."
+        "Choose another, or save it with `save_pretrained`.",
+        ProblemCode.NO_WEIGHTS,
     )
 
 

@@ -11,7 +11,7 @@ import yaml
 from huggingface_hub import metadata_load
 from safetensors import SafetensorError, safe_open
 
-from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
+from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub.files import loadable_files
 from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_of
 from hf_ctkd.records import TeacherCandidate
@@ -73,7 +73,9 @@ def folder_digest(folder: Path, *, allow_pickle: bool = True) -> str:
                     content.update(chunk)
             digest.update(f"{name}\0{content.hexdigest()}\n".encode())
     except OSError as error:
-        raise TeacherUnavailableError(f"its file {name} cannot be read: {error.strerror}.") from error
+        raise TeacherUnavailableError(
+            f"its file {name} cannot be read: {error.strerror}.", ProblemCode.BROKEN
+        ) from error
     return digest.hexdigest()
 
 
@@ -85,7 +87,8 @@ def folder_candidate(folder: Path, *, weights: bool = True, digest: bool = True)
         weights: whether its weights are wanted; where not, missing or broken ones are no problem.
         digest: whether to pin it to a digest of its files; not needed where its commit is known.
     """
-    revision, problem, parameters = "", None, None
+    revision, parameters = "", None
+    problem: TeacherUnavailableError | None = None
     config: Mapping[str, Any] = {}
     names = None
     try:
@@ -94,10 +97,10 @@ def folder_candidate(folder: Path, *, weights: bool = True, digest: bool = True)
         revision = folder_digest(folder) if digest else ""
         files = loadable_files(_names(folder), weights=weights)
         parameters = _parameters(folder, files) if weights else None
-    except (TeacherUnavailableError, InvalidArgumentError) as error:
-        problem = str(error)
+    except TeacherUnavailableError as error:
+        problem = error
     card = folder_card(folder)
-    return TeacherCandidate(
+    candidate = TeacherCandidate(
         model_id=str(folder),
         revision=revision,
         source="folder",
@@ -106,8 +109,8 @@ def folder_candidate(folder: Path, *, weights: bool = True, digest: bool = True)
         parameters=parameters,
         license=license_of(card),
         languages=languages_of(card),
-        problem=problem,
     )
+    return candidate if problem is None else candidate.with_problem(problem)
 
 
 def _names(folder: Path) -> list[str]:
@@ -118,11 +121,15 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
         values = json.loads((folder / name).read_text(encoding="utf-8"))
     except OSError as error:
-        raise TeacherUnavailableError(f"its file {name} cannot be read: {error.strerror}.") from error
+        raise TeacherUnavailableError(
+            f"its file {name} cannot be read: {error.strerror}.", ProblemCode.BROKEN
+        ) from error
     except ValueError as error:
-        raise TeacherUnavailableError(f"its file {name} is not valid JSON: {error}.") from error
+        raise TeacherUnavailableError(f"its file {name} is not valid JSON: {error}.", ProblemCode.BROKEN) from error
     if not isinstance(values, dict):
-        raise TeacherUnavailableError(f"its file {name} must hold a JSON object. Save the model again.")
+        raise TeacherUnavailableError(
+            f"its file {name} must hold a JSON object. Save the model again.", ProblemCode.BROKEN
+        )
     return values
 
 
@@ -132,10 +139,14 @@ def _parameters(folder: Path, names: list[str]) -> int:
     if _INDEX in names:
         shards = _read_json(folder, _INDEX).get("weight_map")
         if not isinstance(shards, dict):
-            raise TeacherUnavailableError(f"its file {_INDEX} must hold a `weight_map`. Save the model again.")
+            raise TeacherUnavailableError(
+                f"its file {_INDEX} must hold a `weight_map`. Save the model again.", ProblemCode.BROKEN
+            )
         missing = sorted({str(shard) for shard in shards.values()} - set(weights))
         if missing:
-            raise TeacherUnavailableError(f"its weights are incomplete: {missing[0]} is missing. Copy the model again.")
+            raise TeacherUnavailableError(
+                f"its weights are incomplete: {missing[0]} is missing. Copy the model again.", ProblemCode.BROKEN
+            )
     return sum(_parameters_in(folder / name) for name in weights)
 
 
@@ -145,7 +156,7 @@ def _parameters_in(path: Path) -> int:
             return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise TeacherUnavailableError(
-            f"its weights {path.name} are broken: {error}. Copy or save them again."
+            f"its weights {path.name} are broken: {error}. Copy or save them again.", ProblemCode.BROKEN
         ) from error
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
 
 _CLASSIFIERS = {"ForImageClassification": "image-classification", "ForSequenceClassification": "text-classification"}
 
@@ -23,7 +23,7 @@ def label_names_of(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     A classifier whose configuration is silent has the two classes that transformers gives it.
 
     Raises:
-        InvalidArgumentError: if `id2label` is no mapping from integers.
+        TeacherUnavailableError: if `id2label` is no mapping from integers.
     """
     architectures = _architectures(config)
     if architectures and task_of(config) is None:
@@ -34,7 +34,9 @@ def label_names_of(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     try:
         return tuple(str(id2label[key]) for key in sorted(id2label, key=int))
     except (TypeError, ValueError) as error:
-        raise InvalidArgumentError("`id2label` of its configuration must map integers to names.") from error
+        raise TeacherUnavailableError(
+            "`id2label` of its configuration must map integers to names.", ProblemCode.BROKEN
+        ) from error
 
 
 def license_of(card: Mapping[str, Any], tags: tuple[str, ...] = ()) -> str | None:

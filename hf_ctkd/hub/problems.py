@@ -14,6 +14,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
+
 # The transport's own failures (connection refused, body cut short, time-out) share this base with the Hub's answers;
 # taking it from here keeps working whichever HTTP library huggingface_hub is built on.
 HTTPFailure: type[Exception] = HfHubHTTPError.__bases__[0]
@@ -22,6 +24,33 @@ HubFailure: tuple[type[Exception], ...] = (HTTPFailure, OSError, ValueError, Key
 """What a call to huggingface_hub may raise: a refusal, a failed transport or disk, an answer that makes no sense."""
 
 _LONGEST_WAIT = 60.0
+
+
+def unavailable(error: BaseException, repo_id: str | None = None) -> TeacherUnavailableError:
+    """The error of this library for a failure of huggingface_hub: `explain` is its message, `problem_code` its code.
+
+    Args:
+        error: what huggingface_hub raised.
+        repo_id: the repository in question; None when the Hub was searched.
+    """
+    return TeacherUnavailableError(explain(error, repo_id), problem_code(error))
+
+
+def problem_code(error: BaseException) -> ProblemCode:
+    """Sort what huggingface_hub raised by the kind of problem; as in `explain`, the cause may count instead.
+
+    Args:
+        error: what huggingface_hub raised.
+    """
+    if isinstance(error, (LocalEntryNotFoundError, RuntimeError)) and error.__cause__ is not None:
+        return problem_code(error.__cause__)
+    if isinstance(error, GatedRepoError):  # first: it derives from RepositoryNotFoundError
+        return ProblemCode.GATED
+    if isinstance(error, (RepositoryNotFoundError, RevisionNotFoundError)):
+        return ProblemCode.NOT_FOUND
+    if isinstance(error, DisabledRepoError):
+        return ProblemCode.DISABLED
+    return ProblemCode.HUB_FAILED
 
 
 def explain(error: BaseException, repo_id: str | None = None) -> str:

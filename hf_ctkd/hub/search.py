@@ -3,19 +3,18 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from huggingface_hub import HfApi, ModelInfo
 from huggingface_hub.errors import HfHubHTTPError
 
-from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
+from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub.cached import cached_teacher
+from hf_ctkd.hub.files import loadable_files
 from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_of
-from hf_ctkd.hub.problems import HubFailure, explain, out_of_reach, seconds_to_wait
+from hf_ctkd.hub.problems import HubFailure, explain, out_of_reach, problem_code, seconds_to_wait, unavailable
 from hf_ctkd.records import TeacherCandidate
-
-NO_SAFETENSORS = "it has no safetensors weights. Choose another, or fetch it with `allow_pickle=True` if you trust it."
 
 _ATTEMPTS = 3
 _TIMEOUT = 30.0
@@ -123,17 +122,18 @@ def _by_name(api: HfApi, model_id: str, revision: str | None, wanted: _Wanted) -
         candidate = _candidate(api, model_info(api, model_id, revision))
     except HubFailure as error:
         candidate = _out_of_reach(error, model_id, revision)
-    return candidate if candidate.problem else replace(candidate, problem=_unwanted(candidate, wanted))
+    mismatch = None if candidate.problem else _mismatch(candidate, wanted)
+    return candidate if mismatch is None else candidate.with_problem(mismatch)
 
 
 def _out_of_reach(error: BaseException, model_id: str, revision: str | None) -> TeacherCandidate:
     """The copy in the cache where the Hub was not reached, else the model with what went wrong."""
-    problem = explain(error, model_id)
+    problem = unavailable(error, model_id)
     try:
         copy = cached_teacher(model_id, revision) if out_of_reach(error) else None
     except TeacherUnavailableError as ambiguous:
-        copy, problem = None, str(ambiguous)
-    return copy or TeacherCandidate(model_id, revision or "", problem=problem)
+        copy, problem = None, ambiguous
+    return copy or TeacherCandidate(model_id, revision or "").with_problem(problem)
 
 
 def _by_search(api: HfApi, wanted: _Wanted) -> Iterator[TeacherCandidate]:
@@ -157,7 +157,7 @@ def _by_search(api: HfApi, wanted: _Wanted) -> Iterator[TeacherCandidate]:
             if _too_large(candidate, wanted.max_parameters) is None:
                 yield candidate
     except HubFailure as error:
-        raise TeacherUnavailableError(f"The Hub cannot be searched: {explain(error)}") from error
+        raise TeacherUnavailableError(f"The Hub cannot be searched: {explain(error)}", problem_code(error)) from error
 
 
 def model_info(api: HfApi, model_id: str, revision: str | None = None) -> ModelInfo:
@@ -184,14 +184,13 @@ def model_info(api: HfApi, model_id: str, revision: str | None = None) -> ModelI
 
 def _candidate(api: HfApi, info: ModelInfo) -> TeacherCandidate:
     config = info.config if isinstance(info.config, dict) else {}
-    card = _card(info)
     problem = _problem(api, info)
     names = None
     try:
         names = label_names_of(config)
-    except InvalidArgumentError as error:
-        problem = problem or str(error)
-    return TeacherCandidate(
+    except TeacherUnavailableError as error:
+        problem = problem or error
+    candidate = TeacherCandidate(
         model_id=info.id,
         revision=info.sha or "",
         task=info.pipeline_tag or task_of(config),
@@ -199,9 +198,9 @@ def _candidate(api: HfApi, info: ModelInfo) -> TeacherCandidate:
         parameters=None if info.safetensors is None else info.safetensors.total,
         license=stated_license(info),
         downloads=info.downloads,
-        languages=languages_of(card),
-        problem=problem,
+        languages=languages_of(_card(info)),
     )
+    return candidate if problem is None else candidate.with_problem(problem)
 
 
 def stated_license(info: ModelInfo) -> str | None:
@@ -213,28 +212,37 @@ def _card(info: ModelInfo) -> dict[str, Any]:
     return {} if info.card_data is None else {key: info.card_data.get(key) for key in _CARD}
 
 
-def _problem(api: HfApi, info: ModelInfo) -> str | None:
+def _problem(api: HfApi, info: ModelInfo) -> TeacherUnavailableError | None:
     if info.disabled:
-        return "its access is disabled on the Hub. Choose another."
+        return TeacherUnavailableError("its access is disabled on the Hub. Choose another.", ProblemCode.DISABLED)
     if not info.sha:
-        return "the Hub gives no commit to pin it to. Choose another."
-    if info.gated:
-        try:
+        return TeacherUnavailableError("the Hub gives no commit to pin it to. Choose another.", ProblemCode.NOT_PINNED)
+    try:
+        if info.gated:
             api.auth_check(info.id)
-        except HubFailure as error:
-            return explain(error, info.id)
-    if info.safetensors is None:
-        return NO_SAFETENSORS
+        if info.safetensors is None:
+            # The Hub counts parameters some time after an upload, and not of every file: the list of files decides.
+            loadable_files(entry.path for entry in api.list_repo_tree(info.id, revision=info.sha))
+    except TeacherUnavailableError as error:
+        return error
+    except HubFailure as error:
+        return unavailable(error, info.id)
     return None
 
 
-def _unwanted(candidate: TeacherCandidate, wanted: _Wanted) -> str | None:
+def _mismatch(candidate: TeacherCandidate, wanted: _Wanted) -> TeacherUnavailableError | None:
     if wanted.license is not None and candidate.license != wanted.license:
-        return f"its licence is {candidate.license or 'not stated'}, not {wanted.license} as `license` asks."
+        return TeacherUnavailableError(
+            f"its licence is {candidate.license or 'not stated'}, not {wanted.license} as `license` asks.",
+            ProblemCode.LICENSE,
+        )
     return _too_large(candidate, wanted.max_parameters)
 
 
-def _too_large(candidate: TeacherCandidate, max_parameters: float | int | None) -> str | None:
+def _too_large(candidate: TeacherCandidate, max_parameters: float | int | None) -> TeacherUnavailableError | None:
     if max_parameters is None or candidate.parameters is None or candidate.parameters <= max_parameters:
         return None
-    return f"it has {candidate.parameters:,} parameters, more than `max_parameters` {max_parameters:,.0f}."
+    return TeacherUnavailableError(
+        f"it has {candidate.parameters:,} parameters, more than `max_parameters` {max_parameters:,.0f}.",
+        ProblemCode.TOO_LARGE,
+    )

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
+
 NOT_LOOKED_UP = "not looked up"
 """Stands for a licence where the model's card could not be read, which is not the same as a card that states none."""
 
@@ -24,6 +26,8 @@ class TeacherCandidate:
         languages: language tags of its card.
         problem: why it cannot be used, when that is known already (gated, missing, broken): it will be
             listed as skipped.
+        problem_code: the kind of this problem, for programs; None without a problem, and in files written before there
+            were codes.
         random_weights: take its configuration and preprocessing but fresh random weights (seeded): a control.
         role: part in a committee, such as `"foundation"` or `"complementary"`.
     """
@@ -38,6 +42,7 @@ class TeacherCandidate:
     downloads: int | None = None
     languages: tuple[str, ...] = ()
     problem: str | None = None
+    problem_code: ProblemCode | None = None
     random_weights: bool = False
     role: str | None = None
 
@@ -47,6 +52,27 @@ class TeacherCandidate:
         name = self.model_id if self.source == "hub" else self.model_id.rstrip("/").rsplit("/", 1)[-1]
         return f"random weights like {name}" if self.random_weights else name
 
+    def check_usable(self, *, allow_pickle: bool = False) -> None:
+        """Refuse a candidate with a problem that is known already.
+
+        Args:
+            allow_pickle: whether pickle weights may be loaded, so that having no others is no problem.
+
+        Raises:
+            TeacherUnavailableError: with the problem as its message.
+        """
+        if self.problem is None or (allow_pickle and self.problem_code is ProblemCode.PICKLE_ONLY):
+            return
+        raise TeacherUnavailableError(self.problem, self.problem_code or ProblemCode.UNKNOWN)
+
+    def with_problem(self, error: TeacherUnavailableError) -> "TeacherCandidate":
+        """The same, listed with the reason why it cannot be used.
+
+        Args:
+            error: the reason.
+        """
+        return replace(self, problem=str(error), problem_code=error.code)
+
     def without_path(self) -> "TeacherCandidate":
         """The same for others to read: a folder is known by its name, not by where it lies on this machine."""
         if self.source == "hub":
@@ -55,16 +81,17 @@ class TeacherCandidate:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return asdict(self)
+        return {**asdict(self), "problem_code": None if self.problem_code is None else self.problem_code.value}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TeacherCandidate":
         """From JSON values."""
-        names = values.get("label_names")
+        names, code = values.get("label_names"), values.get("problem_code")
         return cls(
             **{
                 **values,
                 "label_names": None if names is None else tuple(names),
                 "languages": tuple(values.get("languages", ())),
+                "problem_code": None if code is None else ProblemCode(code),
             }
         )

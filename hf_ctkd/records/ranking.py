@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_ctkd.errors import InvalidArgumentError, MissingExtraError, NoTeacherLeftError
+from hf_ctkd.errors import InvalidArgumentError, MissingExtraError, NoTeacherLeftError, ProblemCode
 from hf_ctkd.records.candidate import TeacherCandidate
 from hf_ctkd.records.drawing import drawable
 from hf_ctkd.records.files import read_json, write_json
@@ -29,6 +29,8 @@ class RankedTeacher:
         rows: rows of the target data set that it was scored on.
         seconds: time taken to load it, run it and score it.
         skipped: why it was not scored; None when it was.
+        skipped_code: the kind of this reason, for programs; None when it was scored, and in files written before there
+            were codes.
     """
 
     candidate: TeacherCandidate
@@ -36,15 +38,29 @@ class RankedTeacher:
     rows: int = 0
     seconds: float = 0.0
     skipped: str | None = None
+    skipped_code: ProblemCode | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return {**asdict(self), "scores": dict(self.scores), "candidate": self.candidate.to_dict()}
+        code = None if self.skipped_code is None else self.skipped_code.value
+        return {
+            **asdict(self),
+            "scores": dict(self.scores),
+            "candidate": self.candidate.to_dict(),
+            "skipped_code": code,
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RankedTeacher":
         """From JSON values."""
-        return cls(**{**values, "candidate": TeacherCandidate.from_dict(values["candidate"])})
+        code = values.get("skipped_code")
+        return cls(
+            **{
+                **values,
+                "candidate": TeacherCandidate.from_dict(values["candidate"]),
+                "skipped_code": None if code is None else ProblemCode(code),
+            }
+        )
 
 
 @dataclass(frozen=True)

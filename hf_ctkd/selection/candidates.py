@@ -1,7 +1,6 @@
 """Candidates however they are given: records, ids, folders, one or many, at once or as they come."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
@@ -51,4 +50,4 @@ def _flat(sources: Iterable[Source], token: str | None) -> Iterator[TeacherCandi
                     f"{type(source).__name__}. Use `hub_teachers` or `folder_teachers`."
                 )
     except TeacherUnavailableError as error:
-        yield replace(TeacherCandidate(REST, ""), problem=str(error))
+        yield TeacherCandidate(REST, "").with_problem(error)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hf_ctkd._version import __version__
 from hf_ctkd.data import TargetRows
-from hf_ctkd.errors import InvalidArgumentError, NotConvergedError, TeacherUnavailableError
+from hf_ctkd.errors import InvalidArgumentError, NotConvergedError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.metrics import TransferabilityMetric, TransportScore
 from hf_ctkd.records import RankedTeacher, TeacherCandidate
 from hf_ctkd.selection.committee import Evidence
@@ -79,8 +79,7 @@ class Scorer:
         fresh: dict[str, float | None] = {}
         parameters, seconds = stored.parameters, stored.seconds
         try:
-            if _refused(candidate, self.run_settings.options):
-                raise TeacherUnavailableError(candidate.problem or "")
+            candidate.check_usable(allow_pickle=self.run_settings.options.allow_pickle)
             if missing:
                 start = time.perf_counter()
                 parameters, outputs = self._outputs(candidate, layers=self._reads_layers)
@@ -93,7 +92,7 @@ class Scorer:
             scores = {**stored.scores, **fresh}
             return self._ranked(dataclasses.replace(candidate, parameters=parameters), scores, seconds)
         except TeacherUnavailableError as error:
-            return RankedTeacher(candidate, skipped=str(error))
+            return RankedTeacher(candidate, skipped=str(error), skipped_code=error.code)
 
     def evidence(self, candidate: TeacherCandidate) -> Evidence:
         """What a teacher's probes say of the rows, each without having seen it; its outputs are taken from the cache.
@@ -109,7 +108,9 @@ class Scorer:
         first = self.metrics[0]
         if named[first.name] is None:
             reason = "it has no head" if Needs.LOGITS in first.needs else "its outputs give no finite score"
-            raise TeacherUnavailableError(f"cannot be ranked by {first.name!r}: {reason}. Order by another metric.")
+            raise TeacherUnavailableError(
+                f"cannot be ranked by {first.name!r}: {reason}. Order by another metric.", ProblemCode.INCOMPATIBLE
+            )
         return RankedTeacher(
             candidate,
             {
@@ -190,7 +191,3 @@ def settings_of(metric: TransferabilityMetric) -> str:
         metric: a frozen dataclass, so that its settings are what its representation says.
     """
     return f"{type(metric).__module__}.{metric!r}"
-
-
-def _refused(candidate: TeacherCandidate, options: LoadOptions) -> bool:
-    return candidate.problem is not None and not (options.allow_pickle and "allow_pickle" in candidate.problem)

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from hf_ctkd.data.rows import TargetRows
-from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
+from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.teachers.cache import OutputCache, from_named, named_tensors
 from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.teachers.processes import on_all, on_main
@@ -182,12 +182,15 @@ class _Shares:
         except _FAILED as error:
             if isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error):
                 return None
-            raise TeacherUnavailableError(f"cannot be run: {' '.join(str(error).split())[:300]}") from error
+            reason = " ".join(str(error).split())[:300]
+            raise TeacherUnavailableError(f"cannot be run: {reason}", ProblemCode.INCOMPATIBLE) from error
         return from_named({name: tensor.float() for name, tensor in named_tensors(outputs).items()})
 
     def _halve(self, rows: int) -> None:
         if rows == 1:
-            raise TeacherUnavailableError(f"a single row does not fit the memory of {self.accelerator.device}")
+            raise TeacherUnavailableError(
+                f"a single row does not fit the memory of {self.accelerator.device}", ProblemCode.TOO_LARGE
+            )
         self.batch_size = rows // 2
         clear_device_cache(garbage_collection=True)
 
@@ -195,4 +198,6 @@ class _Shares:
         for name, tensor in named_tensors(outputs).items():
             if not torch.isfinite(tensor).all():
                 row = numbers[int((~torch.isfinite(tensor)).any(1).nonzero()[0])]
-                raise TeacherUnavailableError(f"its {name} are not finite, first for row {int(self.rows.origin[row])}")
+                raise TeacherUnavailableError(
+                    f"its {name} are not finite, first for row {int(self.rows.origin[row])}", ProblemCode.BROKEN
+                )

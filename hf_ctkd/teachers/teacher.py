@@ -21,7 +21,7 @@ from transformers import (
 
 from hf_ctkd.data.preprocessing import Preprocessor, load_processing_class
 from hf_ctkd.data.rows import Modality
-from hf_ctkd.errors import CTKDError, TeacherUnavailableError
+from hf_ctkd.errors import CTKDError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import fetch_teacher
 from hf_ctkd.records import TeacherCandidate, without_folder
 from hf_ctkd.teachers.features import FeatureReader
@@ -126,8 +126,7 @@ class Teacher:
             TeacherUnavailableError: gated, missing, broken, oversized, for the other modality, or with weights that are
                 missing or not finite.
         """
-        if candidate.problem is not None and not (options.allow_pickle and "allow_pickle" in candidate.problem):
-            raise TeacherUnavailableError(candidate.problem)
+        candidate.check_usable(allow_pickle=options.allow_pickle)
         folder = options.fetch(candidate)
         try:
             # Weights that are missing or asked to be random are drawn without a trace on the caller's generators.
@@ -135,18 +134,22 @@ class Teacher:
                 torch.manual_seed(options.seed)
                 model, label_space, trust_pooler = _model(folder, modality, candidate, options)
             if model.main_input_name != ("pixel_values" if modality == "image" else "input_ids"):
-                raise TeacherUnavailableError(f"takes {model.main_input_name}, not {modality} rows")
+                raise TeacherUnavailableError(
+                    f"takes {model.main_input_name}, not {modality} rows", ProblemCode.INCOMPATIBLE
+                )
             processing_class = load_processing_class(folder, modality, trust_remote_code=options.trust_remote_code)
             preprocessor = Preprocessor.of(processing_class, modality, model.config)
             _require_finite(model)
             if isinstance(preprocessor.processing_class, PreTrainedTokenizerBase):
                 _tell_padding(model, preprocessor.processing_class)
             model.requires_grad_(False).eval().to(device)
+        except TeacherUnavailableError:
+            raise
         except CTKDError as error:
-            raise TeacherUnavailableError(str(error)) from error
+            raise TeacherUnavailableError(str(error), ProblemCode.INCOMPATIBLE) from error
         except _BROKEN as error:
             reason = _reason(error, folder, candidate.name)
-            raise TeacherUnavailableError(f"cannot be loaded: {reason}") from error
+            raise TeacherUnavailableError(f"cannot be loaded: {reason}", ProblemCode.BROKEN) from error
         counted = replace(candidate, parameters=sum(parameter.numel() for parameter in model.parameters()))
         return cls(counted, preprocessor, FeatureReader(model, trust_pooler=trust_pooler), label_space, options.seed)
 
@@ -177,7 +180,8 @@ class Teacher:
             # On an accelerator this would end in an assertion that no later teacher survives.
             if isinstance(known, nn.Embedding) and highest >= known.num_embeddings:
                 raise TeacherUnavailableError(
-                    f"its tokenizer gives token {highest}, but its model knows {known.num_embeddings} tokens"
+                    f"its tokenizer gives token {highest}, but its model knows {known.num_embeddings} tokens",
+                    ProblemCode.BROKEN,
                 )
         return batch
 
@@ -230,7 +234,8 @@ def _model(
     missing = sorted(set(info["missing_keys"]) - (set() if has_head else pooler))
     if missing:
         raise TeacherUnavailableError(
-            f"its weights are incomplete: {len(missing)} tensors are missing, such as {missing[0]!r}"
+            f"its weights are incomplete: {len(missing)} tensors are missing, such as {missing[0]!r}",
+            ProblemCode.BROKEN,
         )
     return model, label_space, not pooler
 
@@ -251,4 +256,6 @@ def _require_finite(model: PreTrainedModel) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         # Attention masks are buffers that hold minus infinity by right.
         if torch.isnan(tensor).any() or (isinstance(tensor, nn.Parameter) and torch.isinf(tensor).any()):
-            raise TeacherUnavailableError(f"its weights are not finite: {name!r} holds NaN or infinity")
+            raise TeacherUnavailableError(
+                f"its weights are not finite: {name!r} holds NaN or infinity", ProblemCode.BROKEN
+            )

@@ -41,7 +41,7 @@ def _load(teacher: TeacherLike, modality: Modality, device: torch.device, option
     try:
         return Teacher.load(candidate, modality, device=device, options=options)
     except TeacherUnavailableError as error:
-        raise TeacherUnavailableError(f"Teacher '{candidate.name}': {error}") from error
+        raise TeacherUnavailableError(f"Teacher '{candidate.name}': {error}", error.code) from error
 
 
 def candidate_named(name: str) -> TeacherCandidate:

@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 
 from hf_ctkd.errors import InvalidArgumentError
 
-# torch.save has no exception of its own for a disk that is full, but a RuntimeError that names the part that writes.
-_WRITER = "inline_container"
+_PROBE_BYTES = 1 << 20
+"""Written to tell whether a disk is full: more than what a file system still takes of a file that did not fit."""
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def all_or_none(folder: Path) -> Iterator[Path]:
     """
     temporary: Path | None = None
     try:
-        with _disk_refusals(f"the student to {folder}"):
+        with _disk_refusals(f"the student to {folder}", folder):
             folder.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".saving-"))
             yield temporary
@@ -53,7 +53,7 @@ def whole_or_gone(folder: Path, *, ours: bool) -> Iterator[None]:
     """
     finished = False
     try:
-        with _disk_refusals(f"the checkpoint {folder}"):
+        with _disk_refusals(f"the checkpoint {folder}", folder):
             yield
         finished = True
     finally:
@@ -62,14 +62,27 @@ def whole_or_gone(folder: Path, *, ours: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _disk_refusals(what: str) -> Iterator[None]:
+def _disk_refusals(what: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and _WRITER not in str(error):
+        # torch.save has no exception of its own for a disk that is full: its RuntimeError looks like any other.
+        refusal = _refusal_of(folder) if isinstance(error, RuntimeError) else error
+        if refusal is None:
             raise
-        said = "the disk took a part of it only" if isinstance(error, RuntimeError) else error
         raise InvalidArgumentError(
-            f"Cannot write {what}: {said}. The files that were there are whole; choose a folder that can be written "
+            f"Cannot write {what}: {refusal}. The files that were there are whole; choose a folder that can be written "
             "and has room."
         ) from error
+
+
+def _refusal_of(folder: Path) -> OSError | None:
+    """Why the disk takes no more, while what was written last is still there; None if it does."""
+    try:
+        with tempfile.TemporaryFile(dir=folder if folder.is_dir() else folder.parent) as stream:
+            stream.write(bytes(_PROBE_BYTES))
+            stream.flush()
+            os.fsync(stream.fileno())  # where blocks are allocated late, the refusal comes here
+    except OSError as error:
+        return error
+    return None

@@ -1,6 +1,6 @@
 import pytest
 
-from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.errors import TeacherUnavailableError
 from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_of
 
 
@@ -19,9 +19,9 @@ def test_a_classifier_whose_configuration_is_silent_has_two_classes():
 
 
 def test_labels_that_are_no_mapping_are_refused():
-    with pytest.raises(InvalidArgumentError, match="`id2label` of its configuration must map integers to names"):
+    with pytest.raises(TeacherUnavailableError, match="`id2label` of its configuration must map integers to names"):
         label_names_of({"id2label": {"cat": 0}})
-    with pytest.raises(InvalidArgumentError, match="`id2label`"):
+    with pytest.raises(TeacherUnavailableError, match="`id2label`"):
         label_names_of({"id2label": ["cat"]})
 
 

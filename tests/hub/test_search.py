@@ -2,8 +2,9 @@ import doctest
 
 import pytest
 from hub_server import TOKEN, model_files
+from huggingface_hub import ModelInfo
 
-from hf_ctkd.errors import CTKDError, InvalidArgumentError, TeacherUnavailableError
+from hf_ctkd.errors import CTKDError, InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import hub_teachers, search
 
 
@@ -99,19 +100,43 @@ def test_a_bad_teacher_is_listed_with_its_problem(hub):
     hub.add("org/big", model_files(parameters=1000))
     names = ["gated", "private", "missing", "pickled", "labels", "mit", "big"]
     ids = [*(f"org/{name}" for name in names), "org/mit@v9", "not//valid"]
-    problems = [one.problem for one in hub_teachers(*ids, max_parameters=100, license="apache-2.0")]
+    candidates = list(hub_teachers(*ids, max_parameters=100, license="apache-2.0"))
+    problems = [candidate.problem for candidate in candidates]
     hidden = "it is private or missing. Check the name, or log in with a token that may read it."
     assert problems[:7] == [
         f"it is gated: ask for access at {hub.url}/org/gated, then log in with `hf auth login`.",
         hidden,
         hidden,
-        "it has no safetensors weights. Choose another, or fetch it with `allow_pickle=True` if you trust it.",
+        "it has only pickle weights, which run code when loaded. Choose another, or pass `allow_pickle=True` if you "
+        "trust it.",
         "`id2label` of its configuration must map integers to names.",
         "its licence is mit, not apache-2.0 as `license` asks.",
         "it has 1,000 parameters, more than `max_parameters` 100.",
     ]
     assert problems[7] == f"it has no such revision. Choose one of {hub.url}/org/mit/commits/main."
     assert problems[8].startswith("huggingface_hub refuses it (")
+    assert [candidate.problem_code.value for candidate in candidates] == [
+        *("gated", "not_found", "not_found", "pickle_only", "broken", "license", "too_large", "not_found"),
+        "hub_failed",
+    ]
+
+
+def test_weights_that_the_hub_has_not_counted_are_looked_up_in_the_list_of_files(hub, monkeypatch):
+    hub.add("org/new", model_files())
+    hub.add("org/empty", {"config.json": b"{}"})
+    counted = ModelInfo.__init__
+
+    def not_counted(self, **values):
+        counted(self, **{**values, "safetensors": None})
+
+    monkeypatch.setattr(ModelInfo, "__init__", not_counted)
+    new, empty = hub_teachers("org/new", "org/empty")
+    assert (new.problem, new.problem_code, new.parameters) == (None, None, None)
+    assert empty.problem_code is ProblemCode.NO_WEIGHTS
+    new.check_usable()
+    with pytest.raises(TeacherUnavailableError, match="no weights that transformers opens") as caught:
+        empty.check_usable(allow_pickle=True)
+    assert caught.value.code is ProblemCode.NO_WEIGHTS
 
 
 def test_one_gated_teacher_does_not_end_a_search(hub):

@@ -1,10 +1,15 @@
 import json
 from dataclasses import replace
 
+import pytest
+
+from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
 from hf_ctkd.records import TeacherCandidate
 
 HUB = TeacherCandidate("org/birds", "ab12", task="image-classification", label_names=("owl", "hawk"), languages=("en",))
-FOLDER = TeacherCandidate("/home/me/zoo/birds/", "cd34", "folder", random_weights=True, problem="broken")
+FOLDER = TeacherCandidate(
+    "/home/me/zoo/birds/", "cd34", "folder", random_weights=True, problem="broken", problem_code=ProblemCode.BROKEN
+)
 
 
 def test_json_round_trip():
@@ -14,6 +19,24 @@ def test_json_round_trip():
 
 def test_a_record_without_the_optional_parts_is_read():
     assert TeacherCandidate.from_dict({"model_id": "org/a", "revision": "1"}) == TeacherCandidate("org/a", "1")
+
+
+def test_only_pickles_are_a_problem_that_can_be_allowed():
+    pickled = HUB.with_problem(TeacherUnavailableError("it has only pickles.", ProblemCode.PICKLE_ONLY))
+    pickled.check_usable(allow_pickle=True)
+    HUB.check_usable()
+    for candidate, allow_pickle in ((pickled, False), (FOLDER, True)):
+        with pytest.raises(TeacherUnavailableError, match=candidate.problem) as caught:
+            candidate.check_usable(allow_pickle=allow_pickle)
+        assert caught.value.code is candidate.problem_code
+
+
+def test_a_problem_of_an_older_file_has_no_code_and_stays_a_problem():
+    candidate = TeacherCandidate.from_dict({"model_id": "org/a", "revision": "1", "problem": "pass allow_pickle"})
+    assert candidate.problem_code is None
+    with pytest.raises(TeacherUnavailableError, match="pass allow_pickle") as caught:
+        candidate.check_usable(allow_pickle=True)
+    assert caught.value.code is ProblemCode.UNKNOWN
 
 
 def test_names_for_tables():

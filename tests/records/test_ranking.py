@@ -1,15 +1,17 @@
+import json
 import sys
 from dataclasses import replace
 
 import pytest
 
-from hf_ctkd.errors import InvalidArgumentError, MissingExtraError, NoTeacherLeftError
+from hf_ctkd.errors import InvalidArgumentError, MissingExtraError, NoTeacherLeftError, ProblemCode
 from hf_ctkd.records import RankedTeacher, TeacherCandidate, TeacherRanking
 
 
 def teacher(name, *, skipped=None, **scores):
+    code = None if skipped is None else ProblemCode.BROKEN
     candidate = TeacherCandidate(name, "ab12", license="mit", parameters=1_234_567)
-    return RankedTeacher(candidate, scores, rows=20, seconds=1.25, skipped=skipped)
+    return RankedTeacher(candidate, scores, rows=20, seconds=1.25, skipped=skipped, skipped_code=code)
 
 
 @pytest.fixture
@@ -73,6 +75,17 @@ def test_what_is_saved_is_loaded_equal(ranking, tmp_path):
     (tmp_path / "other.json").write_text('{"kind": "distillation"}')
     with pytest.raises(InvalidArgumentError, match="must hold a record of kind 'teacher-ranking'"):
         TeacherRanking.load(tmp_path / "other.json")
+
+
+def test_a_file_written_before_there_were_codes_is_read(ranking, tmp_path):
+    values = json.loads(ranking.save(tmp_path / "ranking.json").read_text())
+    assert values["teachers"][-1]["skipped_code"] == "broken"
+    for entry in values["teachers"]:
+        del entry["skipped_code"], entry["candidate"]["problem_code"]
+    (tmp_path / "ranking.json").write_text(json.dumps(values))
+    older = TeacherRanking.load(tmp_path / "ranking.json")
+    assert older.teachers[-1] == replace(ranking.teachers[-1], skipped_code=None)
+    assert older.teachers[:-1] == ranking.teachers[:-1]
 
 
 def test_pandas_has_a_row_a_teacher(ranking):

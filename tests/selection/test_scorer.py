@@ -3,6 +3,7 @@ import torch
 from accelerate import Accelerator
 
 from hf_ctkd.data import TargetRows
+from hf_ctkd.errors import ProblemCode
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.metrics import LEEP, TransferabilityMetric, TransportScore
 from hf_ctkd.selection.scorer import RunSettings, Scorer, settings_of
@@ -54,6 +55,7 @@ def test_a_metric_beside_that_gives_no_finite_score_is_left_out(score, value):
 def test_a_metric_that_orders_must_give_a_finite_score(score):
     found = score(Shaken(None), LEEP())
     assert found.scores == {} and "cannot be ranked by 'shaken': its outputs give no finite score" in found.skipped
+    assert found.skipped_code is ProblemCode.INCOMPATIBLE
 
 
 def test_a_headless_teacher_cannot_be_ordered_by_predictions(score, zoo):
