@@ -8,7 +8,7 @@ import torch
 from huggingface_hub import HfApi, ModelCard
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from hf_ctkd import DistillationConfig, DistillationTrainer, TeacherSelector, TransportLoss, hub_teachers
+from hf_ctkd import DistillationConfig, DistillationTrainer, RowTransportLoss, TeacherSelector, hub_teachers
 from hf_ctkd.errors import InvalidArgumentError, PublishingError
 
 
@@ -33,7 +33,7 @@ def trainer(tmp_path, monkeypatch):
             "model": tiny.image_student(),
             "args": DistillationConfig(str(tmp_path / "student"), **settings, **changes.pop("args", {})),
             "teachers": ["org/squares"],
-            "loss": TransportLoss(),
+            "loss": RowTransportLoss(),
             "train_dataset": tiny.image_rows(),
             "eval_dataset": tiny.image_rows(12, seed=5),
             "processing_class": tiny.processor(),

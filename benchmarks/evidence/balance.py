@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, RandomSampler, Sampler
 from transformers import PrinterCallback
 
-from benchmarks.evidence.pretrained import pretrained_student, pretrained_zoo
+from benchmarks.evidence.pretrained import MINILM_STUDENT, pretrained_student, pretrained_zoo
 from benchmarks.evidence.readme import replaced
 from benchmarks.evidence.report import table
 from benchmarks.evidence.settings import Settings
@@ -30,7 +30,7 @@ from benchmarks.evidence.store import Store
 from benchmarks.evidence.student import candidates, config_of, measured, quiet
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import DemoTask, build_task
-from hf_ctkd.losses import DistillationLoss, LossContext, ProbeLoss, TransportLoss
+from hf_ctkd.losses import DistillationLoss, LossContext, ProbeLoss, RowTransportLoss
 from hf_ctkd.losses.base import student_logits
 from hf_ctkd.records import default_cache, write_text
 from hf_ctkd.training import DistillationTrainer
@@ -44,7 +44,7 @@ COLUMNS = (
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 REGULAR = {"image": Settings(weight_decay=0.1, label_smoothing=0.1), "text": Settings()}
-LOSSES = {"transport": TransportLoss, "probe": ProbeLoss}
+LOSSES = {"transport": RowTransportLoss, "probe": ProbeLoss}
 PLAIN = "plain"
 
 
@@ -95,13 +95,13 @@ class LabelledRows(DistillationLoss):
     name = "transport"
     citation = "Trial"
 
-    def __init__(self, loss: TransportLoss, how: str) -> None:
+    def __init__(self, loss: RowTransportLoss, how: str) -> None:
         super().__init__()
         self.inner, self.how, self.needs = loss, how, loss.needs
 
     def setup(self, context: LossContext) -> None:
         self.inner.setup(context)
-        self.inner.term.labelled_share.fill_(1.0 if self.how == "target" else 0.0)
+        self.inner.labelled_share.fill_(1.0 if self.how == "target" else 0.0)
 
     def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
         self.inner.after_step(total)

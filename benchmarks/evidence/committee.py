@@ -31,7 +31,7 @@ from hf_ctkd.losses import (
     InvertedProjectionLoss,
     LabelMapLoss,
     ProbeLoss,
-    TransportLoss,
+    RowTransportLoss,
 )
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.selection import TeacherSelector
@@ -109,9 +109,9 @@ LOG_MEAN = "log-mean, transported"
 SINGLE = "best single teacher, transported"
 
 
-def _teachers_alone() -> TransportLoss:
+def _teachers_alone() -> RowTransportLoss:
     """The default loss without input features, which no committee reads: the comparison is of ways to join teachers."""
-    return TransportLoss(input_features=False)
+    return RowTransportLoss(input_features=False)
 
 
 ARMS: dict[str, Arm] = {
@@ -120,8 +120,8 @@ ARMS: dict[str, Arm] = {
     LOG_MEAN: Arm(_teachers_alone),
     "log-mean": Arm(ProbeLoss),
     SINGLE: Arm(_teachers_alone, "first"),
-    "default loss, all three": Arm(TransportLoss),
-    "default loss, best single teacher": Arm(TransportLoss, "first"),
+    "default loss, all three": Arm(RowTransportLoss),
+    "default loss, best single teacher": Arm(RowTransportLoss, "first"),
     "best single teacher, committee loss": Arm(CommitteeLoss, "first", COMMITTEE),
     "random member, transported": Arm(_teachers_alone, "random"),
     "mean of label maps": Arm(LabelMapLoss, "classifiers"),

@@ -19,7 +19,7 @@ class SelfTrainingLoss(DistillationLoss):
 
     Args:
         transported: send all rows onto the classes by the same transport, with the same estimated class shares, as
-            `TransportLoss` does.
+            `RowTransportLoss` does.
         epsilon: of the transport, in nats, positive.
     """
 

@@ -13,11 +13,12 @@ from hf_ctkd.losses import (
     DistillationLoss,
     InvertedProjectionLoss,
     LabelMapLoss,
+    LabelTransportLoss,
     ProbeLoss,
     ProjectionLoss,
     RelationshipMatchingLoss,
+    RowTransportLoss,
     SpectralLoss,
-    TransportLoss,
 )
 
 PLAIN, DEFAULT = "plain", "default"
@@ -28,11 +29,11 @@ LONGER = 3
 """How many times their steps the main arms take once more."""
 
 METHODS: dict[str, Callable[[], DistillationLoss]] = {
-    DEFAULT: TransportLoss,
-    "default, teacher alone": lambda: TransportLoss(input_features=False),
+    DEFAULT: RowTransportLoss,
+    "default, teacher alone": lambda: RowTransportLoss(input_features=False),
     "probe": ProbeLoss,
-    "transport, empirical": lambda: TransportLoss(EmpiricalCost()),
-    "transport, literal": lambda: TransportLoss(EmpiricalCost(), power=0.0),
+    "transport, empirical": lambda: LabelTransportLoss(EmpiricalCost()),
+    "transport, literal": lambda: LabelTransportLoss(EmpiricalCost(), gain_exponent=0.0),
     "inverted projection": InvertedProjectionLoss,
     "traditional projection": lambda: ProjectionLoss("traditional"),
     "label map": LabelMapLoss,

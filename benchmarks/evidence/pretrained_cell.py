@@ -25,7 +25,7 @@ from benchmarks.evidence.student import FORMAT, candidates, config_of, measured
 from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.data.preprocessing import Preprocessor
 from hf_ctkd.demo.tasks import DemoTask, build_task
-from hf_ctkd.losses import DistillationLoss, ProbeLoss, TransportLoss
+from hf_ctkd.losses import DistillationLoss, ProbeLoss, RowTransportLoss
 from hf_ctkd.records import TeacherCandidate, read_json, write_json
 from hf_ctkd.teachers.features import FeatureReader
 from hf_ctkd.training import DistillationTrainer
@@ -65,8 +65,8 @@ class Arm:
 ARMS = {
     PLAIN: Arm(),
     LINEAR_PROBE: Arm(),
-    CONTROL: Arm(lambda: TransportLoss(input_features=False), MINILM_STUDENT),
-    DEFAULT: Arm(TransportLoss, NAME),
+    CONTROL: Arm(lambda: RowTransportLoss(input_features=False), MINILM_STUDENT),
+    DEFAULT: Arm(RowTransportLoss, NAME),
     "probe": Arm(ProbeLoss, NAME),
 }
 """`LP-FT` starts from a head that was fitted to frozen features; `own features` learns from its own frozen layers."""

@@ -16,23 +16,23 @@ BEGIN, END = "<!-- losses:begin -->", "<!-- losses:end -->"
 
 LOSSES = {
     DEFAULT: (
-        "TransportLoss()",
+        "RowTransportLoss()",
         "features",
-        "ours: rows transported onto classes at the cost of cross-fitted probes, the input features's among them",
+        "ours: rows transported onto classes at the cost of cross-fitted probes, the input features' among them",
     ),
     "default, teacher alone": (
-        "TransportLoss(input_features=False)",
+        "RowTransportLoss(input_features=False)",
         "features",
         "the same, read out of teachers alone",
     ),
     "probe": ("ProbeLoss()", "features", "ours"),
     "transport, empirical": (
-        "TransportLoss(EmpiricalCost())",
+        "LabelTransportLoss(EmpiricalCost())",
         "class predictions",
         "Lu et al., selective cross-task distillation (reconstructed), weighted by relatedness",
     ),
     "transport, literal": (
-        "TransportLoss(EmpiricalCost(), power=0)",
+        "LabelTransportLoss(EmpiricalCost(), gain_exponent=0)",
         "class predictions",
         "the same as the paper has it, unweighted",
     ),

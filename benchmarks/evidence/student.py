@@ -111,7 +111,9 @@ def loss_of(method: str) -> DistillationLoss | None:
         "self-training": lambda: SelfTrainingLoss(transported=False),
         "self-training, transported": lambda: SelfTrainingLoss(transported=True),
         # Shares that cost nothing to miss and no sharpening: the posterior as it is read.
-        "input features, probe": lambda: TeacherFreeLoss(epsilon=1.0, relax=1e-6, own=0.0, rounds=0),
+        "input features, probe": lambda: TeacherFreeLoss(
+            epsilon=1.0, prior_strength=1e-6, self_distillation=0.0, refit_rounds=0
+        ),
         "input features, transported": TeacherFreeLoss,
     }
     return made[method]() if method in made else build_loss(method)

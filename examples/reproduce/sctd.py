@@ -1,14 +1,14 @@
 """The methods that the SCTD scripts compare; not run by itself."""
 
 from hf_ctkd.costs import EmpiricalCost, PrototypeCost
-from hf_ctkd.losses import RelationshipMatchingLoss, TransportLoss
+from hf_ctkd.losses import LabelTransportLoss, RelationshipMatchingLoss, RowTransportLoss
 
 METHODS = {
     # The loss as the paper has it: no weight for how related the teacher is.
-    "transport, empirical cost, unweighted": lambda: TransportLoss(EmpiricalCost(), power=0.0),
-    "transport, prototype cost, unweighted": lambda: TransportLoss(PrototypeCost(), power=0.0),
-    "transport, empirical cost": lambda: TransportLoss(EmpiricalCost()),
-    "transport, prototype cost": lambda: TransportLoss(PrototypeCost()),
-    "transport, default": TransportLoss,
+    "transport, empirical cost, unweighted": lambda: LabelTransportLoss(EmpiricalCost(), gain_exponent=0.0),
+    "transport, prototype cost, unweighted": lambda: LabelTransportLoss(PrototypeCost(), gain_exponent=0.0),
+    "transport, empirical cost": lambda: LabelTransportLoss(EmpiricalCost()),
+    "transport, prototype cost": lambda: LabelTransportLoss(PrototypeCost()),
+    "transport, default": RowTransportLoss,
     "relationship matching": RelationshipMatchingLoss,
 }

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_loading_flags(models)
     method = parser.add_argument_group("method")
-    add_flag(method, "loss", default="transport", help=f"{', '.join(loss_names())}, or package.module:Class")
+    add_flag(method, "loss", default="row_transport", help=f"{', '.join(loss_names())}, or package.module:Class")
     add_flag(method, "loss_settings", metavar="JSON", help="arguments of the loss, such as '{\"epsilon\": 0.2}'")
     add_switch(
         method,

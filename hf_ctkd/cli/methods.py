@@ -30,7 +30,7 @@ def build_loss(name: str, settings: str | None = None) -> DistillationLoss:
         InvalidArgumentError: if the name is unknown or the settings do not fit.
 
     Example:
-        >>> build_loss("transport", '{"cost": {"name": "empirical"}, "epsilon": 0.2}').epsilon
+        >>> build_loss("label_transport", '{"cost": {"name": "empirical"}, "epsilon": 0.2}').epsilon
         0.2
     """
     found = _find(name, _losses(), "--loss")
@@ -56,7 +56,7 @@ def _settings(text: str | None) -> dict[str, Any]:
 
 
 def _build(kind: type, settings: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 (a loss or a cost)
-    values = {key: _value(value, key) for key, value in settings.items()}
+    values = {key: _value(value) for key, value in settings.items()}
     accepted = inspect.signature(kind)
     try:
         accepted.bind(**values)
@@ -68,12 +68,11 @@ def _build(kind: type, settings: Mapping[str, Any], name: str) -> Any:  # noqa: 
         ) from error
 
 
-def _value(value: Any, key: str) -> Any:  # noqa: ANN401 (any JSON value)
+def _value(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
     if isinstance(value, list):
-        return tuple(_value(item, key) for item in value)
+        return tuple(_value(item) for item in value)
     if isinstance(value, dict) and "name" in value:
-        # There is a cost named "probe" and a loss: the argument's own name tells which is meant.
-        known = {**_costs(), **_losses()} if key.startswith("loss") else {**_losses(), **_costs()}
+        known = {**_losses(), **_costs(), "linear_probe": LinearProbe}
         settings = {key: item for key, item in value.items() if key != "name"}
         return _build(_find(value["name"], known, "--loss_settings"), settings, value["name"])
     return value
@@ -91,7 +90,7 @@ def _losses() -> dict[str, type]:
 def _costs() -> dict[str, type]:
     exported = [vars(costs)[name] for name in costs.__all__]
     found = [one for one in exported if isinstance(one, type) and issubclass(one, LabelCost)]
-    return {"probe": LinearProbe, **{one.name: one for one in found if not inspect.isabstract(one)}}
+    return {one.name: one for one in found if not inspect.isabstract(one)}
 
 
 def _find(name: str, known: Mapping[str, type], flag: str) -> Any:  # noqa: ANN401 (whatever stands there)

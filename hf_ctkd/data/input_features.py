@@ -88,7 +88,7 @@ def _plain(batch: Mapping[str, Tensor]) -> Float[Tensor, "rows width"]:
         raise InvalidArgumentError(
             f"The student's inputs must hold `input_ids` or `pixel_values` [batch, channels, height, width] to be read "
             f"as they are, got {', '.join(batch)}. Choose a loss that reads teachers alone, such as "
-            "TransportLoss(input_features=False)."
+            "RowTransportLoss(input_features=False)."
         )
     height, width = pixels.shape[-2:]
     if max(height, width) > SIDE:

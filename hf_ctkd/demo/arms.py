@@ -12,7 +12,7 @@ from transformers import logging as transformers_logging
 
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import build_task
-from hf_ctkd.losses import DistillationLoss, TeacherFreeLoss, TransportLoss
+from hf_ctkd.losses import DistillationLoss, RowTransportLoss, TeacherFreeLoss
 from hf_ctkd.records import Confidence, TeacherCandidate, TeacherRanking
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
@@ -66,7 +66,7 @@ class Outcome:
 
 def _loss(arm: Arm) -> DistillationLoss | None:
     if arm.teacher is not None:
-        return TransportLoss()
+        return RowTransportLoss()
     return TeacherFreeLoss() if arm.input_features else None
 
 

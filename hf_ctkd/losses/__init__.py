@@ -4,12 +4,13 @@ from hf_ctkd.losses.base import DistillationLoss
 from hf_ctkd.losses.committee import CommitteeLoss
 from hf_ctkd.losses.kl import KLLoss
 from hf_ctkd.losses.label_map import LabelMapLoss
+from hf_ctkd.losses.label_transport import LabelTransportLoss
 from hf_ctkd.losses.probe import ProbeLoss
 from hf_ctkd.losses.projection import InvertedProjectionLoss, ProjectionLoss
 from hf_ctkd.losses.relationship import RelationshipMatchingLoss
+from hf_ctkd.losses.row_transport import RowTransportLoss
 from hf_ctkd.losses.spectral import BSSLoss, SpectralLoss
 from hf_ctkd.losses.teacher_free import TeacherFreeLoss
-from hf_ctkd.losses.transport import TransportLoss
 from hf_ctkd.losses.weighted_sum import WeightedSum
 from hf_ctkd.types import LossContext
 
@@ -20,12 +21,13 @@ __all__ = [
     "InvertedProjectionLoss",
     "KLLoss",
     "LabelMapLoss",
+    "LabelTransportLoss",
     "LossContext",
-    "ProjectionLoss",
-    "TeacherFreeLoss",
     "ProbeLoss",
+    "ProjectionLoss",
     "RelationshipMatchingLoss",
+    "RowTransportLoss",
     "SpectralLoss",
-    "TransportLoss",
+    "TeacherFreeLoss",
     "WeightedSum",
 ]

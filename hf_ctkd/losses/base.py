@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, ClassVar
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.types import LossContext, ModelOutputs, Needs
+from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
 
 RESERVED = frozenset(
     {"logits", "task_loss", "loss", "grad_norm", "learning_rate", "epoch", "step", "num_input_tokens_seen"}
@@ -199,7 +201,7 @@ def require_logits(context: LossContext, loss: str) -> None:
         if space is None:
             raise InvalidArgumentError(
                 f"`loss` {loss} reads class predictions, but teacher {place} has no head. "
-                "Choose a classifier, or a loss that reads features, such as TransportLoss(LinearProbe())."
+                "Choose a classifier, or a loss that reads features, such as RowTransportLoss()."
             )
 
 
@@ -212,3 +214,37 @@ def student_logits(student: ModelOutputs) -> Tensor:
     if student.logits is None:
         raise InvalidArgumentError("`student` must be a classifier with logits for this loss, but it has none.")
     return student.logits
+
+
+def teacher_logits(teacher: ModelOutputs) -> Float[Tensor, "batch teacher_classes"]:
+    """A teacher's logits, without gradient.
+
+    Raises:
+        InvalidArgumentError: if it has none.
+    """
+    if teacher.logits is None:
+        raise InvalidArgumentError("`teachers` must have logits for this loss, got a headless encoder.")
+    return teacher.logits.detach()
+
+
+def labelled_share(labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:
+    """Share of the rows that have a label."""
+    return (labels != UNLABELLED).float().mean()
+
+
+def row_divergence(
+    log_predicted: Float[Tensor, "batch classes"],
+    targets: Float[Tensor, "batch classes"],
+    labels: Int[Tensor, " batch"],
+    labelled_share: Float[Tensor, ""],
+) -> Float[Tensor, ""]:
+    """KL from targets to predictions, a mean over rows in which a labelled row counts by the labelled share.
+
+    Args:
+        log_predicted: the student's log probabilities.
+        targets: probabilities, each row summing to one.
+        labels: -100 for unlabelled rows, which count in full.
+        labelled_share: of all training rows.
+    """
+    weights = torch.where(labels == UNLABELLED, torch.ones_like(labelled_share), labelled_share)
+    return (weights * F.kl_div(log_predicted, targets, reduction="none").sum(dim=1)).mean()

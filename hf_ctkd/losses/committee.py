@@ -18,9 +18,9 @@ from hf_ctkd.losses.committee_modules import (
     most_important,
     relative_distance,
 )
-from hf_ctkd.losses.rows_onto_classes import RowsOntoClasses
+from hf_ctkd.losses.row_transport import RowTransportLoss
 from hf_ctkd.probes import LinearProbe
-from hf_ctkd.probes.ensemble import ProbeEnsemble, mixed, starting_importances
+from hf_ctkd.probes.ensemble import mixed, starting_importances
 from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
 
 IMPORTANCES = ("learned", "prior", "uniform")
@@ -34,7 +34,7 @@ class CommitteeLoss(DistillationLoss):
     features follow the answers, weighted by an importance that is known row by row *before* any teacher runs; the
     student's own head must classify the answers, which keeps them meaningful. Use it for several teachers of different
     kinds, above all where they are expensive: `importance_threshold` and `top_k` leave out those that matter little for
-    a row, without running them. Without such a need, and for a single teacher, `TransportLoss` is simpler and was
+    a row, without running them. Without such a need, and for a single teacher, `RowTransportLoss` is simpler and was
     measured to gain as much (`benchmarks/RESULTS.md`). All of it is dropped when the student is published.
 
     *Collapse.* Answers are trained, so a student and answers that agree on nothing are close. Three things forbid it:
@@ -48,10 +48,11 @@ class CommitteeLoss(DistillationLoss):
         task_weight: of the student's head on the answers, 0 or more.
         prior: cross-fitted probes of all teachers, fitted before training. They start the importances, weigh the
             distance by how much the teachers know, and their log-mean (transported onto the class shares, as in
-            `TransportLoss`) tells answers and student what rows are, labelled or not. None is the paper's way: answers
-            learn from the labelled rows alone, importances start equal, and teachers never run on all rows beforehand.
+            `RowTransportLoss`) tells answers and student what rows are, labelled or not. None is the paper's way:
+            answers learn from the labelled rows alone, importances start equal, and teachers never run on all rows
+            beforehand.
         input_features: read the student's own input too, as a member of the probes that is always asked and has no
-            answer; see `TransportLoss`. With a `prior` only.
+            answer; see `RowTransportLoss`. With a `prior` only.
         importance: "learned" row by row from the start that `prior` gives, "prior" to stay there, "uniform" to believe
             all members alike.
         question: ask questions, as the paper does; else an answer depends on the teacher alone. Off: with few labels an
@@ -104,7 +105,7 @@ class CommitteeLoss(DistillationLoss):
             self.needs |= Needs.FIT
         if self.input_features:
             self.needs |= Needs.INPUT
-        self.expertise: RowsOntoClasses | None = None
+        self.expertise: RowTransportLoss | None = None
         self.asker: Importance | None = None
         self.questions: Questions | None = None
         self.embeddings: nn.Parameter | None = None
@@ -154,12 +155,12 @@ class CommitteeLoss(DistillationLoss):
         start = torch.full((count,), 1 / count)
         self.share, self.trust = labelled, torch.ones(())
         if self.prior is not None:
-            self.expertise = RowsOntoClasses(ProbeEnsemble(self.prior, input_features=self.input_features))
-            self.expertise.fit(context)
+            self.expertise = RowTransportLoss(self.prior, input_features=self.input_features)
+            self.expertise.setup(context)
             probes = self.expertise.probes
-            self.trust = (probes.teacher_gains * probes.teacher_shares).sum()
+            self.trust = (probes.teacher_information_gains * probes.teacher_shares).sum()
             if self.importance != "uniform":
-                start = starting_importances(probes.teacher_gains)
+                start = starting_importances(probes.teacher_information_gains)
         self._check_threshold(start)
         if self.question:
             self.questions = Questions(width, shared)
@@ -210,7 +211,7 @@ class CommitteeLoss(DistillationLoss):
             target = None
             if self.expertise is not None:
                 read = self.expertise.probes.log_posterior(student.inputs, teachers, chosen)
-                target = self.expertise.target(read)
+                target = self.expertise.soft_targets(read)
                 terms[f"{self.name}_probe"] = self.expertise.divergence(student, read, labels)
             said = _head(student)(answer).float().log_softmax(dim=1)
             terms[f"{self.name}_task"] = self.task_weight * self._task(said, labels, target)
@@ -226,7 +227,7 @@ class CommitteeLoss(DistillationLoss):
 
     def input_share(self) -> float:
         """How much of the soft targets is read out of the student's own input, in [0, 1]."""
-        return 0.0 if self.expertise is None else self.expertise.input_share
+        return 0.0 if self.expertise is None else self.expertise.input_share()
 
     def diagnostics(self) -> dict[str, float]:
         """Of the last batch: importance of each teacher, share of rows that it was asked about, spread of the answers.
@@ -301,6 +302,6 @@ def _head(student: ModelOutputs) -> Callable[[Tensor], Tensor]:
     if student.head is None:
         raise InvalidArgumentError(
             "`model` must have a linear head for CommitteeLoss, which classifies the answers with it, but none was "
-            "found. Use a model whose logits come from one linear layer, or another loss such as TransportLoss."
+            "found. Use a model whose logits come from one linear layer, or another loss such as RowTransportLoss."
         )
     return student.head

@@ -9,17 +9,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, require_logits, require_teachers, student_logits
-from hf_ctkd.losses.label_costs import teacher_logits
+from hf_ctkd.losses.base import DistillationLoss, require_logits, require_teachers, student_logits, teacher_logits
 from hf_ctkd.types import LabelSpace, LossContext, ModelOutputs, Needs
 
 
 class KLLoss(DistillationLoss):
     """KL from the teachers' softened predictions to the student's, over the classes that both have.
 
-    Use it when teacher and target share their classes; for other tasks use `TransportLoss`. Where they share some, or a
-    `mapping` joins several of a teacher's classes into one, the student is compared over the target classes that the
-    teacher knows, and each row counts as far as the teacher's probability lies on classes that map anywhere.
+    Use it when teacher and target share their classes; for other tasks use `RowTransportLoss`. Where they share some,
+    or a `mapping` joins several of a teacher's classes into one, the student is compared over the target classes that
+    the teacher knows, and each row counts as far as the teacher's probability lies on classes that map anywhere.
 
     Args:
         temperature: of both predictions, positive; the loss is multiplied by its square.
@@ -105,7 +104,8 @@ class KLLoss(DistillationLoss):
         if int(members.any(dim=0).sum()) < 2:
             raise InvalidArgumentError(
                 f"`teachers` must share at least two classes with the target for KLLoss, but teacher {place} shares "
-                f"{int(members.any(dim=0).sum())}. Pass `mapping`, or use TransportLoss, which needs no shared class."
+                f"{int(members.any(dim=0).sum())}. Pass `mapping`, or use RowTransportLoss, which needs no shared "
+                "class."
             )
         return members
 

@@ -8,9 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.costs import EmpiricalCost, LabelCost
-from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, student_logits
-from hf_ctkd.losses.label_costs import TeacherLabelCosts, teacher_logits
+from hf_ctkd.losses.base import DistillationLoss, student_logits, teacher_logits
+from hf_ctkd.losses.label_transport import TeacherLabelCosts, check_label_arguments
 from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 
@@ -19,15 +18,15 @@ class LabelMapLoss(DistillationLoss):
 
     Each teacher class `u` stands for the target classes in proportion to `exp(-cost[u, v] / epsilon)`. With the plain
     entropy this is exactly the student prediction at which transport between the label spaces is cheapest, so it is the
-    baseline of `TransportLoss` with a label cost: use it for that comparison, and where a teacher's classes correspond
-    closely to the target's. Not where they do not: the map is blurred, and only the weight `relatedness ** power` keeps
-    it from doing harm.
+    baseline of `LabelTransportLoss`: use it for that comparison, and where a teacher's classes correspond closely to
+    the target's. Not elsewhere: the map is blurred, and only the weight `relatedness ** gain_exponent` keeps it from
+    doing harm.
 
     Args:
         cost: label cost.
         epsilon: softness of the map, relative to the largest cost, positive.
         temperature: of the teachers' and the student's predictions, positive.
-        power: of the relatedness in the weight of each teacher, not negative; 0 trusts all alike.
+        gain_exponent: exponent of the relatedness in the weight of each teacher, 0 or more; 0 weights all alike.
 
     Raises:
         InvalidArgumentError: an argument out of its range.
@@ -45,17 +44,13 @@ class LabelMapLoss(DistillationLoss):
         *,
         epsilon: float = 0.1,
         temperature: float = 1.0,
-        power: float = 2.0,
+        gain_exponent: float = 2.0,
     ) -> None:
         super().__init__()
-        for name, value in (("epsilon", epsilon), ("temperature", temperature)):
-            if not value > 0:
-                raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
-        if not power >= 0:
-            raise InvalidArgumentError(f"`power` must not be negative, got {power}.")
-        self.cost, self.epsilon, self.temperature, self.power = cost, epsilon, temperature, power
+        check_label_arguments(epsilon, temperature, gain_exponent)
+        self.cost, self.epsilon, self.temperature, self.gain_exponent = cost, epsilon, temperature, gain_exponent
         self.needs = Needs.TEACHER | Needs.FIT | Needs.LOGITS | cost.needs
-        self.costs = TeacherLabelCosts(cost)
+        self.costs = TeacherLabelCosts(cost, gain_exponent)
 
     def setup(self, context: LossContext) -> None:
         """Fit costs and relatedness on the labelled rows; see `DistillationLoss.setup`."""
@@ -80,13 +75,13 @@ class LabelMapLoss(DistillationLoss):
             predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
             found = [
                 factor * F.kl_div(predicted, self.target(teacher, place), reduction="batchmean")
-                for place, (factor, teacher) in enumerate(zip(self.costs.factors(self.power), teachers, strict=True))
+                for place, (factor, teacher) in enumerate(zip(self.costs.factors(), teachers, strict=True))
             ]
             return {self.name: torch.stack(found).sum()}
 
     def strength(self) -> float:
         """Sum of the factors of all teachers."""
-        return float(self.costs.factors(self.power).sum())
+        return float(self.costs.factors().sum())
 
     def weights(self) -> tuple[float, ...]:
         """Relatedness of each teacher in [0, 1], on held-out rows."""

@@ -7,8 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, student_logits
-from hf_ctkd.losses.rows_onto_classes import labelled_share, row_weights, weighted_divergence
+from hf_ctkd.losses.base import DistillationLoss, labelled_share, row_divergence, student_logits
 from hf_ctkd.probes import LinearProbe
 from hf_ctkd.probes.ensemble import ProbeEnsemble
 from hf_ctkd.types import LossContext, ModelOutputs, Needs
@@ -20,7 +19,7 @@ class ProbeLoss(DistillationLoss):
     A small regularised linear probe reads the target classes from each teacher's features; its cross-fitted gain in
     log-likelihood over the class prior weighs the loss, so that a teacher which says nothing costs nothing. A labelled
     row counts by the labelled share of all rows, as the task loss teaches its label. Use it where nothing is known of
-    the class shares among unlabelled rows; else `TransportLoss` gains more. It needs at least two labelled rows a
+    the class shares among unlabelled rows; else `RowTransportLoss` gains more. It needs at least two labelled rows a
     class, and reads headless encoders as well as classifiers.
 
     Args:
@@ -60,14 +59,13 @@ class ProbeLoss(DistillationLoss):
         with torch.autocast(student.features.device.type, enabled=False):
             predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
             target = self.probes.log_posterior(None, teachers).exp()
-            rows = row_weights(labels, self.labelled_share)
-            divergence = weighted_divergence(predicted, target, rows)
-        return {self.name: self.probes.weight * divergence}
+            divergence = row_divergence(predicted, target, labels, self.labelled_share)
+        return {self.name: self.probes.information_gain * divergence}
 
     def strength(self) -> float:
         """Cross-fitted gain of all teachers together."""
-        return float(self.probes.weight)
+        return float(self.probes.information_gain)
 
     def weights(self) -> tuple[float, ...]:
         """Cross-fitted gain of each teacher."""
-        return tuple(self.probes.teacher_gains.tolist())
+        return tuple(self.probes.teacher_information_gains.tolist())

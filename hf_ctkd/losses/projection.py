@@ -142,7 +142,7 @@ class ProjectionLoss(_ThroughProjection):
     `d(Z_s P, Z_t)`; the student is asked to hold all that the teacher knows, so use it for the same task only.
     *Orthogonal*: traditional with orthonormal `P`, which can neither discard nor rescale what it maps; same task,
     teacher at least as wide as the student. It never looks at labels, needs no logits, and pays off most where the
-    teacher's features are good for the task and unlabelled rows are many; with few rows `TransportLoss` gains more.
+    teacher's features are good for the task and unlabelled rows are many; with few rows `RowTransportLoss` gains more.
 
     Batch statistics are those of each process, as in `torch.nn.BatchNorm1d`: keep rows a process (times positions) well
     above the teacher's width. A batch of a single row is normalised with the running statistics.

@@ -23,7 +23,7 @@ class RelationshipMatchingLoss(DistillationLoss):
     *Classifier* stage: the teacher's features times the centres of the target classes are soft labels for the student.
     Use it for teachers whose features separate the target's classes, with enough labels for several rows of a class in
     a batch; unlabelled rows take part in the second stage alone. With an unrelated teacher nothing holds its weight
-    down: prefer `TransportLoss` there.
+    down: prefer `RowTransportLoss` there.
 
     Args:
         stage: "embedding", "classifier", "both" at once, or "schedule": the first, after `first_passes` the second.

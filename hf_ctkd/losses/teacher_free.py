@@ -1,44 +1,42 @@
-"""What the student's own input says of the classes, without any teacher: the control that a teacher has to beat."""
+"""The teacher-free baseline: what the student's own input features tell of the classes. A teacher has to beat it."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from hf_ctkd.losses.base import DistillationLoss
-from hf_ctkd.losses.rows_onto_classes import RowsOntoClasses, check_ranges
+from hf_ctkd.losses.row_transport import RowTransportLoss
 from hf_ctkd.probes import LinearProbe
-from hf_ctkd.probes.ensemble import ProbeEnsemble
 from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 
 class TeacherFreeLoss(DistillationLoss):
-    """`TransportLoss` with nobody to read but the student's own input: its pixels, or its tokens weighted by rarity.
+    """`RowTransportLoss` without teachers: one probe reads the student's input features (pixels, or weighted tokens).
 
     Use it beside every student that a teacher taught: both have the same labels, unlabelled rows and class shares, so
-    that what the teacher brought is the difference. It needs no teacher, and where labels are few it is a strong
-    baseline. It needs at least two labelled rows a class.
+    the difference is what the teacher brought. Where labels are few it is a strong baseline. It needs at least two
+    labelled rows a class. Not as the loss of a student for which a good teacher is at hand.
 
     Args:
-        probe: how the probe is fitted.
-        epsilon: as in `TransportLoss`.
-        power: as in `TransportLoss`.
-        relax: as in `TransportLoss`.
-        own: as in `TransportLoss`.
-        rounds: as in `TransportLoss`.
+        probe: how the linear probe is fitted.
+        epsilon: as in `RowTransportLoss`.
+        gain_exponent: as in `RowTransportLoss`.
+        prior_strength: as in `RowTransportLoss`.
+        self_distillation: as in `RowTransportLoss`.
+        refit_rounds: as in `RowTransportLoss`.
 
     Raises:
-        InvalidArgumentError: an argument out of its range.
+        InvalidArgumentError: an argument is out of its range.
 
     Reference:
-        Ours: a control.
+        Ours: a baseline.
     """
 
-    name: ClassVar[str] = "input_features"
-    citation: ClassVar[str] = "Ours (hf_ctkd): a control without a teacher"
+    name: ClassVar[str] = "teacher_free"
+    citation: ClassVar[str] = "Ours (hf_ctkd): the teacher-free baseline of row_transport"
     needs = Needs.FIT | Needs.INPUT
 
     def __init__(
@@ -46,42 +44,48 @@ class TeacherFreeLoss(DistillationLoss):
         probe: LinearProbe = LinearProbe(),  # noqa: B008 (frozen)
         *,
         epsilon: float = 0.25,
-        power: float = 1.0,
-        relax: float = 4.0,
-        own: float = 0.7,
-        rounds: int = 2,
+        gain_exponent: float = 1.0,
+        prior_strength: float = 4.0,
+        self_distillation: float = 0.7,
+        refit_rounds: int = 2,
     ) -> None:
         super().__init__()
-        check_ranges(epsilon, power, relax, own, rounds)
         self.probe = probe
-        self.epsilon, self.power, self.relax, self.own, self.rounds = epsilon, power, relax, own, rounds
-        self.term = RowsOntoClasses(
-            ProbeEnsemble(probe, input_features=True), epsilon=epsilon, power=power, relax=relax, own=own, rounds=rounds
+        self.epsilon, self.gain_exponent = epsilon, gain_exponent
+        self.prior_strength, self.self_distillation = prior_strength, self_distillation
+        self.refit_rounds = refit_rounds
+        self.transport = RowTransportLoss(
+            probe,
+            epsilon=epsilon,
+            gain_exponent=gain_exponent,
+            prior_strength=prior_strength,
+            self_distillation=self_distillation,
+            refit_rounds=refit_rounds,
         )
 
     def setup(self, context: LossContext) -> None:
-        """Fit the probe and the class shares on the training rows; see `DistillationLoss.setup`."""
-        self.term.fit(replace(context, teachers=()))
-
-    def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
-        """How far student and targets agreed; see `DistillationLoss.after_step`."""
-        self.term.after_step(total)
+        """Fit the probe and transport all rows; see `RowTransportLoss.setup`."""
+        self.transport.setup(replace(context, teachers=()))
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
-        """The term `input_features`; teachers are not looked at; see `DistillationLoss.forward`."""
-        with torch.autocast(student.features.device.type, enabled=False):
-            return {self.name: self.term(student, (), labels)}
+        """The term `teacher_free`; teachers are not read; see `DistillationLoss.forward`."""
+        (term,) = self.transport(student, (), labels).values()
+        return {self.name: term}
+
+    def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Update the agreement of targets and student; see `DistillationLoss.after_step`."""
+        self.transport.after_step(total)
 
     def strength(self) -> float:
-        """Cross-fitted gain of the probe."""
-        return float(self.term.probes.weight)
+        """Information gain of the probe, in [0, 1]."""
+        return self.transport.strength()
 
     def input_share(self) -> float:
-        """All of it."""
+        """Always 1: nothing else is read."""
         return 1.0
 
     def diagnostics(self) -> dict[str, float]:
-        """Cross-fitted gain of the probe."""
-        return {"input_gain": float(self.term.probes.weight)}
+        """Information gain of the probe."""
+        return {"input_information_gain": self.transport.strength()}

@@ -16,7 +16,7 @@ class InformationGain(TransferabilityMetric):
     """How much of the labels' uncertainty small probes on the teacher's layers remove on rows they did not see.
 
     Use it by default: it serves teachers with and without a head, is not flattered by few rows or wide features, and
-    is the weight that `TransportLoss` and `ProbeLoss` give the teacher; clipped at zero there. Without
+    is the weight that `RowTransportLoss` and `ProbeLoss` give the teacher; clipped at zero there. Without
     `ModelOutputs.layers` it reads the features alone. 1 is perfect, 0 no better than the class prior. Each class
     needs two rows.
 
@@ -42,4 +42,4 @@ class InformationGain(TransferabilityMetric):
 
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
         """See `TransferabilityMetric.of_rows`; DatasetError for a class with a single row."""
-        return fit_layers(self.probe, outputs, labels, int(labels.max()) + 1).gain
+        return fit_layers(self.probe, outputs, labels, int(labels.max()) + 1).information_gain

@@ -13,7 +13,7 @@ from hf_ctkd.probes import LinearProbe, fit_layers, gain_shares, information_gai
 from hf_ctkd.probes.solver import Basis, fit_path
 from hf_ctkd.types import UNLABELLED, LabelSpace, LossContext, ModelOutputs
 
-POWER = 4.0
+GAIN_EXPONENT = 4.0
 """Of the gain in the shares: those that know little hardly count."""
 _LEAST = 1e-3
 """Importance that a member without any gain starts with, or it could never be asked."""
@@ -34,22 +34,24 @@ class ProbeEnsemble(nn.Module):
     Args:
         probe: how to fit.
         input_features: whether the student's own input is read too.
-        power: of the gain in the weights, within a teacher and in a committee.
+        gain_exponent: exponent of the information gain in the weights, within a teacher and in a committee.
     """
 
-    gains: Tensor
+    information_gains: Tensor
     shares: Tensor
-    weight: Tensor
+    information_gain: Tensor
 
-    def __init__(self, probe: LinearProbe, *, input_features: bool = False, power: float = POWER) -> None:
+    def __init__(
+        self, probe: LinearProbe, *, input_features: bool = False, gain_exponent: float = GAIN_EXPONENT
+    ) -> None:
         super().__init__()
         self.probe = probe
         self.input_features = input_features
-        self.power = power
+        self.gain_exponent = gain_exponent
         self.members = nn.ModuleList()
-        for name, size in (("gains", 0), ("shares", 0)):
+        for name, size in (("information_gains", 0), ("shares", 0)):
             self.register_buffer(name, torch.zeros(size))
-        self.register_buffer("weight", torch.zeros(()))
+        self.register_buffer("information_gain", torch.zeros(()))
 
     def fit(self, context: LossContext) -> None:
         """Fit the probes of every member on the labelled rows.
@@ -61,15 +63,17 @@ class ProbeEnsemble(nn.Module):
         if not self.input_features and not context.teachers:
             raise InvalidArgumentError("`teachers` must hold at least one teacher to be read, got none.")
         members = [
-            _MemberProbe(self.probe, self.power, outputs, context.labels, context.label_space)
+            _MemberProbe(self.probe, self.gain_exponent, outputs, context.labels, context.label_space)
             for outputs in self._everybody(context.inputs, context.teachers)
         ]
         self.members.extend(members)
-        self.gains = torch.tensor([member.gain for member in members])
-        self.shares = gain_shares(self.gains, self.power)
+        self.information_gains = torch.tensor([member.information_gain for member in members])
+        self.shares = gain_shares(self.information_gains, self.gain_exponent)
         labels = context.labels[context.labels != UNLABELLED].cpu()
         held_out = log_mean(self.shares, [member.crossfit for member in members])
-        self.weight = torch.tensor(max(information_gain_of(held_out, labels, members[0].prior_likelihood), 0.0))
+        self.information_gain = torch.tensor(
+            max(information_gain_of(held_out, labels, members[0].prior_likelihood), 0.0)
+        )
 
     def refit(self, context: LossContext, targets: Float[Tensor, "rows classes"]) -> None:
         """Fit every probe once more, on all rows: labels where there are any, soft targets where there are none.
@@ -84,7 +88,9 @@ class ProbeEnsemble(nn.Module):
         rows = _some_rows(context.labels, context.seed)
         labels = context.labels[rows]
         known = F.one_hot(labels.clamp_min(0), targets.shape[1]).double()
-        mass = torch.where((labels != UNLABELLED)[:, None], known, self.weight.double() * targets[rows].double())
+        mass = torch.where(
+            (labels != UNLABELLED)[:, None], known, self.information_gain.double() * targets[rows].double()
+        )
         everybody = self._everybody(context.inputs, context.teachers)
         for member, outputs in zip(self._members, everybody, strict=True):
             member.refit(outputs.select(rows), mass)
@@ -94,9 +100,9 @@ class ProbeEnsemble(nn.Module):
         return [member for member in self.members if isinstance(member, _MemberProbe)]
 
     @property
-    def teacher_gains(self) -> Tensor:
+    def teacher_information_gains(self) -> Tensor:
         """Cross-fitted gain of each teacher, the input left out."""
-        return self.gains[:-1] if self.input_features else self.gains
+        return self.information_gains[:-1] if self.input_features else self.information_gains
 
     @property
     def teacher_shares(self) -> Tensor:
@@ -156,20 +162,20 @@ class _MemberProbe(nn.Module):
     def __init__(
         self,
         probe: LinearProbe,
-        power: float,
+        gain_exponent: float,
         outputs: ModelOutputs,
         labels: Int[Tensor, " rows"],
         space: LabelSpace,
     ) -> None:
         super().__init__()
-        fitted = fit_layers(probe, outputs, labels, len(space), target=space, power=power)
+        fitted = fit_layers(probe, outputs, labels, len(space), target=space, gain_exponent=gain_exponent)
         self.register_buffer("log_prior", fitted.probes[0].log_prior)
         self.register_buffer("shares", fitted.shares)
         for name in ("weight", "bias"):
             self.register_buffer(name, torch.zeros(0))
         self._join([_Probe(one.weight / one.temperature, one.bias / one.temperature, one.mean, one.scale)
                     for one in fitted.probes])  # fmt: skip
-        self.gain = max(fitted.gain, 0.0)
+        self.information_gain = max(fitted.information_gain, 0.0)
         self.crossfit = fitted.crossfit
         self.prior_likelihood = fitted.probes[0].prior_likelihood
 
@@ -209,9 +215,9 @@ def starting_importances(gains: Float[Tensor, " teachers"]) -> Float[Tensor, " t
     """Where the importances of a committee start: the teachers' shares among themselves, none of them quite zero.
 
     Args:
-        gains: of each teacher's probe, see `ProbeEnsemble.teacher_gains`.
+        gains: of each teacher's probe, see `ProbeEnsemble.teacher_information_gains`.
     """
-    shares = gain_shares(gains, POWER) + _LEAST
+    shares = gain_shares(gains, GAIN_EXPONENT) + _LEAST
     return shares / shares.sum()
 
 

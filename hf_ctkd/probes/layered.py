@@ -21,13 +21,13 @@ class LayeredProbe:
         probes: one a view, in the order of `views`.
         shares: `[views]`, of each probe in the log-mean, summing to one.
         crossfit: log posteriors of the labelled rows by the log-mean, each from probes that did not see the row.
-        gain: cross-fitted log-likelihood gain of the log-mean over the class prior; see `FittedProbe.information_gain`.
+        information_gain: cross-fitted log-likelihood gain of the log-mean over the class prior; see `FittedProbe`.
     """
 
     probes: tuple[FittedProbe, ...]
     shares: Float[Tensor, " views"]
     crossfit: Float[Tensor, "labelled classes"]
-    gain: float
+    information_gain: float
 
 
 def views(outputs: ModelOutputs) -> tuple[Tensor, ...]:
@@ -42,7 +42,7 @@ def fit_layers(
     n_classes: int,
     *,
     target: LabelSpace | None = None,
-    power: float = 4.0,
+    gain_exponent: float = 4.0,
 ) -> LayeredProbe:
     """Fit a probe to every view of a teacher on the labelled rows.
 
@@ -52,27 +52,27 @@ def fit_layers(
         labels: target labels; rows with -100 are ignored.
         n_classes: number of target classes.
         target: names of the classes, for messages.
-        power: of a view's own gain in its share: views that know little hardly count.
+        gain_exponent: exponent of a view's information gain in its share: views that know little hardly count.
 
     Raises:
         DatasetError: if fewer than two classes are labelled, or one of them has a single row.
         InvalidArgumentError: if features are not finite.
     """
     fitted = tuple(probe.fit(view, labels, n_classes, target=target) for view in views(outputs))
-    shares = gain_shares(torch.tensor([one.relatedness for one in fitted]), power)
+    shares = gain_shares(torch.tensor([one.relatedness for one in fitted]), gain_exponent)
     crossfit = log_mean(shares, [one.crossfit_posterior.log() for one in fitted])
     gain = information_gain_of(crossfit, labels[labels != UNLABELLED].cpu(), fitted[0].prior_likelihood)
     return LayeredProbe(fitted, shares, crossfit, gain)
 
 
-def gain_shares(gains: Float[Tensor, " members"], power: float) -> Float[Tensor, " members"]:
+def gain_shares(gains: Float[Tensor, " members"], gain_exponent: float) -> Float[Tensor, " members"]:
     """Shares in proportion to a power of the gains, equal ones where nobody gains.
 
     Args:
         gains: cross-fitted gains, not negative.
-        power: the higher, the less those that know little count.
+        gain_exponent: the higher, the less those that know little count.
     """
-    powered = gains.clamp_min(1e-6) ** power
+    powered = gains.clamp_min(1e-6) ** gain_exponent
     return powered / powered.sum()
 
 

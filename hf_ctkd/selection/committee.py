@@ -75,9 +75,9 @@ class Evidence:
             DatasetError: if a class has a single row.
             InvalidArgumentError: if features are not finite.
         """
-        found = fit_layers(LinearProbe(), outputs, labels, int(labels.max()) + 1, power=POWER)
+        found = fit_layers(LinearProbe(), outputs, labels, int(labels.max()) + 1, gain_exponent=POWER)
         said = log_mean(found.shares, [one.crossfit_posterior.log() for one in found.probes])
-        return cls(said, max(found.gain, 0.0), found.probes[0].prior_likelihood)
+        return cls(said, max(found.information_gain, 0.0), found.probes[0].prior_likelihood)
 
 
 def choose_members(

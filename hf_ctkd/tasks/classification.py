@@ -13,7 +13,7 @@ from transformers import EvalPrediction, PreTrainedModel
 
 from hf_ctkd.data import Modality, Preprocessor, TargetRows
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses import DistillationLoss, TransportLoss
+from hf_ctkd.losses import DistillationLoss, RowTransportLoss
 from hf_ctkd.tasks.base import Augmentation, Label, StudentTask, TaskArguments
 from hf_ctkd.tasks.evaluation import ClassificationMetrics
 from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs, Needs
@@ -53,7 +53,7 @@ class Classification(StudentTask):
 
     def default_loss(self) -> DistillationLoss:
         """Transport of rows onto classes: what does best over the cells of the evidence suite."""
-        return TransportLoss()
+        return RowTransportLoss()
 
     def check_loss(self, loss: DistillationLoss, rows: TargetRows | None) -> None:
         """A loss that fits needs two rows of every class; see `StudentTask.check_loss`."""

@@ -33,7 +33,7 @@ def check_given(teachers: object, loss: object) -> None:
     """
     if loss is not None and not isinstance(loss, DistillationLoss):
         given = f"the class {loss.__name__}" if isinstance(loss, type) else repr(loss)
-        raise InvalidArgumentError(f"`loss` must be an object, such as TransportLoss(), got {given}.")
+        raise InvalidArgumentError(f"`loss` must be an object, such as RowTransportLoss(), got {given}.")
     if teachers is None:
         return
     if isinstance(teachers, str) or not isinstance(teachers, Sequence):

@@ -59,7 +59,7 @@ class DistillationTrainer(EvaluatedTrainer):
         args: a `DistillationConfig`.
         teachers: candidates (`ranking.top(1)`), Hub ids (`"org/model@revision"`), folders, or loaded teachers; None
             for a loss without teachers.
-        loss: how to learn from them: `TransportLoss()` for classes when None. Without teachers, None trains on the
+        loss: how to learn from them: `RowTransportLoss()` for classes when None. Without teachers, None trains on the
             labels alone, as a baseline does.
         train_dataset: raw rows with an image or text column and a label column.
         eval_dataset: the same, or a dict of them.

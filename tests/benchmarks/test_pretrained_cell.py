@@ -30,7 +30,7 @@ from benchmarks.evidence.pretrained_cell import (
 )
 from benchmarks.evidence.pretrained_report import section
 from hf_ctkd.demo.students import build_student
-from hf_ctkd.losses import TransportLoss
+from hf_ctkd.losses import RowTransportLoss
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_key_knows_all_that_shapes_a_run(cell, monkeypatch):
     job = Job(DEFAULT, "100", 0, 1e-3)
     changes = ({"labels": ALL}, {"seed": 1}, {"times": 3}, {"learning_rate": 1e-4}, {"arm": PLAIN})
     keys = {key_of(cell, job), *(key_of(cell, replace(job, **change)) for change in changes)}
-    monkeypatch.setitem(ARMS, DEFAULT, replace(ARMS[DEFAULT], loss=lambda: TransportLoss(input_features=False)))
+    monkeypatch.setitem(ARMS, DEFAULT, replace(ARMS[DEFAULT], loss=lambda: RowTransportLoss(input_features=False)))
     assert len({*keys, key_of(cell, job)}) == 7
 
 

@@ -21,7 +21,7 @@ def test_every_measured_loss_has_its_line_with_gain_and_worst_case(tmp_path):
     fill(readme, tmp_path / "losses.json")
     text = readme.read_text()
     assert text.startswith("before") and text.endswith("after\n") and "old" not in text
-    assert "| `TransportLoss()` | features | +10.0 (+10.0 to +10.0) |" in text
+    assert "| `RowTransportLoss()` | features | +10.0 (+10.0 to +10.0) |" in text
 
 
 def test_every_loss_of_the_library_is_in_the_table():

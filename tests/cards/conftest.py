@@ -51,7 +51,7 @@ def image_record() -> DistillationRecord:
                 candidate("zoo/letters", "cc-by-nc-4.0", label_names=letters, parameters=1_200_000), 0.39, 900.0
             ),
         ),
-        loss=LossRecord("TransportLoss", {"epsilon": 0.1, "cost": "empirical"}, "@misc{lu2022,\n  title = {SCTD}\n}"),
+        loss=LossRecord("label_transport", {"epsilon": 0.1, "cost": "empirical"}, "@misc{lu2022,\n  title = {SCTD}\n}"),
         results={"accuracy": Confidence(0.915, 0.88, 0.945), "f1": Confidence(0.912, 0.875, 0.941)},
         baseline={"accuracy": Confidence(0.773, 0.72, 0.82), "f1": Confidence(0.905, 0.86, 0.93)},
         training={"seed": 0, "learning_rate": 1e-3, "num_train_epochs": 20},

@@ -23,7 +23,7 @@ def test_a_student_from_a_ranking_with_its_baseline(select, distill, tmp_path):
     assert [teacher.candidate.revision for teacher in record.teachers] == [best.revision]
     assert (record.task.train_rows, record.task.eval_rows, record.task.eval_split) == (24, 12, "test")
     assert set(record.results) == set(record.baseline) == {"accuracy", "macro_f1"}
-    assert record.loss.name == "transport"
+    assert record.loss.name == "row_transport"
     assert record.command.startswith("hf-ctkd distill --dataset ") and "--ranking ranking.json" in record.command
     assert AutoModelForImageClassification.from_pretrained("out").config.id2label[2] == "striped"
     assert "without distillation" in out and "gain" in out
@@ -84,7 +84,7 @@ def test_every_field_of_the_configuration_is_a_flag(distill, tmp_path):
     assert set(record.results) == {"accuracy"}
     assert record.task.dataset == "squares"
     assert "--learning_rate=2e-3" in record.command and "flags.yaml" not in record.command
-    assert "'transport'" in out  # the loss's own term is logged
+    assert "'row_transport'" in out  # the loss's own term is logged
 
 
 def test_a_token_never_gets_into_the_record(distill):
@@ -168,7 +168,7 @@ def test_bad_input_is_one_line(distill, hub, words, said):
 def test_a_loss_needs_a_teacher(distill):
     code, _, err = distill(teachers=False)
     assert code == 1
-    assert "`teachers` must name at least one for the loss TransportLoss, got none." in err
+    assert "`teachers` must name at least one for the loss RowTransportLoss, got none." in err
 
 
 def test_a_baseline_needs_rows_to_compare_on(distill, tmp_path):

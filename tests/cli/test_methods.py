@@ -7,7 +7,7 @@ from hf_ctkd.cli import methods
 from hf_ctkd.cli.methods import build_loss, loss_names
 from hf_ctkd.costs import PrototypeCost
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses import ProbeLoss, TransportLoss
+from hf_ctkd.losses import ProbeLoss, RowTransportLoss
 from hf_ctkd.probes import LinearProbe
 
 
@@ -21,7 +21,7 @@ def test_examples_in_docstrings():
 
 def test_every_exported_loss_has_a_name_here():
     names = {vars(losses)[name].name for name in losses.__all__ if "name" in vars(vars(losses)[name])}
-    assert {"transport", "probe"} <= names == set(loss_names())
+    assert {"row_transport", "label_transport", "probe"} <= names == set(loss_names())
 
 
 @pytest.mark.parametrize("name", sorted(set(loss_names()) - {"weighted_sum"}))
@@ -30,19 +30,20 @@ def test_every_loss_can_be_made_by_its_name(name):
 
 
 def test_a_loss_made_of_losses():
-    settings = '{"losses": [[{"name": "probe"}, 1.0], [{"name": "transport", "epsilon": 0.5}, 0.3]]}'
+    settings = '{"losses": [[{"name": "probe"}, 1.0], [{"name": "row_transport", "epsilon": 0.5}, 0.3]]}'
     loss = build_loss("weighted_sum", settings)
-    assert [type(one) for one in loss.parts] == [ProbeLoss, TransportLoss]
+    assert [type(one) for one in loss.parts] == [ProbeLoss, RowTransportLoss]
     assert loss.parts[1].epsilon == 0.5
     with pytest.raises(InvalidArgumentError, match="does not fit weighted_sum: missing .* It takes losses"):
         build_loss("weighted_sum")
 
 
 def test_settings_reach_the_constructor():
-    assert isinstance(build_loss("transport"), TransportLoss)
-    loss = build_loss("transport", '{"cost": {"name": "prototype"}, "power": 0.0}')
-    assert isinstance(loss.cost, PrototypeCost) and loss.power == 0
-    assert isinstance(build_loss("transport", '{"cost": {"name": "probe"}}').cost, LinearProbe)
+    assert isinstance(build_loss("row_transport"), RowTransportLoss)
+    loss = build_loss("label_transport", '{"cost": {"name": "prototype"}, "gain_exponent": 0.0}')
+    assert isinstance(loss.cost, PrototypeCost) and loss.gain_exponent == 0
+    loss = build_loss("row_transport", '{"probe": {"name": "linear_probe", "folds": 3}}')
+    assert loss.probe == LinearProbe(folds=3)
 
 
 def test_a_class_of_somebody_else():
@@ -52,16 +53,18 @@ def test_a_class_of_somebody_else():
 @pytest.mark.parametrize(
     ("name", "settings", "said"),
     [
-        ("transprot", None, "`--loss` 'transprot' is unknown: choose one of .*transport"),
+        ("row_transprot", None, "`--loss` 'row_transprot' is unknown: choose one of .*row_transport"),
         ("no.such.module:Loss", None, "'no.such.module:Loss' cannot be imported: No module named 'no'"),
         ("hf_ctkd.losses:Missing", None, "'hf_ctkd.losses:Missing' cannot be imported: 'Missing'"),
         ("hf_ctkd.probes:LinearProbe", None, "is no DistillationLoss. Derive it"),
-        ("transport", "epsilon=1", "`--loss_settings` is not valid JSON"),
-        ("transport", "[1]", "must be a JSON object"),
-        ("transport", '{"epsilom": 1}', "does not fit transport: .*'epsilom'.* It takes cost, epsilon"),
-        ("transport", '{"epsilon": "x"}', "does not fit transport"),
-        ("transport", '{"epsilon": -1.0}', "`epsilon` must be positive, got -1"),
-        ("transport", '{"cost": {"name": "cheap"}}', "`--loss_settings` 'cheap' is unknown"),
+        ("row_transport", "epsilon=1", "`--loss_settings` is not valid JSON"),
+        ("row_transport", "[1]", "must be a JSON object"),
+        ("row_transport", '{"epsilom": 1}', "does not fit row_transport: .*'epsilom'.* It takes probe, epsilon"),
+        ("row_transport", '{"cost": {"name": "empirical"}}', "does not fit row_transport: .*'cost'"),
+        ("label_transport", '{"refit_rounds": 1}', "does not fit label_transport: .*'refit_rounds'"),
+        ("row_transport", '{"epsilon": "x"}', "does not fit row_transport"),
+        ("row_transport", '{"epsilon": -1.0}', "`epsilon` must be positive, got -1"),
+        ("label_transport", '{"cost": {"name": "cheap"}}', "`--loss_settings` 'cheap' is unknown"),
     ],
 )
 def test_what_cannot_be_built(name, settings, said):

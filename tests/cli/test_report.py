@@ -7,7 +7,7 @@ def record(**changes) -> DistillationRecord:
         task=TaskRecord("me/pets", "1f2e", "image-classification", "image", "label", ("cat", "dog"), 60, 20, 30),
         student=StudentRecord("ResNetForImageClassification", parameters=6),
         teachers=(),
-        loss=LossRecord("transport", {}, ""),
+        loss=LossRecord("row_transport", {}, ""),
         **changes,
     )
 

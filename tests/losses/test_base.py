@@ -5,7 +5,7 @@ import torch
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, KLLoss
-from hf_ctkd.losses.base import as_setting, on_chosen
+from hf_ctkd.losses.base import as_setting, on_chosen, teacher_logits
 from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import ModelOutputs, Needs
 
@@ -62,3 +62,8 @@ def test_outputs_on_chosen_rows():
 
 def test_a_loss_asks_about_all_rows_unless_it_says_otherwise():
     assert KLLoss().select(LossCase.of().student) is None
+
+
+def test_logits_of_a_headless_teacher():
+    with pytest.raises(InvalidArgumentError, match="`teachers` must have logits for this loss, got a headless"):
+        teacher_logits(ModelOutputs(torch.zeros(2, 3)))

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
-from hf_ctkd.losses import CommitteeLoss, TransportLoss
+from hf_ctkd.losses import CommitteeLoss, RowTransportLoss
 from hf_ctkd.losses.base import on_chosen
 from hf_ctkd.probes import gain_shares
 from hf_ctkd.testing import LossCase, check_loss
@@ -79,7 +79,7 @@ def test_a_committee_that_asks_one_teacher_is_that_teacher_alone(prior):
         committee.trust, committee.expertise.potential = alone.trust, alone.expertise.potential
         read, wanted = committee.expertise.probes, alone.expertise.probes
         read.shares = torch.stack([wanted.shares[0], torch.zeros(()), wanted.shares[1]])
-        read.weight = wanted.weight
+        read.information_gain = wanted.information_gain
         for place, member in zip((0, 2), wanted.members, strict=True):
             read.members[place] = member
     assert committee.select(both.student)[:, 0].all() and not committee.select(both.student)[:, 1].any()
@@ -101,7 +101,7 @@ def test_importances_start_at_the_prior_and_stay_where_they_are_not_learned():
     case = LossCase.of(teachers=3)
     assert ready(case, importance="uniform").weights() == pytest.approx((1 / 3,) * 3)
     prior = ready(case, importance="prior")
-    expected = gain_shares(prior.expertise.probes.teacher_gains, 4.0) + 1e-3
+    expected = gain_shares(prior.expertise.probes.teacher_information_gains, 4.0) + 1e-3
     expected = (expected / expected.sum()).tolist()
     assert prior.weights() == pytest.approx(expected)
     assert prior.weights() != pytest.approx((1 / 3,) * 3, abs=0.01)
@@ -210,9 +210,9 @@ def test_rows_without_label_are_told_to_the_answers_by_the_probe():
 @pytest.mark.parametrize("input_features", [True, False])
 def test_the_student_is_told_what_the_transport_loss_tells_it(input_features):
     case = LossCase.of(teachers=2)
-    loss, transport = ready(case, input_features=input_features), TransportLoss(input_features=input_features)
+    loss, transport = ready(case, input_features=input_features), RowTransportLoss(input_features=input_features)
     transport.setup(case.context)
-    torch.testing.assert_close(case.terms(loss)["committee_probe"], case.terms(transport)["transport"])
+    torch.testing.assert_close(case.terms(loss)["committee_probe"], case.terms(transport)["row_transport"])
     assert loss.input_share() == transport.input_share() and (loss.input_share() > 0) == input_features
     assert "committee_probe" not in case.terms(ready(case, prior=None))
     assert ready(case, prior=None).input_share() == 0

@@ -95,7 +95,7 @@ def test_uninformative_names_match_only_when_they_are_the_same():
 @pytest.mark.parametrize(
     ("arguments", "names", "message"),
     [
-        ({}, ("cat", "boat"), "teacher 0 shares 1. Pass `mapping`, or use TransportLoss"),
+        ({}, ("cat", "boat"), "teacher 0 shares 1. Pass `mapping`, or use RowTransportLoss"),
         ({}, None, "KLLoss reads class predictions, but teacher 0 has no head"),
         ({"mapping": {"tabby": "tiger"}}, ("tabby", "x"), "`mapping` leads to 'tiger', but the target has no class"),
         ({"mapping": {"tabbi": "cat"}}, ("tabby", "x"), "`mapping` starts at 'tabbi', but no teacher has a class"),

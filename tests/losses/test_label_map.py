@@ -13,7 +13,7 @@ from hf_ctkd.types import ModelOutputs, Needs
 
 def test_contract():
     check_loss(LabelMapLoss)
-    check_loss(lambda: LabelMapLoss(PrototypeCost(), epsilon=0.3, temperature=2.0, power=1.0))
+    check_loss(lambda: LabelMapLoss(PrototypeCost(), epsilon=0.3, temperature=2.0, gain_exponent=1.0))
 
 
 def test_map_is_where_transport_with_plain_entropy_is_cheapest():
@@ -40,10 +40,10 @@ def test_map_is_where_transport_with_plain_entropy_is_cheapest():
 def test_weight_is_the_power_of_relatedness():
     case = LossCase.of(teachers=1)
     found = {}
-    for power in (0.0, 1.0, 2.0):
-        loss = LabelMapLoss(power=power)
+    for gain_exponent in (0.0, 1.0, 2.0):
+        loss = LabelMapLoss(gain_exponent=gain_exponent)
         loss.setup(case.context)
-        found[power] = case.terms(loss)["label_map"].item()
+        found[gain_exponent] = case.terms(loss)["label_map"].item()
     related = loss.weights()[0]
     assert 0.05 < related < 0.95
     assert found[1.0] == pytest.approx(related * found[0.0], rel=1e-5)
@@ -72,7 +72,7 @@ def test_needs_what_its_cost_needs():
     [
         ({"epsilon": 0.0}, "`epsilon` must be positive, got 0.0"),
         ({"temperature": -1.0}, "`temperature` must be positive, got -1.0"),
-        ({"power": -1.0}, "`power` must not be negative, got -1.0"),
+        ({"gain_exponent": -1.0}, "`gain_exponent` must not be negative, got -1.0"),
     ],
 )
 def test_bad_arguments(arguments, message):

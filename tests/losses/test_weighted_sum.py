@@ -12,9 +12,9 @@ from hf_ctkd.losses import (
     KLLoss,
     LabelMapLoss,
     ProjectionLoss,
+    RowTransportLoss,
     SpectralLoss,
     TeacherFreeLoss,
-    TransportLoss,
     WeightedSum,
 )
 from hf_ctkd.losses.base import on_chosen
@@ -81,7 +81,7 @@ def test_settings_are_nested():
 
 def test_weights_of_teachers_are_the_mean_over_losses_that_know_them():
     case = LossCase.of()
-    parts = LabelMapLoss(), TransportLoss()
+    parts = LabelMapLoss(), RowTransportLoss()
     loss = WeightedSum([(parts[0], 1.0), (parts[1], 3.0), (BSSLoss(), 5.0)])
     loss.setup(case.context)
     expected = [(one + 3 * two) / 4 for one, two in zip(parts[0].weights(), parts[1].weights(), strict=True)]
@@ -156,7 +156,7 @@ def test_teachers_are_asked_about_all_rows_where_one_loss_wants_all():
 
 def test_share_of_the_input_is_the_mean_over_the_losses():
     case = LossCase.of()
-    transport, alone = TransportLoss(), TeacherFreeLoss()
+    transport, alone = RowTransportLoss(), TeacherFreeLoss()
     both = WeightedSum({transport: 3.0, alone: 1.0})
     both.setup(case.context)
     assert 0 < transport.input_share() < 1 == alone.input_share()

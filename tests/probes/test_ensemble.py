@@ -13,7 +13,7 @@ from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs
 
 def test_posterior_of_a_committee_is_the_log_mean_by_powers_of_the_gain():
     case = LossCase.of(teachers=3)
-    probes = ProbeEnsemble(LinearProbe(), power=2.0)
+    probes = ProbeEnsemble(LinearProbe(), gain_exponent=2.0)
     probes.fit(case.context)
     fitted = [LinearProbe().fit(one.features, case.context.labels, 4) for one in case.context.teachers]
     gains = torch.tensor([one.relatedness for one in fitted])
@@ -23,10 +23,12 @@ def test_posterior_of_a_committee_is_the_log_mean_by_powers_of_the_gain():
         for share, one, outputs in zip(shares, fitted, case.teachers, strict=True)
     )
     assert torch.allclose(probes.log_posterior(None, case.teachers), mixed.log_softmax(1), atol=1e-5)
-    assert torch.equal(probes.teacher_gains, probes.gains)
+    assert torch.equal(probes.teacher_information_gains, probes.information_gains)
     labels = case.context.labels[case.context.labels != UNLABELLED]
     held_out = log_mean(shares, [one.crossfit_posterior.log() for one in fitted])
-    assert float(probes.weight) == pytest.approx(information_gain_of(held_out, labels, fitted[0].prior_likelihood))
+    assert float(probes.information_gain) == pytest.approx(
+        information_gain_of(held_out, labels, fitted[0].prior_likelihood)
+    )
 
 
 def test_committee_of_teachers_that_say_nothing_has_no_weight():
@@ -35,7 +37,7 @@ def test_committee_of_teachers_that_say_nothing_has_no_weight():
     blind = tuple(ModelOutputs(torch.randn(len(one), 4, generator=generator)) for one in case.context.teachers)
     probes = ProbeEnsemble(LinearProbe())
     probes.fit(replace(case.context, teachers=blind))
-    assert float(probes.weight) < 0.1
+    assert float(probes.information_gain) < 0.1
     assert torch.isfinite(probes.log_posterior(None, blind)).all()
 
 
@@ -45,12 +47,14 @@ def test_the_input_is_a_member_like_any_other():
     with_input, as_teacher = ProbeEnsemble(LinearProbe(), input_features=True), ProbeEnsemble(LinearProbe())
     with_input.fit(case.context)
     as_teacher.fit(replace(case.context, teachers=(*case.context.teachers, shown)))
-    assert torch.equal(with_input.gains, as_teacher.gains) and torch.equal(with_input.weight, as_teacher.weight)
+    assert torch.equal(with_input.information_gains, as_teacher.information_gains) and torch.equal(
+        with_input.information_gain, as_teacher.information_gain
+    )
     assert torch.equal(
         with_input.log_posterior(case.context.inputs, case.context.teachers),
         as_teacher.log_posterior(None, (*case.context.teachers, shown)),
     )
-    assert len(with_input.teacher_gains) == 1
+    assert len(with_input.teacher_information_gains) == 1
     assert with_input.input_share == float(as_teacher.shares[1]) > 0
     assert as_teacher.input_share == 0
 
@@ -77,12 +81,12 @@ def test_probes_learn_from_unlabelled_rows_too():
     def accuracy():
         return float((probes.log_posterior(None, (outputs,)).argmax(1) == truth).float().mean())
 
-    before, gain = accuracy(), probes.gains.clone()
+    before, gain = accuracy(), probes.information_gains.clone()
     for _ in range(2):
         said = probes.log_posterior(None, (outputs,))
         probes.refit(context, (said / 0.25).softmax(1))
     assert accuracy() > before + 0.005
-    assert torch.equal(probes.gains, gain)
+    assert torch.equal(probes.information_gains, gain)
     probes.refit(context, torch.nn.functional.one_hot(truth, 4).float())
     assert accuracy() > before + 0.02
 
@@ -95,7 +99,7 @@ def test_a_layer_that_knows_makes_up_for_features_that_do_not():
     for outputs in (blind, replace(blind, layers=(knowing.features,)), knowing):
         probes = ProbeEnsemble(LinearProbe())
         probes.fit(replace(case.context, teachers=(outputs,)))
-        gains.append(float(probes.gains))
+        gains.append(float(probes.information_gains))
     assert gains[0] < 0.1
     assert gains[1] == pytest.approx(gains[2], abs=0.03)
 
@@ -103,7 +107,7 @@ def test_a_layer_that_knows_makes_up_for_features_that_do_not():
 def test_layers_are_mixed_by_powers_of_their_gain():
     case = LossCase.of(teachers=2)
     first, second = case.context.teachers
-    probes = ProbeEnsemble(LinearProbe(), power=2.0)
+    probes = ProbeEnsemble(LinearProbe(), gain_exponent=2.0)
     probes.fit(replace(case.context, teachers=(replace(first, layers=(second.features,)),)))
     fitted = [LinearProbe().fit(one.features, case.context.labels, 4) for one in (second, first)]
     shares = torch.tensor([one.information_gain for one in fitted]) ** 2

@@ -37,17 +37,17 @@ def test_a_view_that_knows_more_has_the_larger_share(labels):
 def test_one_view_alone_gains_what_its_probe_does(labels):
     found = fit_layers(LinearProbe(), outputs([1.5]), labels, 3)
     # The probe keeps its cross-fitted posteriors in 32 bits.
-    assert found.gain == pytest.approx(found.probes[0].information_gain, abs=1e-5)
+    assert found.information_gain == pytest.approx(found.probes[0].information_gain, abs=1e-5)
 
 
 def test_two_views_of_equal_use_gain_more_together(labels):
     found = fit_layers(LinearProbe(), outputs([1.5, 1.5]), labels, 3)
-    assert found.gain > max(one.information_gain for one in found.probes) > 0
+    assert found.information_gain > max(one.information_gain for one in found.probes) > 0
 
 
 def test_views_that_say_nothing_gain_nothing(labels):
     found = fit_layers(LinearProbe(), outputs([0.0, 0.0]), labels, 3)
-    assert abs(found.gain) < 0.05
+    assert abs(found.information_gain) < 0.05
 
 
 def test_shares_follow_a_power_of_the_gains():

@@ -25,7 +25,7 @@ FULL = DistillationRecord(
     task=PLAIN.task,
     student=PLAIN.student,
     teachers=(TeacherRecord(TeacherCandidate("zoo/a", "ab", label_names=("x", "y", "z")), 0.5, 100.0),),
-    loss=LossRecord("TransportLoss", {"epsilon": 0.1, "cost": {"name": "probe"}}, "ours"),
+    loss=LossRecord("row_transport", {"epsilon": 0.1, "probe": {"name": "linear_probe"}}, "ours"),
     results={"accuracy": Confidence(0.9, 0.8, 0.95), "recall": Confidence(0.8)},
     baseline={"accuracy": Confidence(0.7, 0.6, 0.75, level=0.9)},
     training={"seed": 0},

@@ -20,8 +20,8 @@ from hf_ctkd.losses import (
     KLLoss,
     ProbeLoss,
     ProjectionLoss,
+    RowTransportLoss,
     SpectralLoss,
-    TransportLoss,
     WeightedSum,
 )
 from hf_ctkd.records import DistillationRecord
@@ -59,7 +59,7 @@ def test_teacher_grid_is_resized_to_the_students(make):
     assert any(parameter.grad is not None for parameter in trainer.student.parameters())
 
 
-@pytest.mark.parametrize("loss", [ProbeLoss, TransportLoss, KLLoss])
+@pytest.mark.parametrize("loss", [ProbeLoss, RowTransportLoss, KLLoss])
 def test_loss_that_reads_classes_of_rows_is_refused(make, loss):
     with pytest.raises(InvalidArgumentError, match=f"`loss` {loss.__name__} reads one class a row"):
         make(loss=loss())

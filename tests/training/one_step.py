@@ -12,18 +12,27 @@ import torch
 from accelerate import PartialState
 from transformers import TrainerCallback
 
-from hf_ctkd.losses import CommitteeLoss, ProbeLoss, TeacherFreeLoss, TransportLoss, WeightedSum
+from hf_ctkd.losses import CommitteeLoss, ProbeLoss, RowTransportLoss, TeacherFreeLoss, WeightedSum
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
 LOSSES = {
     "probe": (ProbeLoss, True),
-    "transport": (TransportLoss, True),
-    "sum": (lambda: WeightedSum([(TransportLoss(), 0.5), (TeacherFreeLoss(), 0.5)]), True),
+    "row_transport": (RowTransportLoss, True),
+    "sum": (lambda: WeightedSum([(RowTransportLoss(), 0.5), (TeacherFreeLoss(), 0.5)]), True),
     "committee": (CommitteeLoss, True),
     "choosy committee": (lambda: CommitteeLoss(prior=None, top_k=1), False),
 }
 """Name -> how to make it, and whether outputs of teachers are kept."""
-TERMS = ("loss", "task_loss", "probe", "transport", "input_features", "committee", "committee_probe", "committee_task")
+TERMS = (
+    "loss",
+    "task_loss",
+    "probe",
+    "row_transport",
+    "teacher_free",
+    "committee",
+    "committee_probe",
+    "committee_task",
+)
 
 
 def for_loss(loss: str, teachers: str) -> str:

@@ -7,7 +7,7 @@ import tiny
 from transformers import TrainingArguments
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses import SpectralLoss, TransportLoss
+from hf_ctkd.losses import RowTransportLoss, SpectralLoss
 from hf_ctkd.training import DistillationTrainer
 
 
@@ -17,11 +17,14 @@ from hf_ctkd.training import DistillationTrainer
         ({"teachers": "org/model"}, "`teachers` must be a list .* got 'org/model'. Put a single teacher into a list"),
         ({"teachers": iter(["org/model"])}, "`teachers` must be a list .* got list_iterator"),
         ({"teachers": []}, "`teachers` must name at least one, got an empty list. Give None"),
-        ({"teachers": [], "loss": TransportLoss()}, "`teachers` must name at least one, got an empty list"),
+        ({"teachers": [], "loss": RowTransportLoss()}, "`teachers` must name at least one, got an empty list"),
         ({"teachers": (), "loss": SpectralLoss()}, "`teachers` must name at least one, got an empty list"),
         ({"teachers": [Path("model")]}, "`teachers` must hold candidates, .* got PosixPath. Give a folder as a string"),
-        ({"loss": TransportLoss}, r"`loss` must be an object, such as TransportLoss\(\), got the class TransportLoss"),
-        ({"loss": "transport"}, "`loss` must be an object, .* got 'transport'"),
+        (
+            {"loss": RowTransportLoss},
+            r"`loss` must be an object, such as RowTransportLoss\(\), got the class RowTransportLoss",
+        ),
+        ({"loss": "row_transport"}, "`loss` must be an object, .* got 'row_transport'"),
     ],
 )
 def test_teachers_and_losses_of_another_kind(make, changes, message):

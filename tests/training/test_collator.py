@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from hf_ctkd.data import Preprocessor, TargetRows
-from hf_ctkd.losses import TransportLoss
+from hf_ctkd.losses import RowTransportLoss
 from hf_ctkd.training import DistillationTrainer
 from hf_ctkd.training.collator import DistillationCollator, RowDataset
 
@@ -85,7 +85,7 @@ def test_keeping_inputs_changes_no_step(config, image_teacher, text_teacher, mod
             tiny.image_student() if image else tiny.text_model(),
             config(cache_student_inputs=keep, cache_teacher_outputs=cache_teacher_outputs, num_train_epochs=2),
             teachers=[image_teacher if image else text_teacher],
-            loss=TransportLoss(),
+            loss=RowTransportLoss(),
             train_dataset=tiny.image_rows() if image else tiny.text_rows(),
             processing_class=tiny.processor() if image else tiny.tokenizer(),
         )

@@ -11,7 +11,15 @@ from transformers import (
 
 from hf_ctkd.costs import EmpiricalCost
 from hf_ctkd.errors import DatasetError, InvalidArgumentError, TeacherUnavailableError
-from hf_ctkd.losses import BSSLoss, CommitteeLoss, InvertedProjectionLoss, ProbeLoss, TeacherFreeLoss, TransportLoss
+from hf_ctkd.losses import (
+    BSSLoss,
+    CommitteeLoss,
+    InvertedProjectionLoss,
+    LabelTransportLoss,
+    ProbeLoss,
+    RowTransportLoss,
+    TeacherFreeLoss,
+)
 from hf_ctkd.records import DistillationRecord
 from hf_ctkd.training import DistillationTrainer
 
@@ -26,8 +34,8 @@ def make(make, image_teacher):
 
 LOSSES = {
     "probe": ProbeLoss,
-    "transport": TransportLoss,
-    "transport-labels": lambda: TransportLoss(EmpiricalCost()),
+    "row_transport": RowTransportLoss,
+    "label_transport": lambda: LabelTransportLoss(EmpiricalCost()),
     "inverted": InvertedProjectionLoss,
     "committee": lambda: CommitteeLoss(top_k=1, question=True),
 }
@@ -224,7 +232,7 @@ def test_text_student_and_teacher_with_different_tokenizers(config, text_teacher
         tiny.text_model(),
         config(max_steps=30, learning_rate=5e-3, logging_steps=10),
         teachers=[text_teacher],
-        loss=TransportLoss(),
+        loss=RowTransportLoss(),
         train_dataset=tiny.text_rows(),
         eval_dataset=tiny.text_rows(10),
         processing_class=tiny.tokenizer(),
@@ -271,13 +279,13 @@ def named(model, name):
 
 def test_several_teachers(make, image_teacher, tmp_path):
     other = tiny.save_image_teacher(tmp_path / "other", seed=8, classes=7, size=8)
-    trainer = make(teachers=[image_teacher, str(other)], loss=TransportLoss())
+    trainer = make(teachers=[image_teacher, str(other)], loss=RowTransportLoss())
     trainer.train()
     assert len(trainer.record().teachers) == 2
 
 
 def test_teachers_without_a_loss_get_the_default_one(make):
-    assert isinstance(make(loss=None).loss, TransportLoss)
+    assert isinstance(make(loss=None).loss, RowTransportLoss)
 
 
 def test_without_a_loss_it_is_the_baseline(make):
@@ -308,13 +316,13 @@ def test_every_student_of_model_init_gets_the_names_of_the_classes_and_is_checke
 
 def test_student_of_model_init_is_trained_as_one_that_is_given(make, config):
     args = {"max_steps": 2, "label_smoothing_factor": 0.5, "seed": 3}
-    given = make(model=tiny.image_student(seed=2), args=config(**args), loss=TransportLoss())
-    made = make(model=None, model_init=lambda: tiny.image_student(seed=2), args=config(**args), loss=TransportLoss())
+    given = make(model=tiny.image_student(seed=2), args=config(**args), loss=RowTransportLoss())
+    made = make(model=None, model_init=lambda: tiny.image_student(seed=2), args=config(**args), loss=RowTransportLoss())
     for trainer in (given, made):
         trainer.train()
     for one, other in zip(given.state.log_history[:2], made.state.log_history[:2], strict=True):
-        assert {name: one[name] for name in ("task_loss", "transport", "input_share")} == pytest.approx(
-            {name: other[name] for name in ("task_loss", "transport", "input_share")}
+        assert {name: one[name] for name in ("task_loss", "row_transport", "input_share")} == pytest.approx(
+            {name: other[name] for name in ("task_loss", "row_transport", "input_share")}
         )
 
 
@@ -339,12 +347,12 @@ def test_default_loss_reads_the_input_of_students_of_images_and_texts(make, text
 def test_raw_input_teaches_without_a_teacher(make):
     trainer = make(teachers=None, loss=TeacherFreeLoss(), train_dataset=tiny.image_rows(24, unlabelled=12))
     trainer.train()
-    assert trainer.state.log_history[0]["input_features"] > 0
+    assert trainer.state.log_history[0]["teacher_free"] > 0
     assert trainer.record().teachers == ()
 
 
 def test_a_student_is_trained_under_autocast(make, config):
-    for loss in (ProbeLoss(), InvertedProjectionLoss(), TransportLoss()):
+    for loss in (ProbeLoss(), InvertedProjectionLoss(), RowTransportLoss()):
         trainer = make(args=config(bf16=True), loss=loss)
         trainer.train()
         assert torch.isfinite(torch.tensor(trainer.evaluate()["eval_loss"]))

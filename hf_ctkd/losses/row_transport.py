@@ -1,0 +1,190 @@
+"""The default loss: all training rows are transported onto the target classes, at a cost that probes give."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses.base import DistillationLoss, labelled_share, row_divergence, student_logits
+from hf_ctkd.ot import transport_rows
+from hf_ctkd.probes import LinearProbe, estimate_prior
+from hf_ctkd.probes.ensemble import ProbeEnsemble
+from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
+
+
+class RowTransportLoss(DistillationLoss):
+    """KL from an optimal transport of all training rows onto the target classes to the student's predictions.
+
+    Use it by default, for classifiers and headless encoders of any task. It needs at least two labelled rows a class.
+    Where nothing is known of the class shares among unlabelled rows, as the labelled rows were picked class by class,
+    use `ProbeLoss`.
+
+    1. Cross-fitted linear probes read the target classes from the teachers' layers of all depths and from the
+       student's input features. Their log-mean, weighted by information gain, is one log posterior per row.
+    2. All rows are transported at once onto the classes, at cost `-log posterior`. Every class receives its share of
+       the rows, as estimated from the labels and held as firmly as their number allows. Each row of the transport plan
+       is that row's soft target.
+    3. The probes are refitted to the plan of all rows, and the rows are transported again, `refit_rounds` times.
+    4. At each step, the student's own prediction is mixed into the log posterior as far as the two have agreed so far,
+       so that a student that comes to know better is not held back.
+
+    The term is weighted by the information gain of the probes, so a teacher that knows nothing does no harm, and one
+    that knows less than the input features hardly counts. A labelled row counts by the labelled share of all rows,
+    because the task loss already teaches its label, which a probe fitted to few labels often contradicts.
+
+    Args:
+        probe: how the linear probes are fitted.
+        epsilon: strength of the entropic regularisation of the transport in nats, positive: targets are posteriors
+            sharpened by `1 / epsilon`.
+        gain_exponent: exponent of the information gain in the weight of the term, 0 or more; 0 gives weight 1.
+        prior_strength: how firmly the class shares are held, in nats per labelled row, positive; infinity holds the
+            estimated shares exactly.
+        self_distillation: largest share of the student's own prediction in its target, in [0, 1); 0 distils the
+            transport plan alone.
+        input_features: also fit a probe to the student's input features (pixels, or tokens weighted by rarity).
+        refit_rounds: how often the probes are refitted to the transport plan, 0 or more.
+
+    Raises:
+        InvalidArgumentError: an argument is out of its range.
+
+    Reference:
+        Ours. Entropic transport after Cuturi, arXiv:1306.0895; relaxed class shares after Chizat et al.,
+        arXiv:1607.05816.
+    """
+
+    name: ClassVar[str] = "row_transport"
+    citation: ClassVar[str] = "Ours (hf_ctkd): rows transported onto classes, at the cost of cross-fitted linear probes"
+    potential: Tensor
+    agreement: Tensor
+    labelled_share: Tensor
+
+    def __init__(
+        self,
+        probe: LinearProbe = LinearProbe(),  # noqa: B008 (frozen)
+        *,
+        epsilon: float = 0.25,
+        gain_exponent: float = 1.0,
+        prior_strength: float = 4.0,
+        self_distillation: float = 0.7,
+        input_features: bool = True,
+        refit_rounds: int = 2,
+    ) -> None:
+        super().__init__()
+        for name, value in (("epsilon", epsilon), ("prior_strength", prior_strength)):
+            if not value > 0:
+                raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
+        for name, value in (("gain_exponent", gain_exponent), ("refit_rounds", refit_rounds)):
+            if value < 0:
+                raise InvalidArgumentError(f"`{name}` must not be negative, got {value}.")
+        if not 0 <= self_distillation < 1:
+            raise InvalidArgumentError(f"`self_distillation` must lie in [0, 1), got {self_distillation}.")
+        self.probe = probe
+        self.epsilon, self.gain_exponent = epsilon, gain_exponent
+        self.prior_strength, self.self_distillation = prior_strength, self_distillation
+        self.input_features, self.refit_rounds = input_features, refit_rounds
+        self.needs = Needs.TEACHER | Needs.FIT | Needs.FEATURES | Needs.LAYERS
+        self.needs |= Needs.INPUT if input_features else Needs.NOTHING
+        self.probes = ProbeEnsemble(probe, input_features=input_features)
+        self.register_buffer("potential", torch.zeros(0))
+        # Close to zero while the student is untrained, so that it takes the place of a schedule.
+        self.register_buffer("agreement", torch.zeros(()))
+        self.register_buffer("labelled_share", torch.ones(()))
+        self._step_agreement: Tensor | None = None  # sum and number of rows; no buffer, as each process has its own
+
+    def setup(self, context: LossContext) -> None:
+        """Fit the probes, transport all rows, then refit and transport again; see `DistillationLoss.setup`.
+
+        Raises:
+            DatasetError: a class has a single labelled row, or only one class is labelled.
+            InvalidArgumentError: there is nothing to fit probes to.
+        """
+        self.probes.fit(context)
+        self.labelled_share = labelled_share(context.labels)
+        log_posterior = self._transport(context)
+        for _ in range(self.refit_rounds):
+            self.probes.refit(context, self.soft_targets(log_posterior))
+            log_posterior = self._transport(context)
+
+    def _transport(self, context: LossContext) -> Float[Tensor, "rows classes"]:
+        log_posterior = self.probes.log_posterior(context.inputs, context.teachers)
+        prior = estimate_prior(context.labels, len(context.label_space))
+        # The shares are known as well as their labels are many. The objective is a mean over all rows, so
+        # `prior_strength` nats per labelled row are `prior_strength * labelled / rows` nats in it.
+        labelled = int((context.labels != UNLABELLED).sum())
+        strength = self.prior_strength * labelled / len(log_posterior)
+        self.potential = transport_rows(log_posterior, prior, epsilon=self.epsilon, relax=strength).potential
+        return log_posterior
+
+    def forward(
+        self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
+    ) -> dict[str, Tensor]:
+        """The term `row_transport`; see `DistillationLoss.forward`."""
+        with torch.autocast(student.features.device.type, enabled=False):
+            return {self.name: self.divergence(student, self.probes.log_posterior(student.inputs, teachers), labels)}
+
+    def divergence(
+        self, student: ModelOutputs, log_posterior: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+    ) -> Float[Tensor, ""]:
+        """The weighted KL from soft targets to the student's predictions, a mean over rows.
+
+        Args:
+            student: with its logits.
+            log_posterior: of the probes.
+            labels: target labels, -100 for unlabelled rows.
+        """
+        log_predicted = student_logits(student).float().log_softmax(dim=1)
+        weight = self.probes.information_gain
+        if self.self_distillation == 0:
+            targets, weight = self.soft_targets(log_posterior), weight**self.gain_exponent
+        else:
+            self._record_agreement(self.soft_targets(log_posterior), log_predicted.detach(), labels)
+            share = self.self_distillation * weight * self.agreement
+            targets = self.soft_targets((1 - share) * log_posterior + share * log_predicted.detach())
+            weight = (1 - share) * weight**self.gain_exponent + share
+        return weight * row_divergence(log_predicted, targets, labels, self.labelled_share)
+
+    def soft_targets(self, log_posterior: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
+        """Rows of the transport plan, each summing to one: shares of the classes in each row.
+
+        Args:
+            log_posterior: of the probes.
+        """
+        return ((log_posterior + self.potential) / self.epsilon).softmax(dim=1)
+
+    def _record_agreement(
+        self,
+        targets: Float[Tensor, "batch classes"],
+        log_predicted: Float[Tensor, "batch classes"],
+        labels: Int[Tensor, " batch"],
+    ) -> None:
+        if self.training:
+            weights = torch.where(labels == UNLABELLED, torch.ones_like(self.labelled_share), self.labelled_share)
+            agreement = weights * (targets * log_predicted.exp()).sum(dim=1)
+            sums = torch.stack([agreement.sum(), weights.sum()])
+            self._step_agreement = sums if self._step_agreement is None else self._step_agreement + sums
+
+    def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Update the agreement of targets and student, a mean over all rows of the step; see `DistillationLoss`."""
+        if self._step_agreement is not None:
+            agreement, rows = total(self._step_agreement)
+            self.agreement = agreement / rows.clamp_min(torch.finfo(rows.dtype).tiny)
+            self._step_agreement = None
+
+    def strength(self) -> float:
+        """Information gain of all probes together, in [0, 1]."""
+        return float(self.probes.information_gain)
+
+    def weights(self) -> tuple[float, ...]:
+        """Information gain of each teacher, in [0, 1]."""
+        return tuple(self.probes.teacher_information_gains.tolist())
+
+    def input_share(self) -> float:
+        """Share of the student's input features in the log posteriors, in [0, 1]."""
+        return self.probes.input_share
+
+    def diagnostics(self) -> dict[str, float]:
+        """The share of the input features, where they are read."""
+        return {"input_share": self.probes.input_share} if self.input_features else {}
