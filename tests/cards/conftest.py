@@ -108,7 +108,7 @@ def pets_record() -> DistillationRecord:
         task=TaskRecord("me/pets", "1f2e", "image-classification", "image", "label", ("cat", "dog"), 60, 20, 30),
         student=StudentRecord("ResNetForImageClassification", parameters=6),
         teachers=(TeacherRecord(teacher),),
-        loss=LossRecord("TransportLoss", {"epsilon": 0.1}, "after Lu et al. 2022"),
+        loss=LossRecord("row_transport", {"epsilon": 0.1}, "after Lu et al. 2022"),
         results={"accuracy": Confidence(0.9, 0.8, 0.95), "f1": Confidence(0.88, 0.75, 0.94)},
     )
 
