@@ -27,8 +27,7 @@ from transformers import (
 from hf_ctkd.cli.datasets import Rows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss
-from hf_ctkd.records import write_json
-from hf_ctkd.records.table import text_table
+from hf_ctkd.records import text_table, write_json
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
 NOTE = (

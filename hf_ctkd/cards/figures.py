@@ -83,16 +83,10 @@ def transport_map(map: TransportMap) -> "Figure":
         map: masses and names of the classes of both sides.
 
     Raises:
-        InvalidArgumentError: if the shape of the masses does not fit the names.
         MissingExtraError: if matplotlib is not installed.
     """
-    teacher_classes, target_classes = len(map.teacher_labels), len(map.target_labels)
-    if len(map.mass) != teacher_classes or any(len(row) != target_classes for row in map.mass):
-        raise InvalidArgumentError(
-            f"`map.mass` must be {teacher_classes} by {target_classes}: a row a teacher class, a column a target class."
-        )
     rows = _heaviest([sum(row) for row in map.mass])
-    columns = _heaviest([sum(row[v] for row in map.mass) for v in range(target_classes)])
+    columns = _heaviest([sum(row[v] for row in map.mass) for v in range(len(map.target_labels))])
     rows.sort(key=lambda u: _destination([map.mass[u][v] for v in columns]))
     share = [[100 * map.mass[u][v] for v in columns] for u in rows]
 

@@ -3,8 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 
-from hf_ctkd.records import Confidence, DistillationRecord
-from hf_ctkd.records.table import text_table
+from hf_ctkd.records import Confidence, DistillationRecord, text_table
 
 
 def results_said(record: DistillationRecord) -> str:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hf_ctkd.records import Confidence
-from hf_ctkd.records.table import text_table
+from hf_ctkd.records import Confidence, text_table
 
 _RESAMPLES = 2000
 

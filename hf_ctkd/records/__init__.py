@@ -12,14 +12,15 @@ from hf_ctkd.records.distillation import (
     TeacherRecord,
     TransportMap,
 )
-from hf_ctkd.records.drawing import drawable
+from hf_ctkd.records.fields import from_json, read_record
 from hf_ctkd.records.files import default_cache, read_json, write_bytes, write_json, write_text
-from hf_ctkd.records.paths import last_name, without_folder
-from hf_ctkd.records.ranking import RankedTeacher, TeacherRanking
+from hf_ctkd.records.ranking import CommitteeMember, RankedTeacher, TeacherRanking
+from hf_ctkd.records.text import drawable, last_name, parameter_count, text_table, without_folder
 
 __all__ = [
     "NOT_LOOKED_UP",
     "NO_LOSS",
+    "CommitteeMember",
     "Confidence",
     "DistillationRecord",
     "LossRecord",
@@ -31,10 +32,14 @@ __all__ = [
     "TeacherRanking",
     "TeacherRecord",
     "TransportMap",
-    "drawable",
     "default_cache",
+    "drawable",
+    "from_json",
     "last_name",
+    "parameter_count",
     "read_json",
+    "read_record",
+    "text_table",
     "without_folder",
     "write_bytes",
     "write_json",

@@ -1,13 +1,12 @@
-"""One teacher that might be used, known from its metadata alone."""
+"""A teacher that might be used, described by its metadata alone."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
 
 NOT_LOOKED_UP = "not looked up"
-"""Stands for a licence where the model's card could not be read, which is not the same as a card that states none."""
+"""The licence of a model whose card could not be read; None is the licence of a card that states none."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +23,10 @@ class TeacherCandidate:
         license: licence identifier as on its card, if any; `NOT_LOOKED_UP` where the card could not be read.
         downloads: of the last 30 days, from the Hub.
         languages: language tags of its card.
-        problem: why it cannot be used, when that is known already (gated, missing, broken): it will be
-            listed as skipped.
-        problem_code: the kind of this problem, for programs; None without a problem, and in files written before there
-            were codes.
-        random_weights: take its configuration and preprocessing but fresh random weights (seeded): a control.
-        role: part in a committee, such as `"foundation"` or `"complementary"`.
+        problem: why it cannot be used (gated, missing, broken); a ranking lists it as skipped. None for a usable one.
+        problem_code: the kind of this problem, for programs; None without a problem.
+        random_weights: use its configuration and preprocessing with fresh random weights (seeded), as a control.
+        role: role in a committee, such as `"foundation"` or `"complementary"`.
     """
 
     model_id: str
@@ -48,7 +45,7 @@ class TeacherCandidate:
 
     @property
     def name(self) -> str:
-        """Short name for tables: the repository id, or the folder's own name."""
+        """Short name for tables: the repository id, or the last name of the folder."""
         name = self.model_id if self.source == "hub" else self.model_id.rstrip("/").rsplit("/", 1)[-1]
         return f"random weights like {name}" if self.random_weights else name
 
@@ -74,24 +71,7 @@ class TeacherCandidate:
         return replace(self, problem=str(error), problem_code=error.code)
 
     def without_path(self) -> "TeacherCandidate":
-        """The same for others to read: a folder is known by its name, not by where it lies on this machine."""
+        """The same without paths of this machine: a folder becomes its last name."""
         if self.source == "hub":
             return self
         return replace(self, model_id=self.model_id.rstrip("/").rsplit("/", 1)[-1])
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {**asdict(self), "problem_code": None if self.problem_code is None else self.problem_code.value}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "TeacherCandidate":
-        """From JSON values."""
-        names, code = values.get("label_names"), values.get("problem_code")
-        return cls(
-            **{
-                **values,
-                "label_names": None if names is None else tuple(names),
-                "languages": tuple(values.get("languages", ())),
-                "problem_code": None if code is None else ProblemCode(code),
-            }
-        )

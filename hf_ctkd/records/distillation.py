@@ -5,10 +5,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records.candidate import TeacherCandidate
-from hf_ctkd.records.files import read_json, write_json
+from hf_ctkd.records.fields import read_record
+from hf_ctkd.records.files import write_json
 
 KIND = "distillation"
+FORMAT = 1
+"""Version of the fields of `distillation.json`; raised when a field is added, renamed or removed."""
 NO_LOSS = "none"
 """Name of the loss in the record of a student that learnt from the labels alone."""
 
@@ -55,7 +59,12 @@ class TaskRecord:
         train_rows: rows trained on, labelled and unlabelled.
         labelled_rows: those with a label.
         eval_rows: rows of the evaluation; 0 if there was none.
-        eval_split: what the evaluation rows are called.
+        eval_split: name of the evaluation rows, such as "test".
+        majority_share: share of the most frequent class among the evaluation rows, in (0, 1]; None where it was not
+            counted, or where labels are no classes of rows.
+
+    Raises:
+        InvalidArgumentError: if the numbers of rows do not fit each other.
     """
 
     dataset: str
@@ -68,6 +77,17 @@ class TaskRecord:
     labelled_rows: int
     eval_rows: int = 0
     eval_split: str = "test"
+    majority_share: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.labelled_rows <= self.train_rows:
+            raise InvalidArgumentError(
+                f"`labelled_rows` must lie between 0 and `train_rows` = {self.train_rows}, got {self.labelled_rows}."
+            )
+        if self.eval_rows < 0:
+            raise InvalidArgumentError(f"`eval_rows` must be at least 0, got {self.eval_rows}.")
+        if self.majority_share is not None and not 0 < self.majority_share <= 1:
+            raise InvalidArgumentError(f"`majority_share` must lie in (0, 1], got {self.majority_share}.")
 
 
 @dataclass(frozen=True)
@@ -135,12 +155,22 @@ class TransportMap:
         teacher_labels: names of its classes (rows of `mass`).
         target_labels: names of the target's classes (columns of `mass`).
         mass: share of the rows whose teacher class `u` is transported onto target class `v`.
+
+    Raises:
+        InvalidArgumentError: if the shape of `mass` does not fit the names.
     """
 
     teacher: str
     teacher_labels: tuple[str, ...]
     target_labels: tuple[str, ...]
     mass: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        rows, columns = len(self.teacher_labels), len(self.target_labels)
+        if len(self.mass) != rows or any(len(row) != columns for row in self.mass):
+            raise InvalidArgumentError(
+                f"`mass` must be {rows} by {columns}: one row for each teacher class, one column for each target class."
+            )
 
 
 @dataclass(frozen=True)
@@ -203,11 +233,8 @@ class DistillationRecord:
         return tuple(sorted({value.level for value in values if value.interval is not None}))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values; `pool` only where there is one, as in records of older versions."""
-        values = asdict(self)
-        if self.pool is None:
-            del values["pool"]
-        return {"kind": KIND, **values}
+        """As JSON values."""
+        return {"kind": KIND, "format": FORMAT, **asdict(self)}
 
     def save(self, path: Path | str) -> Path:
         """Write `distillation.json`, whole or not at all."""
@@ -218,41 +245,6 @@ class DistillationRecord:
         """Read a record that `save` wrote.
 
         Raises:
-            InvalidArgumentError: if the file is missing or holds something else.
+            InvalidArgumentError: if the file is missing, damaged, or of another version; file and field are named.
         """
-        values = read_json(path, KIND)
-        transport, pool = values["transport_map"], values.get("pool")
-        return cls(
-            task=TaskRecord(**{**values["task"], "label_names": tuple(values["task"]["label_names"])}),
-            student=StudentRecord(**values["student"]),
-            teachers=tuple(
-                TeacherRecord(**{**teacher, "candidate": TeacherCandidate.from_dict(teacher["candidate"])})
-                for teacher in values["teachers"]
-            ),
-            loss=LossRecord(**values["loss"]),
-            results={name: Confidence(**value) for name, value in values["results"].items()},
-            baseline={name: Confidence(**value) for name, value in values["baseline"].items()},
-            training=values["training"],
-            command=values["command"],
-            versions=values["versions"],
-            transport_map=None if transport is None else _transport_map(transport),
-            pool=None if pool is None else _pool(pool),
-        )
-
-
-def _pool(values: Mapping[str, Any]) -> PoolRecord:
-    return PoolRecord(
-        description=values["description"],
-        members=values["members"],
-        choices={name: tuple(options) for name, options in values["choices"].items()},
-        probabilities={name: tuple(options) for name, options in values["probabilities"].items()},
-    )
-
-
-def _transport_map(values: Mapping[str, Any]) -> TransportMap:
-    return TransportMap(
-        teacher=values["teacher"],
-        teacher_labels=tuple(values["teacher_labels"]),
-        target_labels=tuple(values["target_labels"]),
-        mass=tuple(tuple(row) for row in values["mass"]),
-    )
+        return read_record(path, cls, kind=KIND, format=FORMAT)

@@ -52,7 +52,7 @@ def write_json(path: Path | str, record: Mapping[str, Any]) -> Path:
 
 
 def read_json(path: Path | str, kind: str) -> dict[str, Any]:
-    """Read a record back and check its kind.
+    """Read a JSON object back and check its kind; `read_record` checks every field as well.
 
     Raises:
         InvalidArgumentError: if the file is missing, is not JSON, or holds another kind of record.
@@ -61,10 +61,16 @@ def read_json(path: Path | str, kind: str) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InvalidArgumentError(f"Cannot read {path}: {error.strerror}.") from error
+        raise InvalidArgumentError(f"Cannot read {path}: {error.strerror}. Check the path.") from error
     except ValueError as error:
-        raise InvalidArgumentError(f"{path} is not valid JSON: {error}.") from error
-    found = record.get("kind") if isinstance(record, dict) else None
-    if found != kind:
-        raise InvalidArgumentError(f"{path} must hold a record of kind {kind!r}, got {found!r}.")
+        raise InvalidArgumentError(f"{path} is not valid JSON: {error}. Restore the file, or make it again.") from error
+    except RecursionError as error:
+        raise InvalidArgumentError(
+            f"{path} is not valid JSON: nested too deeply. Restore the file, or make it again."
+        ) from error
+    found_kind = record.get("kind") if isinstance(record, dict) else None
+    if found_kind != kind:
+        raise InvalidArgumentError(
+            f"{path} must hold a record of kind {kind!r}, got {found_kind!r}. Name another file."
+        )
     return record

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from hf_ctkd.errors import InvalidArgumentError, MissingExtraError, NoTeacherLeftError, ProblemCode
 from hf_ctkd.records.candidate import TeacherCandidate
-from hf_ctkd.records.drawing import drawable
-from hf_ctkd.records.files import read_json, write_json
-from hf_ctkd.records.paths import last_name
-from hf_ctkd.records.table import text_table
+from hf_ctkd.records.fields import read_record
+from hf_ctkd.records.files import write_json
+from hf_ctkd.records.text import drawable, last_name, parameter_count, text_table
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
 KIND = "teacher-ranking"
+FORMAT = 1
+"""Version of the fields of `ranking.json`; raised when a field is added, renamed or removed."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,7 @@ class RankedTeacher:
         rows: rows of the target data set that it was scored on.
         seconds: time taken to load it, run it and score it.
         skipped: why it was not scored; None when it was.
-        skipped_code: the kind of this reason, for programs; None when it was scored, and in files written before there
-            were codes.
+        skipped_code: the kind of this reason, for programs; None when it was scored.
     """
 
     candidate: TeacherCandidate
@@ -40,27 +40,20 @@ class RankedTeacher:
     skipped: str | None = None
     skipped_code: ProblemCode | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        code = None if self.skipped_code is None else self.skipped_code.value
-        return {
-            **asdict(self),
-            "scores": dict(self.scores),
-            "candidate": self.candidate.to_dict(),
-            "skipped_code": code,
-        }
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "RankedTeacher":
-        """From JSON values."""
-        code = values.get("skipped_code")
-        return cls(
-            **{
-                **values,
-                "candidate": TeacherCandidate.from_dict(values["candidate"]),
-                "skipped_code": None if code is None else ProblemCode(code),
-            }
-        )
+@dataclass(frozen=True)
+class CommitteeMember:
+    """One teacher of a chosen committee.
+
+    Args:
+        rank: its rank among the scored teachers, 1 for the best: two folders may have the same name.
+        teacher: its name.
+        information_gain: of the committee up to this member, as a share of the label entropy, at most 1.
+    """
+
+    rank: int
+    teacher: str
+    information_gain: float
 
 
 @dataclass(frozen=True)
@@ -74,6 +67,10 @@ class TeacherRanking:
             not beat them is no evidence.
         dataset: facts about the target rows: name, fingerprint, columns, label names, number of rows.
         settings: seed, metric settings and versions, enough to run it again.
+        members: the committee that was chosen from it, in the order of choice; empty without one.
+
+    Raises:
+        InvalidArgumentError: if a member's rank is not that of a scored teacher.
     """
 
     teachers: tuple[RankedTeacher, ...]
@@ -81,6 +78,14 @@ class TeacherRanking:
     controls: tuple[str, ...] = ()
     dataset: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    members: tuple[CommitteeMember, ...] = ()
+
+    def __post_init__(self) -> None:
+        for member in self.members:
+            if not 1 <= member.rank <= len(self.scored):
+                raise InvalidArgumentError(
+                    f"`members` must be ranked between 1 and {len(self.scored)}, got rank {member.rank}."
+                )
 
     @classmethod
     def of(
@@ -121,13 +126,12 @@ class TeacherRanking:
         Raises:
             InvalidArgumentError: if no committee was chosen.
         """
-        chosen = self.settings.get("committee")
-        if not chosen:
+        if not self.members:
             raise InvalidArgumentError(
                 "This ranking holds no committee. Choose one with `TeacherSelector.select_committee` or "
                 "`hf-ctkd select --committee 3`."
             )
-        return [self.scored[member["rank"] - 1].candidate for member in chosen]
+        return [self.scored[member.rank - 1].candidate for member in self.members]
 
     def __str__(self) -> str:
         """As a table for the terminal."""
@@ -140,7 +144,7 @@ class TeacherRanking:
                 str(rank),
                 teacher.candidate.name,
                 *(_number(teacher.scores.get(metric)) for metric in metrics),
-                _size(teacher.candidate.parameters),
+                parameter_count(teacher.candidate.parameters),
                 teacher.candidate.license or "not stated",
                 f"{teacher.seconds:.1f}",
                 str(teacher.rows),
@@ -155,9 +159,9 @@ class TeacherRanking:
     @property
     def score_names(self) -> list[str]:
         """Names of all scores: the one that orders first, the controls last."""
-        found = {name for teacher in self.scored for name in teacher.scores} - {self.metric}
-        others = sorted(found - set(self.controls))
-        return [self.metric, *others, *(name for name in self.controls if name in found)]
+        names = {name for teacher in self.scored for name in teacher.scores} - {self.metric}
+        others = sorted(names - set(self.controls))
+        return [self.metric, *others, *(name for name in self.controls if name in names)]
 
     def to_pandas(self) -> "pandas.DataFrame":
         """One row a teacher: scores, cost, licence, sha, skip reason."""
@@ -194,17 +198,17 @@ class TeacherRanking:
         except ImportError as error:
             raise MissingExtraError("`plot` needs matplotlib. Install it with `pip install hf_ctkd[plots]`.") from error
         self.top(1)
-        shown, metrics = self.scored[:30], self._plotted
-        figure = Figure(figsize=(3.4 + 1.9 * len(metrics), 1.2 + 0.3 * len(shown)), layout="constrained")
+        teachers, metrics = self.scored[:30], self._plotted
+        figure = Figure(figsize=(3.4 + 1.9 * len(metrics), 1.2 + 0.3 * len(teachers)), layout="constrained")
         panels = figure.subplots(
             1, len(metrics), sharey=True, squeeze=False, width_ratios=[1.6, *[1] * (len(metrics) - 1)]
         )
         for metric, axes in zip(metrics, panels[0], strict=True):
             color = "#9a9a9a" if metric in self.controls else "#3d6b99"
-            points = [(t.scores[metric], row) for row, t in enumerate(shown) if metric in t.scores]
+            points = [(t.scores[metric], row) for row, t in enumerate(teachers) if metric in t.scores]
             axes.scatter([value for value, _ in points], [row for _, row in points], color=color, s=28, zorder=3)
             for value, row in points:
-                text = _size(int(value)) if abs(value) >= 1e4 else _number(value)
+                text = parameter_count(int(value)) if abs(value) >= 1e4 else _number(value)
                 on_line = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
                 axes.annotate(
                     text, (value, row), (7, 0), textcoords="offset points", va="center", fontsize=7, bbox=on_line
@@ -218,8 +222,8 @@ class TeacherRanking:
             axes.tick_params(axis="y", length=0)
             axes.grid(axis="y", color="#e5e5e5")
             axes.spines[:].set_visible(False)
-        panels[0][0].set_yticks(range(len(shown)), [drawable(teacher.candidate.name) for teacher in shown])
-        panels[0][0].set_ylim(len(shown) - 0.5, -0.5)
+        panels[0][0].set_yticks(range(len(teachers)), [drawable(teacher.candidate.name) for teacher in teachers])
+        panels[0][0].set_ylim(len(teachers) - 0.5, -0.5)
         figure.supxlabel("higher is better", fontsize=9)
         return figure
 
@@ -231,21 +235,16 @@ class TeacherRanking:
         return [*[name for name in names if name not in self.controls][: 4 - len(control)], *control]
 
     def without_paths(self) -> "TeacherRanking":
-        """The same for others to read: teachers and rows from folders are known by their names."""
+        """The same without paths of this machine: folders of teachers and data become their last names."""
         named = (replace(teacher, candidate=teacher.candidate.without_path()) for teacher in self.teachers)
-        rows = {**self.dataset, **({"name": last_name(self.dataset["name"])} if "name" in self.dataset else {})}
-        return replace(self, teachers=tuple(named), dataset=rows)
+        facts = (
+            {**self.dataset, "name": last_name(str(self.dataset["name"]))} if "name" in self.dataset else self.dataset
+        )
+        return replace(self, teachers=tuple(named), dataset=facts)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return {
-            "kind": KIND,
-            "metric": self.metric,
-            "controls": list(self.controls),
-            "dataset": dict(self.dataset),
-            "settings": dict(self.settings),
-            "teachers": [teacher.to_dict() for teacher in self.teachers],
-        }
+        return {"kind": KIND, "format": FORMAT, **asdict(self)}
 
     def save(self, path: Path | str) -> Path:
         """Write `ranking.json`, whole or not at all."""
@@ -256,26 +255,10 @@ class TeacherRanking:
         """Read a ranking that `save` wrote.
 
         Raises:
-            InvalidArgumentError: if the file is missing or holds something else.
+            InvalidArgumentError: if the file is missing, damaged, or of another version; file and field are named.
         """
-        values = read_json(path, KIND)
-        return cls(
-            teachers=tuple(RankedTeacher.from_dict(teacher) for teacher in values["teachers"]),
-            metric=values["metric"],
-            controls=tuple(values["controls"]),
-            dataset=values["dataset"],
-            settings=values["settings"],
-        )
+        return read_record(path, cls, kind=KIND, format=FORMAT)
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}" if abs(value) < 1e4 else f"{value:.3g}"
-
-
-def _size(parameters: int | None) -> str:
-    if parameters is None:
-        return "unknown"
-    for unit, factor in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if parameters >= factor:
-            return f"{parameters / factor:.3g}{unit}"
-    return str(parameters)

@@ -18,7 +18,7 @@ from hf_ctkd._version import __version__
 from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.metrics import TransferabilityMetric
-from hf_ctkd.records import RankedTeacher, TeacherRanking, default_cache
+from hf_ctkd.records import CommitteeMember, RankedTeacher, TeacherRanking, default_cache
 from hf_ctkd.selection.candidates import Source, each_candidate
 from hf_ctkd.selection.committee import Committee, choose_members
 from hf_ctkd.selection.controls import CONTROLS
@@ -150,14 +150,11 @@ class TeacherSelector:
         ranking = self._rank(scorer, candidates, _facts(dataset, rows, sample))
         considered = ranking.top(shortlist)
         members, gains = choose_members([scorer.evidence(one) for one in considered], sample.labels, k)
-        chosen = tuple(considered[place] for place in members)
-        # By rank: two folders may have the same name.
-        stated = [
-            {"rank": place + 1, "teacher": considered[place].name, "gain": gain}
-            for place, gain in zip(members, gains, strict=True)
-        ]
-        settings = {**ranking.settings, "committee": stated}
-        return Committee(chosen, gains, replace(ranking, settings=settings))
+        chosen = tuple(considered[index] for index in members)
+        recorded = tuple(
+            CommitteeMember(index + 1, considered[index].name, gain) for index, gain in zip(members, gains, strict=True)
+        )
+        return Committee(chosen, gains, replace(ranking, members=recorded))
 
     def _scorer(self, sample: TargetRows, student: Tensor | None) -> Scorer:
         folder = Path(self.cache_dir) if self.cache_dir is not None else default_cache()

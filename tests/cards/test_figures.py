@@ -99,11 +99,6 @@ def test_names_that_no_font_has_or_that_look_like_mathematics(tmp_path):
     assert max(map(len, shown)) <= 28
 
 
-def test_masses_that_do_not_fit_the_names():
-    with pytest.raises(InvalidArgumentError, match="`map.mass` must be 2 by 3"):
-        transport_map(TransportMap("t", ("a", "b"), ("x", "y", "z"), ((0.5, 0.5),)))
-
-
 def test_results_stand_beside_the_baseline(image_record):
     figure = results(image_record)
     assert names(figure.legends[0].get_texts()) == ["student", "without distillation"]

@@ -74,4 +74,4 @@ def test_students_that_say_something_of_every_pixel(image_record):
     assert "It knows 10 classes and puts every pixel into one" in masks and "an accuracy" not in masks
     depths = said(replace(image_record, task=replace(task, task="depth-estimation", label_names=())))
     assert "Its depths are metres" in depths and "classes" not in depths
-    assert "Few labels" not in said(replace(image_record, task=replace(task, labelled_rows=1000)))
+    assert "Few labels" not in said(replace(image_record, task=replace(task, train_rows=1000, labelled_rows=1000)))

@@ -45,10 +45,6 @@ def test_what_is_saved_is_loaded_equal(record, tmp_path):
     assert DistillationRecord.load(record.save(tmp_path / "distillation.json")) == record
 
 
-def test_a_record_without_a_pool_looks_as_it_did_before_there_were_any():
-    assert "pool" not in PLAIN.to_dict() and GENERIC.to_dict()["pool"]["members"] == 4
-
-
 def test_another_record_is_refused(tmp_path):
     (tmp_path / "ranking.json").write_text('{"kind": "teacher-ranking"}')
     with pytest.raises(InvalidArgumentError, match="must hold a record of kind 'distillation', got 'teacher-ranking'"):
@@ -65,3 +61,21 @@ def test_intervals_that_touch_overlap():
 def test_levels_of_the_intervals():
     assert FULL.confidence_levels == (0.9, 0.95)
     assert PLAIN.confidence_levels == ()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"labelled_rows": 61}, "`labelled_rows` must lie between 0 and `train_rows` = 60, got 61"),
+        ({"eval_rows": -1}, "`eval_rows` must be at least 0, got -1"),
+        ({"majority_share": 0.0}, r"`majority_share` must lie in \(0, 1\], got 0.0"),
+    ],
+)
+def test_numbers_of_rows_that_do_not_fit_each_other(numbers, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        replace(PLAIN.task, **numbers)
+
+
+def test_masses_that_do_not_fit_the_names():
+    with pytest.raises(InvalidArgumentError, match="`mass` must be 2 by 3"):
+        TransportMap("t", ("a", "b"), ("x", "y", "z"), ((0.5, 0.5),))

@@ -50,7 +50,8 @@ def test_numbers_that_are_not_finite_leave_the_old_file(tmp_path):
     ("text", "message"),
     [
         (None, "Cannot read .*: No such file or directory"),
-        ("{", "is not valid JSON: "),
+        ("{", "is not valid JSON: .* Restore the file"),
+        ("[" * 100_000, "is not valid JSON: nested too deeply"),
         ("[1]", "must hold a record of kind 'thing', got None"),
         (json.dumps({"kind": "other"}), "must hold a record of kind 'thing', got 'other'"),
     ],

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hf_ctkd.errors import InvalidArgumentError, MissingExtraError, NoTeacherLeftError, ProblemCode
-from hf_ctkd.records import RankedTeacher, TeacherCandidate, TeacherRanking
+from hf_ctkd.records import CommitteeMember, RankedTeacher, TeacherCandidate, TeacherRanking
 
 
 def teacher(name, *, skipped=None, **scores):
@@ -42,15 +42,15 @@ def test_top_refuses_what_it_cannot_give(ranking):
 
 def test_a_committee_is_told_by_rank_since_folders_may_share_a_name(tmp_path):
     folders = [TeacherCandidate(f"/runs/{run}/model", "ab12", "folder") for run in ("first", "second")]
-    known = tuple(RankedTeacher(one, {"probe": 1.0 - place}) for place, one in enumerate(folders))
-    settings = {
-        "committee": [{"rank": 2, "teacher": "model", "gain": 0.3}, {"rank": 1, "teacher": "model", "gain": 0.4}]
-    }
-    ranking = TeacherRanking(known, "probe", settings=settings)
+    teachers = tuple(RankedTeacher(folder, {"probe": 1.0 - index}) for index, folder in enumerate(folders))
+    members = (CommitteeMember(2, "model", 0.3), CommitteeMember(1, "model", 0.4))
+    ranking = TeacherRanking(teachers, "probe", members=members)
     ranking.save(tmp_path / "ranking.json")
     assert TeacherRanking.load(tmp_path / "ranking.json").committee() == folders[::-1]
+    with pytest.raises(InvalidArgumentError, match="`members` must be ranked between 1 and 2, got rank 3"):
+        replace(ranking, members=(CommitteeMember(3, "model", 0.3),))
     with pytest.raises(InvalidArgumentError, match="This ranking holds no committee. Choose one with"):
-        replace(ranking, settings={}).committee()
+        replace(ranking, members=()).committee()
 
 
 def test_the_table_shows_every_score_once_and_why_each_was_skipped(ranking):
@@ -118,10 +118,7 @@ def test_others_do_not_learn_where_folders_lie():
     assert shown.dataset == {"name": "flowers (train)"}
 
 
-@pytest.mark.parametrize(
-    ("parameters", "shown"), [(None, "unknown"), (999, "999"), (78_000, "78k"), (1_500_000_000, "1.5B")]
-)
-def test_sizes_are_short(parameters, shown):
-    entry = RankedTeacher(TeacherCandidate("org/a", "ab", parameters=parameters), {"x": 12345.0}, skipped=None)
+def test_scores_far_from_one_are_short():
+    entry = RankedTeacher(TeacherCandidate("org/a", "ab", parameters=78_000), {"x": 12345.0})
     cells = str(TeacherRanking((entry,), "x")).splitlines()[1].split()
-    assert cells[2:4] == ["1.23e+04", shown]
+    assert cells[2:4] == ["1.23e+04", "78k"]

@@ -70,9 +70,7 @@ def test_a_committee_out_of_a_zoo(selector, zoo, rows, passes):
     assert 1 <= len(committee.members) <= 2 and len(set(committee.members)) == len(committee.members)
     assert committee.gains[0] == pytest.approx(max(ranking.scored[0].scores["information_gain"], 0.0), abs=1e-3)
     assert [one.candidate for one in committee.ranking.teachers] == [one.candidate for one in ranking.teachers]
-    assert [one["teacher"] for one in committee.ranking.settings["committee"]] == [
-        one.name for one in committee.members
-    ]
+    assert [member.teacher for member in committee.ranking.members] == [one.name for one in committee.members]
     assert committee.ranking.committee() == list(committee.members)
     assert committee.members[0].name in str(committee)
     run = {name for name, _ in passes}
