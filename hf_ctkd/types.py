@@ -2,6 +2,7 @@
 
 import enum
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -135,10 +136,11 @@ class LabelSpace:
     def __post_init__(self) -> None:
         if not self.names:
             raise InvalidArgumentError("`names` of a label space must hold at least one class, got none.")
-        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        counts = Counter(self.names)
+        repeated = sorted(name for name, count in counts.items() if count > 1)
         if repeated:
             raise InvalidArgumentError(
-                f"Label names must differ from each other, but {repeated[0]!r} stands {self.names.count(repeated[0])} "
+                f"Label names must differ from each other, but {repeated[0]!r} stands {counts[repeated[0]]} "
                 "times. Rename or merge these classes."
             )
 

@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel, PrinterCallback
@@ -378,7 +379,8 @@ def _reference(suite: Suite, job: Job) -> dict[str, object]:
     if space is None:
         raise ValueError(f"{candidate.name} has no head")
     rows = TargetRows.of(task.test, evaluation=True)
-    outputs = compute_outputs(teacher, rows, cache_dir=Path(suite.place.work) / "outputs", progress=False)
+    stored = compute_outputs(teacher, rows, cache_dir=Path(suite.place.work) / "outputs", progress=False)
+    outputs = stored.select(torch.arange(len(rows)))
     columns = [space.names.index(name) for name in task.label_names]
     right = outputs.logits[:, columns].argmax(dim=1) == rows.labels
     return {"teachers": candidate.name, "accuracy": right.float().mean().item()}

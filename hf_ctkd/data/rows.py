@@ -1,6 +1,6 @@
 """The user's data set as raw rows: columns found, labels checked, every row with an identity of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -18,6 +18,7 @@ from hf_ctkd.errors import DatasetError
 from hf_ctkd.types import UNLABELLED, LabelSpace
 
 Modality = Literal["image", "text"]
+_TEXTS_A_PART = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,14 +255,26 @@ class TargetRows:
             return [None if label is None else xxhash.xxh3_128_hexdigest(str(label).encode()) for label in raw]
         return ImageColumn(self.dataset, self.label_column).digests()
 
+    def _texts(self) -> Iterator[str | None]:
+        """All texts, read in parts: the column may not fit the memory."""
+        for part in self._input.iter(batch_size=_TEXTS_A_PART):
+            yield from part[self.input_column]
+
     def _bad_texts(self) -> list[int]:
-        return [row for row, text in enumerate(self._input[:][self.input_column]) if text is None or not text.strip()]
+        return [row for row, text in enumerate(self._texts()) if text is None or not text.strip()]
+
+    @cached_property
+    def text_lengths(self) -> list[int]:
+        """Number of characters of each row; 0 for images."""
+        if self.modality != "text":
+            return [0] * len(self)
+        return [len(text or "") for text in self._texts()]
 
     @cached_property
     def digests(self) -> list[str]:
         """One digest a row, of its raw input alone: its identity in caches, whatever the order or the subset."""
         if self.modality == "text":
-            return [xxhash.xxh3_128_hexdigest(text.encode()) for text in self._input[:][self.input_column]]
+            return [xxhash.xxh3_128_hexdigest((text or "").encode()) for text in self._texts()]
         nothing = xxhash.xxh3_128_hexdigest(b"no image")
         return [nothing if digest is None else digest for digest in self._images.digests()]
 

@@ -145,7 +145,8 @@ class Scorer:
                 progress=self.run_settings.progress,
                 layers=layers,
             )
-            return loaded[0].candidate.parameters, outputs
+            # Of rows sampled for a ranking, metrics read everything at once.
+            return loaded[0].candidate.parameters, outputs.select(torch.arange(len(self.rows)))
         finally:
             models = [weakref.ref(teacher.model) for teacher in loaded]
             loaded.clear()

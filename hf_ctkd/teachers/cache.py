@@ -1,117 +1,323 @@
-"""Teacher outputs on disk, keyed by the identity of each row, so that no row is ever computed twice."""
+"""Teacher outputs on disk: memory-mapped shards of rows, each row stored under the digest of its input."""
 
+import hashlib
+import json
+import logging
 import os
+import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import xxhash
+from jaxtyping import Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError, StaleCacheError
 from hf_ctkd.records import read_json, write_json
 from hf_ctkd.types import ModelOutputs
 
+logger = logging.getLogger(__name__)
+
+FORMAT = "2"
+"""Version of the files: a folder of another version is never read."""
+DISK_SHARE = 0.5
+"""Share of the free disk that the outputs of one call may fill unless `max_bytes` says otherwise."""
+
 _META = "teacher.json"
 _KIND = "teacher-outputs"
+_DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class StoredOutputs:
+    """One teacher's outputs over the rows of a data set, on disk and read in parts.
+
+    `compute_outputs` returns it where there is a cache folder. `select` and `chunks` open the shards that hold the
+    rows, copy these rows, and close the shards again, so memory grows with the rows selected and not with the data
+    set. It can be pickled. To have everything in memory, select all rows.
+
+    Args:
+        paths: the shards, which were verified when the outputs were opened.
+        shards: `[rows]`, index of each row's shard in `paths`.
+        positions: `[rows]`, index of each row in its shard.
+        widths: width of each stored tensor by its name.
+
+    Example:
+        >>> outputs = compute_outputs(teacher, rows, cache_dir="outputs")  # doctest: +SKIP
+        >>> for chunk, part in outputs.chunks(1024):  # doctest: +SKIP
+        ...     targets[chunk] = probe.posterior(part.features)
+    """
+
+    paths: tuple[Path, ...]
+    shards: Int[Tensor, " rows"]
+    positions: Int[Tensor, " rows"]
+    widths: Mapping[str, int]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.shards)
+
+    def select(self, rows: Tensor) -> ModelOutputs:
+        """The outputs of some rows, by index or mask, on the CPU and in float32.
+
+        Args:
+            rows: indices, in any order and as often as needed, or a mask over all rows.
+
+        Raises:
+            StaleCacheError: if a shard was deleted since the outputs were opened.
+        """
+        rows = rows.cpu()
+        shards, positions = self.shards[rows], self.positions[rows]
+        tensors = {name: torch.empty(len(shards), width) for name, width in self.widths.items()}
+        for shard in shards.unique().tolist():
+            in_shard = (shards == shard).nonzero().flatten()
+            self._copy(self.paths[shard], positions[in_shard], in_shard, tensors)
+        return from_named(tensors)
+
+    def chunks(self, size: int) -> Iterator[tuple[slice, ModelOutputs]]:
+        """The outputs in row order, `size` rows at a time, each with the slice of rows that it covers."""
+        for start in range(0, len(self), size):
+            rows = slice(start, min(start + size, len(self)))
+            yield rows, self.select(torch.arange(rows.start, rows.stop))
+
+    @staticmethod
+    def _copy(path: Path, positions: Tensor, targets: Tensor, tensors: Mapping[str, Tensor]) -> None:
+        # Shards stay open for one selection alone: pages of an open map count as this process's memory.
+        try:
+            with safe_open(path, "pt") as shard:
+                for name, tensor in tensors.items():
+                    # `get_tensor` maps the file: only the pages of the indexed rows are read.
+                    tensor[targets] = shard.get_tensor(name)[positions].to(tensor.dtype)
+        except (OSError, SafetensorError) as error:
+            raise StaleCacheError(
+                f"The shard {path} was deleted or changed while its outputs were in use: {error}. "
+                "Run again: its rows are then computed anew."
+            ) from error
 
 
 class OutputCache:
-    """The outputs of one teacher, as shards of rows that only ever get added.
+    """The outputs of one teacher in a folder, as shards of rows that are only ever added.
 
-    A row is known by the digest of its raw input, never by its place in a batch or a data set, so shuffles, subsets and
-    other splits find their rows again. A folder belongs to one `key` (teacher sha, processor, dtype): a folder that
-    says otherwise is refused. Shards are written under another name first, so an interruption leaves whole shards.
+    A row is stored under the digest of its raw input, never under its place in a batch or a data set, so shuffles,
+    subsets and other splits find their rows again. A folder belongs to one `key`; a folder with another key is refused.
+
+    A shard is a safetensors file named by the checksum of its content, with the key in its header. Both are compared
+    before its rows are used: a shard that was cut, changed or copied from another folder is deleted with a warning, and
+    its rows are computed again. (Safetensors rather than Arrow through `datasets`: rows of a tensor, in float16 too,
+    are indexed straight from the map and need no decoding from lists, and the header has room for the key.)
 
     Args:
-        folder: of this teacher alone; made if absent.
-        key: all that shapes the outputs besides the row, as JSON values.
+        folder: for this teacher alone; made if absent.
+        key: all that shapes the outputs besides the row, as text.
+        dtype: of the stored numbers, `torch.float32` or `torch.float16`.
 
     Raises:
         StaleCacheError: if the folder was written under another key.
-        InvalidArgumentError: if the folder cannot be written.
+        InvalidArgumentError: if the folder cannot be written, or the dtype is another one.
     """
 
-    def __init__(self, folder: Path | str, key: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path | str, key: Mapping[str, str], *, dtype: torch.dtype = torch.float32) -> None:
+        if dtype not in (torch.float32, torch.float16):
+            raise InvalidArgumentError(f"`dtype` must be torch.float32 or torch.float16, got {dtype}.")
         self.folder = Path(folder)
-        self.key = dict(key)
-        meta = self.folder / _META
-        if meta.exists():
-            try:
-                found = read_json(meta, _KIND)["key"]
-            except (InvalidArgumentError, KeyError) as error:
-                raise StaleCacheError(
-                    f"The cache {self.folder} does not say what it was made with. "
-                    "Delete it, or use another `cache_dir`."
-                ) from error
-            if found != self.key:
-                changed = sorted(name for name in {*found, *self.key} if found.get(name) != self.key.get(name))
-                raise StaleCacheError(
-                    f"The cache {self.folder} was made with another {', '.join(changed)}. "
-                    "Delete it, or use another `cache_dir`."
-                )
-        else:
-            write_json(meta, {"kind": _KIND, "key": self.key})
+        self.key = {**key, "format": FORMAT, "stored dtype": str(dtype)}
+        self.dtype = dtype
+        self._key_digest = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()
+        self._verified: set[str] = set()
+        self._widths: dict[str, int] | None = None
+        self._require_same_key()
 
-    def load(self) -> tuple[dict[str, int], dict[str, Tensor]]:
-        """All rows so far: digest -> index, and the tensors that they index (empty when there are none).
+    def missing(self, digests: Sequence[str]) -> list[int]:
+        """The first row of each digest that is not stored, in row order."""
+        shards, _, _ = self._locate(digests)
+        first_row: dict[str, int] = {}
+        for row in (shards < 0).nonzero().flatten().tolist():
+            first_row.setdefault(digests[row], row)
+        return list(first_row.values())
 
-        A shard that cannot be read (a disk that filled up, a copy that broke off) is deleted and computed again.
+    def read(self, digests: Sequence[str]) -> StoredOutputs:
+        """The outputs of rows that are all stored, in the order of their digests.
+
+        Raises:
+            StaleCacheError: if some are not.
         """
-        shards: list[dict[str, Tensor]] = []
-        for path in sorted(self.folder.glob("*.safetensors")):
-            try:
-                shard = load_file(path)
-            except (SafetensorError, OSError):
-                shard = {}
-            if "digests" in shard and (not shards or _shape(shard) == _shape(shards[0])):
-                shards.append(shard)
-            else:
-                path.unlink(missing_ok=True)
-        if not shards:
-            return {}, {}
-        joined = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
-        index = {row.tobytes().hex(): number for number, row in enumerate(joined.pop("digests").numpy())}
-        return index, joined
+        shards, positions, paths = self._locate(digests)
+        if self._widths is None or (shards < 0).any():
+            raise StaleCacheError(
+                f"The cache {self.folder} lacks {int((shards < 0).sum())} of {len(digests)} rows. "
+                "Another program may have changed it: run again."
+            )
+        return StoredOutputs(tuple(paths), shards, positions, dict(self._widths))
+
+    def reserve(self, rows: int, outputs: ModelOutputs, *, max_bytes: int | None = None) -> int:
+        """Log how many bytes some rows will take, and refuse more than the limit.
+
+        Args:
+            rows: number of rows about to be stored.
+            outputs: of any of them, for their widths.
+            max_bytes: the limit; None for half of the free disk (`DISK_SHARE`).
+
+        Returns:
+            The number of bytes.
+
+        Raises:
+            InvalidArgumentError: if they exceed the limit.
+        """
+        row_bytes = _DIGEST_BYTES + self.dtype.itemsize * sum(
+            tensor.shape[1] for tensor in named_tensors(outputs).values()
+        )
+        limit = int(shutil.disk_usage(self.folder).free * DISK_SHARE) if max_bytes is None else max_bytes
+        logger.info("Storing %d rows x %d bytes = %s in %s", rows, row_bytes, _megabytes(rows * row_bytes), self.folder)
+        if rows * row_bytes > limit:
+            source = "half of the free disk" if max_bytes is None else "`max_bytes`"
+            raise InvalidArgumentError(
+                f"The outputs of {rows} rows take {_megabytes(rows * row_bytes)} ({row_bytes} bytes a row), but "
+                f"{source} allows {_megabytes(limit)}. Read fewer layers (`max_layers=1` for the last alone), store "
+                "`dtype=torch.float16`, use fewer rows, or raise `max_bytes`."
+            )
+        return rows * row_bytes
 
     def add(self, digests: Sequence[str], outputs: ModelOutputs) -> None:
         """Write one shard: `outputs` of the rows with these digests, in the same order.
 
+        Args:
+            digests: of the rows.
+            outputs: of the same rows.
+
         Raises:
             InvalidArgumentError: if it cannot be written (the disk is full); earlier shards are intact.
+            StaleCacheError: if the stored outputs have other widths.
         """
-        raw = np.frombuffer(bytes.fromhex("".join(digests)), dtype=np.uint8).reshape(len(digests), -1)
-        tensors = {"digests": torch.from_numpy(raw.copy()), **named_tensors(outputs)}
-        name = uuid.uuid4().hex
-        temporary = self.folder / f"{name}.partial"
+        tensors = {name: tensor.to(self.dtype) for name, tensor in named_tensors(outputs).items()}
+        widths = {name: tensor.shape[1] for name, tensor in tensors.items()}
+        if self._widths is not None and widths != self._widths:
+            raise StaleCacheError(
+                f"The cache {self.folder} holds outputs of widths {self._widths}, but the teacher gives {widths}. "
+                "Delete it, or use another `cache_dir`."
+            )
+        tensors["digests"] = torch.from_numpy(_as_bytes(digests))
+        # Under another name first: an interruption leaves whole shards.
+        temporary = self.folder / f"{uuid.uuid4().hex}.partial"
         try:
-            save_file(tensors, temporary)
-            os.replace(temporary, self.folder / f"{name}.safetensors")
+            save_file(tensors, temporary, metadata={"kind": _KIND, "key": self._key_digest})
+            checksum = _checksum(temporary)
+            os.replace(temporary, self.folder / f"{checksum}.safetensors")
         except (SafetensorError, OSError) as error:
             raise InvalidArgumentError(
                 f"Cannot write to the cache {self.folder}: {error}. Free some space, or choose another `cache_dir`; "
-                "what was computed before is kept."
+                "the rows stored before are intact."
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
+        self._widths = widths
+        self._verified.add(checksum)
+
+    def _require_same_key(self) -> None:
+        meta = self.folder / _META
+        if not meta.exists():
+            write_json(meta, {"kind": _KIND, "key": self.key})
+            return
+        try:
+            stored_key = read_json(meta, _KIND)["key"]
+        except (InvalidArgumentError, KeyError) as error:
+            raise StaleCacheError(
+                f"The cache {self.folder} does not say what it was made with. Delete it, or use another `cache_dir`."
+            ) from error
+        if stored_key != self.key:
+            names = {*stored_key, *self.key}
+            changed = sorted(name for name in names if stored_key.get(name) != self.key.get(name))
+            raise StaleCacheError(
+                f"The cache {self.folder} was made with another {', '.join(changed)}. "
+                "Delete it, or use another `cache_dir`."
+            )
+
+    def _locate(self, digests: Sequence[str]) -> tuple[Int[Tensor, " rows"], Int[Tensor, " rows"], list[Path]]:
+        """Shard (-1 where there is none) and position of each row, and the shards."""
+        unique, row_digest = np.unique(_as_keys(_as_bytes(digests)), return_inverse=True)
+        shards, positions = np.full(len(unique), -1), np.zeros(len(unique), dtype=np.int64)
+        paths: list[Path] = []
+        for path in sorted(self.folder.glob("*.safetensors")):
+            stored = self._stored_digests(path)
+            if stored is None or not len(unique):
+                continue
+            index = np.searchsorted(unique, stored).clip(max=len(unique) - 1)
+            matches = unique[index] == stored
+            # The checksum reads the whole shard: only of shards whose rows are used.
+            if matches.any() and self._verify(path):
+                shards[index[matches]], positions[index[matches]] = len(paths), matches.nonzero()[0]
+                paths.append(path)
+        return torch.from_numpy(shards[row_digest]), torch.from_numpy(positions[row_digest]), paths
+
+    def _stored_digests(self, path: Path) -> np.ndarray | None:
+        """The digests of a shard's rows; None, and the shard is deleted, if it cannot serve."""
+        try:
+            with safe_open(path, "pt") as shard:
+                if (shard.metadata() or {}).get("key") == self._key_digest:
+                    return _as_keys(shard.get_tensor("digests").numpy().copy())
+                reason = "belongs to another teacher"
+        except (SafetensorError, OSError):
+            reason = "cannot be read"
+        _drop(path, reason)
+        return None
+
+    def _verify(self, path: Path) -> bool:
+        """Whether a shard's content is what was written; if not, it is deleted."""
+        if path.stem in self._verified:
+            return True
+        if _checksum(path) != path.stem:
+            _drop(path, "does not match its checksum")
+            return False
+        with safe_open(path, "pt") as shard:
+            names = sorted(set(shard.keys()) - {"digests"})
+            widths = {name: shard.get_slice(name).get_shape()[1] for name in names}
+        self._widths = widths if self._widths is None else self._widths
+        if widths != self._widths:
+            _drop(path, "holds outputs of other widths than the shards before it")
+            return False
+        self._verified.add(path.stem)
+        return True
 
 
 def named_tensors(outputs: ModelOutputs) -> dict[str, Tensor]:
-    """What is kept of a batch, by name; hidden layers, which are as large as a training step, are not."""
+    """The stored tensors of a batch, by name; hidden layers, which are as large as a training step, are not stored."""
     logits = {} if outputs.logits is None else {"logits": outputs.logits.contiguous()}
-    layers = {f"layer {place}": layer.contiguous() for place, layer in enumerate(outputs.layers)}
+    layers = {f"layer {index}": layer.contiguous() for index, layer in enumerate(outputs.layers)}
     return {"features": outputs.features.contiguous(), **logits, **layers}
 
 
 def from_named(tensors: Mapping[str, Tensor]) -> ModelOutputs:
     """The outputs that `named_tensors` took apart."""
-    places = range(sum(name.startswith("layer ") for name in tensors))
-    layers = tuple(tensors[f"layer {place}"] for place in places)
+    count = sum(name.startswith("layer ") for name in tensors)
+    layers = tuple(tensors[f"layer {index}"] for index in range(count))
     return ModelOutputs(tensors["features"], tensors.get("logits"), layers=layers)
 
 
-def _shape(shard: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape[1:] for name, tensor in shard.items()}
+def _as_bytes(digests: Sequence[str]) -> np.ndarray:
+    raw = np.frombuffer(bytes.fromhex("".join(digests)), dtype=np.uint8)
+    return raw.reshape(len(digests), _DIGEST_BYTES).copy()
+
+
+def _as_keys(raw: np.ndarray) -> np.ndarray:
+    """Digests as one sortable value each: 16 bytes a row, where a dictionary of texts takes 200."""
+    return raw.view(f"S{_DIGEST_BYTES}").reshape(-1)
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, xxhash.xxh3_128).hexdigest()  # type: ignore[arg-type]
+
+
+def _drop(path: Path, reason: str) -> None:
+    path.unlink(missing_ok=True)
+    warnings.warn(f"The cached shard {path} {reason}. It is deleted, and its rows are computed again.", stacklevel=2)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import ModelOutput
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.teachers.layers import depths, pool_layers
+from hf_ctkd.teachers.layers import MOST_LAYERS, depths, pool_layers
 from hf_ctkd.types import Hidden, ModelOutputs
 
 _MOST_EXTRA_TOKENS = 8
@@ -80,7 +80,13 @@ class FeatureReader:
         return self._head(features.to(next(self._head.parameters()).dtype))
 
     def read(
-        self, batch: Mapping[str, Tensor], hidden: Sequence[int] = (), *, layers: bool = False, whole: bool = False
+        self,
+        batch: Mapping[str, Tensor],
+        hidden: Sequence[int] = (),
+        *,
+        layers: bool = False,
+        max_layers: int = MOST_LAYERS,
+        whole: bool = False,
     ) -> ModelOutputs:
         """Run the model on a preprocessed batch.
 
@@ -88,6 +94,7 @@ class FeatureReader:
             batch: the model's own inputs, without labels.
             hidden: indices into the model's `hidden_states` (negative ones count from the end).
             layers: also pool layers of all depths; see `pool_layers`.
+            max_layers: largest number of these, evenly spaced up to the last; at least 1.
             whole: keep in the hidden layers what a vision transformer puts before the grid of its patches, so that its
                 next layer could go on from there; their grid is then `(positions,)`.
 
@@ -108,9 +115,14 @@ class FeatureReader:
                 handle.remove()
         logits = _logits(output)
         features = self._features(output, logits, calls, batch.get("attention_mask"))
-        wanted = _layers(output, hidden, batch, whole)
-        places = depths(len(output.get("hidden_states") or ())) if layers else ()
-        return ModelOutputs(features, logits, wanted, pool_layers(_layers(output, places, batch)), _dense(output))
+        pooled_states = depths(len(output.get("hidden_states") or ()), most=max_layers) if layers else ()
+        return ModelOutputs(
+            features,
+            logits,
+            _layers(output, hidden, batch, whole),
+            pool_layers(_layers(output, pooled_states, batch)),
+            _dense(output),
+        )
 
     def count_states(self, batch: Mapping[str, Tensor]) -> int:
         """How many hidden states the model returns, the first of them before its first layer.

@@ -9,7 +9,7 @@ from torch import Tensor
 from hf_ctkd.types import Hidden
 
 MOST_LAYERS = 4
-"""Layers read of a deep model, evenly spaced: neighbours say nearly the same, and all of them are kept for each row."""
+"""Layers read of a deep model, evenly spaced: neighbours are nearly alike, and each is stored for every row."""
 
 _SIDE = 2
 
@@ -27,7 +27,7 @@ def depths(count: int, *, most: int = MOST_LAYERS) -> tuple[int, ...]:
     """
     if count <= most:
         return tuple(range(count))
-    return tuple((count - 1) * place // most for place in range(1, most + 1))
+    return tuple((count - 1) * step // most for step in range(1, most + 1))
 
 
 def pool_layers(layers: Sequence[Hidden]) -> tuple[Float[Tensor, "batch pooled"], ...]:
@@ -51,5 +51,5 @@ def _pooled(layer: Hidden) -> Float[Tensor, "batch pooled"]:
         return F.adaptive_avg_pool2d(maps, (min(_SIDE, height), min(_SIDE, width))).flatten(1)
     if layer.mask is None:
         return values.mean(1)
-    kept = layer.mask.unsqueeze(-1).to(values.dtype)
-    return (values * kept).sum(1) / kept.sum(1).clamp_min(1.0)
+    weights = layer.mask.unsqueeze(-1).to(values.dtype)
+    return (values * weights).sum(1) / weights.sum(1).clamp_min(1.0)

@@ -25,6 +25,7 @@ from hf_ctkd.errors import CTKDError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import fetch_teacher
 from hf_ctkd.records import TeacherCandidate, without_folder
 from hf_ctkd.teachers.features import FeatureReader
+from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.teachers.quiet import quiet_loading
 from hf_ctkd.types import LabelSpace, ModelOutputs
 
@@ -83,6 +84,36 @@ class LoadOptions:
             max_bytes=self.max_bytes,
             token=self.token,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherCollator:
+    """A teacher's preprocessing without its model, so that the workers of a DataLoader can have it.
+
+    Args:
+        preprocessor: of the teacher.
+        vocabulary: number of tokens that its model has embeddings of; None where it takes no tokens.
+    """
+
+    preprocessor: Preprocessor
+    vocabulary: int | None = None
+
+    def __call__(self, inputs: Sequence[PILImage.Image] | Sequence[str]) -> dict[str, Tensor]:
+        """A batch of tensors on the CPU.
+
+        Raises:
+            TeacherUnavailableError: if the tokenizer gives tokens that the model does not know.
+        """
+        batch = self.preprocessor(inputs)
+        if self.vocabulary is not None and "input_ids" in batch:
+            highest = int(batch["input_ids"].max())
+            # On an accelerator this would end in an assertion that no later teacher survives.
+            if highest >= self.vocabulary:
+                raise TeacherUnavailableError(
+                    f"its tokenizer gives token {highest}, but its model knows {self.vocabulary} tokens",
+                    ProblemCode.BROKEN,
+                )
+        return batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,38 +199,45 @@ class Teacher:
         self.model.eval().to(device)
         return self
 
+    @property
+    def collator(self) -> TeacherCollator:
+        """Its preprocessing without its model."""
+        embeddings = self.model.get_input_embeddings() if self.preprocessor.modality == "text" else None
+        return TeacherCollator(
+            self.preprocessor, embeddings.num_embeddings if isinstance(embeddings, nn.Embedding) else None
+        )
+
     def collate(self, inputs: Sequence[PILImage.Image] | Sequence[str]) -> dict[str, Tensor]:
         """Its own view of raw rows, as a batch on the CPU.
 
         Raises:
             TeacherUnavailableError: if its tokenizer gives tokens that its model does not know.
         """
-        batch = self.preprocessor(inputs)
-        if "input_ids" in batch:
-            known, highest = self.model.get_input_embeddings(), int(batch["input_ids"].max())
-            # On an accelerator this would end in an assertion that no later teacher survives.
-            if isinstance(known, nn.Embedding) and highest >= known.num_embeddings:
-                raise TeacherUnavailableError(
-                    f"its tokenizer gives token {highest}, but its model knows {known.num_embeddings} tokens",
-                    ProblemCode.BROKEN,
-                )
-        return batch
+        return self.collator(inputs)
 
     @torch.no_grad()
-    def outputs(self, batch: Mapping[str, Tensor], hidden: Sequence[int] = (), *, layers: bool = False) -> ModelOutputs:
+    def outputs(
+        self,
+        batch: Mapping[str, Tensor],
+        hidden: Sequence[int] = (),
+        *,
+        layers: bool = False,
+        max_layers: int = MOST_LAYERS,
+    ) -> ModelOutputs:
         """Logits and features of a preprocessed batch, without gradient.
 
         Args:
             batch: from `collate`, on any device.
-            hidden: indices of layers wanted besides.
+            hidden: indices of hidden layers to return as well.
             layers: also pool layers of all depths.
+            max_layers: largest number of pooled layers, at least 1.
         """
         dtype = self.model.dtype
         on_device = {
-            name: tensor.to(self.device, dtype if tensor.is_floating_point() else None)
+            name: tensor.to(self.device, dtype if tensor.is_floating_point() else None, non_blocking=True)
             for name, tensor in batch.items()
         }
-        outputs = self.reader.read(on_device, hidden, layers=layers)
+        outputs = self.reader.read(on_device, hidden, layers=layers, max_layers=max_layers)
         # A head whose labels are unknown to the loader (a headless encoder's stray output) is no classifier.
         return outputs if self.label_space is not None else replace(outputs, logits=None)
 

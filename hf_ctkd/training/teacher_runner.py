@@ -120,7 +120,7 @@ class TeacherRunner:
                 cache_dir=cache_dir,
                 progress=progress,
                 layers=layers,
-            )
+            ).select(torch.arange(len(rows)))
             for place in range(len(teachers))
         )
         if offloading is not None:

@@ -17,20 +17,47 @@ def outputs(start: int, stop: int, classes: int | None = 3) -> ModelOutputs:
 
 
 def test_rows_come_back_by_their_digest(tmp_path):
-    cache = OutputCache(tmp_path / "one", KEY)
-    assert cache.load() == ({}, {})
+    cache = OutputCache(tmp_path / "first", KEY)
+    assert cache.missing(DIGESTS) == [0, 1, 2, 3, 4]
+    assert cache.missing([DIGESTS[1], DIGESTS[0], DIGESTS[1]]) == [0, 1]
+    assert cache.missing([]) == []
     cache.add(DIGESTS[:2], outputs(0, 2))
     cache.add(DIGESTS[2:], outputs(2, 5))
-    index, tensors = OutputCache(tmp_path / "one", KEY).load()
-    for number, digest in enumerate(DIGESTS):
-        assert tensors["features"][index[digest]].tolist() == [number] * 4
-        assert tensors["logits"][index[digest]].tolist() == [number] * 3
+    reopened = OutputCache(tmp_path / "first", KEY)
+    order = [4, 0, 0, 2]
+    stored = reopened.read([DIGESTS[number] for number in order]).select(torch.arange(4))
+    assert stored.features.tolist() == [[number] * 4 for number in order]
+    assert stored.logits.tolist() == [[number] * 3 for number in order]
+
+
+def test_digests_may_end_in_zeros(tmp_path):
+    cache, digests = OutputCache(tmp_path, KEY), ["ab" + "00" * 15, "00" * 16, "ab" * 16]
+    cache.add(digests, outputs(0, 3))
+    assert cache.read(digests[::-1]).select(torch.arange(3)).features[:, 0].tolist() == [2, 1, 0]
+
+
+def test_rows_that_are_not_stored_are_counted(tmp_path):
+    cache = OutputCache(tmp_path, KEY)
+    with pytest.raises(StaleCacheError, match="lacks 5 of 5 rows. Another program may have changed it: run again"):
+        cache.read(DIGESTS)
+    cache.add(DIGESTS[:2], outputs(0, 2))
+    with pytest.raises(StaleCacheError, match="lacks 3 of 5 rows"):
+        cache.read(DIGESTS)
 
 
 def test_a_model_without_head_has_no_logits(tmp_path):
     cache = OutputCache(tmp_path, KEY)
     cache.add(DIGESTS[:2], outputs(0, 2, classes=None))
-    assert set(cache.load()[1]) == {"features"}
+    assert cache.read(DIGESTS[:2]).widths == {"features": 4}
+    assert cache.read(DIGESTS[:2]).select(torch.arange(2)).logits is None
+
+
+def test_outputs_of_other_widths_are_refused(tmp_path):
+    OutputCache(tmp_path, KEY).add(DIGESTS[:2], outputs(0, 2))
+    cache = OutputCache(tmp_path, KEY)
+    assert cache.missing(DIGESTS) == [2, 3, 4]
+    with pytest.raises(StaleCacheError, match="but the teacher gives.*Delete it, or use another `cache_dir`"):
+        cache.add(DIGESTS[2:], outputs(2, 5, classes=7))
 
 
 def test_a_stale_key_is_refused_and_says_what_changed(tmp_path):
@@ -48,30 +75,50 @@ def test_a_folder_that_does_not_say_what_it_is_is_refused(tmp_path, content):
         OutputCache(tmp_path, KEY)
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "other width", "other names"])
-def test_a_broken_shard_is_dropped_and_the_others_serve(tmp_path, damage):
-    cache = OutputCache(tmp_path, KEY)
-    cache.add(DIGESTS[:2], outputs(0, 2))
+REASONS = {
+    "cut": "cannot be read",
+    "empty": "cannot be read",
+    "renamed tensor": "does not match its checksum",
+    "changed digest": "does not match its checksum",
+}
+
+
+@pytest.mark.parametrize("damage", REASONS)
+def test_a_damaged_shard_is_deleted_and_the_others_serve(tmp_path, damage):
+    OutputCache(tmp_path, KEY).add(DIGESTS[:2], outputs(0, 2))
     (first,) = tmp_path.glob("*.safetensors")
-    first.rename(tmp_path / "0.safetensors")
-    cache.add(DIGESTS[2:], outputs(2, 5, classes=7 if damage == "other width" else 3))
-    (second,) = set(tmp_path.glob("*.safetensors")) - {tmp_path / "0.safetensors"}
+    OutputCache(tmp_path, KEY).add(DIGESTS[2:], outputs(2, 5))
+    (second,) = set(tmp_path.glob("*.safetensors")) - {first}
     content = second.read_bytes()
-    if damage != "other width":
-        broken = {"cut": content[:-20], "empty": b"", "other names": content.replace(b"features", b"feelings")}
-        second.write_bytes(broken[damage])
-    second = second.rename(tmp_path / "1.safetensors")
-    index, tensors = cache.load()
-    assert sorted(index) == DIGESTS[:2]
-    assert len(tensors["features"]) == 2
+    damaged = {
+        "cut": content[:-20],
+        "empty": b"",
+        "renamed tensor": content.replace(b"features", b"feelings"),
+        "changed digest": content.replace(bytes.fromhex(DIGESTS[3]), bytes.fromhex(DIGESTS[0])),
+    }
+    second.write_bytes(damaged[damage])
+    cache = OutputCache(tmp_path, KEY)
+    with pytest.warns(UserWarning, match=f"{second.name} {REASONS[damage]}. It is deleted"):
+        assert cache.missing(DIGESTS) == [2, 3, 4]
+    assert cache.read(DIGESTS[:2]).select(torch.tensor([1])).features.tolist() == [[1] * 4]
+    assert first.exists()
     assert not second.exists()
+
+
+def test_a_shard_of_other_widths_is_deleted(tmp_path):
+    for classes, rows in ((3, slice(0, 2)), (7, slice(2, 5))):
+        OutputCache(tmp_path, KEY).add(DIGESTS[rows], outputs(rows.start, rows.stop, classes))
+    cache = OutputCache(tmp_path, KEY)
+    assert cache.missing(DIGESTS[:2]) == []
+    with pytest.warns(UserWarning, match="holds outputs of other widths than the shards before it. It is deleted"):
+        assert cache.missing(DIGESTS) == [2, 3, 4]
 
 
 def test_a_full_disk_leaves_earlier_shards_and_no_half_one(tmp_path, monkeypatch):
     cache = OutputCache(tmp_path, KEY)
     cache.add(DIGESTS[:2], outputs(0, 2))
 
-    def full(tensors, path):
+    def full(tensors, path, metadata):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
@@ -80,7 +127,7 @@ def test_a_full_disk_leaves_earlier_shards_and_no_half_one(tmp_path, monkeypatch
         InvalidArgumentError, match="No space left on device. Free some space, or choose another `cache_d"
     ):
         cache.add(DIGESTS[2:], outputs(2, 5))
-    assert sorted(cache.load()[0]) == DIGESTS[:2]
+    assert cache.missing(DIGESTS) == [2, 3, 4]
     assert len(list(tmp_path.iterdir())) == 2
 
 

@@ -21,25 +21,34 @@ def test_quarters_of_a_grid_and_mean_over_a_text():
     assert layers.pool_layers([Hidden(grid, (16,))])[0].item() == 7.5
 
 
-def test_layers_are_read_kept_and_found_again(resnet, images, tmp_path):
+def test_layers_are_stored_and_read_again(resnet, images, tmp_path):
     teacher, rows = Teacher.load(resnet, "image"), TargetRows.of(images)
-    plain = compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False)
+    everything = torch.arange(len(rows))
+    plain = compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False).select(everything)
     assert plain.layers == ()
-    found = compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False, layers=True)
-    again = compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False, layers=True)
+    stored = compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False, layers=True).select(everything)
+    again = compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False, layers=True).select(everything)
     direct = teacher.outputs(teacher.collate(rows.inputs(range(12))), layers=True)
-    assert len(found.layers) == len(direct.layers) == 3
-    for one, two, three in zip(found.layers, again.layers, direct.layers, strict=True):
-        torch.testing.assert_close(one, three)
-        assert torch.equal(one, two)
-    torch.testing.assert_close(found.features, plain.features)
-    some = found.select(torch.tensor([3, 1])).layers
-    assert torch.equal(some[0], found.layers[0][[3, 1]])
+    assert len(stored.layers) == len(direct.layers) == 3
+    for first, second, third in zip(stored.layers, again.layers, direct.layers, strict=True):
+        torch.testing.assert_close(first, third)
+        assert torch.equal(first, second)
+    torch.testing.assert_close(stored.features, plain.features)
+    selected = stored.select(torch.tensor([3, 1])).layers
+    assert torch.equal(selected[0], stored.layers[0][[3, 1]])
+
+
+def test_the_last_layer_alone(resnet, images, tmp_path):
+    teacher, rows = Teacher.load(resnet, "image"), TargetRows.of(images)
+    last = compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False, layers=True, max_layers=1)
+    deepest = compute_outputs(teacher, rows, progress=False, layers=True).select(torch.arange(2)).layers[-1]
+    (layer,) = last.select(torch.arange(2)).layers
+    torch.testing.assert_close(layer, deepest)
 
 
 def test_layers_of_a_text_teacher_leave_out_padding(bert, texts):
     teacher, rows = Teacher.load(bert, "text"), TargetRows.of(texts)
     together = compute_outputs(teacher, rows, batch_size=12, progress=False, layers=True)
     alone = compute_outputs(teacher, rows, batch_size=1, progress=False, layers=True)
-    for one, two in zip(together.layers, alone.layers, strict=True):
-        torch.testing.assert_close(one, two)
+    for padded, unpadded in zip(together.layers, alone.layers, strict=True):
+        torch.testing.assert_close(padded, unpadded)

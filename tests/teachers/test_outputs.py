@@ -1,18 +1,21 @@
 import dataclasses
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_models import image_rows, png
+from tiny_models import image_processor, image_rows, png, save, tiny_resnet
 
 from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import DatasetError, InvalidArgumentError, StaleCacheError, TeacherUnavailableError
-from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs, open_cache
+from hf_ctkd.teachers import LoadOptions, StoredOutputs, Teacher, compute_outputs, open_cache
 from hf_ctkd.teachers import outputs as module
+from hf_ctkd.types import RowOutputs
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +44,13 @@ def passes(monkeypatch):
     return sizes
 
 
+def everything(outputs):
+    assert isinstance(outputs, RowOutputs)
+    return outputs.select(torch.arange(len(outputs)))
+
+
 def assert_same(first, second):
+    first, second = everything(first), everything(second)
     torch.testing.assert_close(first.features, second.features)
     torch.testing.assert_close(first.logits, second.logits)
 
@@ -58,10 +67,10 @@ def test_outputs_come_in_the_order_of_the_rows(teacher, rows, bert, texts):
 
 
 def test_a_row_is_computed_once_wherever_it_stands(teacher, rows, tmp_path, passes):
-    whole = compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False)
+    whole = compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False)
     assert sum(passes) == 12
     for order in ([5, 2, 2, 9], list(range(11, -1, -1))):
-        some = compute_outputs(teacher, rows.select(order), cache_dir=tmp_path, progress=False)
+        some = compute_outputs(teacher, rows.select(order), cache_dir=tmp_path / "outputs", progress=False)
         assert_same(some, whole.select(torch.tensor(order)))
     assert sum(passes) == 12
     twice = compute_outputs(teacher, rows.select([3, 3, 3, 4]), progress=False)
@@ -81,9 +90,9 @@ def test_an_interruption_loses_one_shard_at_most(teacher, rows, tmp_path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(TargetRows, "inputs", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            compute_outputs(teacher, rows, cache_dir=tmp_path, batch_size=2, progress=False)
+            compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", batch_size=2, progress=False)
     assert sum(passes) == 8
-    resumed = compute_outputs(teacher, rows, cache_dir=tmp_path, batch_size=2, progress=False)
+    resumed = compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", batch_size=2, progress=False)
     assert sum(passes) == 12
     assert_same(resumed, compute_outputs(teacher, rows, progress=False))
 
@@ -100,33 +109,128 @@ def test_a_full_disk_keeps_the_shards_before(teacher, rows, tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(module.OutputCache, "add", full)
         with pytest.raises(InvalidArgumentError, match="No space"):
-            compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False)
-    compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False)
+            compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False)
+    compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False)
     assert passes == [4, 4, 4, 4]
 
 
 def test_a_corrupt_shard_is_computed_again(teacher, rows, tmp_path, monkeypatch, passes):
     monkeypatch.setattr(module, "_ROWS_A_SHARD", 4)
-    whole = compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False)
-    shard = next(tmp_path.glob("*/*.safetensors"))
+    whole = compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False)
+    expected = everything(whole)
+    shard = next(tmp_path.glob("outputs/*/*.safetensors"))
     shard.write_bytes(shard.read_bytes()[:-30])
-    assert_same(compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False), whole)
+    with pytest.warns(UserWarning, match="cannot be read. It is deleted, and its rows are computed again"):
+        again = compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False)
+    assert_same(again, expected)
     assert sum(passes) == 16
 
 
+def test_a_changed_number_is_computed_again(teacher, rows, tmp_path, passes):
+    expected = everything(compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False))
+    shard = next(tmp_path.glob("outputs/*/*.safetensors"))
+    content = bytearray(shard.read_bytes())
+    content[-2] ^= 1  # of the last number
+    shard.write_bytes(content)
+    with pytest.warns(UserWarning, match="does not match its checksum. It is deleted"):
+        again = compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False)
+    assert_same(again, expected)
+    assert sum(passes) == 24
+
+
+def test_a_shard_of_another_teacher_is_computed_again(teacher, rows, tmp_path, passes):
+    other = save(tmp_path / "other", tiny_resnet(seed=8), image_processor())
+    compute_outputs(Teacher.load(other, "image"), rows, cache_dir=tmp_path / "cache", progress=False)
+    (foreign,) = (tmp_path / "cache").glob("*/*.safetensors")
+    expected = everything(compute_outputs(teacher, rows.select(range(4)), progress=False))
+    folder = open_cache(tmp_path / "cache", teacher).folder
+    shutil.copy(foreign, folder)
+    with pytest.warns(UserWarning, match="belongs to another teacher. It is deleted"):
+        outputs = compute_outputs(teacher, rows.select(range(4)), cache_dir=tmp_path / "cache", progress=False)
+    assert_same(outputs, expected)
+    assert foreign.exists()
+    assert not (folder / foreign.name).exists()
+
+
+def test_stored_outputs_are_read_in_parts(teacher, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_ROWS_A_SHARD", 5)
+    outputs = compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False)
+    expected = everything(compute_outputs(teacher, rows, progress=False))
+    assert isinstance(outputs, StoredOutputs)
+    outputs = pickle.loads(pickle.dumps(outputs))
+    chosen = torch.tensor([7, 0, 7, -1])
+    assert_same(outputs.select(chosen), expected.select(chosen))
+    mask = torch.arange(12) % 3 == 1
+    assert_same(outputs.select(mask), expected.select(mask))
+    assert outputs.select(torch.tensor([], dtype=torch.long)).logits.shape == (0, 3)
+    chunks = list(outputs.chunks(7))
+    assert [chunk for chunk, _ in chunks] == [slice(0, 7), slice(7, 12)]
+    assert_same(chunks[1][1], expected.select(torch.arange(7, 12)))
+    next(tmp_path.glob("outputs/*/*.safetensors")).unlink()
+    with pytest.raises(StaleCacheError, match="deleted or changed while its outputs were in use.*Run again"):
+        everything(outputs)
+
+
+def test_float16_takes_half_the_disk_and_is_stored_apart(teacher, rows, tmp_path):
+    whole = compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False)
+    half = compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False, dtype=torch.float16)
+    assert everything(half).features.dtype == torch.float32
+    # 11 bits of the significand: half a unit in the last place is 2 ** -11.
+    torch.testing.assert_close(everything(half).features, everything(whole).features, rtol=2**-11, atol=1e-7)
+    small, large = sorted(path.stat().st_size for path in tmp_path.glob("outputs/*/*.safetensors"))
+    numbers = 12 * (16 + 3)
+    assert large - small == pytest.approx(2 * numbers, abs=16)  # headers are padded to eight bytes
+    with pytest.raises(InvalidArgumentError, match="`dtype` must be torch.float32 or torch.float16, got torch.int8"):
+        compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False, dtype=torch.int8)
+
+
+def test_numbers_beyond_float16_cost_the_teacher_and_no_shard_is_written(teacher, rows, tmp_path, monkeypatch):
+    plain = Teacher.outputs
+
+    def large(self, batch, *arguments, **settings):
+        outputs = plain(self, batch, *arguments, **settings)
+        return dataclasses.replace(outputs, features=outputs.features + 1e6)
+
+    monkeypatch.setattr(Teacher, "outputs", large)
+    with pytest.raises(TeacherUnavailableError, match="its features are not finite in float16, first for row 0"):
+        compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False, dtype=torch.float16)
+    assert not list(tmp_path.glob("outputs/*/*.safetensors"))
+
+
+def test_the_size_is_logged_and_limited_before_anything_is_written(teacher, rows, tmp_path, caplog):
+    row_bytes = 16 + 4 * (16 + 3)
+    with pytest.raises(
+        InvalidArgumentError,
+        match=f"12 rows take 0.0 MB .{row_bytes} bytes a row.*`max_bytes` allows 0.0 MB. Read fewer layers .`max_layers"
+        "=1` for the last alone.*float16",
+    ):
+        compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False, max_bytes=12 * row_bytes - 1)
+    assert not list(tmp_path.glob("outputs/*/*.safetensors"))
+    with caplog.at_level("INFO"):
+        compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False, max_bytes=12 * row_bytes)
+    assert f"Storing 12 rows x {row_bytes} bytes" in caplog.text
+
+
+def test_a_full_disk_is_noticed_before_it_is(teacher, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=100))
+    with pytest.raises(InvalidArgumentError, match="half of the free disk allows 0.0 MB"):
+        compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False)
+
+
 def test_rows_stored_twice_do_not_shift_the_others(teacher, rows, tmp_path):
-    first = compute_outputs(teacher, rows.select(range(4)), cache_dir=tmp_path, progress=False)
-    open_cache(tmp_path, teacher).add(rows.digests[:4], first)  # as two runs at once would
+    first = compute_outputs(teacher, rows.select(range(4)), cache_dir=tmp_path / "outputs", progress=False)
+    reverse = torch.arange(3, -1, -1)  # as two runs at once would
+    open_cache(tmp_path / "outputs", teacher).add(rows.digests[:4][::-1], first.select(reverse))
     expected = compute_outputs(teacher, rows, progress=False)
-    assert_same(compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False), expected)
+    assert_same(compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False), expected)
 
 
 def test_a_stale_cache_is_refused(teacher, rows, tmp_path):
-    compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False)
-    meta = next(tmp_path.glob("*/teacher.json"))
+    compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False)
+    meta = next(tmp_path.glob("outputs/*/teacher.json"))
     meta.write_text(meta.read_text().replace(teacher.candidate.revision, "another"))
     with pytest.raises(StaleCacheError, match="another revision"):
-        compute_outputs(teacher, rows, cache_dir=tmp_path, progress=False)
+        compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False)
 
 
 def test_all_that_shapes_outputs_is_in_the_key(resnet, tmp_path):
@@ -138,7 +242,7 @@ def test_all_that_shapes_outputs_is_in_the_key(resnet, tmp_path):
         Teacher.load(random, "image", options=LoadOptions(seed=1)),
         dataclasses.replace(Teacher.load(resnet, "image"), candidate=dataclasses.replace(resnet, revision="other")),
     ]
-    assert len({open_cache(tmp_path, teacher).folder for teacher in teachers}) == len(teachers)
+    assert len({open_cache(tmp_path / "outputs", teacher).folder for teacher in teachers}) == len(teachers)
 
 
 def test_a_batch_that_does_not_fit_is_halved(teacher, rows, monkeypatch):
@@ -190,9 +294,10 @@ def test_a_model_that_cannot_be_run_is_unavailable_but_a_bad_row_is_the_data_set
         compute_outputs(teacher, bad, progress=False)
 
 
-def test_batch_size_is_checked(teacher, rows):
-    with pytest.raises(InvalidArgumentError, match="`batch_size` must be at least 1, got 0"):
-        compute_outputs(teacher, rows, batch_size=0)
+@pytest.mark.parametrize(("name", "least"), [("batch_size", 1), ("max_layers", 1), ("workers", 0)])
+def test_numbers_are_checked(teacher, rows, name, least):
+    with pytest.raises(InvalidArgumentError, match=f"`{name}` must be at least {least}, got {least - 1}"):
+        compute_outputs(teacher, rows, **{name: least - 1})
 
 
 def test_progress_is_shown_when_asked_for(teacher, rows, capfd):
@@ -213,7 +318,7 @@ def test_two_processes_agree_with_one(teacher, rows, images, tmp_path):
         [*launch, script, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 0, done.stderr
-    expected = compute_outputs(teacher, rows, progress=False)
+    expected = everything(compute_outputs(teacher, rows, progress=False))
     for rank in (0, 1):
         features, logits, single, errors = pickle.loads((tmp_path / f"{rank}.pickle").read_bytes())
         torch.testing.assert_close(features, expected.features)
@@ -221,5 +326,4 @@ def test_two_processes_agree_with_one(teacher, rows, images, tmp_path):
         torch.testing.assert_close(single, expected.logits[:1])
         assert errors[:2] == ["failed on 1", "failed on 0"]
         assert errors[2].startswith("Row 1 of `image` holds no image")
-    index, _ = open_cache(tmp_path / "cache", teacher).load()
-    assert sorted(index) == sorted(rows.digests)
+    assert open_cache(tmp_path / "cache", teacher).missing(rows.digests) == []

@@ -20,9 +20,10 @@ def main(folder: Path) -> None:
     rank = accelerator.process_index
     rows = TargetRows.of(load_from_disk(folder / "rows"))
     teacher = Teacher.load(next(folder_teachers(folder / "resnet")), "image")
-    outputs = compute_outputs(
+    stored = compute_outputs(
         teacher, rows, accelerator=accelerator, batch_size=2, cache_dir=folder / "cache", progress=False
     )
+    outputs = stored.select(torch.arange(len(rows)))
     single = compute_outputs(
         teacher, rows.select([0]), accelerator=accelerator, progress=False
     )  # nothing for the other

@@ -1,0 +1,218 @@
+"""Feature extraction: a teacher over the rows of a data set, in batches that a DataLoader prepares."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+
+from hf_ctkd.data import TargetRows
+from hf_ctkd.errors import CTKDError, ProblemCode, TeacherUnavailableError
+from hf_ctkd.teachers.cache import from_named, named_tensors
+from hf_ctkd.teachers.layers import MOST_LAYERS
+from hf_ctkd.teachers.processes import on_all
+from hf_ctkd.teachers.teacher import Teacher, TeacherCollator
+from hf_ctkd.types import ModelOutputs
+
+# What a model raises on inputs that it cannot take: images of unequal size, a missing input, a wrong configuration.
+_FAILED = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError, OSError)
+# Devices whose copies from pinned memory run while the device computes.
+_PINNED = ("cuda", "xpu")
+
+Batch = tuple[list[int], dict[str, Tensor] | CTKDError]
+"""Row numbers with their preprocessed inputs, or with the error that preprocessing raised."""
+
+
+class FeatureExtractor:
+    """Runs one teacher over rows, each process of an `Accelerator` over its share.
+
+    `compute_outputs` uses it for selection, committees, training and benchmarks alike. Batches are read and
+    preprocessed by a DataLoader (in worker processes, if there are any, while the teacher runs). A batch that does not
+    fit the memory is run in halves. Outputs are checked before anybody stores them.
+
+    Args:
+        teacher: on its device.
+        rows: raw rows.
+        accelerator: the processes that share the work.
+        batch_size: rows a forward pass on each process, to begin with.
+        workers: processes that prepare batches; 0 to prepare them in this one.
+        layers: also pool layers of all depths.
+        max_layers: largest number of these.
+        dtype: of the outputs; numbers beyond its range count as not finite.
+        autocast_dtype: run the teacher under autocast in this dtype; None in that of its weights.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        rows: TargetRows,
+        accelerator: Accelerator,
+        *,
+        batch_size: int,
+        workers: int = 0,
+        layers: bool = False,
+        max_layers: int = MOST_LAYERS,
+        dtype: torch.dtype = torch.float32,
+        autocast_dtype: torch.dtype | None = None,
+    ) -> None:
+        self.teacher = teacher
+        self.rows = rows
+        self.accelerator = accelerator
+        self.batch_size = batch_size
+        self.workers = workers
+        self.layers = layers
+        self.max_layers = max_layers
+        self.dtype = dtype
+        self.autocast_dtype = autocast_dtype
+        self._widths: dict[str, int] | None = None
+
+    def shards(self, row_numbers: Sequence[int], size: int, bar: tqdm) -> Iterator[tuple[list[int], ModelOutputs]]:
+        """The outputs of some rows, `size` rows at a time, with the rows in the order of the outputs.
+
+        Every process gets the same, on the CPU.
+
+        Args:
+            row_numbers: which rows, each once.
+            size: rows of one shard; a batch never reaches over two.
+            bar: moved on by each row.
+
+        Raises:
+            DatasetError: a row that cannot be read.
+            TeacherUnavailableError: the teacher cannot be run, or its outputs are malformed.
+        """
+        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
+        starts = range(0, len(row_numbers), size)
+        shards = [row_numbers[start : start + size] for start in starts]
+        # Every n-th row, so that long texts fall on all processes alike.
+        batches = [_batches(shard[rank::processes], self.batch_size) for shard in shards]
+        loader = iter(self._loader([batch for shard_batches in batches for batch in shard_batches]))
+        for shard, shard_batches in zip(shards, batches, strict=True):
+            shares = on_all(self.accelerator, partial(self._run, loader, len(shard_batches), bar))
+            bar.update(len(shard) - len(shard[rank::processes]))
+            order = [row for process in range(processes) for row in shard[process::processes]]
+            yield order, self._joined([part for share in shares for part in share])
+
+    def _loader(self, batches: list[list[int]]) -> DataLoader[Batch]:
+        dataset = _PreprocessedBatches(self.rows, self.teacher.collator)
+        return DataLoader(
+            dataset,
+            sampler=batches,
+            batch_size=None,  # the sampler gives whole batches
+            num_workers=self.workers,
+            pin_memory=self.accelerator.device.type in _PINNED,
+            generator=torch.Generator(),  # or each loader would draw from the caller's random numbers
+        )
+
+    def _run(self, loader: Iterator[Batch], batches: int, bar: tqdm) -> list[ModelOutputs]:
+        parts = []
+        for _ in range(batches):
+            row_numbers, inputs = next(loader)
+            if isinstance(inputs, CTKDError):
+                raise inputs
+            parts += self._run_batch(row_numbers, inputs, bar)
+        return parts
+
+    def _run_batch(self, row_numbers: list[int], inputs: Mapping[str, Tensor], bar: tqdm) -> list[ModelOutputs]:
+        # accelerate's find_executable_batch_size would run all batches again from the first one, collects garbage
+        # before every call (0.5 s), and knows "does not fit even alone" only by the text of a RuntimeError.
+        parts = []
+        start = 0
+        while start < len(row_numbers):
+            stop = min(start + self.batch_size, len(row_numbers))
+            outputs = self._try({name: tensor[start:stop] for name, tensor in inputs.items()})
+            if outputs is None:
+                self._halve(stop - start)
+                continue
+            self._require_usable(outputs, row_numbers[start:stop])
+            parts.append(outputs)
+            bar.update(stop - start)
+            start = stop
+        return parts
+
+    def _try(self, inputs: Mapping[str, Tensor]) -> ModelOutputs | None:
+        """The outputs of one batch, None where it does not fit the memory."""
+        device = self.accelerator.device.type
+        try:
+            with torch.autocast(device, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
+                outputs = self.teacher.outputs(inputs, layers=self.layers, max_layers=self.max_layers)
+            return from_named({name: tensor.cpu().to(self.dtype) for name, tensor in named_tensors(outputs).items()})
+        except _FAILED as error:
+            if isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error):
+                return None
+            raise _cannot_be_run(error) from error
+
+    def _halve(self, rows: int) -> None:
+        if rows == 1:
+            raise TeacherUnavailableError(
+                f"a single row does not fit the memory of {self.accelerator.device}", ProblemCode.TOO_LARGE
+            )
+        self.batch_size = rows // 2
+        clear_device_cache(garbage_collection=True)
+
+    def _require_usable(self, outputs: ModelOutputs, row_numbers: Sequence[int]) -> None:
+        """Refuse outputs that are no finite `[rows, width]`, or of other widths than those of the batches before."""
+        tensors = named_tensors(outputs)
+        for name, tensor in tensors.items():
+            if tensor.ndim != 2 or tensor.shape[0] != len(row_numbers) or tensor.shape[1] == 0:
+                raise TeacherUnavailableError(
+                    f"its {name} have shape {list(tensor.shape)}, expected [{len(row_numbers)}, width]",
+                    ProblemCode.INCOMPATIBLE,
+                )
+            finite = torch.isfinite(tensor).all(dim=1)
+            if not finite.all():
+                row = int(self.rows.origin[row_numbers[int((~finite).nonzero()[0])]])
+                beyond = " in float16" if self.dtype == torch.float16 else ""
+                raise TeacherUnavailableError(
+                    f"its {name} are not finite{beyond}, first for row {row}", ProblemCode.BROKEN
+                )
+        widths = {name: tensor.shape[1] for name, tensor in tensors.items()}
+        if self._widths is not None and widths != self._widths:
+            raise TeacherUnavailableError(
+                f"its outputs have widths {widths}, but {self._widths} in a batch before", ProblemCode.INCOMPATIBLE
+            )
+        self._widths = widths
+
+    def _joined(self, parts: Sequence[ModelOutputs]) -> ModelOutputs:
+        named = [named_tensors(part) for part in parts]
+        widths = {tuple((name, tensor.shape[1]) for name, tensor in part.items()) for part in named}
+        if len(widths) > 1:  # each process compares its own batches alone
+            raise TeacherUnavailableError(
+                f"its outputs have other widths on each process: {sorted(widths)}", ProblemCode.INCOMPATIBLE
+            )
+        return from_named({name: torch.cat([part[name] for part in named]) for name in named[0]})
+
+
+class _PreprocessedBatches(Dataset[Batch]):
+    """Batches of preprocessed rows by their row numbers, for the workers of a DataLoader."""
+
+    def __init__(self, rows: TargetRows, collator: TeacherCollator) -> None:
+        self.rows = rows
+        self.collator = collator
+
+    def __getitem__(self, row_numbers: list[int]) -> Batch:
+        # Errors are handed on as values: a DataLoader would put the worker's traceback into their messages.
+        try:
+            inputs = self.rows.inputs(row_numbers)
+        except CTKDError as error:
+            return row_numbers, error
+        try:
+            return row_numbers, self.collator(inputs)
+        except TeacherUnavailableError as error:
+            return row_numbers, error
+        except _FAILED as error:
+            return row_numbers, _cannot_be_run(error)
+
+
+def _batches(row_numbers: Sequence[int], size: int) -> list[list[int]]:
+    count = math.ceil(len(row_numbers) / size)
+    return [list(row_numbers[index * size : (index + 1) * size]) for index in range(count)]
+
+
+def _cannot_be_run(error: Exception) -> TeacherUnavailableError:
+    reason = " ".join(str(error).split())[:300]
+    return TeacherUnavailableError(f"cannot be run: {reason}", ProblemCode.INCOMPATIBLE)
