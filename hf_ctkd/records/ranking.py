@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 KIND = "teacher-ranking"
 FORMAT = 1
 """Version of the fields of `ranking.json`; raised when a field is added, renamed or removed."""
+CONTROL_NOTE = (
+    "Controls know nothing of the task: a score that chooses teachers no better than a control does is no evidence."
+)
 
 
 @dataclass(frozen=True)
@@ -134,16 +137,18 @@ class TeacherRanking:
         return [self.scored[member.rank - 1].candidate for member in self.members]
 
     def __str__(self) -> str:
-        """As a table for the terminal."""
+        """As a table for the terminal, controls marked."""
         if not self.teachers:
             return "No candidates."
-        metrics = [name for name in self.score_names if name != "parameters"]  # a column of its own below
-        header = ["rank", "teacher", *metrics, "parameters", "licence", "seconds", "rows"]
+        names = [name for name in self.score_names if name != "parameters"]  # a column of its own below
+        titles = [f"{name} (control)" if name in self.controls else name for name in names]
+        size = "parameters (control)" if "parameters" in self.controls else "parameters"
+        header = ["rank", "teacher", *titles, size, "licence", "seconds", "rows"]
         body = [
             [
                 str(rank),
                 teacher.candidate.name,
-                *(_number(teacher.scores.get(metric)) for metric in metrics),
+                *(_number(teacher.scores.get(name)) for name in names),
                 parameter_count(teacher.candidate.parameters),
                 teacher.candidate.license or "not stated",
                 f"{teacher.seconds:.1f}",
@@ -152,6 +157,8 @@ class TeacherRanking:
             for rank, teacher in enumerate(self.scored, 1)
         ]
         lines = [text_table(header, body)] if body else ["No teacher was scored."]
+        if body and self.controls:
+            lines.append(CONTROL_NOTE)
         skipped = [teacher for teacher in self.teachers if teacher.skipped is not None]
         lines += [f"skipped  {teacher.candidate.name}: {teacher.skipped}" for teacher in skipped]
         return "\n".join(lines)

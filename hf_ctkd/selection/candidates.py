@@ -1,4 +1,4 @@
-"""Candidates however they are given: records, ids, folders, one or many, at once or as they come."""
+"""Candidates from records, ids or folders, one or many, as a list or as an iterator."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,30 +8,31 @@ from hf_ctkd.hub import candidates_named
 from hf_ctkd.records import TeacherCandidate
 
 Source = TeacherCandidate | str | Path
-"""A candidate, the id of a model on the Hub (`"org/name@revision"`) or a folder of one model or of many, or
-`"random:"` and the name of one model."""
+"""A candidate, the id of a model on the Hub (`"org/name@revision"`), a folder of one model or of several, or
+`"random:"` before the name of one model for the same architecture with random weights."""
 
 REST = "all further candidates"
-"""Stands in the ranking for what a source that broke off would have given."""
+"""Name, in the ranking, of the candidates that a failed search could not list."""
 
 
 def each_candidate(sources: Iterable[Source] | Source, *, token: str | None = None) -> Iterator[TeacherCandidate]:
-    """Every candidate once, in the order given, looked up as it is asked for.
+    """Every candidate once, in the order of the sources; each is looked up when the iteration reaches it.
 
-    A source that breaks off (a search that the Hub refuses) ends the candidates with one that says so.
+    When a search fails halfway, because the Hub refuses it for example, the last candidate is `REST`, with the reason
+    as its problem.
 
     Args:
         sources: one or many.
         token: Hub token; the stored login when None.
 
     Raises:
-        InvalidArgumentError: while iterating, if something is neither a candidate, an id nor a folder.
+        InvalidArgumentError: while iterating, if a source is neither a candidate, an id nor a folder.
     """
     seen = set()
     for candidate in _flat([sources] if isinstance(sources, Source) else sources, token):
-        folder = candidate.source == "folder"
-        where = str(Path(candidate.model_id).resolve()) if folder else candidate.model_id
-        identity = (candidate.source, where, candidate.revision, candidate.random_weights)
+        in_folder = candidate.source == "folder"
+        location = str(Path(candidate.model_id).resolve()) if in_folder else candidate.model_id
+        identity = (candidate.source, location, candidate.revision, candidate.random_weights)
         if identity not in seen:
             seen.add(identity)
             yield candidate

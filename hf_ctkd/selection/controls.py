@@ -1,19 +1,19 @@
-"""Scores that know nothing of the target task: a metric that does not beat them is no evidence."""
+"""Control scores, which know nothing of the target task: a metric that does not beat them is no evidence."""
 
 import hashlib
 
 from hf_ctkd.records import TeacherCandidate
 
 CONTROLS = ("parameters", "downloads", "random")
-"""Names of the controls: the larger, the more popular, and chance."""
+"""Names of the controls: size, popularity, and chance."""
 
 
 def control_scores(candidate: TeacherCandidate, seed: int) -> dict[str, float]:
-    """Every control that is known of a candidate, higher meaning preferred.
+    """Every control score of a candidate; the higher, the earlier a ranking by it would list the candidate.
 
     Args:
-        candidate: with its number of parameters, and its downloads where the Hub tells them.
-        seed: of the random control, which otherwise depends on the model's name alone.
+        candidate: one without a number of parameters or of downloads has no such score.
+        seed: of the random control, which depends on it and on the name of the model.
 
     Example:
         >>> scores = control_scores(TeacherCandidate("org/model", "sha", parameters=1000), seed=0)

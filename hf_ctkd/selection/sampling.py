@@ -1,4 +1,4 @@
-"""Which rows teachers are scored on."""
+"""The sample of labelled rows on which teachers are scored."""
 
 import torch
 from jaxtyping import Int
@@ -14,7 +14,7 @@ def scoring_rows(rows: TargetRows, max_rows: int, seed: int) -> TargetRows:
     Args:
         rows: all rows of the target.
         max_rows: at least two a class.
-        seed: of the draw; rows keep the order that they had.
+        seed: of the draw; the rows keep their order.
 
     Raises:
         InvalidArgumentError: if `max_rows` is under two a class.

@@ -1,13 +1,12 @@
-"""One candidate at a time: fetched, run, scored, its scores kept, its memory freed."""
+"""Scores candidates one at a time: fetch, run, score, write the scores, free the memory."""
 
-import dataclasses
 import gc
 import hashlib
 import math
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,11 +21,14 @@ from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError, NotConvergedError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.metrics import TransferabilityMetric, TransportScore
 from hf_ctkd.records import RankedTeacher, TeacherCandidate
-from hf_ctkd.selection.committee import Evidence
+from hf_ctkd.selection.committee import TeacherPosterior
 from hf_ctkd.selection.controls import control_scores
-from hf_ctkd.selection.store import ScoreStore, StoredScores
+from hf_ctkd.selection.score_cache import ScoreCache
 from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs, on_all, on_main
 from hf_ctkd.types import ModelOutputs, Needs
+
+_SCORE_FAILURES = (InvalidArgumentError, NotConvergedError, torch.linalg.LinAlgError)
+"""What metrics and probes raise on outputs that they do not apply to."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,9 @@ class RunSettings:
     """Where and how teachers are run.
 
     Args:
-        folder: for outputs and scores.
+        folder: cache of outputs and scores.
         options: how teachers are loaded.
-        batch_size: rows a forward pass, to begin with.
+        batch_size: rows in a forward pass; halved where the memory is too small.
         progress: show a bar for each teacher.
     """
 
@@ -48,12 +50,12 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores candidates on fixed rows by fixed metrics, the first of which orders the ranking.
+    """Scores candidates on fixed rows by fixed metrics.
 
     Args:
-        metrics: the first one orders.
+        metrics: the first one orders the ranking.
         rows: labelled rows.
-        student: a student's probabilities on these rows, to which transport scores then carry; None for the labels.
+        student: a student's probabilities on these rows, as the target of transport scores; None for the labels.
         accelerator: the processes that share the work.
         run_settings: where and how teachers are run.
         seed: of the random control.
@@ -70,43 +72,47 @@ class Scorer:
         """The candidate with its scores, or with the reason why it has none.
 
         Raises:
-            DatasetError: a row that cannot be read.
-            InvalidArgumentError: the cache cannot be written.
+            DatasetError: if a row cannot be read.
+            InvalidArgumentError: if the cache cannot be written.
         """
-        store, key = ScoreStore(self.run_settings.folder / "scores"), self._key(candidate)
-        stored = on_main(self.accelerator, lambda: store.read(key))
-        missing = [metric for metric in self.metrics if settings_of(metric) not in stored.scores]
-        fresh: dict[str, float | None] = {}
-        parameters, seconds = stored.parameters, stored.seconds
+        cache, key = ScoreCache(self.run_settings.folder / "scores"), self._key(candidate)
+        cached = on_main(self.accelerator, lambda: cache.read(key))
+        missing = [metric for metric in self.metrics if settings_of(metric) not in cached.scores]
+        scores = dict(cached.scores)
+        parameters, seconds = cached.parameters, cached.seconds
         try:
             candidate.check_usable(allow_pickle=self.run_settings.options.allow_pickle)
             if missing:
                 start = time.perf_counter()
                 parameters, outputs = self._outputs(candidate, layers=self._reads_layers)
-                fresh = on_main(self.accelerator, lambda: self._scores(missing, outputs))
-                seconds += on_main(self.accelerator, lambda: time.perf_counter() - start)  # one time for all processes
-                # Of a metric from elsewhere nobody knows whether its code is still the same: it is scored anew.
-                ours = [settings_of(metric) for metric in missing if type(metric).__module__.startswith("hf_ctkd.")]
-                kept = {**stored.scores, **{name: fresh[name] for name in ours}}
-                on_main(self.accelerator, lambda: store.write(key, StoredScores(kept, seconds, parameters)))
-            scores = {**stored.scores, **fresh}
-            return self._ranked(dataclasses.replace(candidate, parameters=parameters), scores, seconds)
+                scores |= on_main(self.accelerator, lambda: self._scores(missing, outputs))
+                # One duration for all processes, or their records would differ.
+                seconds += on_main(self.accelerator, lambda: time.perf_counter() - start)
+                # The code of a metric from another package may change between runs, so its scores are not cached.
+                foreign = {settings_of(metric) for metric in missing if not _is_from_hf_ctkd(metric)}
+                lasting = {name: value for name, value in scores.items() if name not in foreign}
+                updated = replace(cached, scores=lasting, seconds=seconds, parameters=parameters)
+                on_main(self.accelerator, lambda: cache.write(updated))
+            return self._ranked(replace(candidate, parameters=parameters), scores, seconds)
         except TeacherUnavailableError as error:
             return RankedTeacher(candidate, skipped=str(error), skipped_code=error.code)
 
-    def evidence(self, candidate: TeacherCandidate) -> Evidence:
-        """What a teacher's probes say of the rows, each without having seen it; its outputs are taken from the cache.
+    def posterior(self, candidate: TeacherCandidate) -> TeacherPosterior | None:
+        """Cross-fitted predictions of the labels from a candidate, its outputs read from the cache.
 
-        Raises:
-            TeacherUnavailableError: if it cannot be loaded or run.
+        Returns:
+            None if it gives none: a folder may have vanished since the ranking, or its layers may not be finite.
         """
-        _, outputs = self._outputs(candidate, layers=True)
-        return on_main(self.accelerator, lambda: Evidence.of(outputs, self.rows.labels))
+        try:
+            _, outputs = self._outputs(candidate, layers=True)
+            return on_main(self.accelerator, lambda: TeacherPosterior.fit(outputs, self.rows.labels))
+        except (TeacherUnavailableError, *_SCORE_FAILURES):
+            return None
 
     def _ranked(self, candidate: TeacherCandidate, scores: dict[str, float | None], seconds: float) -> RankedTeacher:
-        named = {metric.name: scores[settings_of(metric)] for metric in self.metrics}
+        by_name = {metric.name: scores[settings_of(metric)] for metric in self.metrics}
         first = self.metrics[0]
-        if named[first.name] is None:
+        if by_name[first.name] is None:
             reason = "it has no head" if Needs.LOGITS in first.needs else "its outputs give no finite score"
             raise TeacherUnavailableError(
                 f"cannot be ranked by {first.name!r}: {reason}. Order by another metric.", ProblemCode.INCOMPATIBLE
@@ -114,7 +120,7 @@ class Scorer:
         return RankedTeacher(
             candidate,
             {
-                **{name: value for name, value in named.items() if value is not None},
+                **{name: value for name, value in by_name.items() if value is not None},
                 **control_scores(candidate, self.seed),
             },
             rows=len(self.rows),
@@ -127,7 +133,7 @@ class Scorer:
 
     def _outputs(self, candidate: TeacherCandidate, *, layers: bool) -> tuple[int | None, ModelOutputs]:
         options, modality = self.run_settings.options, self.rows.modality
-        if self.accelerator.num_processes > 1:  # one of them downloads, the others find it in the cache
+        if self.accelerator.num_processes > 1:  # one process downloads, the others read its cache
             on_main(self.accelerator, lambda: options.fetch(candidate))
         loaded: list[Teacher] = []
 
@@ -167,7 +173,7 @@ class Scorer:
                 value = metric.score_student(outputs, self.rows.labels, student=self.student)
             else:
                 value = metric.score(outputs, self.rows.labels)
-        except (InvalidArgumentError, NotConvergedError, torch.linalg.LinAlgError):
+        except _SCORE_FAILURES:
             return None
         return value if math.isfinite(value) else None
 
@@ -186,9 +192,13 @@ class Scorer:
 
 
 def settings_of(metric: TransferabilityMetric) -> str:
-    """A metric's class with its settings: what its stored scores are found under.
+    """A metric's class with its settings, under which its scores are cached.
 
     Args:
-        metric: a frozen dataclass, so that its settings are what its representation says.
+        metric: a frozen dataclass, so that its representation holds its settings.
     """
     return f"{type(metric).__module__}.{metric!r}"
+
+
+def _is_from_hf_ctkd(metric: TransferabilityMetric) -> bool:
+    return type(metric).__module__.startswith("hf_ctkd.")

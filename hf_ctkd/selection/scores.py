@@ -1,4 +1,4 @@
-"""Which scores a ranking shows, by name or as objects."""
+"""The metrics of a ranking, by name or as objects."""
 
 import inspect
 from collections.abc import Sequence
@@ -16,45 +16,45 @@ BESIDE: tuple[TransferabilityMetric, ...] = (
     LEEP(),
     NearestNeighbour(),
 )
-"""Shown beside the score that orders, unless told otherwise."""
+"""Scores that every ranking has beside the one that orders it, unless `metrics` names others."""
 
 
 def chosen_metrics(
     metric: TransferabilityMetric | str, beside: Sequence[TransferabilityMetric | str] | None
 ) -> tuple[TransferabilityMetric, ...]:
-    """The metric that orders first, then those shown beside it, each name once.
+    """The metric that orders, then the others, each name once.
 
     Args:
-        metric: a name, `"package.module:Class"`, or an object.
-        beside: the same; `BESIDE` when None.
+        metric: a name, `"package.module:Class"`, or an object; it orders the ranking.
+        beside: the others, in the same forms; `BESIDE` when None.
 
     Raises:
         InvalidArgumentError: if a name is no metric, or two different metrics have the same name.
     """
     chosen: dict[str, TransferabilityMetric] = {}
     first = _resolve(metric, "metric")
-    for found in (first, *(_resolve(one, "metrics") for one in (BESIDE if beside is None else beside))):
-        if beside is not None and chosen.get(found.name, found) != found:
+    for candidate in (first, *(_resolve(other, "metrics") for other in (BESIDE if beside is None else beside))):
+        if beside is not None and chosen.get(candidate.name, candidate) != candidate:
             raise InvalidArgumentError(
-                f"`metrics` holds two different scores named {found.name!r}. Leave one out, or name it otherwise."
+                f"`metrics` holds two different scores named {candidate.name!r}. Leave one out, or rename it."
             )
-        chosen.setdefault(found.name, found)
+        chosen.setdefault(candidate.name, candidate)
     return tuple(chosen.values())
 
 
 def metric_names() -> tuple[str, ...]:
-    """Names of all metrics that come with the library and can be built without arguments."""
+    """Names of the metrics of hf_ctkd that can be built without arguments."""
     return tuple(sorted(_by_name()))
 
 
 def _by_name() -> dict[str, TransferabilityMetric]:
     exported = [vars(library)[name] for name in library.__all__]
-    built = [one() for one in exported if one is not TransferabilityMetric and _needs_no_argument(one)]
+    built = [kind() for kind in exported if kind is not TransferabilityMetric and _needs_no_argument(kind)]
     return {metric.name: metric for metric in (*BESIDE, *built)}
 
 
 def _needs_no_argument(kind: type[TransferabilityMetric]) -> bool:
-    # A metric over rows of the teacher's own task is made for one teacher, and cannot be had by name.
+    # A metric that reads rows of the teacher's own task is built for one teacher, so no name can stand for it.
     return all(parameter.default is not parameter.empty for parameter in inspect.signature(kind).parameters.values())
 
 
@@ -65,15 +65,15 @@ def _resolve(metric: TransferabilityMetric | str, argument: str) -> Transferabil
         raise InvalidArgumentError(
             f"`{argument}` must be a name or a TransferabilityMetric, got {type(metric).__name__}. Pass one."
         )
-    known = _by_name()
-    if metric in known:
-        return known[metric]
+    by_name = _by_name()
+    if metric in by_name:
+        return by_name[metric]
     if not is_import_path(metric):
         raise InvalidArgumentError(
-            f"`{argument}` {metric!r} is no metric: choose one of {', '.join(sorted(known))}, or name your own class "
+            f"`{argument}` {metric!r} is no metric: choose one of {', '.join(sorted(by_name))}, or name your own class "
             "as `package.module:Class`."
         )
-    found = imported(metric, argument)
-    if not (isinstance(found, type) and issubclass(found, TransferabilityMetric)):
+    kind = imported(metric, argument)
+    if not (isinstance(kind, type) and issubclass(kind, TransferabilityMetric)):
         raise InvalidArgumentError(f"`{argument}` {metric!r} is no TransferabilityMetric. Derive it from that class.")
-    return found()
+    return kind()

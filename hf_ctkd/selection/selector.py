@@ -1,4 +1,4 @@
-"""Which teacher to distill from: every candidate scored on the target's own rows, whatever becomes of some of them."""
+"""Ranks candidate teachers on rows of the target task; unusable candidates are skipped and the run continues."""
 
 import platform
 import sys
@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from hf_ctkd._version import __version__
 from hf_ctkd.data import TargetRows
-from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError
 from hf_ctkd.metrics import TransferabilityMetric
 from hf_ctkd.records import CommitteeMember, RankedTeacher, TeacherRanking, default_cache
 from hf_ctkd.selection.candidates import Source, each_candidate
@@ -30,35 +30,49 @@ from hf_ctkd.teachers import LoadOptions, on_main
 
 @dataclass(frozen=True)
 class TeacherSelector:
-    """Ranks teachers by how much they know of a target task, each from one pass over a few labelled rows.
+    """Ranks teachers by how well a target task can be predicted from them, before any student is trained.
 
-    Use it before a distillation, on candidates of any size, label set and preprocessing; nothing is trained but small
-    probes. A candidate that is gated, missing, broken, too large or for other inputs is listed with the reason and
-    never ends the run. Outputs and scores are kept on disk: a run that was interrupted, or is asked for more
-    candidates, rows or metrics, computes only what is missing. Under `accelerate launch` the processes share the rows
-    of each teacher.
+    Use it to choose teachers for `DistillationTrainer` out of candidates of any size, label set and preprocessing. Each
+    candidate costs one pass over a few labelled rows; only small linear probes are fitted. Do not use it to compare two
+    teachers whose scores differ by little: the ranking has no intervals. A candidate that is gated, missing, broken,
+    too large or made for other inputs is listed with the reason, and the run continues. Outputs and scores are cached
+    on disk: an interrupted run, or one with more candidates, rows or metrics, computes only what is missing. Under
+    `accelerate launch` the processes share the rows of each teacher.
 
     Args:
-        metric: what orders the ranking: a name out of `hf_ctkd.metrics`, or an object of your own.
-        metrics: shown beside it; the transport scores, LEEP, 1-NN and the probe's gain when None.
-        max_rows: labelled rows to score on, drawn by class; at least two a class.
-        batch_size: rows a forward pass, to begin with; halved where the memory is too small. At least 1.
-        cache_dir: where outputs and scores are kept; `$HF_CTKD_CACHE` or `~/.cache/hf_ctkd` when None.
+        metric: orders the ranking: the name of a metric in `hf_ctkd.metrics`, `"package.module:Class"`, or an object.
+        metrics: further scores; when None the transport scores, LEEP, 1-NN and the information gain.
+        max_rows: most labelled rows to score on, drawn by class; at least two for each class.
+        batch_size: rows in a forward pass, at least 1; halved where the memory is too small.
+        cache_dir: folder of cached outputs and scores; `$HF_CTKD_CACHE` or `~/.cache/hf_ctkd` when None.
         seed: of the draw of rows and of the random control.
         options: how teachers are fetched and loaded.
         progress: show a bar, and a line for each teacher.
 
     Raises:
-        InvalidArgumentError: a name that is no metric, or a number out of its range.
+        InvalidArgumentError: if a name is no metric, or a number is out of its range.
 
     Reference:
-        The task is that of Lu, Ye and Zhan, "Selective cross-task distillation", arXiv:2204.11526.
+        The task is that of Lu, Ye and Zhan:
+
+        @article{lu2022selective,
+          title = {Selective Cross-Task Distillation},
+          author = {Lu, Su and Ye, Han-Jia and Zhan, De-Chuan},
+          journal = {arXiv preprint arXiv:2204.11526},
+          year = {2022}
+        }
 
     Example:
-        >>> from hf_ctkd.hub import folder_teachers
-        >>> ranking = TeacherSelector(max_rows=500).rank(folder_teachers("zoo"), dataset)  # doctest: +SKIP
+        >>> from datasets import load_dataset
+        >>> from hf_ctkd import DistillationTrainer, TeacherSelector, hub_teachers
+        >>> flowers = load_dataset("nelorth/oxford-flowers")  # doctest: +SKIP
+        >>> teachers = hub_teachers(task="image-classification", limit=50, max_parameters=300e6)  # doctest: +SKIP
+        >>> ranking = TeacherSelector(max_rows=500).rank(teachers, flowers["train"])  # doctest: +SKIP
         >>> print(ranking)  # doctest: +SKIP
-        >>> best = ranking.top(1)  # doctest: +SKIP
+        >>> ranking.save("ranking.json")  # doctest: +SKIP
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student, teachers=ranking.top(1), train_dataset=flowers["train"]
+        ... )
     """
 
     metric: TransferabilityMetric | str = "information_gain"
@@ -90,17 +104,17 @@ class TeacherSelector:
         """Score every candidate.
 
         Args:
-            candidates: records (from `hub_teachers`, `folder_teachers`), ids on the Hub or folders, one or many; they
-                are taken one by one, so a search may go on while the first ones are scored.
-            dataset: one split with raw images or texts and integer labels; rows without a label are not scored on.
-            input_column: column of images or texts; found when None.
-            label_column: column of labels; found when None.
-            skip_bad_rows: leave out rows that cannot be read and classes with a single row, instead of stopping there.
-            student_probabilities: a student's predictions over all rows of `dataset`, each summing to one. Transport
-                scores then carry the teacher's predictions to them, by Sinkhorn, and not to the labels.
+            candidates: records (from `hub_teachers`, `folder_teachers`), ids on the Hub or folders, one or many. An
+                iterator is read one candidate at a time, so a search may continue while the first ones are scored.
+            dataset: one split with raw images or texts and integer labels; rows without a label are not used.
+            input_column: column of images or texts; recognised by its type when None.
+            label_column: column of labels; recognised by its name and type when None.
+            skip_bad_rows: leave out rows that cannot be read and classes with a single row, instead of an error.
+            student_probabilities: `[rows, classes]`, a student's predictions for all rows of `dataset`, each summing
+                to one. They replace the labels as the target of transport scores, which then use Sinkhorn.
 
         Raises:
-            DatasetError: if the rows cannot be used; a bad one is named.
+            DatasetError: if the rows cannot be used; the message names the first bad row.
             InvalidArgumentError: if an argument is out of its range, or the cache cannot be written.
         """
         rows = TargetRows.of(dataset, input_column=input_column, label_column=label_column, skip_bad_rows=skip_bad_rows)
@@ -119,24 +133,25 @@ class TeacherSelector:
         label_column: str | None = None,
         skip_bad_rows: bool = False,
     ) -> Committee:
-        """Rank the candidates, then choose teachers that complement each other, and not simply the best.
+        """Rank the candidates, then choose teachers that complement each other, not simply the `k` best.
 
-        The first member is the one whose probes say most of the labels; each further one is that with which the
-        log-mean of the members' cross-fitted probes says most, given those chosen before. A teacher that knows what
-        a member knows already is passed over for one that knows something else; nobody is added who adds nothing, so
-        that there may be fewer than `k`.
+        The first member is the teacher from which probes predict the labels best. Each further member is the one that
+        improves the committee's prediction most, a log-mean of the members' cross-fitted probes. So a teacher that
+        repeats a member is left out in favour of one that predicts something else. There may be fewer than `k`
+        members: a candidate that improves nothing is not added.
 
         Args:
             candidates: as in `rank`.
             dataset: as in `rank`.
             k: most members, at least 1.
-            shortlist: only so many of the best by the ranking are considered, at least `k`: each is loaded again.
+            shortlist: number of candidates from the top of the ranking that are considered, at least `k`; each is
+                loaded again.
             input_column: as in `rank`.
             label_column: as in `rank`.
             skip_bad_rows: as in `rank`.
 
         Raises:
-            DatasetError: if the rows cannot be used; a bad one is named.
+            DatasetError: if the rows cannot be used; the message names the first bad row.
             InvalidArgumentError: if an argument is out of its range, or the cache cannot be written.
             NoTeacherLeftError: if no candidate could be scored.
         """
@@ -148,19 +163,25 @@ class TeacherSelector:
         sample = scoring_rows(rows, self.max_rows, self.seed)
         scorer = self._scorer(sample, None)
         ranking = self._rank(scorer, candidates, _facts(dataset, rows, sample))
-        considered = ranking.top(shortlist)
-        members, gains = choose_members([scorer.evidence(one) for one in considered], sample.labels, k)
-        chosen = tuple(considered[index] for index in members)
-        recorded = tuple(
-            CommitteeMember(index + 1, considered[index].name, gain) for index, gain in zip(members, gains, strict=True)
+        shortlisted = ranking.top(shortlist)
+        posteriors = [scorer.posterior(candidate) for candidate in shortlisted]
+        usable = [index for index, posterior in enumerate(posteriors) if posterior is not None]
+        if not usable:
+            raise NoTeacherLeftError(
+                f"None of the {len(shortlisted)} best teachers could be loaded again. Rank them again to see why."
+            )
+        chosen, gains = choose_members([p for p in posteriors if p is not None], sample.labels, k)
+        ranks = [usable[index] for index in chosen]
+        members = tuple(
+            CommitteeMember(rank + 1, shortlisted[rank].name, gain) for rank, gain in zip(ranks, gains, strict=True)
         )
-        return Committee(chosen, gains, replace(ranking, members=recorded))
+        return Committee(tuple(shortlisted[rank] for rank in ranks), gains, replace(ranking, members=members))
 
     def _scorer(self, sample: TargetRows, student: Tensor | None) -> Scorer:
         folder = Path(self.cache_dir) if self.cache_dir is not None else default_cache()
-        place = RunSettings(folder, self.options, self.batch_size, self.progress)
+        settings = RunSettings(folder, self.options, self.batch_size, self.progress)
         metrics = chosen_metrics(self.metric, self.metrics)
-        return Scorer(metrics, sample, student, Accelerator(), place, self.seed)
+        return Scorer(metrics, sample, student, Accelerator(), settings, self.seed)
 
     def _rank(self, scorer: Scorer, candidates: Iterable[Source] | Source, facts: dict[str, object]) -> TeacherRanking:
         return TeacherRanking.of(
@@ -177,7 +198,7 @@ class TeacherSelector:
         show = self.progress and scorer.accelerator.is_main_process
         teachers = []
         with tqdm(total=total, desc="teachers", unit="teacher", disable=not show) as bar:
-            # The others take the candidates of the main process: a search may not answer twice alike.
+            # Only the main process searches: two searches of the Hub may list different candidates.
             while (candidate := on_main(scorer.accelerator, lambda: next(candidates, None))) is not None:
                 bar.set_description(candidate.name)
                 teachers.append(scorer.score(candidate))
@@ -202,14 +223,14 @@ class TeacherSelector:
         }
 
 
-def _student(probabilities: Tensor | None, given: int, sample: TargetRows) -> Tensor | None:
-    """The student's predictions on the rows that are scored."""
+def _student(probabilities: Tensor | None, rows: int, sample: TargetRows) -> Tensor | None:
+    """The student's predictions for the sampled rows."""
     if probabilities is None:
         return None
     classes = len(sample.label_space)
-    if probabilities.shape != (given, classes):
+    if probabilities.shape != (rows, classes):
         raise InvalidArgumentError(
-            f"`student_probabilities` must be [rows, classes] = {[given, classes]}, got {list(probabilities.shape)}. "
+            f"`student_probabilities` must be [rows, classes] = {[rows, classes]}, got {list(probabilities.shape)}. "
             "Give the student's prediction for every row of `dataset`."
         )
     chosen = probabilities.detach().cpu().double()[sample.origin]

@@ -55,10 +55,15 @@ def test_a_committee_is_told_by_rank_since_folders_may_share_a_name(tmp_path):
 
 def test_the_table_shows_every_score_once_and_why_each_was_skipped(ranking):
     lines = str(ranking).splitlines()
-    assert lines[0].split() == "rank teacher probe leep parameters licence seconds rows".split()  # noqa: SIM905
+    assert lines[0].split() == "rank teacher probe leep parameters (control) licence seconds rows".split()  # noqa: SIM905
     assert lines[1].split() == ["1", "org/best", "0.750", "-0.100", "1.23M", "mit", "1.2", "20"]
     assert lines[2].split()[:4] == ["2", "org/a", "0.250", "-"]
-    assert lines[4] == "skipped  org/broken: its weights are not finite"
+    assert lines[4].startswith(
+        "Controls know nothing of the task: a score that chooses teachers no better than a control"
+    )
+    assert lines[5] == "skipped  org/broken: its weights are not finite"
+    assert "random (control)" in str(replace(ranking, teachers=(teacher("org/a", probe=0.5, random=0.1),)))
+    assert "Controls" not in str(replace(ranking, controls=()))
 
 
 def test_tables_of_nothing():

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError
+from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError, TeacherUnavailableError
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.selection import Committee, TeacherSelector
-from hf_ctkd.selection.committee import Evidence, choose_members
+from hf_ctkd.selection.committee import TeacherPosterior, choose_members
+from hf_ctkd.teachers import Teacher
 from hf_ctkd.types import ModelOutputs
 
 CLASSES = 4
@@ -22,8 +23,8 @@ def teacher(values, *, noise=0.6, seed=0):
 def redundant():
     """Two good teachers that know the same, and a poorer one that knows what both do not."""
     return [
-        Evidence.of(one, LABELS)
-        for one in (
+        TeacherPosterior.fit(outputs, LABELS)
+        for outputs in (
             teacher([0, 1, 2, 2], noise=0.15, seed=1),
             teacher([0, 1, 2, 2], noise=0.15, seed=2),
             teacher([0, 0, 1, 2], noise=0.3, seed=3),
@@ -33,15 +34,15 @@ def redundant():
 
 
 def test_the_second_member_is_not_the_second_best_but_the_one_that_complements_the_first(redundant):
-    gains = [one.gain for one in redundant]
+    gains = [teacher.information_gain for teacher in redundant]
     assert gains[1] > gains[2] and gains[0] > gains[2], "the complementary teacher must be the poorer one"
     members, reached = choose_members(redundant, LABELS, 2)
     assert set(members) & {0, 1} and 2 in members
-    assert members[0] == max(range(4), key=lambda place: gains[place])
+    assert members[0] == max(range(4), key=lambda index: gains[index])
     assert reached[0] == pytest.approx(max(gains), abs=1e-4) and reached[1] > reached[0] + 0.1
 
 
-def test_nobody_is_added_who_adds_nothing(redundant):
+def test_a_candidate_that_improves_nothing_is_not_added(redundant):
     members, gains = choose_members([redundant[0], redundant[3]], LABELS, 2)
     assert members == (0,) and len(gains) == 1
     members, gains = choose_members(redundant, LABELS, 10)
@@ -54,7 +55,9 @@ def test_a_copy_of_a_member_adds_nothing(redundant):
 
 
 def test_one_member_is_the_best_alone(redundant):
-    assert choose_members(redundant, LABELS, 1)[0] == (max(range(4), key=lambda place: redundant[place].gain),)
+    assert choose_members(redundant, LABELS, 1)[0] == (
+        max(range(4), key=lambda index: redundant[index].information_gain),
+    )
 
 
 @pytest.fixture
@@ -68,7 +71,9 @@ def test_a_committee_out_of_a_zoo(selector, zoo, rows, passes):
     ranking = selector.rank(folder_teachers(zoo), rows)
     assert committee.members[0] == ranking.top(1)[0]
     assert 1 <= len(committee.members) <= 2 and len(set(committee.members)) == len(committee.members)
-    assert committee.gains[0] == pytest.approx(max(ranking.scored[0].scores["information_gain"], 0.0), abs=1e-3)
+    assert committee.information_gains[0] == pytest.approx(
+        max(ranking.scored[0].scores["information_gain"], 0.0), abs=1e-3
+    )
     assert [one.candidate for one in committee.ranking.teachers] == [one.candidate for one in ranking.teachers]
     assert [member.teacher for member in committee.ranking.members] == [one.name for one in committee.members]
     assert committee.ranking.committee() == list(committee.members)
@@ -94,6 +99,25 @@ def test_roles_are_written_on_the_members(selector, zoo, rows):
 def test_bad_numbers(selector, zoo, rows, settings, message):
     with pytest.raises(InvalidArgumentError, match=message):
         selector.select_committee(folder_teachers(zoo), rows, **settings)
+
+
+def test_a_candidate_that_vanishes_after_the_ranking_is_left_out(selector, zoo, rows, monkeypatch):
+    best = selector.rank(folder_teachers(zoo), rows).top(2)
+    plain = Teacher.load.__func__
+
+    def load(cls, candidate, *arguments, **settings):
+        if candidate.name in gone:
+            raise TeacherUnavailableError(f"{candidate.name} is gone.")
+        return plain(cls, candidate, *arguments, **settings)
+
+    monkeypatch.setattr(Teacher, "load", classmethod(load))
+    gone = {best[0].name}
+    committee = selector.select_committee(best, rows, 1)
+    assert committee.members == (best[1],)
+    assert committee.ranking.committee() == [best[1]]
+    gone |= {best[1].name}
+    with pytest.raises(NoTeacherLeftError, match="None of the 2 best teachers could be loaded again. Rank them again"):
+        selector.select_committee(best, rows, 1)
 
 
 def test_no_teacher_left(selector, zoo, rows):
