@@ -26,7 +26,7 @@ CHECKED = (
     "training.student_with_loss",
     "training.evaluation",
     "generic.families",
-    "generic.paths",
+    "generic.path_distribution",
     "generic.supernet",
 )
 install_import_hook([f"hf_ctkd.{module}" for module in CHECKED], "beartype.beartype")

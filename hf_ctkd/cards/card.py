@@ -199,7 +199,7 @@ def _pool(record: DistillationRecord) -> dict[str, str]:
         "pool_table": pool_table(pool),
         "pool_use": (
             "`distillation.json` describes the pool: `StudentPool.from_dict(record.pool.description)` gives it back, "
-            "`pool.sample(n, seed)` and `pool.under(label_space, parameters=, latency_ms=)` give students, and "
+            "`pool.sample(n, seed)` draws students, `students_within_budget(pool, label_space)` finds small ones, and "
             "`DistillationTrainer` with `KLLoss` trains any of them from this model."
         ),
     }

@@ -16,8 +16,14 @@ from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.training import add_training_flags, checkpoint_of, load_options, training_config
 from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer, PoolMember, StudentPool
-from hf_ctkd.generic.reading import check_readable
+from hf_ctkd.generic import (
+    GenericTeacherConfig,
+    GenericTeacherTrainer,
+    PoolMember,
+    StudentPool,
+    students_within_budget,
+)
+from hf_ctkd.generic.processor_check import check_processor
 from hf_ctkd.generic.trainer import POOL_FILE
 from hf_ctkd.records import DistillationRecord
 from hf_ctkd.training.command import command_line
@@ -79,7 +85,7 @@ def _train(arguments: argparse.Namespace) -> None:
         teacher, config, pool=pool, train_dataset=train, eval_dataset=evaluation, processing_class=processing_class
     )
     if pool is not None and members:
-        check_readable(pool, processing_class, rows)  # it is saved with them
+        check_processor(pool, processing_class, rows)  # it is saved with them
     trainer.command = command_line(["hf-ctkd", "generic-teacher", *arguments.words])
     trainer.train(resume_from_checkpoint=resume)
     if evaluation is not None:
@@ -115,7 +121,8 @@ def _members(arguments: argparse.Namespace, pool: StudentPool, classes: LabelSpa
         return ()
     if arguments.student_parameters is None and arguments.student_latency_ms is None:
         return pool.sample(arguments.students, seed=arguments.seed)
-    fitting = pool.under(
+    fitting = students_within_budget(
+        pool,
         classes,
         parameters=None if arguments.student_parameters is None else int(arguments.student_parameters),
         latency_ms=arguments.student_latency_ms,

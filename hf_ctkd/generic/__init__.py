@@ -1,11 +1,10 @@
-"""The generic teacher: one teacher for a whole pool of students, their supernet, and its trainer."""
+"""The generic teacher: one teacher for a pool of student architectures, their supernet, and its trainer."""
 
 from hf_ctkd.generic.conditioning import Conditioning
 from hf_ctkd.generic.config import BranchSettings, GenericTeacherConfig
-from hf_ctkd.generic.measure import MeasuredStudent, measure, pareto
-from hf_ctkd.generic.member import PoolMember
-from hf_ctkd.generic.paths import PathDistribution
-from hf_ctkd.generic.pool import StudentPool
+from hf_ctkd.generic.hardware_budget import MeasuredStudent, measure_student, pareto_front, students_within_budget
+from hf_ctkd.generic.path_distribution import PathDistribution
+from hf_ctkd.generic.pool import PoolMember, StudentPool
 from hf_ctkd.generic.supernet import Supernet
 from hf_ctkd.generic.trainer import GenericTeacherTrainer
 
@@ -19,6 +18,7 @@ __all__ = [
     "PoolMember",
     "StudentPool",
     "Supernet",
-    "measure",
-    "pareto",
+    "measure_student",
+    "pareto_front",
+    "students_within_budget",
 ]

@@ -1,4 +1,4 @@
-"""The arguments of a generic teacher's training: those of any training, and how its branches learn."""
+"""Training arguments of a generic teacher: those of `DistillationConfig` and those of its branches."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,13 +12,15 @@ DIRECTIONS = ("from_branch", "from_teacher")
 
 @dataclass
 class BranchSettings:
-    """How the branches of students on a teacher are drawn and trained.
+    """How the branches of a generic teacher are drawn and trained.
 
     Raises:
-        InvalidArgumentError: if one of them is out of its range.
+        InvalidArgumentError: if a value is out of its range.
     """
 
-    paths_per_step: int = field(default=2, metadata={"help": "Students drawn from the pool at every step."})
+    paths_per_step: int = field(
+        default=2, metadata={"help": "Number of students drawn from the pool at every step; 1 or more."}
+    )
     path_sampler: Literal["gumbel", "categorical", "uniform"] = field(
         default="gumbel",
         metadata={
@@ -34,10 +36,13 @@ class BranchSettings:
     )
     branch_kl_weight: float = field(
         default=3.0,
-        metadata={"help": "Weight of the divergence between branch and teacher beside the branch's own CE."},
+        metadata={
+            "help": "Weight of the divergence between branch and teacher, relative to the branch's cross-entropy."
+        },
     )
     branch_temperature: float = field(
-        default=4.0, metadata={"help": "Temperature of both predictions in this divergence, multiplied by its square."}
+        default=4.0,
+        metadata={"help": "Temperature of both predictions in the divergence, which is scaled by its square."},
     )
     kl_direction: Literal["from_branch", "from_teacher"] = field(
         default="from_branch",
@@ -46,24 +51,25 @@ class BranchSettings:
     architecture_sign: int = field(
         default=1,
         metadata={
-            "help": "1 to prefer paths whose branches have a low loss, -1 to prefer those that the teacher still "
-            "serves badly."
+            "help": "1 to prefer paths whose branches have a low loss, -1 to prefer paths whose branches have a high "
+            "one."
         },
     )
     entropy_weight: float = field(
-        default=0.1, metadata={"help": "Weight of the entropy of the distribution of paths, which keeps it wide."}
+        default=0.1,
+        metadata={"help": "Weight of the entropy of the distribution of paths, which keeps it from collapsing."},
     )
 
     def __post_init__(self) -> None:
         self.check()
 
     def check(self) -> None:
-        """Refuse what is out of range."""
+        """Refuse values that are out of range."""
         if self.paths_per_step < 1:
             raise InvalidArgumentError(f"`paths_per_step` must be at least 1, got {self.paths_per_step}.")
-        for name, known in (("path_sampler", SAMPLERS), ("kl_direction", DIRECTIONS)):
-            if vars(self)[name] not in known:
-                raise InvalidArgumentError(f"`{name}` must be one of {', '.join(known)}, got {vars(self)[name]!r}.")
+        for name, options in (("path_sampler", SAMPLERS), ("kl_direction", DIRECTIONS)):
+            if vars(self)[name] not in options:
+                raise InvalidArgumentError(f"`{name}` must be one of {', '.join(options)}, got {vars(self)[name]!r}.")
         for name in ("path_temperature", "branch_temperature", "path_learning_rate"):
             if not vars(self)[name] > 0:
                 raise InvalidArgumentError(f"`{name}` must be positive, got {vars(self)[name]}.")
@@ -76,13 +82,13 @@ class BranchSettings:
 
 @dataclass
 class GenericTeacherConfig(BranchSettings, DistillationConfig):
-    """Arguments of a `GenericTeacherTrainer`: those of `DistillationConfig`, and how branches learn.
+    """Arguments of a `GenericTeacherTrainer`: those of `DistillationConfig` and of `BranchSettings`.
 
-    `distillation_weight` is that of the conditioning loss; what `DistillationConfig` says of teachers has no effect,
-    since a generic teacher has none itself.
+    `distillation_weight` weighs the conditioning loss. Arguments of `DistillationConfig` that concern teachers have no
+    effect, because a generic teacher has no teacher.
 
     Raises:
-        InvalidArgumentError: if one of the arguments added here is out of its range.
+        InvalidArgumentError: if an argument is out of its range.
     """
 
     def __post_init__(self) -> None:

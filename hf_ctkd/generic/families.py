@@ -1,4 +1,4 @@
-"""The families that a pool can be made of: from a shape to a configuration, and where a model keeps its stages."""
+"""Architecture families of a pool: how each builds a configuration and where its models keep their stages."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -25,19 +25,19 @@ from hf_ctkd.data import Modality
 from hf_ctkd.types import Hidden
 
 _BOTTLENECK = 4
-"""How much wider a bottleneck stage is than the stem before it and the convolutions within, in `transformers`."""
+"""Ratio of a bottleneck stage's width to that of the stem before it, in `transformers`."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a path comes to: how deep and how wide a student is.
+    """Depths and widths of a student.
 
     Args:
-        depths: layers of each stage.
+        depths: number of layers of each stage.
         widths: channels of each stage; empty for encoders.
-        heads: attention heads, each `head_width` wide, so that they set the width of an encoder; 0 for others.
-        feed_forward: width of an encoder's feed-forward layers; 0 for others.
-        head_width: of an encoder.
+        heads: number of attention heads; an encoder is `heads * head_width` wide. 0 for convolutional networks.
+        feed_forward: width of an encoder's feed-forward layers; 0 for convolutional networks.
+        head_width: width of an attention head; 0 for convolutional networks.
     """
 
     depths: tuple[int, ...]
@@ -47,97 +47,97 @@ class Shape:
     head_width: int = 0
 
     def entry_width(self, boundary: int) -> int:
-        """Width of what the stage behind a boundary reads; boundary 0 lies between the stem and the first stage."""
+        """Width of the hidden states that enter the stage after a boundary; boundary 0 follows the stem."""
         if not self.widths:
             return self.heads * self.head_width
         return self.widths[max(boundary - 1, 0)]
 
 
 class Family(ABC):
-    """One kind of plain `transformers` classifier that can be made deeper and wider.
+    """One architecture of `transformers` classifiers whose depths and widths can vary.
 
-    A smaller member uses the leading entries of every weight of the largest one: its first channels, its first heads
-    and the first layers of each stage. So a family says only which layer of the largest member a layer is, and how to
-    go on from the middle.
+    A smaller member uses the leading entries of every weight of the largest member: its first channels, its first heads
+    and the first layers of each stage. A family therefore defines only which layer of the largest member corresponds to
+    a layer of a smaller one, and how to run a model from the middle.
     """
 
     name: ClassVar[str]
     modality: ClassVar[Modality]
     model_class: ClassVar[type[PreTrainedModel]]
     maps: ClassVar[bool]
-    """Whether its hidden states are maps `[batch, width, height, width]`; sequences otherwise."""
+    """Whether its hidden states are maps `[batch, channels, height, width]`; sequences otherwise."""
     fixed_size: ClassVar[bool] = False
     """Whether its images must have the pool's `input_size`."""
     stem: ClassVar[str] = "embeddings"
-    """Name of what lies before the first stage, in the base model."""
+    """Name of the module before the first stage, in the base model."""
     chosen: ClassVar[tuple[str, ...]]
-    """Fields of `StudentPool` that it needs besides `depths`."""
+    """Fields of `StudentPool` that the family requires besides `depths`."""
 
     @abstractmethod
     def config(self, shape: Shape, *, input_size: int, settings: Mapping[str, Any]) -> PreTrainedConfig:
         """The configuration of a member, without its classes.
 
         Args:
-            shape: the member.
-            input_size: height and width of its images, or the most tokens of its texts.
-            settings: further fields, the same for all members.
+            shape: depths and widths of the member.
+            input_size: height and width of images in pixels, or the maximum length of texts in tokens.
+            settings: further fields of the configuration, the same for all members.
         """
 
     @abstractmethod
     def stages(self, model: nn.Module) -> nn.ModuleList:
-        """What `depths` counts: a list of stages, or of the layers of all stages."""
+        """The modules of the encoder in order: one per stage, or one per layer."""
 
     def front(self, model: PreTrainedModel, depths: Sequence[int]) -> list[nn.Module]:
-        """What lies before the first boundary, so that no tail has a part of it: the stem and the first stage.
+        """The modules before the first boundary, which no branch runs: the stem and the first stage.
 
         Args:
             model: a member.
-            depths: of the member.
+            depths: number of layers of each stage of the member.
         """
         return [
             model.get_submodule(f"{model.base_model_prefix}.{self.stem}"),
-            *self.stages(model)[: self.first(depths)],
+            *self.stages(model)[: self.first_stage_modules(depths)],
         ]
 
     @abstractmethod
-    def first(self, depths: Sequence[int]) -> int:
-        """How many entries of `stages` the first stage has.
+    def first_stage_modules(self, depths: Sequence[int]) -> int:
+        """Number of entries of `stages` that make up the first stage.
 
         Args:
-            depths: of a member.
+            depths: number of layers of each stage of a member.
         """
 
     @abstractmethod
     def head(self, model: nn.Module, hidden: Tensor) -> Float[Tensor, "batch classes"]:
-        """From the last stage to logits."""
+        """Logits from the output of the last stage."""
 
     @abstractmethod
     def tail(
         self, model: nn.Module, entry: Hidden, boundary: int, depths: Sequence[int]
     ) -> Float[Tensor, "batch classes"]:
-        """The stages behind a boundary, and the head.
+        """Logits of the stages after a boundary and the head.
 
         Args:
             model: a member.
-            entry: what the first of these stages reads.
-            boundary: stages that are left out.
-            depths: of the member.
+            entry: hidden states that enter the first of these stages.
+            boundary: number of stages that are skipped.
+            depths: number of layers of each stage of the member.
         """
 
     def source(self, name: str, depths: Sequence[int], largest: Sequence[int]) -> str:
-        """Name in the largest member of a weight of a smaller one."""
+        """Name in the largest member of the weight that a smaller member takes its own from."""
         return name
 
 
 class _Staged(Family):
-    """Convolutional networks, whose stages are modules of their own."""
+    """Convolutional networks; each stage is one module."""
 
     maps = True
     modality: ClassVar[Modality] = "image"
     chosen: ClassVar[tuple[str, ...]] = ("widths",)
 
-    def first(self, depths: Sequence[int]) -> int:
-        """See `Family.first`."""
+    def first_stage_modules(self, depths: Sequence[int]) -> int:
+        """See `Family.first_stage_modules`."""
         return 1
 
     def tail(
@@ -151,7 +151,7 @@ class _Staged(Family):
 
 
 class ResNet(_Staged):
-    """ResNets with basic or bottleneck layers; the stem follows the first stage, so that shortcuts agree."""
+    """ResNets with basic or bottleneck layers; the stem is as wide as the first stage requires for its shortcut."""
 
     name: ClassVar[str] = "resnet"
     stem: ClassVar[str] = "embedder"
@@ -203,15 +203,15 @@ class ConvNext(_Staged):
 
 
 class _Encoder(Family):
-    """Transformer encoders, whose layers follow each other; a stage is a run of them."""
+    """Transformer encoders; a stage is a run of consecutive layers."""
 
     maps = False
     chosen: ClassVar[tuple[str, ...]] = ("heads", "feed_forward", "head_width")
     prefix: ClassVar[str]
-    """Of the names of its layers' weights, up to the number of the layer."""
+    """Prefix of the names of its layers' weights, up to the index of the layer."""
 
-    def first(self, depths: Sequence[int]) -> int:
-        """See `Family.first`."""
+    def first_stage_modules(self, depths: Sequence[int]) -> int:
+        """See `Family.first_stage_modules`."""
         return depths[0]
 
     def tail(
@@ -224,15 +224,15 @@ class _Encoder(Family):
         return self.head(model, hidden)
 
     def source(self, name: str, depths: Sequence[int], largest: Sequence[int]) -> str:
-        """See `Family.source`: a stage of a smaller member has the first layers of that stage of the largest."""
+        """See `Family.source`: a stage of a smaller member consists of the first layers of the largest one's."""
         if not name.startswith(self.prefix):
             return name
-        number, _, rest = name.removeprefix(self.prefix).partition(".")
-        stage, place = 0, int(number)
-        while place >= depths[stage]:
-            place -= depths[stage]
+        layer, _, rest = name.removeprefix(self.prefix).partition(".")
+        stage, index_in_stage = 0, int(layer)
+        while index_in_stage >= depths[stage]:
+            index_in_stage -= depths[stage]
             stage += 1
-        return f"{self.prefix}{sum(largest[:stage]) + place}.{rest}"
+        return f"{self.prefix}{sum(largest[:stage]) + index_in_stage}.{rest}"
 
 
 class ViT(_Encoder):
@@ -258,7 +258,7 @@ class ViT(_Encoder):
 
 
 class Bert(_Encoder):
-    """BERTs for classification of texts."""
+    """BERT classifiers of texts."""
 
     name: ClassVar[str] = "bert"
     modality: ClassVar[Modality] = "text"
@@ -292,7 +292,7 @@ def _sizes(shape: Shape) -> dict[str, Any]:
 
 
 def additive_mask(mask: Bool[Tensor, "batch positions"] | None, dtype: torch.dtype) -> Tensor | None:
-    """A mask that is added to the scores of attention, next to nothing at padding."""
+    """An attention mask to add to attention scores: 0 at tokens, the lowest finite number at padding."""
     if mask is None:
         return None
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)[

@@ -1,4 +1,4 @@
-"""All students of a pool in the weights of the largest: any path runs, and leaves as a plain model."""
+"""Weight sharing between the students of a pool: every path runs on slices of the largest student's weights."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,32 +11,32 @@ from torch.func import functional_call
 from transformers import PreTrainedModel
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.generic.member import PoolMember
-from hf_ctkd.generic.pool import StudentPool
+from hf_ctkd.generic.pool import PoolMember, StudentPool
 from hf_ctkd.types import Hidden, LabelSpace
 
-_MOST_SKELETONS = 256
+_MAX_CACHED_RUNNERS = 256
+"""The oldest is dropped beyond so many; a skeleton holds no weights, but some kilobytes per module."""
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a parameter or buffer is kept: what a module has under this name now, though it may be replaced."""
+class _TensorSlot:
+    """A named parameter or buffer of a module; reads the current tensor, which a move to a device may replace."""
 
     module: nn.Module
-    held: Mapping[str, Any]
+    tensors: Mapping[str, Any]
     name: str
 
     @property
     def tensor(self) -> Tensor:
-        return self.held[self.name]
+        return self.tensors[self.name]
 
 
 @dataclass(frozen=True)
-class _Cut:
-    """Where a weight of a member lies in the shared ones."""
+class _SharedSlice:
+    """The slice of a shared weight that a member uses under a name of its own."""
 
     name: str
-    source: _Place
+    source: _TensorSlot
     index: tuple[slice, ...]
 
     @property
@@ -46,13 +46,13 @@ class _Cut:
 
 
 class _Runner(nn.Module):
-    """A member as a function of weights that are handed to it: the whole of it, or its tails behind boundaries."""
+    """The forward pass of a member, or of its tails after boundaries, with weights from `functional_call`."""
 
-    def __init__(self, member: PoolMember, model: PreTrainedModel, cuts: Sequence["_Cut"]) -> None:
+    def __init__(self, member: PoolMember, model: PreTrainedModel, slices: Sequence[_SharedSlice]) -> None:
         super().__init__()
         self.member = member
         self.model = model
-        self.cuts = cuts
+        self.slices = slices
 
     def forward(
         self, inputs: Mapping[str, Tensor] | None = None, entries: Mapping[int, Hidden] | None = None
@@ -64,28 +64,28 @@ class _Runner(nn.Module):
 
 
 class Supernet(nn.Module):
-    """Weight sharing over a pool: a smaller member uses the leading entries of the largest one's weights.
+    """Weight sharing over a pool: a smaller member uses the leading entries of the largest member's weights.
 
-    A path runs through the very code of its plain `transformers` model, with slices of the shared weights in place of
-    its own, so that `export` gives a model of the same outputs. Gradients reach the shared weights through the slices.
+    Use it to run or train any member without weights of its own; `export` makes a member an independent model. A path
+    runs the code of its `transformers` model with slices of the shared weights, so an exported model has the same
+    outputs, and gradients reach the shared weights through the slices.
 
-    Batch norm: running statistics are shared and sliced like weights, and every path that runs in training mode moves
-    the entries that it uses. So they belong to a mixture of members and suit none exactly; an exported model gives the
-    same outputs as its path because it has the same statistics. `export(..., calibration=batches)` estimates those of
-    the exported model anew, from data, and leaves the supernet as it is.
+    Running statistics of batch norm are shared and sliced like weights, and every path that runs in training mode
+    updates the entries that it uses. They are therefore statistics of a mixture of members.
+    `export(..., calibration=batches)` estimates those of the exported model from data.
 
     Args:
         pool: the students.
         label_space: classes of the task.
-        seed: of the shared weights.
+        seed: of the initial shared weights.
 
     Example:
         >>> import torch
         >>> pool = StudentPool("resnet", ((1, 2), (1,)), widths=((8,), (8, 16)), input_size=16)
         >>> supernet, member = Supernet(pool, LabelSpace(("cat", "dog"))).eval(), pool.sample(1, seed=0)[0]
         >>> rows = {"pixel_values": torch.rand(2, 3, 16, 16)}
-        >>> plain = supernet.export(member)
-        >>> bool(torch.equal(plain(**rows).logits, supernet(rows, member)))
+        >>> exported = supernet.export(member)
+        >>> bool(torch.equal(exported(**rows).logits, supernet(rows, member)))
         True
     """
 
@@ -94,45 +94,45 @@ class Supernet(nn.Module):
         self.pool = pool
         self.label_space = label_space
         self.shared = pool.largest.build(label_space, seed=seed)
-        self._places = _places_of(self.shared)
+        self._slots = _tensor_slots(self.shared)
         self._runners: dict[tuple[tuple[int, ...], bool], _Runner] = {}
 
     def forward(self, inputs: Mapping[str, Tensor], member: PoolMember) -> Float[Tensor, "batch classes"]:
         """Logits of a member on preprocessed rows.
 
         Args:
-            inputs: as its plain model takes them.
-            member: of the pool.
+            inputs: as the member's model takes them.
+            member: a member of the pool.
         """
         return self._run(self._runner(member), inputs=dict(inputs))[0]
 
     def tails(self, member: PoolMember, entries: Mapping[int, Hidden]) -> list[Float[Tensor, "batch classes"]]:
-        """Logits of a member that is entered at boundaries between its stages, each with hidden states of its own.
+        """Logits of the tails of a member: for each boundary, the stages after it and the head.
 
         Args:
-            member: of the pool.
-            entries: boundary, at least 1 (it lies behind the first stage) -> what the stage behind it reads,
+            member: a member of the pool.
+            entries: from boundary (1 follows the first stage) to the hidden states that enter the next stage,
                 `member.shape.entry_width(boundary)` wide.
         """
-        # Nothing of the first stage lies behind a boundary: members that differ in its depth alone share a skeleton.
-        stub = PoolMember(member.pool, (0, *member.path[1:]))
-        return self._run(self._runner(stub, tails=True), entries=dict(entries))
+        # No tail contains the first stage, so members that differ only in its depth share a runner.
+        without_first_stage = PoolMember(member.pool, (0, *member.path[1:]))
+        return self._run(self._runner(without_first_stage, tails=True), entries=dict(entries))
 
     def export(
         self, member: PoolMember, *, calibration: Iterable[Mapping[str, Tensor]] | None = None
     ) -> PreTrainedModel:
-        """A member as a plain `transformers` model with copies of its weights, in evaluation mode.
+        """A member as an independent `transformers` model in evaluation mode, with copies of its weights.
 
         Args:
-            member: of the pool.
-            calibration: batches of inputs from which statistics of batch norm are estimated anew; None keeps the
-                shared ones, and the same outputs as this path.
+            member: a member of the pool.
+            calibration: batches of inputs to estimate the statistics of batch norm from; None copies the shared ones,
+                so that the model has the same outputs as the path.
         """
         model = member.build(self.label_space)
-        own = _places_of(model)
+        slots = _tensor_slots(model)
         with torch.no_grad():
-            for cut in self._cuts(member, own):
-                own[cut.name].tensor.copy_(cut.tensor)
+            for shared_slice in self._slices(member, slots):
+                slots[shared_slice.name].tensor.copy_(shared_slice.tensor)
         model.to(next(self.shared.parameters()).device)  # type: ignore[arg-type] # hidden by a decorator
         if calibration is not None:
             _calibrate(model, calibration)
@@ -140,57 +140,65 @@ class Supernet(nn.Module):
 
     def _run(self, runner: _Runner, **arguments: Any) -> list[Tensor]:  # noqa: ANN401 (those of the runner)
         runner.train(self.training)
-        return functional_call(runner, {f"model.{cut.name}": cut.tensor for cut in runner.cuts}, kwargs=arguments)
+        weights = {f"model.{shared_slice.name}": shared_slice.tensor for shared_slice in runner.slices}
+        return functional_call(runner, weights, kwargs=arguments)
 
     def _runner(self, member: PoolMember, *, tails: bool = False) -> _Runner:
-        """What runs a member, or its tails alone."""
+        """The cached runner of a member, or of its tails."""
         if member.pool != self.pool:
-            raise InvalidArgumentError(f"`member` {member.name} must be of this supernet's own pool.")
+            raise InvalidArgumentError(f"`member` {member.name} must belong to the pool of this supernet.")
         key = (member.path, tails)
         if key not in self._runners:
-            if len(self._runners) >= _MOST_SKELETONS:
+            if len(self._runners) >= _MAX_CACHED_RUNNERS:
                 self._runners.pop(next(iter(self._runners)))
             skeleton = member.skeleton(self.label_space)
-            own = _places_of(skeleton)
+            slots = _tensor_slots(skeleton)
             if tails:
-                front = {id(one) for part in self.pool.kind.front(skeleton, member.shape.depths)
-                         for one in part.modules()}  # fmt: skip
-                own = {name: place for name, place in own.items() if id(place.module) not in front}
-            self._runners[key] = _Runner(member, skeleton, self._cuts(member, own))
+                front = self.pool.kind.front(skeleton, member.shape.depths)
+                front_modules = {id(module) for part in front for module in part.modules()}
+                slots = {name: slot for name, slot in slots.items() if id(slot.module) not in front_modules}
+            self._runners[key] = _Runner(member, skeleton, self._slices(member, slots))
         return self._runners[key]
 
-    def _cuts(self, member: PoolMember, own: Mapping[str, _Place]) -> list[_Cut]:
-        """Where parameters and buffers of a member lie, by its own names."""
-        cuts = []
+    def _slices(self, member: PoolMember, slots: Mapping[str, _TensorSlot]) -> list[_SharedSlice]:
+        """The slices of the shared weights for the parameters and buffers of a member."""
+        slices = []
         depths, largest = member.shape.depths, self.pool.largest.shape.depths
-        for name, place in own.items():
-            source = self._places[self.pool.kind.source(name, depths, largest)]
-            sizes = zip(place.tensor.shape, source.tensor.shape, strict=True)
-            # A dimension taken whole costs nothing, while a slice costs a tensor of zeros in the backward pass.
-            index = tuple(slice(None) if one == all_ else slice(one) for one, all_ in sizes)
-            cuts.append(_Cut(name, source, index))
-        return cuts
+        for name, slot in slots.items():
+            source = self._slots[self.pool.kind.source(name, depths, largest)]
+            sizes = zip(slot.tensor.shape, source.tensor.shape, strict=True)
+            # A full dimension needs no slice; a slice costs a tensor of zeros in the backward pass.
+            index = tuple(slice(None) if size == full_size else slice(size) for size, full_size in sizes)
+            slices.append(_SharedSlice(name, source, index))
+        return slices
 
 
-def _places_of(model: nn.Module) -> dict[str, _Place]:
-    """Where the parameters and buffers of a model are kept, by their names."""
-    found = {}
-    for owner, module in model.named_modules():
-        prefix = f"{owner}." if owner else ""
-        for held in (module._parameters, module._buffers):  # `get_parameter` takes too long for every step
-            found.update({prefix + name: _Place(module, held, name) for name, one in held.items() if one is not None})
-    return found
+def _tensor_slots(model: nn.Module) -> dict[str, _TensorSlot]:
+    """The parameters and buffers of a model by their full names."""
+    slots = {}
+    for module_name, module in model.named_modules():
+        prefix = f"{module_name}." if module_name else ""
+        # Private, because `get_parameter` walks the modules, which takes too long in every step.
+        for tensors in (module._parameters, module._buffers):
+            slots.update(
+                {
+                    prefix + name: _TensorSlot(module, tensors, name)
+                    for name, tensor in tensors.items()
+                    if tensor is not None
+                }
+            )
+    return slots
 
 
 @torch.no_grad()
 def _calibrate(model: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]]) -> None:
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    kept = [norm.momentum for norm in norms]
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over the batches
+        norm.momentum = None  # a cumulative mean over the batches
     model.train()
     for batch in batches:
         model(**batch)
-    for norm, momentum in zip(norms, kept, strict=True):
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

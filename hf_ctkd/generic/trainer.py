@@ -1,4 +1,4 @@
-"""A drop-in `transformers.Trainer` that makes one teacher for all students of a pool."""
+"""A drop-in `transformers.Trainer` that trains one teacher for all students of a pool."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,10 +11,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_ctkd.data import Preprocessor, ProcessingClass
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.generic.conditioning import Conditioning, stages_of
+from hf_ctkd.generic.conditioning import Conditioning, TeacherWithBranches, stages_of
 from hf_ctkd.generic.config import GenericTeacherConfig
 from hf_ctkd.generic.pool import StudentPool
-from hf_ctkd.generic.teacher_with_branches import TeacherWithBranches
 from hf_ctkd.records import DistillationRecord, PoolRecord
 from hf_ctkd.tasks import Augmentation, Classification, first_student
 from hf_ctkd.teachers import LoadOptions
@@ -26,38 +25,54 @@ POOL_FILE = "pool.json"
 
 
 class GenericTeacherTrainer(DistillationTrainer):
-    """Trains a teacher on its labels so that students of a whole pool of architectures can follow it.
+    """Trains a teacher on labels so that students of many architectures can learn from it.
 
     Use it once for a task and a pool; then distill any member of the pool from the teacher with `DistillationTrainer`
-    and `KLLoss`, as from any other. Compare with a plainly trained teacher first (`pool=None`): in the two cases that
-    `benchmarks/RESULTS.md` has, its students were as good. A pool of one member (`pool.only(member)`) gives a
-    student-friendly teacher for exactly that student; the sampler "uniform" leaves the distribution of paths as it is;
-    without a pool the teacher is trained plainly, on the same rows and steps. Data sets hold raw rows; every term
-    and the distribution of paths are logged. Checkpoints hold teacher, supernet, adapters and paths; `save_model`
-    and `push_to_hub` write the teacher alone, with a record that states the pool. The supernet serves the branches:
-    its stem and first stage have no part in them and stay as they were made, so that its exported members are no
-    finished students. FSDP is not supported: the branches take slices of whole weights.
+    and `KLLoss`. Compare with a teacher trained without a pool first (`pool=None`, the same rows and steps): in both
+    cases of `benchmarks/RESULTS.md` its students were as good. It does not suit a single student: a pool of one member
+    (`pool.only(member)`) gives a student-friendly teacher (SFTN) for that.
+
+    Data sets hold raw rows. Every term and the distribution of paths are logged. Checkpoints hold the teacher, the
+    supernet, the adapters and the paths; `save_model` and `push_to_hub` write the teacher alone, with a record of the
+    pool. Members exported from the supernet are not trained students, because the branches never train its stem and
+    first stage. FSDP is not supported, because the branches slice whole weights.
 
     Args:
         model: the teacher, with a head for the data set's classes and at least as many stages as the pool.
         args: a `GenericTeacherConfig`.
-        pool: the students; None to train plainly.
+        pool: the students; None to train the teacher on labels alone.
         train_dataset: raw rows with an image or text column and a label column.
         eval_dataset: the same, or a dict of them.
         processing_class: the teacher's image processor or tokenizer.
-        model_init: makes the teacher anew, instead of `model`, as in `Trainer`.
+        model_init: creates the teacher, instead of `model`, as in `Trainer`.
         compute_metrics: from an `EvalPrediction` to metrics; accuracy and macro F1 with intervals when None.
         callbacks: as in `Trainer`.
         optimizers: as in `Trainer`; an optimizer must hold the parameters of the branches too.
         augmentation: from a raw row to a changed one.
 
     Raises:
-        InvalidArgumentError: a teacher that does not classify, has weights in half precision, or whose stages do not
-            suit the pool.
-        DatasetError: rows or labels that cannot be used.
+        InvalidArgumentError: if the teacher is no classifier, has weights in half precision, or its stages do not suit
+            the pool.
+        DatasetError: if rows or labels cannot be used.
 
     Reference:
         See `Conditioning`.
+
+    Example:
+        ```python
+        pool = StudentPool("resnet", ((1, 2, 3),) * 4, widths=((16, 32), (32, 64), (64, 128), (128, 256)))
+        trainer = GenericTeacherTrainer(
+            AutoModelForImageClassification.from_pretrained("microsoft/resnet-18", num_labels=102,
+                                                            ignore_mismatched_sizes=True),
+            GenericTeacherConfig("flowers-teacher", num_train_epochs=20),
+            pool=pool,
+            train_dataset=flowers["train"],
+            eval_dataset=flowers["test"],
+            processing_class=AutoImageProcessor.from_pretrained("microsoft/resnet-18"),
+        )
+        trainer.train()
+        trainer.save_model()
+        ```
     """
 
     args: GenericTeacherConfig
@@ -96,12 +111,12 @@ class GenericTeacherTrainer(DistillationTrainer):
 
     @property
     def teacher(self) -> PreTrainedModel:
-        """The teacher in training, without its branches."""
+        """The teacher, without its branches."""
         return self.student
 
     @property
     def conditioning(self) -> Conditioning | None:
-        """Supernet, adapters and distribution of paths; None for a plain teacher."""
+        """The loss with the supernet, the adapters and the paths; None without a pool."""
         return self.loss if isinstance(self.loss, Conditioning) else None
 
     def _trainee(self, student: PreTrainedModel) -> TeacherWithBranches:
@@ -126,12 +141,12 @@ class GenericTeacherTrainer(DistillationTrainer):
         return super()._prepare(teachers, options, augmentation)
 
     def _check_states(self) -> None:
-        """Refuse a teacher without the hidden states that its configuration promises and branches begin at."""
+        """Refuse a teacher that returns fewer hidden states than its configuration has stages."""
         if self.conditioning is None:
             return
         rows, model = self._known_rows(), self.teacher
-        view = Preprocessor.of(self.processing_class, rows.modality, model.config)
-        batch = {name: tensor.to(model.device) for name, tensor in view(rows.inputs([0])).items()}
+        preprocessor = Preprocessor.of(self.processing_class, rows.modality, model.config)
+        batch = {name: tensor.to(model.device) for name, tensor in preprocessor(rows.inputs([0])).items()}
         training = model.training
         with torch.no_grad():
             model.eval()
@@ -140,25 +155,25 @@ class GenericTeacherTrainer(DistillationTrainer):
         if max(self.student_with_loss.hidden) >= count:
             raise InvalidArgumentError(
                 f"`model` {type(model).__name__} must return a hidden state for each of the "
-                f"{self.conditioning.teacher_stages} stages that its configuration tells, but returns {count} in all. "
+                f"{self.conditioning.teacher_stages} stages in its configuration, but returns {count} in all. "
                 "Choose another architecture."
             )
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """As in `Trainer`, with the logits of the paths in a group of their own: other rate, no weight decay."""
-        ours = self.optimizer is None
+        """As in `Trainer`, with the logits of the paths in a separate group: `path_learning_rate`, no weight decay."""
+        made_by_trainer = self.optimizer is None
         optimizer = super().create_optimizer(model)
-        if not ours or self.conditioning is None or self.args.path_sampler == "uniform":
+        if not made_by_trainer or self.conditioning is None or self.args.path_sampler == "uniform":
             return optimizer
         logits = [parameter for parameter in self.conditioning.paths.parameters() if parameter.requires_grad]
-        moved = {id(parameter) for parameter in logits}
+        logit_ids = {id(parameter) for parameter in logits}
         for group in optimizer.param_groups:
-            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in moved]
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in logit_ids]
         optimizer.add_param_group({"params": logits, "lr": self.args.path_learning_rate, "weight_decay": 0.0})
         return optimizer
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
-        """As in the parent; a checkpoint says for which pool it is."""
+        """As in the parent; a checkpoint also holds the pool."""
         super()._save(output_dir, state_dict)
         folder = self.folder if output_dir is None else Path(output_dir)
         if self.pool is not None and self.args.should_save and folder.name.startswith(PREFIX_CHECKPOINT_DIR):
@@ -172,23 +187,27 @@ class GenericTeacherTrainer(DistillationTrainer):
         """
         file = Path(resume_from_checkpoint) / POOL_FILE
         if (StudentPool.load(file) if file.is_file() else None) != self.pool:
-            right = f"Load it with `StudentPool.load({str(file)!r})`" if file.is_file() else "It has none: leave it out"
+            advice = (
+                f"Load it with `StudentPool.load({str(file)!r})`" if file.is_file() else "It has none: leave it out"
+            )
             raise InvalidArgumentError(
-                f"`pool` must be that of the checkpoint {resume_from_checkpoint}. {right}, or start anew."
+                f"`pool` must be that of the checkpoint {resume_from_checkpoint}. {advice}, or start a new run."
             )
         super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def record(self, command: str | None = None) -> DistillationRecord:
-        """How this teacher was made, for which pool, and what came out; see `DistillationTrainer.record`."""
+        """How the teacher was trained, for which pool, and its results; see `DistillationTrainer.record`."""
         record = super().record(command)
         if self.pool is None:
             return record
-        known = None if self.conditioning is None or self._rows is None else self.conditioning.paths.probabilities()
+        # Before the rows are read the loss is not set up, and has no paths yet.
+        is_set_up = self._rows is not None
+        probabilities = self.conditioning.paths.probabilities() if self.conditioning and is_set_up else {}
         choices = {decision.name: decision.options for decision in self.pool.decisions}
-        return replace(record, pool=PoolRecord(self.pool.to_dict(), len(self.pool), choices, known or {}))
+        return replace(record, pool=PoolRecord(self.pool.to_dict(), len(self.pool), choices, probabilities))
 
 
 def _conditioning(pool: StudentPool, args: GenericTeacherConfig, model: PreTrainedModel | None) -> Conditioning:
     if model is None:
-        raise InvalidArgumentError("`model` must be the teacher to be trained, got None.")
+        raise InvalidArgumentError("`model` must be the teacher to train, got None. Pass `model` or `model_init`.")
     return Conditioning(pool, args, teacher_stages=stages_of(model.config))

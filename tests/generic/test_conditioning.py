@@ -6,9 +6,9 @@ from transformers import PreTrainedConfig
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import BranchSettings, Conditioning
-from hf_ctkd.generic.conditioning import stages_of
-from hf_ctkd.generic.teacher_with_branches import TeacherWithBranches
+from hf_ctkd.generic.conditioning import TeacherWithBranches, stages_of
 from hf_ctkd.losses import LossContext
+from hf_ctkd.training import StudentWithLoss
 from hf_ctkd.types import UNLABELLED
 
 LABELS = torch.tensor([0, 1, 1, 0, 1])
@@ -202,5 +202,26 @@ def test_stages_of_a_deeper_teacher_are_spread():
 
 def test_stages_are_told_by_the_configuration():
     assert [stages_of(teacher(family).config) for family in ("resnet", "convnext", "vit", "bert")] == [3, 3, 3, 3]
-    with pytest.raises(InvalidArgumentError, match="says neither `depths` nor `num_hidden_layers`"):
+    with pytest.raises(InvalidArgumentError, match="must have `depths` or `num_hidden_layers` in its configuration"):
         stages_of(PreTrainedConfig())
+
+
+def test_hidden_states_are_whole_so_that_a_layer_can_go_on_from_them():
+    model = teacher("vit").eval()
+    loss = Conditioning(POOLS["vit"], teacher_stages=3)
+    rows = rows_of(POOLS["vit"])
+    hidden = TeacherWithBranches(model, loss).eval().outputs(rows).hidden
+    assert [entry.grid for entry in hidden] == [(17,), (17,)]  # 16 patches and the class token
+    rest = hidden[1].values
+    for layer in model.vit.layers[2:]:
+        rest = layer(rest)
+    logits = model.classifier(model.vit.layernorm(rest)[:, 0])
+    torch.testing.assert_close(logits, model(**rows).logits)
+
+
+def test_without_branches_it_equals_a_student_with_loss():
+    model, rows = teacher("resnet").eval(), rows_of(POOLS["resnet"])
+    outputs, expected = (
+        kind(model).eval()(rows, torch.tensor([0, 1, 2, 0, 1])) for kind in (TeacherWithBranches, StudentWithLoss)
+    )
+    assert all(torch.equal(outputs[name], expected[name]) for name in expected)

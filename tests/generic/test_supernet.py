@@ -147,12 +147,12 @@ def test_an_exported_member_shares_no_memory_with_the_supernet():
 
 
 def test_members_of_another_pool_are_refused():
-    with pytest.raises(InvalidArgumentError, match="must be of this supernet's own pool"):
+    with pytest.raises(InvalidArgumentError, match="must belong to the pool of this supernet"):
         Supernet(POOLS["resnet"], CLASSES)(rows_of(POOLS["resnet"]), POOLS["convnext"].largest)
 
 
 def test_more_paths_than_are_remembered_still_run(monkeypatch):
-    monkeypatch.setattr("hf_ctkd.generic.supernet._MOST_SKELETONS", 2)
+    monkeypatch.setattr("hf_ctkd.generic.supernet._MAX_CACHED_RUNNERS", 2)
     pool = POOLS["vit"]
     supernet, rows = Supernet(pool, CLASSES).eval(), rows_of(pool)
     members = pool.sample(4, seed=0)

@@ -19,7 +19,7 @@ from transformers import (
 from hf_ctkd.cards import publishable_files, write_card
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer, StudentPool
-from hf_ctkd.generic.teacher_with_branches import TeacherWithBranches
+from hf_ctkd.generic.conditioning import TeacherWithBranches
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.losses import KLLoss
 from hf_ctkd.records import DistillationRecord
@@ -152,8 +152,8 @@ def checkpoints(tmp_path_factory):
             StudentPool("resnet", ((1, 2), (2, 3), (1, 2)), widths=POOL.widths, input_size=32),
             "Load it with `Stu",
         ),
-        ("pool", None, "or start anew."),
-        ("plain", POOL, "It has none: leave it out, or start anew."),
+        ("pool", None, "or start a new run."),
+        ("plain", POOL, "It has none: leave it out, or start a new run."),
     ],
     ids=["smaller", "as large", "none", "one too many"],
 )
@@ -291,8 +291,8 @@ def test_arguments_of_another_trainer_are_refused(tmp_path):
 def test_a_teacher_with_fewer_hidden_states_than_its_configuration_tells_is_refused(config):
     shape = {"width_coefficient": 0.25, "depth_coefficient": 0.3, "hidden_dim": 320, "image_size": 32}
     model = EfficientNetForImageClassification(EfficientNetConfig(**shape, num_labels=3))
-    told = model.config.num_hidden_layers
-    said = f"`model` EfficientNetForImageClassification must return a hidden state for each of the {told} stages"
+    stages = model.config.num_hidden_layers
+    said = f"`model` EfficientNetForImageClassification must return a hidden state for each of the {stages} stages"
     with pytest.raises(InvalidArgumentError, match=said):
         trainer(config(), model=model)
 
@@ -322,7 +322,7 @@ def test_a_teacher_in_half_precision_is_refused(config):
 
 
 def test_no_model_is_refused(config):
-    with pytest.raises(InvalidArgumentError, match="`model` must be the teacher to be trained, got None."):
+    with pytest.raises(InvalidArgumentError, match="`model` must be the teacher to train, got None."):
         GenericTeacherTrainer(
             args=config(), pool=POOL, train_dataset=tiny.image_rows(), processing_class=tiny.processor(32)
         )

@@ -8,7 +8,7 @@ import pandas
 
 from benchmarks.evidence.generic.analysis import students
 from benchmarks.evidence.generic.design import EXACT_TARGET, GENERIC, PLAIN, UNIFORM, WRONG_TARGET
-from hf_ctkd.generic import pareto
+from hf_ctkd.generic import pareto_front
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402 (after the backend is chosen)
@@ -63,7 +63,7 @@ def _latency(frame: pandas.DataFrame, latency: Mapping[str, float], path: Path) 
         names = [name for name in found.index if name in latency]
         costs, values = [latency[name] for name in names], [float(found[name]) for name in names]
         axis.scatter(costs, values, s=16, color=COLOURS[arm], label=f"students of the {arm}")
-        front = pareto(costs, values)
+        front = pareto_front(costs, values)
         axis.plot([costs[one] for one in front], [values[one] for one in front], color=COLOURS[arm], linewidth=1)
     axis.set_xlabel("milliseconds a row, one CPU thread")
     axis.set_ylabel("test accuracy, mean over seeds")

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.evidence.generic.design import EXACT_TARGET, GENERIC, PLAIN, STUDENTS, TEACHER_STEPS, Tuning, teacher_of
 from benchmarks.evidence.generic.train import task_of, teacher_trainer
-from hf_ctkd.generic import measure
+from hf_ctkd.generic import measure_student
 from hf_ctkd.records import read_json, write_json
 
 KIND = "evidence-speed-generic"
@@ -22,7 +22,10 @@ def speed(path: Path, tuning: Tuning, work: Path) -> dict:
     if not path.is_file():
         steps = step_times(tuning, work)
         space = task_of(tuning.case, 0).label_space
-        turns = [{one.name: measure(one, label_space=space).latency_ms for one in STUDENTS} for _ in range(TURNS)]
+        turns = [
+            {member.name: measure_student(member, label_space=space).latency_ms for member in STUDENTS}
+            for _ in range(TURNS)
+        ]
         # Other work on the machine can only add to a time, and the turns spread it over all students.
         latencies = {name: round(min(turn[name] for turn in turns), 4) for name in turns[0]}
         found = {

@@ -1,4 +1,4 @@
-"""A trainable distribution over the paths of a pool, and what tells it which paths to prefer."""
+"""A trainable distribution over the paths of a pool, and the gradient estimators that train it."""
 
 import math
 from collections.abc import Callable
@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hf_ctkd.generic.member import PoolMember
-from hf_ctkd.generic.pool import StudentPool
+from hf_ctkd.generic.pool import PoolMember, StudentPool
 
 _SMALLEST = 1e-20
 
@@ -20,9 +19,9 @@ class Draw:
     """One path drawn from the distribution.
 
     Args:
-        member: the student at its end.
-        weight: a scalar through whose gradient the expected loss of a path depends on the logits of the distribution:
-            multiply it with the loss of this path.
+        member: the student that the path describes.
+        weight: a scalar with a gradient to the logits of the distribution; multiplied by the path's loss, it gives the
+            estimator of the gradient of the expected loss.
     """
 
     member: PoolMember
@@ -30,31 +29,32 @@ class Draw:
 
 
 Estimator = Callable[[Float[Tensor, " options"], Float[Tensor, " options"], int, float], Float[Tensor, ""]]
-"""From logits, Gumbel noise, the option taken and a temperature to the gate of one decision."""
+"""From logits, Gumbel noise, the index of the drawn option and a temperature to the gate of one decision."""
 
 
-def _straight_through(logits: Tensor, noise: Tensor, taken: int, temperature: float) -> Tensor:
-    return ((logits + noise) / temperature).softmax(0)[taken]
+def _straight_through(logits: Tensor, noise: Tensor, option: int, temperature: float) -> Tensor:
+    return ((logits + noise) / temperature).softmax(0)[option]
 
 
-def _score_function(logits: Tensor, noise: Tensor, taken: int, temperature: float) -> Tensor:
-    return logits.log_softmax(0)[taken]
+def _score_function(logits: Tensor, noise: Tensor, option: int, temperature: float) -> Tensor:
+    return logits.log_softmax(0)[option]
 
 
 ESTIMATORS: dict[str, Estimator] = {"gumbel": _straight_through, "categorical": _score_function}
-"""Trained samplers by name. They draw alike and differ in how they are trained: through the relaxed gates of the drawn
-path (Jang et al., arXiv:1611.01144), or by the score function (Williams, 1992). "uniform" is not trained."""
+"""Trained samplers by name. They draw from the same distribution; "gumbel" is trained through the relaxed gates of the
+drawn path (Jang et al., arXiv:1611.01144), "categorical" by the score function (Williams, 1992). "uniform" is not
+trained."""
 
 
 class PathDistribution(nn.Module):
-    """Independent choices, `softmax(logits)` for each decision of a pool; uniform at first.
+    """An independent categorical distribution, `softmax(logits)`, for each decision of a pool; uniform at first.
 
-    The depth of the first stage stays so: branches begin behind that stage, and have no part of it but its width.
+    The depth of the first stage stays uniform: branches begin after that stage and depend only on its width.
 
     Args:
         pool: the students.
         sampler: "gumbel", "categorical" or "uniform"; see `ESTIMATORS`.
-        temperature: of the relaxation of "gumbel", positive.
+        temperature: of the relaxed gates of "gumbel", positive.
     """
 
     def __init__(self, pool: StudentPool, *, sampler: str = "gumbel", temperature: float = 1.0) -> None:
@@ -63,42 +63,42 @@ class PathDistribution(nn.Module):
         self.sampler = sampler
         self.temperature = temperature
         self.logits = nn.ParameterList(
-            nn.Parameter(torch.zeros(len(decision.options)), requires_grad=sampler != "uniform" and place > 0)
-            for place, decision in enumerate(pool.decisions)
+            nn.Parameter(torch.zeros(len(decision.options)), requires_grad=sampler != "uniform" and index > 0)
+            for index, decision in enumerate(pool.decisions)
         )
 
     def draw(self, seed: int) -> Draw:
-        """One path.
+        """Draw one path.
 
         Args:
-            seed: of the draw; the same seed and logits give the same path, on every device and process.
+            seed: of the draw; the same seed and logits give the same path on every device and process.
         """
         generator = torch.Generator().manual_seed(seed)
         path, gates = [], []
         for logits in self.logits:
             uniform = torch.rand(len(logits), generator=generator).clamp_min(_SMALLEST)
             noise = -(-uniform.log()).clamp_min(_SMALLEST).log().to(logits.device)
-            taken = int((logits.detach() + noise).argmax())
-            path.append(taken)
+            option = int((logits.detach() + noise).argmax())  # the Gumbel-max trick: a draw from softmax(logits)
+            path.append(option)
             if logits.requires_grad:
-                gates.append(ESTIMATORS[self.sampler](logits, noise, taken, self.temperature))
+                gates.append(ESTIMATORS[self.sampler](logits, noise, option, self.temperature))
         weight = torch.stack(gates).sum() if gates else self.logits[0].detach().new_zeros(())
         return Draw(PoolMember(self.pool, tuple(path)), weight)
 
     def probabilities(self) -> dict[str, tuple[float, ...]]:
-        """By name of the decision, in the order of its options."""
+        """Probability of each option, by name of the decision."""
         return {
             decision.name: tuple(logits.detach().softmax(0).tolist())
             for decision, logits in zip(self.pool.decisions, self.logits, strict=True)
         }
 
     def entropy(self) -> Float[Tensor, ""]:
-        """Of the path as a whole, in nats: the sum over decisions."""
+        """Entropy of the path in nats: the sum over the independent decisions."""
         return torch.stack([_entropy(logits) for logits in self.logits]).sum()
 
     @property
     def largest_entropy(self) -> float:
-        """That of the uniform distribution."""
+        """Entropy of the uniform distribution, in nats."""
         return math.log(len(self.pool))
 
 
