@@ -1,90 +1,285 @@
-"""Flags that commands share, and `--config file.yaml`, which holds flags by their names. Needs no torch."""
+"""The flags of every command, as dataclasses that `transformers.HfArgumentParser` reads. Needs no torch.
 
-import argparse
-import json
+A command's arguments are one flat dataclass. It inherits from the groups under which `--help` lists its flags.
+"""
+
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from hf_ctkd.errors import InvalidArgumentError
 
-Flags = argparse.ArgumentParser | argparse._ArgumentGroup
+Arguments = TypeVar("Arguments")
 
 
-def new_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """A parser that shows defaults, takes no abbreviations, and knows `--config`."""
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=f"{description[:1].upper()}{description[1:]}.",
-        usage=f"{prog} [flags]",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_config_flag(parser)
-    return parser
-
-
-def add_flag(flags: Flags, name: str, **settings: Any) -> None:  # noqa: ANN401 (as argparse takes them)
-    """Add `--some_name`, and `--some-name` for those who type it so.
+def flag(
+    help: str,  # noqa: A002 (as argparse calls it)
+    default: Any = MISSING,  # noqa: ANN401 (of the field's type)
+    metavar: str | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:  # noqa: ANN401 (as `dataclasses.field`)
+    """A field of a dataclass of arguments.
 
     Args:
-        flags: parser or group of flags.
-        name: with underscores and without dashes in front.
-        settings: as in `add_argument`.
+        help: what the flag is for; after its name in `--help`.
+        default: a list is copied; without a default the flag is required.
+        metavar: what stands for its value in `--help`.
+        choices: values that it may have.
     """
-    spellings = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
-    flags.add_argument(*spellings, **settings)
+    metadata: dict[str, Any] = {"help": help.replace("%", "%%")}
+    metadata |= {} if metavar is None else {"metavar": metavar}
+    metadata |= {} if choices is None else {"choices": choices}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
-def add_switch(flags: Flags, name: str, **settings: Any) -> None:  # noqa: ANN401 (as argparse takes them)
-    """Add a flag that is off, on when it stands alone, and otherwise as its value says (`--some_name false`)."""
-    add_flag(flags, name, type=boolean, nargs="?", const=True, default=False, **settings)
+@dataclass(kw_only=True)
+class RowArguments:
+    """Which rows."""
+
+    _argument_group_name = "rows"
+
+    dataset: str = flag(
+        "id on the Hub, a folder or file (images in folders named by class, parquet, csv, json, `save_to_disk`), or "
+        "demo:NAME for built-in rows, such as demo:digits"
+    )
+    dataset_config: str | None = flag("configuration of a data set that has several", None)
+    split: str = flag("rows to score or train on; rows without a label are distilled on, but not scored on", "train")
+    encode_labels: bool = flag("make class ids of a label column that holds names as strings", False)
+    labels: int = flag("rows that keep their label; for demo:NAME only", 50)
 
 
-def boolean(text: str) -> bool:
-    """`true` or `false`, also as yes, no, on, off, 1 and 0."""
-    values = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0"), False)}
-    if text.lower() not in values:
-        raise argparse.ArgumentTypeError(f"must be true or false, got {text!r}")
-    return values[text.lower()]
+@dataclass(kw_only=True)
+class EvaluationArguments:
+    """Which rows to evaluate on."""
+
+    _argument_group_name = "rows"
+
+    eval_split: str | None = flag("rows to evaluate on; the test or else the validation rows if not given", None)
 
 
-def add_config_flag(flags: Flags) -> None:
-    """Add `--config`."""
-    add_flag(
-        flags,
-        "config",
-        metavar="FILE.yaml",
-        help="flags by name, one a line, such as `max_rows: 500`; flags on the command line win",
+@dataclass(kw_only=True)
+class ColumnArguments:
+    """Which columns of the rows."""
+
+    _argument_group_name = "rows"
+
+    input_column: str | None = flag("column of images or texts; chosen by its type if not given", None)
+    label_column: str | None = flag("column of labels; chosen by its type if not given", None)
+    skip_bad_rows: bool = flag("leave out rows that cannot be read, and classes with one row", False)
+
+
+@dataclass(kw_only=True)
+class LoadingArguments:
+    """What may be loaded."""
+
+    _argument_group_name = "loading models"
+
+    allow_pickle: bool = flag("also load pickle weights, which run code when loaded", False)
+    trust_remote_code: bool = flag("run model code that a repository brings along", False)
+    max_bytes: float | None = flag("largest download of one teacher, in bytes, such as 2e9", None)
+
+
+@dataclass(kw_only=True)
+class CandidateArguments:
+    """Which teachers are ranked."""
+
+    _argument_group_name = "candidates"
+
+    teachers: list[str] = flag(
+        "ids (org/name@revision), folders; after random: for random weights", [], metavar="ID_OR_FOLDER"
+    )
+    zoo: str | None = flag("a folder of models that `save_pretrained` wrote", None, metavar="FOLDER")
+    task: str | None = flag("search the Hub for this task, such as image-classification", None)
+    search: str | None = flag("search the Hub for models whose name contains these words", None)
+    author: str | None = flag("search the Hub for models of this user or organisation", None)
+    limit: int = flag("most results of the search, most downloaded first", 50)
+    max_parameters: float | None = flag("largest number of parameters on the Hub, such as 300e6", None)
+    license: str | None = flag("licence that a model on the Hub must have, such as apache-2.0", None)
+    language: str | None = flag("language tag that a model of the search must have, such as en", None)
+    token: str | None = flag("access token of the Hub; the stored login or $HF_TOKEN if not given", None)
+
+
+@dataclass(kw_only=True)
+class ScoreArguments:
+    """How teachers are scored."""
+
+    _argument_group_name = "scores"
+
+    metric: str = flag("orders the ranking: a name, or package.module:Class", "information_gain")
+    metrics: list[str] = flag("further metrics in the table; a default set if not given", [])
+    committee: int | None = flag("also choose up to this many teachers that complement each other", None)
+    max_rows: int = flag("most labelled rows to score on", 2000)
+    batch_size: int = flag("rows per forward pass; halved where memory is too small", 64)
+    seed: int = flag("seed of the draw of rows and of the random control", 0)
+    cache_dir: str | None = flag("folder of outputs and scores; $HF_CTKD_CACHE or ~/.cache/hf_ctkd if not given", None)
+    output: str = flag("file to write", "ranking.json")
+
+
+@dataclass(kw_only=True)
+class SelectArguments(ScoreArguments, LoadingArguments, CandidateArguments, ColumnArguments, RowArguments):
+    """Arguments of `hf-ctkd select`."""
+
+
+@dataclass(kw_only=True)
+class StudentArguments:
+    """Which student, from which teachers."""
+
+    _argument_group_name = "student and teachers"
+
+    student: str = flag("checkpoint that the student starts from", metavar="ID_OR_FOLDER")
+    ranking: str | None = flag("file that `hf-ctkd select` wrote: its best teachers are used", None, metavar="FILE")
+    top: int = flag("how many of the ranking's best to distill from", 1)
+    committee: bool = flag("distill from the committee of the ranking instead, see `hf-ctkd select`", False)
+    teachers: list[str] = flag("teachers by name instead; after random: for random weights", [], metavar="ID_OR_FOLDER")
+    roles: list[str] = flag(
+        "part of each teacher in a committee, in their order, for the card: foundation, complementary, ...",
+        [],
+        metavar="ROLE",
     )
 
 
-def add_dataset_flags(flags: Flags, *, split: str) -> None:
-    """Add the flags that say which rows: read by `hf_ctkd.cli.datasets`.
+@dataclass(kw_only=True)
+class MethodArguments:
+    """How the student is taught."""
+
+    _argument_group_name = "method"
+
+    loss: str = flag("name of a loss (`--help-all` lists them), or package.module:Class", "row_transport")
+    loss_settings: str | None = flag("arguments of the loss, such as '{\"epsilon\": 0.2}'", None, metavar="JSON")
+    baseline: bool = flag(
+        "also train the same student on the labels alone, with the same seed and as many steps, and record it", False
+    )
+
+
+@dataclass(kw_only=True)
+class DistillArguments(MethodArguments, LoadingArguments, StudentArguments, EvaluationArguments, RowArguments):
+    """Arguments of `hf-ctkd distill`, beside those of `DistillationConfig`."""
+
+
+@dataclass(kw_only=True)
+class PoolArguments:
+    """Which teacher, for which students."""
+
+    _argument_group_name = "teacher and students"
+
+    teacher: str = flag("checkpoint that the teacher starts from", metavar="ID_OR_FOLDER")
+    pool: str | None = flag(
+        "the students, as `StudentPool.save` writes them; without it the teacher is trained plainly",
+        None,
+        metavar="FILE.json",
+    )
+    students: int = flag("also write this many fresh students of the pool, untrained", 0)
+    student_parameters: float | None = flag("most parameters of these; the largest that fit are taken", None)
+    student_latency_ms: float | None = flag("most milliseconds of these for one row on this CPU", None)
+
+
+@dataclass(kw_only=True)
+class GenericTeacherArguments(LoadingArguments, PoolArguments, EvaluationArguments, RowArguments):
+    """Arguments of `hf-ctkd generic-teacher train`, beside those of `GenericTeacherConfig`."""
+
+
+@dataclass(kw_only=True)
+class PublishArguments:
+    """Arguments of `hf-ctkd publish`, after the folder and the repository."""
+
+    public: bool = flag("show it to everyone; an existing repository must already be public", False)
+    token: str | None = flag("access token; the stored login or $HF_TOKEN if not given", None)
+    commit_message: str | None = flag("first line of the commit", None)
+    overwrite_card: bool = flag("replace a README.md that was written by someone else", False)
+
+
+@dataclass(kw_only=True)
+class DemoArguments:
+    """Arguments of `hf-ctkd demo`."""
+
+    folder: str = flag("where students and cards go", "demo")
+    modality: list[str] = flag("what to run", ["image", "text"], choices=("image", "text"))
+    readme: str | None = flag("also write the closing table into this file, between its demo marks", None)
+
+
+@dataclass(frozen=True)
+class TrainingFlags:
+    """The trainer's configuration of a command: each of its fields is a flag too.
 
     Args:
-        flags: parser or group of flags.
-        split: what the rows are for, in a few words.
+        config: its class, as `package.module:Class`, imported when it is needed.
+        output_dir: default of this field.
     """
-    add_flag(
-        flags,
-        "dataset",
-        required=True,
-        help="id on the Hub, a folder or file (images in folders named by class, parquet, csv, json, `save_to_disk`), "
-        "or demo:NAME for built-in rows, such as demo:digits",
-    )
-    add_flag(flags, "dataset_config", help="configuration of a data set that has several")
-    add_flag(flags, "split", default="train", help=f"rows {split}")
-    add_switch(flags, "encode_labels", help="make class ids of a label column that holds names as strings")
-    add_flag(flags, "labels", type=int, default=50, help="rows that keep their label; for demo:NAME only")
+
+    config: str
+    output_dir: str
 
 
-def add_loading_flags(flags: Flags) -> None:
-    """Add the flags that say what may be loaded."""
-    add_switch(flags, "allow_pickle", help="also load pickle weights, which run code when loaded")
-    add_switch(flags, "trust_remote_code", help="run model code that a repository brings along")
-    add_flag(flags, "max_bytes", type=float, help="largest download of one teacher, in bytes")
+@dataclass(frozen=True)
+class Command:
+    """A command of `hf-ctkd`; `hf_ctkd.cli.<name>`, with `_` for `-`, has its `run(parsed)`.
+
+    Args:
+        summary: what it does, in a few words.
+        arguments: its flags.
+        positionals: what comes before the flags: name -> help.
+        training: the trainer's configuration, if it trains.
+    """
+
+    summary: str
+    arguments: type
+    positionals: Mapping[str, str] = field(default_factory=dict)
+    training: TrainingFlags | None = None
+
+    def usage(self, name: str) -> str:
+        """The first line of its help."""
+        return " ".join(["hf-ctkd", name, *map(str.upper, self.positionals), "[flags]"])
+
+
+@dataclass(frozen=True)
+class ParsedCommand(Generic[Arguments]):
+    """A command line, parsed.
+
+    Args:
+        arguments: the command's own arguments.
+        words: what was typed, with the values of `--config` in its place; the same without the file.
+        positionals: by name.
+        training: values for the fields of the trainer's configuration, if the command trains.
+    """
+
+    arguments: Arguments
+    words: tuple[str, ...]
+    positionals: Mapping[str, str] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+COMMANDS = {
+    "select": Command("rank teachers for your data set, by how much they know of it", SelectArguments),
+    "distill": Command(
+        "train a student with the best of them",
+        DistillArguments,
+        training=TrainingFlags("hf_ctkd.training:DistillationConfig", "student"),
+    ),
+    "generic-teacher": Command(
+        "train one teacher for a whole pool of student architectures",
+        GenericTeacherArguments,
+        {"action": "train"},
+        TrainingFlags("hf_ctkd.generic:GenericTeacherConfig", "generic-teacher"),
+    ),
+    "publish": Command(
+        "write the student's card and push it to the Hub",
+        PublishArguments,
+        {
+            "folder": "folder that `hf-ctkd distill` wrote",
+            "repo_id": "owner/name on the Hub; made if it does not exist",
+        },
+    ),
+    "demo": Command("all three on built-in data, without a network", DemoArguments),
+}
+
+
+def is_required(argument: Field) -> bool:
+    """Whether a field of a dataclass has no default."""
+    return argument.default is MISSING and argument.default_factory is MISSING
 
 
 def check_writable(folder: Path | str, flag: str) -> None:
@@ -101,66 +296,3 @@ def check_writable(folder: Path | str, flag: str) -> None:
         raise InvalidArgumentError(
             f"`{flag}`: {folder} cannot be written ({error.strerror}). Choose a folder of your own."
         ) from error
-
-
-def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    """Parse flags, those in the file of `--config` before those of the command line.
-
-    The words that amount to the same without the file are kept as `words` of the result.
-
-    Args:
-        parser: of a command.
-        words: of the command line, without the command.
-    """
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    add_config_flag(first)
-    found, rest = first.parse_known_args(list(words))
-    given = [*([] if found.config is None else _words_of_file(parser, found.config)), *rest]
-    arguments = parser.parse_args(given)
-    arguments.words = given
-    return arguments
-
-
-def _words_of_file(parser: argparse.ArgumentParser, path: str) -> list[str]:
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        parser.error(f"`--config` {path} cannot be read: {error}.")
-    except yaml.YAMLError as error:
-        parser.error(f"`--config` {path} is not valid YAML: {' '.join(str(error).split())}.")
-    if values is None:
-        return []
-    if not isinstance(values, dict):
-        parser.error(
-            f"`--config` {path} must hold flags by name, such as `max_rows: 500`, got {type(values).__name__}."
-        )
-    words = []
-    for key, value in values.items():
-        words += _words_of_value(parser, path, str(key), value)
-    return words
-
-
-def _words_of_value(parser: argparse.ArgumentParser, path: str, key: str, value: object) -> list[str]:
-    # argparse has no public list of its flags.
-    known = {name: action for action in parser._actions for name in action.option_strings}
-    action = known.get(f"--{key}")
-    if action is None or key in {"config", "help"}:
-        names = sorted(name[2:] for name in known if "-" not in name[2:] and name not in {"--config", "--help", "-h"})
-        near = [name for name in names if key.replace("-", "_").rstrip("s") in name or name in key][:5]
-        hint = f" Did you mean {' or '.join(near)}?" if near else f" `{parser.prog} --help` lists what there is."
-        parser.error(f"`--config` {path} has the unknown key {key!r}.{hint}")
-    if value is None:
-        return []
-    if action.nargs == 0:
-        return [f"--{key}"] if value else []
-    if isinstance(value, list):
-        if action.nargs not in {"+", "*"}:
-            parser.error(f"`--config` {path}: {key!r} takes one value, got a list.")
-        return [f"--{key}", *map(_word, value)]
-    return [f"--{key}={_word(value)}"]
-
-
-def _word(value: object) -> str:
-    return json.dumps(value) if isinstance(value, dict | bool | list) else str(value)

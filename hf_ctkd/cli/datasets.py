@@ -1,6 +1,5 @@
 """The rows that a command works on: from the Hub, from a folder or file, or built in."""
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, NamedSplit, Value
 from datasets.exceptions import DatasetsError
 from pyarrow.lib import ArrowException
 
+from hf_ctkd.cli.arguments import RowArguments
 from hf_ctkd.demo.tasks import DemoTask, build_task
 from hf_ctkd.errors import DatasetError
 
@@ -47,9 +47,14 @@ class Rows:
     seed: int = 0
 
     @classmethod
-    def of(cls, arguments: argparse.Namespace) -> "Rows":
-        """From the flags of `add_dataset_flags` and `--seed`."""
-        return cls(arguments.dataset, arguments.dataset_config, arguments.labels, arguments.seed)
+    def of(cls, arguments: RowArguments, *, seed: int) -> "Rows":
+        """From the flags of a command.
+
+        Args:
+            arguments: which rows.
+            seed: chooses which of built-in rows keep their label.
+        """
+        return cls(arguments.dataset, arguments.dataset_config, arguments.labels, seed)
 
     def load(self, split: str) -> Dataset:
         """Raw rows of a split, which may be cut as in `train[:100]`; its info bears the name that was given.

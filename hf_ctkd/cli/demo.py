@@ -1,33 +1,30 @@
 """`hf-ctkd demo`: the main job on built-in data, with no network, no accelerator and no account."""
 
-import argparse
 import re
 import time
 from pathlib import Path
+from typing import Literal, cast
 
-from hf_ctkd.cli.arguments import add_flag, check_writable
+from hf_ctkd.cli.arguments import DemoArguments, ParsedCommand, check_writable
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import write_text
+
+Modality = Literal["image", "text"]
+"""Of `--modality`; `HfArgumentParser` takes no list of literals, so its choices are checked as strings."""
 
 _MARKS = ("<!-- demo:begin -->", "<!-- demo:end -->")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
-    add_flag(parser, "folder", default="demo", help="where students and cards go")
-    add_flag(parser, "modality", nargs="+", choices=("image", "text"), default=["image", "text"], help="what to run")
-    add_flag(parser, "readme", help="also write the closing table into this file, between its demo marks")
-
-
-def run(arguments: argparse.Namespace) -> None:
-    """Run the demo and print what came out."""
+def run(parsed: ParsedCommand[DemoArguments]) -> None:
+    """Run the demo and print its results."""
     from hf_ctkd.demo.run import run_demo
 
+    arguments = parsed.arguments
     check_writable(arguments.folder, "--folder")  # before the work, not after it
     if arguments.readme:
         _check_marks(Path(arguments.readme))
     start = time.perf_counter()
-    results = run_demo(arguments.folder, modalities=arguments.modality, say=print)
+    results = run_demo(arguments.folder, modalities=cast(list[Modality], arguments.modality), say=print)
     for result in results:
         print(f"\n{result}")
     print()

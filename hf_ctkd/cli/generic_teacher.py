@@ -1,6 +1,5 @@
 """`hf-ctkd generic-teacher train`: one teacher for all students of a pool."""
 
-import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +8,11 @@ from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ctkd.cards import write_card
-from hf_ctkd.cli.arguments import add_dataset_flags, add_flag, add_loading_flags, check_writable
+from hf_ctkd.cli.arguments import GenericTeacherArguments, ParsedCommand, check_writable
 from hf_ctkd.cli.datasets import Rows, encode_labels
 from hf_ctkd.cli.report import next_command, results_said
 from hf_ctkd.cli.students import load_student
-from hf_ctkd.cli.training import add_training_flags, checkpoint_of, load_options, training_config
+from hf_ctkd.cli.training import checkpoint_of, load_options, training_config
 from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import (
@@ -30,43 +29,22 @@ from hf_ctkd.training.command import command_line
 from hf_ctkd.types import LabelSpace
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags: every field of `GenericTeacherConfig`, then those of this command, which a terminal shows last."""
-    add_training_flags(parser, GenericTeacherConfig, output_dir="generic-teacher")
-    parser.add_argument("action", choices=["train"], help="what to do with the teacher")
-    rows = parser.add_argument_group("rows")
-    add_dataset_flags(rows, split="to train on; those without a label teach by the branches' divergence alone")
-    add_flag(rows, "eval_split", help="rows to evaluate on; the test or else the validation rows if not given")
-    models = parser.add_argument_group("models")
-    add_flag(models, "teacher", required=True, metavar="ID_OR_FOLDER", help="checkpoint that the teacher starts from")
-    add_flag(
-        models,
-        "pool",
-        metavar="FILE.json",
-        help="the students, as `StudentPool.save` writes them; without it the teacher is trained plainly",
-    )
-    add_loading_flags(models)
-    students = parser.add_argument_group("students")
-    add_flag(students, "students", type=int, default=0, help="also write so many fresh students of the pool, untrained")
-    add_flag(students, "student_parameters", type=float, help="most parameters of these; they are then the largest")
-    add_flag(students, "student_latency_ms", type=float, help="most milliseconds of these for a row on this CPU")
-
-
-def run(arguments: argparse.Namespace) -> None:
-    """Train, evaluate, save, render the card, print what came out."""
+def run(parsed: ParsedCommand[GenericTeacherArguments]) -> None:
+    """Train, evaluate, save, render the card, print the results."""
+    config = training_config(GenericTeacherConfig, parsed.training, dataset=parsed.arguments.dataset)
     try:
-        _train(arguments)
+        _train(parsed, config)
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(_what_is_kept(Path(arguments.output_dir))) from stop
+        raise KeyboardInterrupt(_what_is_kept(Path(str(config.output_dir)))) from stop
 
 
-def _train(arguments: argparse.Namespace) -> None:
-    config = training_config(GenericTeacherConfig, arguments)
-    check_writable(arguments.output_dir, "--output_dir")
+def _train(parsed: ParsedCommand[GenericTeacherArguments], config: GenericTeacherConfig) -> None:
+    arguments, folder = parsed.arguments, Path(str(config.output_dir))
+    check_writable(folder, "--output_dir")
     resume = checkpoint_of(config)
     pool = None if arguments.pool is None else StudentPool.load(arguments.pool)
     _check_students(arguments, pool)
-    source = Rows.of(arguments)
+    source = Rows.of(arguments, seed=config.seed)
     train = source.load(arguments.split)
     split = arguments.eval_split or source.evaluation_split(arguments.split)
     evaluation = None if split is None else source.load(split)
@@ -76,28 +54,28 @@ def _train(arguments: argparse.Namespace) -> None:
     rows = TargetRows.of(
         train, input_column=config.input_column, label_column=config.label_column, skip_bad_rows=config.skip_bad_rows
     )
-    members = () if pool is None else _members(arguments, pool, rows.label_space)
+    members = () if pool is None else _members(arguments, pool, rows.label_space, seed=config.seed)
     set_seed(config.seed)
     teacher, processing_class = load_student(
-        arguments.teacher, rows.modality, rows.label_space, options=load_options(arguments), flag="--teacher"
+        arguments.teacher, rows.modality, rows.label_space, options=load_options(arguments, config), flag="--teacher"
     )
     trainer = GenericTeacherTrainer(
         teacher, config, pool=pool, train_dataset=train, eval_dataset=evaluation, processing_class=processing_class
     )
     if pool is not None and members:
         check_processor(pool, processing_class, rows)  # it is saved with them
-    trainer.command = command_line(["hf-ctkd", "generic-teacher", *arguments.words])
+    trainer.command = command_line(["hf-ctkd", "generic-teacher", *parsed.words])
     trainer.train(resume_from_checkpoint=resume)
     if evaluation is not None:
         trainer.evaluate()
     trainer.save_model()
     if trainer.is_world_process_zero():
         folders = [_save_student(member, trainer) for member in members]
-        _report(Path(arguments.output_dir), arguments.dataset, pool, folders)
+        _report(folder, arguments.dataset, pool, folders)
     trainer.accelerator.end_training()
 
 
-def _check_students(arguments: argparse.Namespace, pool: StudentPool | None) -> None:
+def _check_students(arguments: GenericTeacherArguments, pool: StudentPool | None) -> None:
     wanted = arguments.students
     if wanted < 0:
         raise InvalidArgumentError(f"`--students` must be 0 or more, got {wanted}.")
@@ -115,18 +93,20 @@ def _check_students(arguments: argparse.Namespace, pool: StudentPool | None) -> 
             raise InvalidArgumentError(f"`--{name}` must be positive and finite, got {budget}.")
 
 
-def _members(arguments: argparse.Namespace, pool: StudentPool, classes: LabelSpace) -> Sequence[PoolMember]:
+def _members(
+    arguments: GenericTeacherArguments, pool: StudentPool, classes: LabelSpace, *, seed: int
+) -> Sequence[PoolMember]:
     """The students to write, found before the long part of the work: a budget may be too small."""
     if not arguments.students:
         return ()
     if arguments.student_parameters is None and arguments.student_latency_ms is None:
-        return pool.sample(arguments.students, seed=arguments.seed)
+        return pool.sample(arguments.students, seed=seed)
     fitting = students_within_budget(
         pool,
         classes,
         parameters=None if arguments.student_parameters is None else int(arguments.student_parameters),
         latency_ms=arguments.student_latency_ms,
-        seed=arguments.seed,
+        seed=seed,
     )
     if len(fitting) < arguments.students:
         raise InvalidArgumentError(

@@ -1,26 +1,19 @@
-"""The command `hf-ctkd`: looks at its first word and loads that command alone, so that `--help` needs no torch."""
+"""The command `hf-ctkd`: looks at its first word and loads that command alone; `--help` needs no torch."""
 
 import argparse
 import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from types import ModuleType
 
 from hf_ctkd._version import __version__
-from hf_ctkd.cli.arguments import new_parser, parse
+from hf_ctkd.cli.arguments import COMMANDS, ParsedCommand
+from hf_ctkd.cli.help import help_text
 from hf_ctkd.errors import CTKDError
 
-COMMANDS = {
-    "select": "rank teachers for your data set, by how much they know of it",
-    "distill": "train a student with the best of them",
-    "generic-teacher": "train one teacher for a whole pool of student architectures",
-    "publish": "write the student's card and push it to the Hub",
-    "demo": "all three on built-in data, without a network",
-}
-"""What each command does. `hf_ctkd.cli.<name>`, with `_` for `-`, has `add_arguments(parser)` and `run(arguments)`."""
-
 OK, ERROR, INTERRUPTED = 0, 1, 130
+_HELP_ALL = {"--help-all", "--help_all"}
+_HELP = {"-h", "--help"} | _HELP_ALL
 _DISK = {
     errno.EACCES,
     errno.EDQUOT,
@@ -45,19 +38,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         name = _command(words)
-        module = import_module(f"hf_ctkd.cli.{name.replace('-', '_')}")
-        parser = new_parser(f"hf-ctkd {name}", COMMANDS[name])
-        module.add_arguments(parser)
-        arguments = parse(parser, words[1:])
+        if _HELP & set(words[1:]):
+            print(help_text(name, COMMANDS[name], everything=bool(_HELP_ALL & set(words[1:]))), end="")
+            return OK
+        from hf_ctkd.cli.parsing import CommandParser  # imports transformers
+
+        parsed = CommandParser(name, COMMANDS[name]).parse(words[1:])
     except SystemExit as stop:  # how argparse ends after --help and after wrong usage
         return stop.code if isinstance(stop.code, int) else ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
-    return _run(name, module, arguments)
+    return _run(name, parsed)
 
 
 def _command(words: Sequence[str]) -> str:
-    listed = "\n".join(f"  {name:15} {summary}" for name, summary in COMMANDS.items())
+    listed = "\n".join(f"  {name:15} {command.summary}" for name, command in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="hf-ctkd",
         usage="hf-ctkd COMMAND [--help] [flags]",
@@ -71,9 +66,9 @@ def _command(words: Sequence[str]) -> str:
     return parser.parse_args(list(words[:1])).command
 
 
-def _run(name: str, module: ModuleType, arguments: argparse.Namespace) -> int:
+def _run(name: str, parsed: ParsedCommand) -> int:
     try:
-        module.run(arguments)
+        import_module(f"hf_ctkd.cli.{name.replace('-', '_')}").run(parsed)
     except CTKDError as error:
         print(f"hf-ctkd {name}: error: {error}", file=sys.stderr)
         return ERROR

@@ -155,7 +155,7 @@ def test_students_that_could_not_read_what_the_saved_processor_gives_are_refused
 
 def test_an_action_is_needed(run, shelf):
     code, _, err = run("generic-teacher", "--dataset", shelf / "squares", "--teacher", shelf / "student")
-    assert code == 2 and "action" in err
+    assert code == 2 and "required: ACTION" in err
 
 
 def _classes():

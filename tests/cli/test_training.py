@@ -1,33 +1,33 @@
-import argparse
-
 import pytest
 
-from hf_ctkd.cli.arguments import add_dataset_flags, add_loading_flags, new_parser, parse
-from hf_ctkd.cli.training import add_training_flags, checkpoint_of, load_options, training_config
+from hf_ctkd.cli.arguments import COMMANDS, ParsedCommand
+from hf_ctkd.cli.parsing import CommandParser
+from hf_ctkd.cli.training import checkpoint_of, load_options, training_config
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import GenericTeacherConfig
 from hf_ctkd.training import DistillationConfig
 
 
-def parsed(kind, *words) -> argparse.Namespace:
-    parser = new_parser("hf-ctkd test", "a test")
-    add_training_flags(parser, kind, output_dir="out")
-    add_dataset_flags(parser, split="of a test")
-    add_loading_flags(parser)
-    return parse(parser, ["--dataset", "me/rows", "--use_cpu", *words])
+def parsed(*words, name="distill") -> ParsedCommand:
+    model = ["--student", "org/a"] if name == "distill" else ["train", "--teacher", "org/a"]
+    return CommandParser(name, COMMANDS[name]).parse([*model, "--dataset", "me/rows", "--use_cpu", *words])
 
 
-@pytest.mark.parametrize("kind", [DistillationConfig, GenericTeacherConfig])
-def test_every_field_is_a_flag(kind):
-    config = training_config(kind, parsed(kind, "--learning_rate", "2e-3"), seed=9)
+@pytest.mark.parametrize(
+    ("name", "kind", "folder"),
+    [("distill", DistillationConfig, "student"), ("generic-teacher", GenericTeacherConfig, "generic-teacher")],
+)
+def test_every_field_is_a_flag(name, kind, folder):
+    values = parsed("--learning_rate", "2e-3", name=name).training
+    config = training_config(kind, values, dataset="me/rows", seed=9)
     assert type(config) is kind
-    assert (config.learning_rate, config.seed, config.output_dir) == (2e-3, 9, "out")
+    assert (config.learning_rate, config.seed, config.output_dir) == (2e-3, 9, folder)
     assert config.dataset_name == "me/rows"
 
 
 def test_flags_that_do_not_go_together_are_refused():
     with pytest.raises(InvalidArgumentError, match="load_best_model_at_end"):
-        training_config(DistillationConfig, parsed(DistillationConfig, "--load_best_model_at_end"))
+        training_config(DistillationConfig, parsed("--load_best_model_at_end").training, dataset="me/rows")
 
 
 def test_a_checkpoint_is_found_or_missed_in_words(tmp_path):
@@ -45,5 +45,6 @@ def test_a_checkpoint_is_found_or_missed_in_words(tmp_path):
 
 
 def test_loading_flags_are_read():
-    options = load_options(parsed(DistillationConfig, "--allow_pickle", "--max_bytes", "1e6", "--seed", "3"))
+    command = parsed("--allow_pickle", "--max_bytes", "1e6", "--seed", "3")
+    options = load_options(command.arguments, training_config(DistillationConfig, command.training, dataset="x"))
     assert (options.allow_pickle, options.trust_remote_code, options.max_bytes, options.seed) == (True, False, 10**6, 3)
