@@ -1,11 +1,12 @@
-"""A small recommendation task out of what is installed: which function does a docstring send its reader to?
+"""A small recommendation task from installed sources: which functions does a docstring refer its reader to?
 
-SciPy's docstrings have "See Also" sections, written by people who knew what a reader of one function wants to look at
-next. A row is a pair of functions, as text; its label says whether the first one's docstring names the second. The
-sources are parsed, never imported.
+SciPy's docstrings have "See Also" sections, in which their authors recommend related functions. A row is a pair of
+functions as text; its label says whether the first function's docstring names the second. The sources are parsed and
+never imported.
 """
 
 import ast
+import functools
 import importlib.util
 import re
 from pathlib import Path
@@ -15,16 +16,17 @@ from datasets import ClassLabel, Dataset
 
 from hf_ctkd.demo.tasks import Pools
 
-BREAK = "[SEP]"
-"""Between the two functions of a pair."""
+SEPARATOR = "[SEP]"
+"""Token between the two functions of a pair."""
 _WORDS = 9
 _SECTION = re.compile(r"See Also\n-+\n(.*?)(?:\n\n[A-Z]\w+\n-+\n|\Z)", re.DOTALL)
-_SHARES = (0.5, 0.8, 0.85)
-"""Of the functions that are looked at: the first half is the two-tower teacher's, the rest the student's."""
+_SPLITS = (0.5, 0.8, 0.85)
+"""Cumulative shares of the functions: of the two-tower teacher, then of the student's training and validation rows."""
 
 
+@functools.cache
 def see_also(library: str = "scipy") -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """What each function says of itself in a few words, and the pairs of which the first one names the second."""
+    """The first words of each function's docstring, and the pairs whose first function names the second."""
     root = Path(importlib.util.find_spec(library).origin).parent
     docstrings: dict[str, str] = {}
     for path in sorted(root.rglob("*.py")):
@@ -32,13 +34,13 @@ def see_also(library: str = "scipy") -> tuple[dict[str, str], list[tuple[str, st
             for name, text in _documented(path):
                 docstrings.setdefault(name, text)
     pairs = {
-        (name, other)
+        (name, related)
         for name, text in docstrings.items()
-        for other in _named(text)
-        if other in docstrings and other != name
+        for related in _related(text)
+        if related in docstrings and related != name
     }
-    about = {name: f"{name}: {' '.join(text.split()[:_WORDS])}" for name, text in docstrings.items()}
-    return about, sorted(pairs)
+    summaries = {name: f"{name}: {' '.join(text.split()[:_WORDS])}" for name, text in docstrings.items()}
+    return summaries, sorted(pairs)
 
 
 def _documented(path: Path):
@@ -53,31 +55,32 @@ def _documented(path: Path):
                 yield node.name, text
 
 
-def _named(docstring: str):
+def _related(docstring: str):
     section = _SECTION.search(docstring)
     for line in [] if section is None else section.group(1).splitlines():
-        if line and not line[0].isspace():  # names stand at the margin, what is said of them is indented
+        if line and not line[0].isspace():  # names are not indented, their descriptions are
             yield from (name.rpartition(".")[2] for name in re.findall(r"[\w.]+", line.partition(":")[0]))
 
 
 def pools(library: str = "scipy") -> tuple[Dataset, Pools]:
-    """Pairs for the two-tower teacher, and those of the student; no function is looked at in two of them.
+    """Pairs of the two-tower teacher, and the student's splits; the first function of a pair is in one of them only.
 
-    Each pair that a docstring names comes with one that it does not, drawn at random.
+    Each pair that a docstring names comes with a random pair that no docstring names.
     """
-    about, pairs = see_also(library)
+    summaries, pairs = see_also(library)
     generator = np.random.default_rng(0)
-    linked, names = set(pairs), sorted(about)
+    linked, names = set(pairs), sorted(summaries)
     sources = generator.permutation(sorted({source for source, _ in pairs}))
-    places = {source: place / len(sources) for place, source in enumerate(sources)}
-    parts: list[list[tuple[str, int]]] = [[] for _ in range(len(_SHARES) + 1)]
-    for source, other in pairs:
-        stranger = names[generator.integers(len(names))]
-        while {(source, stranger), (stranger, source)} & linked or stranger == source:
-            stranger = names[generator.integers(len(names))]
-        part = parts[int(np.searchsorted(_SHARES, places[source], side="right"))]
-        part += [(f"{about[source]} {BREAK} {about[other]}", 1), (f"{about[source]} {BREAK} {about[stranger]}", 0)]
-    teacher, *student = (_rows(part) for part in parts)
+    ranks = {source: rank / len(sources) for rank, source in enumerate(sources)}
+    splits: list[list[tuple[str, int]]] = [[] for _ in range(len(_SPLITS) + 1)]
+    for source, related in pairs:
+        unrelated = names[generator.integers(len(names))]
+        while {(source, unrelated), (unrelated, source)} & linked or unrelated == source:
+            unrelated = names[generator.integers(len(names))]
+        split = splits[int(np.searchsorted(_SPLITS, ranks[source], side="right"))]
+        for target, label in ((related, 1), (unrelated, 0)):
+            split.append((f"{summaries[source]} {SEPARATOR} {summaries[target]}", label))
+    teacher, *student = (_rows(split) for split in splits)
     return teacher, Pools(*student)
 
 

@@ -1,7 +1,7 @@
-"""A recommender distilled from a text model that knows no recommendations, and a two-tower model that knows some.
+"""A recommender distilled from two kinds of teachers: a text model without recommendations and a two-tower model.
 
-The setting of DiverseDistill at the size of a laptop: a tiny student learns which functions of SciPy go
-together, from few labelled pairs. See README.md beside it for what this is and what it is not.
+The setting of DiverseDistill at the size of a laptop: a tiny student learns which functions of SciPy go together, from
+few labelled pairs. README.md in this folder says what this example shows and what it does not.
 """
 
 from dataclasses import dataclass, field, replace
@@ -24,15 +24,15 @@ from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
 @dataclass
 class Example:
-    """What this script does; flags of training are those of DistillationConfig."""
+    """Flags of this script; training flags are the fields of DistillationConfig."""
 
-    labels: int = field(default=100, metadata={"help": "Pairs with a label; the others have none."})
-    text_teacher: str = field(default="torch", metadata={"help": "Built-in text teacher: torch, sklearn, ..."})
-    epochs: int = field(default=12, metadata={"help": "Of the two-tower teacher over its own pairs."})
+    labels: int = field(default=100, metadata={"help": "Number of labelled pairs; the others are unlabelled."})
+    text_teacher: str = field(default="torch", metadata={"help": "Built-in text teacher, such as torch or sklearn."})
+    epochs: int = field(default=12, metadata={"help": "Training epochs of the two-tower teacher."})
 
 
 def text_teacher(name: str):
-    """A transformer that learned the sub-packages of another library's docstrings."""
+    """A transformer that classifies the docstrings of another library by sub-package."""
     folders = build_zoo(default_cache() / "zoo" / "text", [spec for spec in demo_specs("text") if spec.name == name])
     (candidate,) = folder_teachers(folders[0])
     return replace(candidate, role="foundation")
@@ -41,16 +41,16 @@ def text_teacher(name: str):
 def main():
     example, config = HfArgumentParser((Example, DistillationConfig)).parse_args_into_dataclasses()
     config.dataset_name = "See Also sections of SciPy"
-    its_pairs, pairs = pools()
-    task = assemble_task("see-also", "text", pairs, labels=example.labels, seed=config.seed)
-    tower, text = train_two_tower(its_pairs, epochs=example.epochs), text_teacher(example.text_teacher)
+    teacher_pairs, student_pairs = pools()
+    task = assemble_task("see-also", "text", student_pairs, labels=example.labels, seed=config.seed)
+    tower, text = train_two_tower(teacher_pairs, epochs=example.epochs), text_teacher(example.text_teacher)
 
-    arms = {"without a teacher": [], "text model": [text], "two-tower model": [tower], "committee": [text, tower]}
-    found = {}
-    for name, teachers in arms.items():
+    runs = {"without a teacher": [], "text model": [text], "two-tower model": [tower], "committee": [text, tower]}
+    results = {}
+    for name, teachers in runs.items():
         student, tokenizer = build_student(task, seed=config.seed)
-        last = name == "committee"
-        folder = Path(config.output_dir) if last else Path(config.output_dir) / name.replace(" ", "_")
+        published = name == "committee"
+        folder = Path(config.output_dir) if published else Path(config.output_dir) / name.replace(" ", "_")
         trainer = DistillationTrainer(
             model=student,
             args=replace(config, output_dir=str(folder)),
@@ -61,14 +61,14 @@ def main():
             processing_class=tokenizer,
         )
         trainer.train()
-        found[name] = trainer.evaluate()
-        if last:
+        results[name] = trainer.evaluate()
+        if published:
             trainer.save_model()
             print(f"card: {write_card(config.output_dir)}")
-    for name, one in found.items():
-        interval = f"({one['eval_accuracy_low']:.3f} to {one['eval_accuracy_high']:.3f})"
-        print(f"{one['eval_accuracy']:.3f} {interval}  {name}")
-    print(f"on {len(task.test)} pairs, half of which a docstring names; {len(task.train())} pairs trained on")
+    for name, metrics in results.items():
+        interval = f"({metrics['eval_accuracy_low']:.3f} to {metrics['eval_accuracy_high']:.3f})"
+        print(f"{metrics['eval_accuracy']:.3f} {interval}  {name}")
+    print(f"trained on {len(task.train())} pairs, tested on {len(task.test)}; docstrings name half of them")
 
 
 if __name__ == "__main__":

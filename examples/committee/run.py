@@ -1,7 +1,7 @@
 """Choose a committee of teachers that complement each other, and distill from all of them at once.
 
-Works on built-in data, images or texts; every teacher reads the raw row with an image processor or
-a tokenizer of its own. See README.md beside it.
+It uses built-in images or texts. Every teacher preprocesses the raw row with its own image processor or tokenizer. See
+README.md in this folder.
 """
 
 from dataclasses import dataclass, field
@@ -22,23 +22,25 @@ from hf_ctkd.selection import TeacherSelector
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
 TASKS = {"image": ("digits", 50, "handwriting"), "text": ("scipy-docstrings", 150, "scipy")}
-"""Target task, its number of labels, and the teacher of that very task, which is left out."""
+"""Target task, its number of labels, and the teacher of the same task, which is left out."""
 
 
 @dataclass
 class Example:
-    """What this script does; flags of training are those of DistillationConfig."""
+    """Flags of this script; training flags are the fields of DistillationConfig."""
 
     modality: Literal["image", "text"] = field(default="image", metadata={"help": "Digits, or docstrings of SciPy."})
-    members: int = field(default=3, metadata={"help": "Most teachers in the committee."})
-    top_k: int | None = field(default=None, metadata={"help": "Most teachers asked about one row; all if none."})
-    teachers: list[str] = field(default_factory=list, metadata={"help": "Built-in teachers to train; all if none."})
+    members: int = field(default=3, metadata={"help": "Maximum number of teachers in the committee."})
+    top_k: int | None = field(
+        default=None, metadata={"help": "Maximum number of teachers that run on a row; all if not given."}
+    )
+    teachers: list[str] = field(default_factory=list, metadata={"help": "Built-in teachers to use; all if not given."})
 
 
 def candidates_for(example: Example):
-    """The built-in teachers of other tasks, trained at the first run."""
-    own = TASKS[example.modality][2]
-    specs = specs_named(example.teachers, [spec for spec in demo_specs(example.modality) if spec.name != own])
+    """The built-in teachers of other tasks, which the first run trains."""
+    same_task = TASKS[example.modality][2]
+    specs = specs_named(example.teachers, [spec for spec in demo_specs(example.modality) if spec.name != same_task])
     with PartialState().main_process_first():
         folders = build_zoo(default_cache() / "zoo" / example.modality, specs)
     return [candidate for folder in folders for candidate in folder_teachers(folder)]

@@ -1,4 +1,4 @@
-"""A two-tower recommender as a teacher: each item through a tower of its own, and a score of how they meet."""
+"""A two-tower recommender as a teacher: one tower for each item of a pair, and a classifier on top."""
 
 import hashlib
 
@@ -16,17 +16,17 @@ from hf_ctkd.types import LabelSpace
 
 
 class TwoTowerConfig(PreTrainedConfig):
-    """Sizes, and the token between the two items."""
+    """Sizes, and the id of the token between the two items."""
 
     model_type = "two-tower"
 
-    def __init__(self, vocab_size: int = 1000, width: int = 64, break_token_id: int = 3, **kwargs) -> None:
+    def __init__(self, vocab_size: int = 1000, width: int = 64, separator_id: int = 3, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.vocab_size, self.width, self.break_token_id = vocab_size, width, break_token_id
+        self.vocab_size, self.width, self.separator_id = vocab_size, width, separator_id
 
 
 class TwoTower(PreTrainedModel):
-    """Mean embedding of each item through a linear tower; products and distances of the two are classified."""
+    """A linear tower over the mean embedding of each item; a classifier reads their products and distances."""
 
     config_class = TwoTowerConfig
     main_input_name = "input_ids"
@@ -48,31 +48,32 @@ class TwoTower(PreTrainedModel):
         output_hidden_states: bool = False,
         return_dict: bool = True,
     ) -> SequenceClassifierOutput:
-        """Class scores of each pair."""
-        behind = (input_ids == self.config.break_token_id).cumsum(1) > 0
+        """Logits of each pair."""
+        in_second = (input_ids == self.config.separator_id).cumsum(1) > 0
         words = self.tokens(input_ids)
-        mean = [
-            (words * part[..., None]).sum(1) / part.sum(1, keepdim=True).clamp_min(1)
-            for part in (attention_mask * ~behind, attention_mask * behind)
+        means = [
+            (words * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp_min(1)
+            for mask in (attention_mask * ~in_second, attention_mask * in_second)
         ]
-        one, two = self.first(mean[0]).tanh(), self.second(mean[1]).tanh()
-        return SequenceClassifierOutput(logits=self.classifier(torch.cat([one * two, (one - two).abs()], dim=1)))
+        first, second = self.first(means[0]).tanh(), self.second(means[1]).tanh()
+        pair = torch.cat([first * second, (first - second).abs()], dim=1)
+        return SequenceClassifierOutput(logits=self.classifier(pair))
 
 
 def train_two_tower(rows: Dataset, *, epochs: int = 12, seed: int = 0) -> Teacher:
-    """A two-tower teacher of its own pairs, ready for a committee."""
+    """A two-tower model trained on pairs, as a teacher for a committee."""
     tokenizer = wordpiece_tokenizer(rows["text"][:], vocabulary=2000, length=48)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = TwoTower(TwoTowerConfig(len(tokenizer), break_token_id=tokenizer.convert_tokens_to_ids("[SEP]")))
-        view = Preprocessor.of(tokenizer, "text", model.config)
-        batch, labels = view(rows["text"][:]), torch.tensor(rows["label"][:])
+        model = TwoTower(TwoTowerConfig(len(tokenizer), separator_id=tokenizer.convert_tokens_to_ids("[SEP]")))
+        preprocessor = Preprocessor.of(tokenizer, "text", model.config)
+        batch, labels = preprocessor(rows["text"][:]), torch.tensor(rows["label"][:])
         optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.1)
         for _ in range(epochs):
-            for part in torch.randperm(len(labels)).split(64):
+            for rows_of_step in torch.randperm(len(labels)).split(64):
                 optimizer.zero_grad()
-                logits = model(batch["input_ids"][part], batch["attention_mask"][part]).logits
-                nn.functional.cross_entropy(logits, labels[part]).backward()
+                logits = model(batch["input_ids"][rows_of_step], batch["attention_mask"][rows_of_step]).logits
+                nn.functional.cross_entropy(logits, labels[rows_of_step]).backward()
                 optimizer.step()
     model.requires_grad_(False).eval()
     weights = b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
@@ -84,4 +85,4 @@ def train_two_tower(rows: Dataset, *, epochs: int = 12, seed: int = 0) -> Teache
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         role="complementary",
     )
-    return Teacher(candidate, view, FeatureReader(model), LabelSpace(candidate.label_names))
+    return Teacher(candidate, preprocessor, FeatureReader(model), LabelSpace(candidate.label_names))

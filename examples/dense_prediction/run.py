@@ -1,6 +1,6 @@
-"""Students that segment and that estimate depth, distilled from a classifier of single digits and from random weights.
+"""Segmentation and depth students, distilled from a classifier of single digits and from random weights.
 
-Works on built-in data, with no network; see README.md beside it.
+It uses built-in data and no network. See README.md in this folder.
 """
 
 import shutil
@@ -34,18 +34,18 @@ from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
 @dataclass
 class Example:
-    """What this script does; flags of training are those of DistillationConfig."""
+    """Flags of this script; training flags are the fields of DistillationConfig."""
 
-    scenes: int = field(default=300, metadata={"help": "Training scenes, labelled and unlabelled."})
-    labelled: int = field(default=60, metadata={"help": "Those with a mask and a depth map."})
-    test_scenes: int = field(default=150, metadata={"help": "Scenes to evaluate on."})
+    scenes: int = field(default=300, metadata={"help": "Number of training scenes, labelled and unlabelled."})
+    labelled: int = field(default=60, metadata={"help": "Number of training scenes with a mask and a depth map."})
+    test_scenes: int = field(default=150, metadata={"help": "Number of test scenes."})
     teacher: str = field(default="handwriting", metadata={"help": "Built-in classifier to distill from."})
     tasks: list[str] = field(default_factory=lambda: ["mask", "depth"], metadata={"help": "Label columns to learn."})
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One way of training the same student."""
+class Method:
+    """One way to train the student."""
 
     name: str
     loss: DistillationLoss | None
@@ -54,25 +54,25 @@ class Arm:
 
 
 def student(column: str) -> PreTrainedModel:
-    """A fresh student of about 50,000 parameters."""
+    """A new student of about 50,000 parameters with random weights."""
     encoder = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2]}
-    encoder["initializer_range"] = 0.1  # weights of the usual 0.02 hardly move in so few steps
+    encoder["initializer_range"] = 0.1  # with the default of 0.02, weights hardly move in so few steps
     set_seed(0)
     if column == "depth":
         return GLPNForDepthEstimation(GLPNConfig(**encoder, decoder_hidden_size=16, max_depth=round(GROUND) + 1))
     names = dict(enumerate(("ground", *DIGIT_NAMES)))
-    ids = {name: number for number, name in names.items()}
+    ids = {name: index for index, name in names.items()}
     config = SegformerConfig(**encoder, decoder_hidden_size=32, id2label=names, label2id=ids)
     return SegformerForSemanticSegmentation(config)
 
 
 def processor() -> ViTImageProcessorPil:
-    """Scenes as they are, for students and teachers alike."""
+    """An image processor that keeps the size of the scenes, for students and teachers."""
     return ViTImageProcessorPil(size={"height": SIDE, "width": SIDE}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
 
 
 def classifier(name: str, folder: Path) -> Path:
-    """A classifier of the demo, with a processor that shows it whole scenes, not shrunk to the size of one digit."""
+    """A classifier of the demo, with a processor that does not shrink scenes to the size of one digit."""
     (trained,) = build_zoo(
         default_cache() / "zoo" / "image", [spec for spec in demo_specs("image") if spec.name == name]
     )
@@ -81,27 +81,27 @@ def classifier(name: str, folder: Path) -> Path:
     return folder
 
 
-def arms(column: str, folder: Path) -> list[Arm]:
-    """The plain student first; teachers' last layers are grids, which are resized to the student's."""
+def methods(column: str, folder: Path) -> list[Method]:
+    """The methods to compare; the loss resizes the grid of the teacher's last layer to the student's."""
     layers = [(-2, -1)]
     (teacher,) = folder_teachers(folder)
     rank = 11 if column == "mask" else 8
     return [
-        Arm("plain, labelled rows", None, unlabelled=False),
-        Arm("spectral, no teacher", SpectralLoss(rank, layer=-2)),
-        Arm("inverted projection, random weights", InvertedProjectionLoss(layers=layers), random_like(folder)),
-        Arm("inverted projection, classifier", InvertedProjectionLoss(layers=layers), teacher),
+        Method("plain, labelled rows", None, unlabelled=False),
+        Method("spectral, no teacher", SpectralLoss(rank, layer=-2)),
+        Method("inverted projection, random weights", InvertedProjectionLoss(layers=layers), random_like(folder)),
+        Method("inverted projection, classifier", InvertedProjectionLoss(layers=layers), teacher),
     ]
 
 
-def train(arm: Arm, column: str, rows: dict[str, Dataset], config: DistillationConfig) -> dict[str, float]:
-    """One student: its metrics on the test scenes."""
+def train(method: Method, column: str, rows: dict[str, Dataset], config: DistillationConfig) -> dict[str, float]:
+    """Train a student and return its metrics on the test scenes."""
     trainer = DistillationTrainer(
         model=student(column),
         args=config,
-        teachers=None if arm.teacher is None else [arm.teacher],
-        loss=arm.loss,
-        train_dataset=(rows["all"] if arm.unlabelled else rows["labelled"]).select_columns(["image", column]),
+        teachers=None if method.teacher is None else [method.teacher],
+        loss=method.loss,
+        train_dataset=(rows["all"] if method.unlabelled else rows["labelled"]).select_columns(["image", column]),
         eval_dataset=rows["test"].select_columns(["image", column]),
         processing_class=processor(),
     )
@@ -126,14 +126,14 @@ def main():
         folder = classifier(example.teacher, Path(temporary) / example.teacher)
         for column in example.tasks:
             print(f"\n{column}: {config.max_steps} steps, {example.labelled} labelled scenes of {example.scenes}")
-            for number, arm in enumerate(arms(column, folder)):
+            for number, method in enumerate(methods(column, folder)):
                 config.label_column, config.output_dir = column, str(output / column / str(number))
-                metrics = train(arm, column, rows, config)
-                print(f"  {arm.name:40}" + "".join(_shown(metrics)))
+                metrics = train(method, column, rows, config)
+                print(f"  {method.name:40}" + "".join(_cells(metrics)))
     print(f"\nstudents with their cards: {output}")
 
 
-def _shown(metrics: dict[str, float]) -> list[str]:
+def _cells(metrics: dict[str, float]) -> list[str]:
     names = [key.removesuffix("_low").removeprefix("eval_") for key in metrics if key.endswith("_low")]
     cells = [(name, *(metrics[f"eval_{name}{end}"] for end in ("", "_low", "_high"))) for name in names]
     return [f"{name} {value:.3f} ({low:.3f} to {high:.3f})  " for name, value, low, high in cells]

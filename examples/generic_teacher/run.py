@@ -1,6 +1,7 @@
-"""Make one teacher for a pool of students, distill those that fit a budget, and draw accuracy against latency.
+"""Train one teacher for a pool of students, distill those that fit a budget, and plot accuracy against latency.
 
-Without arguments it works on built-in data (handwritten digits, a pool of 216 tiny ResNets); see README.md beside it.
+Without `--dataset` it uses built-in data: handwritten digits and a pool of 216 tiny ResNets. See README.md in this
+folder.
 """
 
 from dataclasses import dataclass, field
@@ -28,8 +29,9 @@ from hf_ctkd.generic import (
     MeasuredStudent,
     PoolMember,
     StudentPool,
-    measure,
-    pareto,
+    measure_student,
+    pareto_front,
+    students_within_budget,
 )
 from hf_ctkd.losses import KLLoss
 from hf_ctkd.records import write_text
@@ -41,26 +43,26 @@ DIGITS = StudentPool("resnet", ((1, 2),) * 3, widths=((4, 6, 8), (8, 12, 16), (1
 
 @dataclass
 class Example:
-    """What this script does; flags of training are those of GenericTeacherConfig, for the teacher."""
+    """Flags of this script; training flags are the fields of GenericTeacherConfig and apply to the teacher."""
 
     dataset: str | None = field(
-        default=None, metadata={"help": "Hub data set with `train` and `test`; built-in if none."}
+        default=None, metadata={"help": "Hub data set with splits `train` and `test`; built-in data if not given."}
     )
     teacher: str = field(default="microsoft/resnet-50", metadata={"help": "Checkpoint that the teacher starts from."})
-    pool: str | None = field(default=None, metadata={"help": "Students, as StudentPool.save writes them."})
-    students: int = field(default=8, metadata={"help": "Students to distill."})
-    max_parameters: float | None = field(default=None, metadata={"help": "Most parameters of a student."})
-    max_latency_ms: float | None = field(default=None, metadata={"help": "Most milliseconds a row of a student."})
+    pool: str | None = field(default=None, metadata={"help": "File of the pool, as StudentPool.save writes it."})
+    students: int = field(default=8, metadata={"help": "Number of students to distill."})
+    max_parameters: float | None = field(default=None, metadata={"help": "Maximum number of parameters of a student."})
+    max_latency_ms: float | None = field(default=None, metadata={"help": "Maximum milliseconds per row of a student."})
     student_steps: int = field(default=200, metadata={"help": "Optimiser steps of each student."})
 
     def __post_init__(self):
         if self.dataset is not None and self.pool is None:
-            raise InvalidArgumentError("`--dataset` needs a pool for its images. Name a file of one with `--pool`.")
+            raise InvalidArgumentError("`--dataset` needs a pool for its images. Name its file with `--pool`.")
 
 
 @dataclass
 class Job:
-    """Rows, and who learns them: the teacher's rows may be others than the students'."""
+    """The data, the teacher and the pool; the teacher's training rows may differ from the students'."""
 
     teacher_rows: object
     student_rows: object
@@ -75,7 +77,7 @@ class Job:
 
 
 def on_your_data(example: Example) -> Job:
-    """Rows of the Hub and a pretrained teacher; students see the same rows, through the same processor."""
+    """A data set from the Hub and a pretrained teacher; the students use the same rows and the same processor."""
     rows = load_dataset(example.dataset)
     label = rows["train"].features["label"]
     teacher = AutoModelForImageClassification.from_pretrained(
@@ -87,30 +89,30 @@ def on_your_data(example: Example) -> Job:
 
 
 def on_built_in_data(example: Example) -> Job:
-    """A teacher of 700 labelled digits; students with 50 labelled and 550 unlabelled ones of other writers."""
+    """A teacher with 700 labelled digits; students with 50 labelled and 550 unlabelled digits."""
     task = build_task("digits", labels=50, seed=0)
     names = dict(enumerate(task.label_names))
     config = ResNetConfig(
         embedding_size=24, hidden_sizes=[24, 48, 96], depths=[2, 2, 2], layer_type="basic", id2label=names,
-        label2id={name: number for number, name in names.items()},
+        label2id={name: index for index, name in names.items()},
     )  # fmt: skip
     pool = DIGITS if example.pool is None else StudentPool.load(example.pool)
     teacher = ResNetForImageClassification(config)
     return Job(digit_pools()[0], task.train(), task.test, teacher, build_student(task)[1], pool)
 
 
-def chosen(example: Example, job: Job) -> list[MeasuredStudent]:
-    """Students that fit the budget, from the largest to the smallest; drawn at random without one."""
+def select_students(example: Example, job: Job) -> list[MeasuredStudent]:
+    """Students that fit the budget, spread from the largest to the smallest; random students without a budget."""
     if example.max_parameters is None and example.max_latency_ms is None:
-        return [measure(member, job.classes) for member in job.pool.sample(example.students, seed=0)]
+        return [measure_student(member, job.classes) for member in job.pool.sample(example.students, seed=0)]
     parameters = None if example.max_parameters is None else int(example.max_parameters)
-    fitting = job.pool.under(job.classes, parameters=parameters, latency_ms=example.max_latency_ms)
+    fitting = students_within_budget(job.pool, job.classes, parameters=parameters, latency_ms=example.max_latency_ms)
     count = min(example.students, len(fitting))
-    return [fitting[place * len(fitting) // count] for place in range(count)]
+    return [fitting[index * len(fitting) // count] for index in range(count)]
 
 
-def distilled(member: PoolMember, job: Job, teacher: Path, args: GenericTeacherConfig, steps: int) -> float:
-    """Train a student from the teacher as from any other, save it, and give its accuracy."""
+def distill(member: PoolMember, job: Job, teacher: Path, args: GenericTeacherConfig, steps: int) -> float:
+    """Distill a student from the teacher, save it, and return its accuracy."""
     trainer = DistillationTrainer(
         model=member.build(job.classes, seed=args.seed),
         args=DistillationConfig(
@@ -132,29 +134,29 @@ def distilled(member: PoolMember, job: Job, teacher: Path, args: GenericTeacherC
 
 
 def table(students: list[MeasuredStudent], accuracies: list[float], front: set[int]) -> str:
-    """Students against latency, fastest first."""
-    lines = ["| student | parameters | ms a row | accuracy | best for its latency |", "|---|---|---|---|---|"]
-    for place in sorted(range(len(students)), key=lambda one: students[one].latency_ms):
-        one = students[place]
-        marked = "yes" if place in front else ""
+    """The students in a Markdown table, fastest first."""
+    lines = ["| student | parameters | ms per row | accuracy | on the Pareto front |", "|---|---|---|---|---|"]
+    for index in sorted(range(len(students)), key=lambda student: students[student].latency_ms):
+        student, on_front = students[index], "yes" if index in front else ""
         lines.append(
-            f"| {one.member.name} | {one.parameters:,} | {one.latency_ms:.2f} | {accuracies[place]:.3f} | {marked} |"
+            f"| {student.member.name} | {student.parameters:,} | {student.latency_ms:.2f} | {accuracies[index]:.3f} "
+            f"| {on_front} |"
         )
     return "\n".join(lines)
 
 
 def draw(students: list[MeasuredStudent], accuracies: list[float], front: tuple[int, ...], path: Path) -> None:
-    """Accuracy against latency, with the Pareto front."""
+    """Plot accuracy against latency, with the Pareto front."""
     figure = Figure(figsize=(6.5, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    latencies = [one.latency_ms for one in students]
+    latencies = [student.latency_ms for student in students]
     axes.scatter(latencies, accuracies, color="#9a9a9a", label="students")
-    axes.plot([latencies[one] for one in front], [accuracies[one] for one in front], "o-", color="#3d6b99",
+    axes.plot([latencies[index] for index in front], [accuracies[index] for index in front], "o-", color="#3d6b99",
               label="Pareto front")  # fmt: skip
-    for one in front:
-        axes.annotate(f"{students[one].parameters / 1000:.1f} k", (latencies[one], accuracies[one]), (4, -10),
+    for index in front:
+        axes.annotate(f"{students[index].parameters / 1000:.1f} k", (latencies[index], accuracies[index]), (4, -10),
                       textcoords="offset points", fontsize=8)  # fmt: skip
-    axes.set_xlabel(f"milliseconds a row on {students[0].device}, {torch.get_num_threads()} thread(s)")
+    axes.set_xlabel(f"milliseconds per row on {students[0].device}, {torch.get_num_threads()} thread(s)")
     axes.set_ylabel("test accuracy")
     axes.grid(color="#e5e5e5")
     axes.set_axisbelow(True)
@@ -167,7 +169,7 @@ def main():
     args.dataset_name = example.dataset or "digits of scikit-learn"
     set_seed(args.seed)
     job = on_built_in_data(example) if example.dataset is None else on_your_data(example)
-    students = chosen(example, job)  # before the long part of the work: a budget may be too small
+    students = select_students(example, job)  # before the training, since a budget may be too small
 
     trainer = GenericTeacherTrainer(
         model=job.teacher,
@@ -183,8 +185,8 @@ def main():
     folder = Path(args.output_dir)
     print(f"teacher: accuracy {accuracy:.3f}, card: {write_card(folder)}")
 
-    accuracies = [distilled(one.member, job, folder, args, example.student_steps) for one in students]
-    front = pareto([one.latency_ms for one in students], accuracies)
+    accuracies = [distill(student.member, job, folder, args, example.student_steps) for student in students]
+    front = pareto_front([student.latency_ms for student in students], accuracies)
     text = table(students, accuracies, set(front))
     write_text(folder / "students.md", text + "\n")
     draw(students, accuracies, front, folder / "pareto.png")

@@ -1,6 +1,6 @@
-"""Pick a teacher for an image data set, distill from it, publish the student.
+"""Rank teachers for an image data set, distill from the best one, publish the student.
 
-Without arguments it works on built-in data (50 labelled digits, a small zoo of teachers); see README.md beside it.
+Without `--dataset` it uses built-in data: 50 labelled digits and ten small teachers. See README.md in this folder.
 """
 
 from dataclasses import dataclass, field
@@ -23,20 +23,26 @@ from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
 @dataclass
 class Example:
-    """What this script does; flags of training are those of DistillationConfig."""
+    """Flags of this script; training flags are the fields of DistillationConfig."""
 
     dataset: str | None = field(
-        default=None, metadata={"help": "Hub data set with `train` and `test`; built-in if none."}
+        default=None, metadata={"help": "Hub data set with splits `train` and `test`; built-in data if not given."}
     )
-    student: str = field(default="apple/mobilevit-xx-small", metadata={"help": "Checkpoint to start from."})
-    search_limit: int = field(default=20, metadata={"help": "Teachers to look at on the Hub."})
-    max_parameters: float = field(default=100e6, metadata={"help": "Largest teacher on the Hub, in parameters."})
-    teachers: list[str] = field(default_factory=list, metadata={"help": "Built-in teachers to train; all if none."})
-    publish_as: str | None = field(default=None, metadata={"help": "Repository on the Hub; a folder only if none."})
+    student: str = field(
+        default="apple/mobilevit-xx-small", metadata={"help": "Checkpoint that the student starts from."}
+    )
+    search_limit: int = field(default=20, metadata={"help": "Number of teachers to search on the Hub."})
+    max_parameters: float = field(
+        default=100e6, metadata={"help": "Maximum number of parameters of a teacher on the Hub."}
+    )
+    teachers: list[str] = field(default_factory=list, metadata={"help": "Built-in teachers to use; all if not given."})
+    publish_as: str | None = field(
+        default=None, metadata={"help": "Hub repository to push to; if not given, the student stays in its folder."}
+    )
 
 
 def on_your_data(example: Example):
-    """Rows of the Hub, teachers of the Hub, a pretrained student."""
+    """A data set and teachers from the Hub, and a pretrained student."""
     rows = load_dataset(example.dataset)
     candidates = hub_teachers(
         task="image-classification", limit=example.search_limit, max_parameters=example.max_parameters
@@ -49,7 +55,7 @@ def on_your_data(example: Example):
 
 
 def on_built_in_data(example: Example, seed: int):
-    """Handwritten digits, teachers trained on the spot, a tiny student; no network."""
+    """Handwritten digits, teachers that the first run trains, and a tiny student; no network."""
     task = build_task("digits", labels=50, seed=seed)
     specs = specs_named(example.teachers, demo_specs("image"))
     with PartialState().main_process_first():

@@ -1,6 +1,6 @@
-"""What the reproduction scripts share: one data set, its classes halved between teacher and student, several methods.
+"""Shared code of the reproduction scripts: one data set, half of its classes for the teacher, several methods.
 
-Not run by itself; see README.md beside it.
+This module is no script. See README.md in this folder.
 """
 
 import argparse
@@ -31,8 +31,8 @@ from hf_ctkd.records import text_table, write_json
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
 NOTE = (
-    "No full run of this setting was made by this project: the figures in the table are those of your own run, and no "
-    "figure of the paper is claimed or reproduced."
+    "No full run of this setting was made by this project: the table holds the figures of your own run, and no figure "
+    "of the paper is claimed or reproduced."
 )
 OTHER, SAME, RANDOM = "other task", "same task", "random weights"
 Method = Callable[[], DistillationLoss]
@@ -40,19 +40,19 @@ Method = Callable[[], DistillationLoss]
 
 @dataclass(frozen=True)
 class Setting:
-    """A paper's setting as a script states it.
+    """The setting of a paper.
 
     Args:
-        paper: whose setting it is.
+        paper: authors, title, identifier and data.
         dataset: id on the Hub, with splits `train` and `test`.
-        image_column: of the images.
-        label_column: of the class ids.
-        methods: name -> loss, for every teacher.
-        teacher_free: name -> loss, run once without a teacher, beside plain training.
-        teachers: which ones are made where no `--teacher` is given.
-        steps: of a full run, for teacher and student alike.
-        batch_size: rows a step.
-        image_size: to which images are resized.
+        image_column: column of the images.
+        label_column: column of the class ids.
+        methods: from the name of a method to its loss, run with every teacher.
+        teacher_free: from the name of a method to its loss, run once without a teacher, beside plain training.
+        teachers: kinds of teachers that are trained if `--teacher` is not given.
+        steps: optimiser steps of a full run, for teacher and student.
+        batch_size: rows per step.
+        image_size: side to which images are resized, in pixels.
         student: checkpoint that students start from; None for a small ResNet with random weights.
     """
 
@@ -69,29 +69,31 @@ class Setting:
     student: str | None = None
 
 
-def parse(setting: Setting, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The flags of a script."""
+def parse(setting: Setting, argv: Sequence[str] | None = None, *, pool: bool = False) -> argparse.Namespace:
+    """Parse the flags of a script."""
     parser = argparse.ArgumentParser(description=f"Setting of {setting.paper}.", epilog=NOTE)
     add = parser.add_argument
     add("--dataset", default=setting.dataset, help="Data set on the Hub, or a folder that `save_to_disk` wrote.")
-    add("--max_rows", type=int, help="Rows of each split and half, taken evenly from its classes; all by default.")
+    add("--max_rows", type=int, help="Maximum rows of each split, spread evenly over its classes; all by default.")
     add("--steps", type=int, default=setting.steps, help="Optimiser steps of every model; the default is a full run.")
-    add("--seed", type=int, default=0, help="Of weights and batches.")
-    add("--teacher", nargs="+", default=[], help="Hub ids or folders to distill from, instead of training teachers.")
+    add("--seed", type=int, default=0, help="Seed of weights and batches.")
+    add("--teacher", nargs="+", default=[], help="Hub ids or folders of teachers; trained by the script if not given.")
     add("--student", default=setting.student, help="Checkpoint that students start from; a small ResNet by default.")
-    add("--batch_size", type=int, default=setting.batch_size, help="Rows a step.")
+    add("--batch_size", type=int, default=setting.batch_size, help="Rows per step.")
     add("--learning_rate", type=float, default=0.1, help="Peak learning rate of SGD with Nesterov momentum.")
     add("--image_size", type=int, default=setting.image_size, help="Side to which images are resized, in pixels.")
-    add("--teacher_widths", type=int, nargs="+", default=[64, 128, 256, 512], help="Stages of trained teachers.")
-    add("--student_widths", type=int, nargs="+", default=[16, 32, 64], help="Stages of students.")
-    add("--augment", action="store_true", help="Random crops and flips; teachers then run at every step.")
+    add("--teacher_widths", type=int, nargs="+", default=[64, 128, 256, 512], help="Stage widths of trained teachers.")
+    add("--student_widths", type=int, nargs="+", default=[16, 32, 64], help="Stage widths of students.")
+    if pool:
+        add("--students", type=int, default=8, help="Number of random students of the pool, of 1 or more.")
+    add("--augment", action="store_true", help="Random crops and flips; teachers then run in every step.")
     add("--output", type=Path, default=Path("reproduction"), help="Folder for teachers and `table.json`.")
     return parser.parse_args(argv)
 
 
 @dataclass(frozen=True)
 class Half:
-    """The rows of one half of the classes, as columns `image` and `label`."""
+    """Training and test rows of some classes, with columns `image` and `label`."""
 
     train: Dataset
     test: Dataset
@@ -102,7 +104,7 @@ class Half:
 
 
 def whole(setting: Setting, options: argparse.Namespace) -> Half:
-    """All classes."""
+    """The rows of all classes."""
     rows = Rows(options.dataset)
     splits = [rows.load(name) for name in ("train", "test")]
     classes = range(splits[0].features[setting.label_column].num_classes)
@@ -110,7 +112,7 @@ def whole(setting: Setting, options: argparse.Namespace) -> Half:
 
 
 def halves(setting: Setting, options: argparse.Namespace) -> tuple[Half, Half]:
-    """The first half of the classes, which is the teacher's, and the second, which is the student's."""
+    """The rows of the first half of the classes, for the teacher, and of the second half, for the student."""
     rows = Rows(options.dataset)
     splits = [rows.load(name) for name in ("train", "test")]
     count = splits[0].features[setting.label_column].num_classes
@@ -119,33 +121,33 @@ def halves(setting: Setting, options: argparse.Namespace) -> tuple[Half, Half]:
 
 
 def of_classes(dataset: Dataset, setting: Setting, classes: range, max_rows: int | None) -> Dataset:
-    """The rows of some classes, renumbered from 0; at most `max_rows`, evenly from the classes."""
+    """The rows of a range of classes, renumbered from 0; at most `max_rows`, spread evenly over the classes."""
     labels = np.asarray(dataset[setting.label_column][:])
-    chosen = np.flatnonzero((labels >= classes.start) & (labels < classes.stop))
+    selected = np.flatnonzero((labels >= classes.start) & (labels < classes.stop))
     if max_rows is not None:
-        found = labels[chosen]
-        rank = np.array([np.count_nonzero(found[:place] == label) for place, label in enumerate(found)])
-        chosen = np.sort(chosen[np.argsort(rank, kind="stable")[:max_rows]])
+        class_of = labels[selected]
+        rank_in_class = np.array([np.count_nonzero(class_of[:i] == label) for i, label in enumerate(class_of)])
+        selected = np.sort(selected[np.argsort(rank_in_class, kind="stable")[:max_rows]])
     names = dataset.features[setting.label_column].names[classes.start : classes.stop]
-    images = dataset.select(chosen).select_columns(setting.image_column)
+    images = dataset.select(selected).select_columns(setting.image_column)
     if setting.image_column != "image":
         images = images.rename_column(setting.image_column, "image")
-    return images.add_column("label", (labels[chosen] - classes.start).tolist(), feature=ClassLabel(names=names))
+    return images.add_column("label", (labels[selected] - classes.start).tolist(), feature=ClassLabel(names=names))
 
 
 def resnet(widths: Sequence[int], names: Sequence[str], seed: int) -> PreTrainedModel:
-    """A ResNet of two basic blocks a stage, with random weights."""
+    """A ResNet with random weights and two basic blocks per stage."""
     torch.manual_seed(seed)
     config = ResNetConfig(
         embedding_size=widths[0], hidden_sizes=list(widths), depths=[2] * len(widths), layer_type="basic"
     )
     config.id2label = dict(enumerate(names))
-    config.label2id = {name: number for number, name in enumerate(names)}
+    config.label2id = {name: index for index, name in enumerate(names)}
     return AutoModelForImageClassification.from_config(config)
 
 
 def student(options: argparse.Namespace, names: Sequence[str]):
-    """A fresh student and its image processor, the same for every method."""
+    """A new student and its image processor; every method starts from the same weights."""
     if options.student is None:
         return resnet(options.student_widths, names, options.seed), processor(options.image_size)
     torch.manual_seed(options.seed)
@@ -160,7 +162,7 @@ def processor(size: int) -> ViTImageProcessorPil:
 
 
 def crop_and_flip(image: Image.Image) -> Image.Image:
-    """A crop after padding by an eighth, and a flip half of the time."""
+    """A random crop after padding by an eighth, and a horizontal flip with probability one half."""
     width, height = image.size
     padded = ImageOps.expand(image.convert("RGB"), border=max(1, width // 8))
     left, top = (random.randint(0, slack) for slack in (padded.width - width, padded.height - height))
@@ -169,7 +171,7 @@ def crop_and_flip(image: Image.Image) -> Image.Image:
 
 
 def settings(options: argparse.Namespace) -> dict:
-    """Arguments of every training: SGD with Nesterov momentum and a cosine schedule."""
+    """Arguments of every training run: SGD with Nesterov momentum and a cosine schedule."""
     return {
         "max_steps": options.steps,
         "per_device_train_batch_size": options.batch_size,
@@ -189,8 +191,8 @@ def settings(options: argparse.Namespace) -> dict:
     }
 
 
-def trained(options: argparse.Namespace, rows: Half, model, processing_class, *, teachers=(), loss=None):
-    """A trainer that has trained a model."""
+def train(options: argparse.Namespace, rows: Half, model, processing_class, *, teachers=(), loss=None):
+    """Train a model and return its trainer."""
     random.seed(options.seed)
     trainer = DistillationTrainer(
         model,
@@ -206,32 +208,37 @@ def trained(options: argparse.Namespace, rows: Half, model, processing_class, *,
     return trainer
 
 
-def made_teacher(kind: str, options: argparse.Namespace, for_teacher: Half, for_student: Half) -> Path:
-    """The folder of a teacher of some kind: found from an earlier run with the same flags, or made now."""
+def teacher_folder(kind: str, options: argparse.Namespace, for_teacher: Half, for_student: Half) -> Path:
+    """The folder of a teacher; it is trained unless an earlier run with the same flags has left it."""
     rows = for_student if kind == SAME else for_teacher
     keys = ("dataset", "max_rows", "steps", "seed", "batch_size", "learning_rate", "image_size", "teacher_widths")
-    facts = {"kind": kind, "augment": options.augment} | {key: vars(options)[key] for key in keys}
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+    provenance = {"kind": kind, "augment": options.augment} | {key: vars(options)[key] for key in keys}
+    digest = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:8]
     folder = options.output / "teachers" / f"{kind.replace(' ', '-')}-{digest}"
     if not folder.is_dir():
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        # Another seed than the student's, whose architecture may be the same.
-        model, view = resnet(options.teacher_widths, rows.names, options.seed + 1000), processor(options.image_size)
-        facts["accuracy"] = None if kind == RANDOM else outcome(trained(options, rows, model, view))["accuracy"]
+        # The student may have the same architecture, so its seed must differ.
+        model, image_processor = (
+            resnet(options.teacher_widths, rows.names, options.seed + 1000),
+            processor(options.image_size),
+        )
+        provenance["accuracy"] = (
+            None if kind == RANDOM else results(train(options, rows, model, image_processor))["accuracy"]
+        )
         model.save_pretrained(partial)
-        view.save_pretrained(partial)
-        write_json(partial / "teacher.json", facts)
+        image_processor.save_pretrained(partial)
+        write_json(partial / "teacher.json", provenance)
         partial.rename(folder)
     return folder
 
 
-def outcome(trainer: DistillationTrainer) -> dict[str, float]:
-    """Mean training loss, all terms together, and accuracy on the test rows with its interval."""
+def results(trainer: DistillationTrainer) -> dict[str, float]:
+    """The mean training loss over all terms, and the accuracy on the test rows with its interval."""
     loss = trainer.state.log_history[-1]["train_loss"]
-    found = trainer.evaluate()
+    metrics = trainer.evaluate()
     return {"train_loss": loss} | {
-        name: found[f"eval_{name}"] for name in ("accuracy", "accuracy_low", "accuracy_high")
+        name: metrics[f"eval_{name}"] for name in ("accuracy", "accuracy_low", "accuracy_high")
     }
 
 
@@ -240,7 +247,7 @@ def run(setting: Setting, argv: Sequence[str] | None = None) -> dict:
     options = parse(setting, argv)
     for_teacher, for_student = halves(setting, options)
     teachers = {name: name for name in options.teacher} or {
-        kind: str(made_teacher(kind, options, for_teacher, for_student)) for kind in setting.teachers
+        kind: str(teacher_folder(kind, options, for_teacher, for_student)) for kind in setting.teachers
     }
     cells = [("plain", None, None), *((name, make, None) for name, make in setting.teacher_free.items())]
     cells += [(name, make, teacher) for teacher in teachers for name, make in setting.methods.items()]
@@ -248,24 +255,26 @@ def run(setting: Setting, argv: Sequence[str] | None = None) -> dict:
     for name, make, teacher in cells:
         row = {"method": name, "teacher": teacher}
         try:
-            trainer = trained(
+            trainer = train(
                 options,
                 for_student,
                 *student(options, for_student.names),
                 teachers=[] if teacher is None else [teachers[teacher]],
                 loss=None if make is None else make(),
             )
-            row |= outcome(trainer)
+            row |= results(trainer)
         except InvalidArgumentError as error:  # such as a teacher without a head, for a loss that reads logits
             row["not_possible"] = str(error)
         table.append(row)
     classes = {"teacher": len(for_teacher.names), "student": len(for_student.names)}
-    return written(setting, options, for_student, classes, table)
+    return write_table(setting, options, for_student, classes, table)
 
 
-def written(setting: Setting, options: argparse.Namespace, rows: Half, classes: dict[str, int], table: list) -> dict:
-    """Print the table and write it, with all that it took, to `table.json`."""
-    found = {
+def write_table(
+    setting: Setting, options: argparse.Namespace, rows: Half, classes: dict[str, int], table: list
+) -> dict:
+    """Print the table, and write it with the flags of the run to `table.json`."""
+    record = {
         "setting": setting.paper,
         "note": NOTE,
         "flags": {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()},
@@ -275,14 +284,14 @@ def written(setting: Setting, options: argparse.Namespace, rows: Half, classes: 
         "table": table,
     }
     options.output.mkdir(parents=True, exist_ok=True)
-    write_json(options.output / "table.json", found)
-    print(printed(table))
+    write_json(options.output / "table.json", record)
+    print(format_table(table))
     print(NOTE)
-    return found
+    return record
 
 
-def printed(table: Sequence[Mapping]) -> str:
-    """The table for the terminal, accuracies in per cent."""
+def format_table(table: Sequence[Mapping]) -> str:
+    """The table as text, accuracies in per cent."""
     body = [
         [row["method"], row["teacher"] or "", row["not_possible"], ""]
         if "not_possible" in row

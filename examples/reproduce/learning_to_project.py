@@ -1,6 +1,6 @@
-"""Inverted against traditional projections, from a teacher of the same task, of another task, and of random weights.
+"""Inverted and traditional projections from a teacher of the same task, of another task, and with random weights.
 
-The form with a classification student; the paper's dense students are in `examples/dense_prediction`.
+This script has a classification student; `examples/dense_prediction` has dense students, as the paper does.
 """
 
 from cross_task import OTHER, RANDOM, SAME, Setting, run

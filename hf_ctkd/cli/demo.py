@@ -24,7 +24,7 @@ def run(parsed: ParsedCommand[DemoArguments]) -> None:
     if arguments.readme:
         _check_marks(Path(arguments.readme))
     start = time.perf_counter()
-    results = run_demo(arguments.folder, modalities=cast(list[Modality], arguments.modality), say=print)
+    results = run_demo(arguments.folder, modalities=cast(list[Modality], arguments.modality), report=print)
     for result in results:
         print(f"\n{result}")
     print()

@@ -1,4 +1,4 @@
-"""Gains over the student without a teacher, with intervals over test rows and seeds."""
+"""Accuracy gains over the student without a teacher, with intervals over test rows and seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Comparison:
-    """How one kind of student does beside the one without a teacher.
+    """Accuracy of one kind of student, and its gain over the control.
 
     Args:
-        name: of the student.
-        accuracy: mean over seeds.
-        gain: over the student without a teacher, with its interval; None for that one itself.
+        name: name of the kind of student.
+        accuracy: mean over seeds, in [0, 1].
+        gain: difference in accuracy to the control, with its interval; None for the control.
     """
 
     name: str
@@ -29,29 +29,29 @@ def paired_gain(treated: Sequence[np.ndarray], control: Sequence[np.ndarray], *,
     """Mean difference in accuracy, with a 95 % interval that resamples seeds and, within each, test rows.
 
     Args:
-        treated: which test rows are right, `[rows]`, one array a seed.
-        control: the same rows and seeds for the control.
+        treated: for each seed, whether each test row is predicted correctly, `[rows]`.
+        control: the same for the control, on the same rows and seeds.
         seed: of the resampling.
 
     Reference:
         Two-level bootstrap after Davison and Hinkley, "Bootstrap methods and their application", 1997, section 3.8.
     """
-    differences = np.stack([t.astype(float) - c for t, c in zip(treated, control, strict=True)])
+    differences = np.stack([run.astype(float) - base for run, base in zip(treated, control, strict=True)])
     generator = np.random.default_rng(seed)
     seeds, rows = differences.shape
     means = [
-        np.mean([differences[chosen][generator.integers(rows, size=rows)].mean() for chosen in picked])
-        for picked in generator.integers(seeds, size=(_RESAMPLES, seeds))
+        np.mean([differences[index][generator.integers(rows, size=rows)].mean() for index in drawn_seeds])
+        for drawn_seeds in generator.integers(seeds, size=(_RESAMPLES, seeds))
     ]
     low, high = np.percentile(means, [2.5, 97.5])
     return Confidence(float(differences.mean()), float(low), float(high))
 
 
 def compare(correct: Mapping[str, Sequence[np.ndarray]], control: str) -> list[Comparison]:
-    """Every kind of student beside the control.
+    """Compare every kind of student with the control.
 
     Args:
-        correct: name -> one array of right test rows a seed.
+        correct: from the name of a kind of student to one array per seed, see `paired_gain`.
         control: name of the student without a teacher.
     """
     return [
@@ -61,7 +61,7 @@ def compare(correct: Mapping[str, Sequence[np.ndarray]], control: str) -> list[C
 
 
 def comparison_table(rows: Sequence[Comparison]) -> str:
-    """The comparison for the terminal, accuracies in per cent and gains in points."""
+    """The comparison as a text table, accuracies in per cent and gains in percentage points."""
     header = ["student", "accuracy %", "gain, points", "95 % interval"]
     body = [
         [

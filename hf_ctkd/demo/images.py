@@ -1,6 +1,6 @@
-"""Real images that come with the dependencies: handwritten digits, glyphs of bundled fonts, patches of two photographs.
+"""Image data without a download: handwritten digits, glyphs of bundled fonts, patches of two photographs.
 
-All of them are 8x8, the resolution of scikit-learn's digits, so that a teacher of one source can read another.
+All images are 8x8, the resolution of scikit-learn's digits, so that teachers and students can share inputs.
 """
 
 import unicodedata
@@ -16,7 +16,7 @@ from PIL import ImageDraw, ImageFont
 from hf_ctkd.errors import InvalidArgumentError, MissingExtraError
 
 SIDE = 8
-"""Height and width of every image, in pixels: those of scikit-learn's handwritten digits."""
+"""Height and width of every image in pixels, as in scikit-learn's handwritten digits."""
 
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -25,13 +25,13 @@ TEACHER_FONTS = tuple(
     for family in ("DejaVuSans", "DejaVuSansMono")
     for style in ("", "-Bold", "-Oblique", "-BoldOblique")
 )
-"""Fonts that teachers learn from; no glyph task uses any of them."""
+"""Fonts of the teachers; no glyph task uses any of them."""
 
 STUDENT_FONTS = (
     *(f"DejaVuSerif{style}.ttf" for style in ("", "-Bold", "-Italic", "-BoldItalic")),
     *(f"STIXGeneral{style}.ttf" for style in ("", "Bol", "Italic", "BolIta")),
 )
-"""Fonts of the glyph tasks: Latin, Greek and Cyrillic are in all of them."""
+"""Fonts of the glyph tasks; all have Latin, Greek and Cyrillic."""
 
 _CANVAS = 32
 _FONT_SIZE = 48
@@ -53,17 +53,17 @@ CHARSETS = {
     "mathematics": "+−×÷=≠≤≥∈∂∇∑∏∫√∞",
     "shapes": "■□▲△▶▷▼▽◀◁◆◇○●",
 }
-"""Characters of each glyph source, one class a character."""
+"""Characters of each glyph source; each character is a class."""
 
 
 @dataclass(frozen=True)
 class Jitter:
-    """How far one rendered example may differ from the next.
+    """Random variation of rendered glyphs.
 
     Args:
-        rotation: largest rotation to either side, in degrees.
-        shift: largest shift along each axis, in pixels of the 32x32 canvas.
-        smallest: smallest height, as a share of the canvas, in (0, 1].
+        rotation: maximum rotation in either direction, in degrees.
+        shift: maximum shift along each axis, in pixels of the 32x32 canvas.
+        smallest: minimum size as a share of the canvas, in (0, 1].
     """
 
     rotation: float = 12.0
@@ -72,9 +72,12 @@ class Jitter:
 
 
 def images_dataset(pixels: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> Dataset:
-    """Grey pixels `[rows, height, width]` of 0 to 255 as a data set of RGB images with a `ClassLabel` column.
+    """A data set of RGB images with a `ClassLabel` column, because most image processors expect three channels.
 
-    RGB, because the image processors of most published models expect three channels.
+    Args:
+        pixels: grey values of 0 to 255, `[rows, height, width]`.
+        labels: class of each row.
+        names: one name per class.
     """
     images = [PILImage.fromarray(np.repeat(row[..., None], 3, axis=-1)) for row in pixels.astype(np.uint8)]
     dataset = Dataset.from_dict({"image": images}).cast_column("image", Image())
@@ -84,7 +87,7 @@ def images_dataset(pixels: np.ndarray, labels: Sequence[int], names: Sequence[st
 def digits_dataset() -> Dataset:
     """The 1,797 handwritten digits of scikit-learn, in its order, as `image` and `label`.
 
-    Use it as the target task or for teachers that have seen handwriting; `tasks.digit_pools` keeps the two apart.
+    Use `tasks.digit_pools` instead where teachers and students must not share rows.
     """
     from sklearn.datasets import load_digits
 
@@ -93,7 +96,7 @@ def digits_dataset() -> Dataset:
 
 
 def photos_dataset() -> Dataset:
-    """Grey 8x8 patches of scikit-learn's two sample photographs, labelled by photograph: nothing like writing."""
+    """Grey 8x8 patches of scikit-learn's two sample photographs, labelled by photograph; unrelated to handwriting."""
     from sklearn.datasets import load_sample_images
 
     photos = load_sample_images()
@@ -111,21 +114,21 @@ def photos_dataset() -> Dataset:
 def glyphs_dataset(
     characters: str, *, fonts: Sequence[str], per_class: int, seed: int, jitter: Jitter | None = None
 ) -> Dataset:
-    """Characters rendered from matplotlib's bundled fonts, `per_class` jittered examples each, as `image` and `label`.
+    """Characters rendered in matplotlib's bundled fonts with random jitter, as `image` and `label`.
 
-    Use it for tasks and teachers of graded relatedness to handwriting; not where the exact shape of a glyph matters,
-    since 8x8 leaves little of it. Labels are the Unicode names ("greek small letter alpha"). Exact repetitions are
-    dropped, so a class may come out a little smaller.
+    Use it for tasks and teachers that are more or less related to handwriting; it does not suit tasks that depend on
+    the exact shape of a glyph, because 8x8 pixels show little of it. Labels are Unicode names ("greek small letter
+    alpha"). Exact repetitions are dropped, so a class may have fewer rows than `per_class`.
 
     Args:
-        characters: one class a character.
-        fonts: file names among matplotlib's bundled fonts; a character is rendered only in fonts that have it.
+        characters: the characters; each is a class.
+        fonts: file names of matplotlib's bundled fonts; a character is rendered only in fonts that have it.
         per_class: examples of each character, spread evenly over the fonts.
-        seed: of the jitter; the same seed gives the same pixels.
-        jitter: how far examples differ.
+        seed: of the jitter.
+        jitter: range of the jitter; `Jitter()` if not given.
 
     Raises:
-        InvalidArgumentError: if a character is in none of the fonts, or `per_class` is not positive.
+        InvalidArgumentError: if no font has a character, or `per_class` is not positive.
         MissingExtraError: if matplotlib is not installed.
     """
     if per_class < 1:
@@ -135,11 +138,11 @@ def glyphs_dataset(
     available = _open_fonts(fonts)
     pixels, labels, seen = [], [], set()
     for label, character in enumerate(characters):
-        able = [font for font, charmap in available if ord(character) in charmap]
-        if not able:
-            raise InvalidArgumentError(f"`fonts` hold no glyph for {character!r}. Add a font that has it.")
+        usable_fonts = [font for font, charmap in available if ord(character) in charmap]
+        if not usable_fonts:
+            raise InvalidArgumentError(f"`fonts` have no glyph for {character!r}. Add a font that has one.")
         for example in range(per_class):
-            image = _render(character, able[example % len(able)], jitter, generator)
+            image = _render(character, usable_fonts[example % len(usable_fonts)], jitter, generator)
             if image.tobytes() not in seen:
                 seen.add(image.tobytes())
                 pixels.append(image)
@@ -180,6 +183,6 @@ def _render(character: str, font: ImageFont.FreeTypeFont, jitter: Jitter, genera
     right, down = generator.integers(-jitter.shift, jitter.shift + 1, size=2)
     corner = ((_CANVAS - width) // 2 + int(right), (_CANVAS - height) // 2 + int(down))
     canvas.paste(glyph.resize((width, height), PILImage.Resampling.BILINEAR), corner)
-    # Handwriting was scanned to black and white, then counted in 4x4 blocks: 17 grey levels, here as there.
+    # As in the handwritten digits: a binary image, counted in 4x4 blocks, which gives 17 grey levels.
     ink = (np.asarray(canvas) > 127).reshape(SIDE, _CANVAS // SIDE, SIDE, _CANVAS // SIDE).sum(axis=(1, 3))
     return np.rint(ink * (255 / 16)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The main job on built-in data: rank teachers, distill from the best, publish to a folder, and say what it gained."""
+"""The demo: rank teachers on built-in data, distill from the best, publish to a folder, and report the gain."""
 
 import multiprocessing
 import os
@@ -10,8 +10,8 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from hf_ctkd.cards import write_card
-from hf_ctkd.demo.arms import Arm, Outcome, train_arm
 from hf_ctkd.demo.comparison import Comparison, compare, comparison_table
+from hf_ctkd.demo.student_run import RunResult, StudentRun, train_student
 from hf_ctkd.demo.tasks import Modality, build_task
 from hf_ctkd.demo.train import build_zoo
 from hf_ctkd.demo.zoo import demo_specs
@@ -26,19 +26,18 @@ _RANDOM_TEACHER = "random-weights"
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """What the demo does for one modality.
+    """Settings of the demo for one modality; the evidence suite chose the hyperparameters on validation rows.
 
     Args:
         modality: "image" or "text".
         task: name of the built-in task.
-        labels: rows that keep their label.
-        seeds: how many draws of labels, weights and batches.
+        labels: number of labelled rows.
+        seeds: number of draws of labelled rows, weights and batches.
         steps: optimiser steps of every student but the one with labels alone.
-        plain_steps: optimiser steps of the student with labels alone, chosen like its rate.
-        learning_rate: of students with a teacher, of the one that its input features teaches, and of the one with
-            labels
-            alone: each is chosen on validation rows by the evidence suite.
-        regularisation: weight decay and label smoothing of every student, chosen with the rates.
+        plain_steps: optimiser steps of the student with labels alone.
+        learning_rate: of students with a teacher, of the student with input features, and of the student with labels
+            alone.
+        regularisation: value of both weight decay and label smoothing, for every student.
     """
 
     modality: Modality
@@ -77,13 +76,13 @@ PLANS = {
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What came out for one modality.
+    """Results of the demo for one modality.
 
     Args:
-        plan: what was done.
-        ranking: of the teachers, on the first seed's labelled rows.
+        plan: settings of the run.
+        ranking: of the teachers, on the labelled rows of the first seed.
         students: accuracies and gains.
-        folder: of the published student: weights, card, figures, records.
+        folder: folder of the published student, with weights, card, figures and records.
     """
 
     plan: DemoPlan
@@ -92,7 +91,7 @@ class DemoResult:
     folder: Path
 
     def __str__(self) -> str:
-        """As printed at the end of the demo, and put into the README."""
+        """The summary that the demo prints last, and that the README holds."""
         plan = self.plan
         seeds = "1 seed" if plan.seeds == 1 else f"{plan.seeds} seeds"
         steps = f"{plan.steps} steps"
@@ -105,79 +104,80 @@ class DemoResult:
 
 
 def run_demo(
-    folder: Path | str, *, modalities: Sequence[Modality] = ("image", "text"), say: Callable[[str], None]
+    folder: Path | str, *, modalities: Sequence[Modality] = ("image", "text"), report: Callable[[str], None]
 ) -> list[DemoResult]:
-    """Do the main job for each modality and write students, cards and `summary.txt` to a folder.
+    """Run the demo for each modality, and write students, cards and `summary.txt` to a folder.
 
     Args:
-        folder: where students go, one sub-folder a modality; what is there is written anew.
-        modalities: which ones.
-        say: takes each line for the user.
+        folder: output folder, with one sub-folder per modality; existing files are overwritten.
+        modalities: "image", "text" or both.
+        report: receives each line of output, such as `print`.
     """
     folder = Path(folder)
     processes = max(1, min(4, os.cpu_count() or 1))
-    results = [_run(PLANS[modality], folder, processes, say) for modality in modalities]
+    results = [_run(PLANS[modality], folder, processes, report) for modality in modalities]
     write_text(folder / "summary.txt", "\n\n".join(str(result) for result in results) + "\n")
     return results
 
 
-def _run(plan: DemoPlan, folder: Path, processes: int, say: Callable[[str], None]) -> DemoResult:
+def _run(plan: DemoPlan, folder: Path, processes: int, report: Callable[[str], None]) -> DemoResult:
     zoo = default_cache() / "zoo" / plan.modality
-    say(f"\n{plan.modality}: teachers")
+    report(f"\n{plan.modality}: teachers")
     build_zoo(zoo, demo_specs(plan.modality), processes=processes)
-    say(f"{plan.modality}: ranking them on {plan.labels} labelled rows of {plan.task}")
+    report(f"{plan.modality}: ranking them on {plan.labels} labelled rows of {plan.task}")
     rankings = [_rank(plan, zoo, seed) for seed in range(plan.seeds)]
-    say(str(rankings[0]))
+    report(str(rankings[0]))
     out = folder / f"{plan.modality}-student"
-    lines = arms_of(plan, rankings, out)
-    arms = list(dict.fromkeys(arm for line in zip(*lines.values(), strict=True) for arm in line))
-    outcomes = dict(zip(arms, _train_all(arms, processes, f"{plan.modality}: students"), strict=True))
-    correct = {name: [outcomes[arm].correct for arm in line] for name, line in lines.items()}
-    _add_baseline(out, outcomes[lines[WITHOUT][0]])
+    runs_by_kind = student_runs(plan, rankings, out)
+    # Seed by seed, and each run once, although two kinds of student may share it.
+    runs = list(dict.fromkeys(run for runs_of_seed in zip(*runs_by_kind.values(), strict=True) for run in runs_of_seed))
+    results = dict(zip(runs, _train_all(runs, processes, f"{plan.modality}: students"), strict=True))
+    correct = {kind: [results[run].correct for run in of_kind] for kind, of_kind in runs_by_kind.items()}
+    _add_baseline(out, results[runs_by_kind[WITHOUT][0]])
     write_card(out)
     return DemoResult(plan, rankings[0], compare(correct, WITHOUT), out)
 
 
 def _rank(plan: DemoPlan, zoo: Path, seed: int) -> TeacherRanking:
-    wanted = {spec.name for spec in demo_specs(plan.modality)}
-    candidates = [candidate for candidate in folder_teachers(zoo) if candidate.name in wanted]
+    names = {spec.name for spec in demo_specs(plan.modality)}
+    candidates = [candidate for candidate in folder_teachers(zoo) if candidate.name in names]
     task = build_task(plan.task, labels=plan.labels, seed=seed)
     return TeacherSelector(progress=False, seed=seed).rank(candidates, task.labelled)
 
 
-def arms_of(plan: DemoPlan, rankings: Sequence[TeacherRanking], out: Path) -> dict[str, list[Arm]]:
-    """The students of each line of the table, one a seed; a student of two lines is the same arm in both.
+def student_runs(plan: DemoPlan, rankings: Sequence[TeacherRanking], out: Path) -> dict[str, list[StudentRun]]:
+    """For each kind of student one run per seed; where two kinds have the same teacher they share the run.
 
-    A line whose teacher a ranking lacks is left out.
+    A kind whose teacher is missing from a ranking is left out.
 
     Args:
-        plan: what the demo does.
-        rankings: of the teachers, one a seed.
+        plan: settings of the demo.
+        rankings: of the teachers, one per seed.
         out: folder of the published student.
     """
     label_names = build_task(plan.task, labels=plan.labels, seed=0).label_names
-    lines: dict[str, list[Arm]] = {}
+    runs: dict[str, list[StudentRun]] = {}
     for seed, ranking in enumerate(rankings):
-        plain = _plain_arm(plan, seed, out)
-        taught = replace(plain, steps=plan.steps, learning_rate=plan.learning_rate[0])
+        plain = _plain_run(plan, seed, out)
+        distilled = replace(plain, steps=plan.steps, learning_rate=plan.learning_rate[0])
         path = ranking.save(out / "ranking.json") if seed == 0 else None
         best = replace(
-            taught,
+            distilled,
             teacher=ranking.scored[0].candidate,
             folder=str(out) if seed == 0 else plain.folder,
             ranking=None if path is None else str(path),
             command=f"hf-ctkd demo --modality {plan.modality}",
         )
-        lines.setdefault(WITHOUT, []).append(plain)
-        lines.setdefault(INPUT, []).append(replace(taught, learning_rate=plan.learning_rate[1], input_features=True))
-        lines.setdefault(BEST, []).append(best)
+        runs.setdefault(WITHOUT, []).append(plain)
+        runs.setdefault(INPUT, []).append(replace(distilled, learning_rate=plan.learning_rate[1], input_features=True))
+        runs.setdefault(BEST, []).append(best)
         for name, teacher in _other_teachers(ranking, label_names):
-            lines.setdefault(name, []).append(best if teacher == best.teacher else replace(taught, teacher=teacher))
-    return {name: line for name, line in lines.items() if len(line) == len(rankings)}
+            runs.setdefault(name, []).append(best if teacher == best.teacher else replace(distilled, teacher=teacher))
+    return {kind: runs_of_kind for kind, runs_of_kind in runs.items() if len(runs_of_kind) == len(rankings)}
 
 
-def _plain_arm(plan: DemoPlan, seed: int, out: Path) -> Arm:
-    return Arm(
+def _plain_run(plan: DemoPlan, seed: int, out: Path) -> StudentRun:
+    return StudentRun(
         task=plan.task,
         labels=plan.labels,
         seed=seed,
@@ -190,7 +190,7 @@ def _plain_arm(plan: DemoPlan, seed: int, out: Path) -> Arm:
 
 
 def _other_teachers(ranking: TeacherRanking, label_names: Sequence[str]) -> Iterable[tuple[str, TeacherCandidate]]:
-    """The best teacher of another task, and the one that learned nothing."""
+    """The best teacher of another task, and the teacher with random weights."""
     ranked = [scored.candidate for scored in ranking.scored]
     cross = next((teacher for teacher in ranked if is_cross_task(teacher, label_names)), None)
     random = next((teacher for teacher in ranked if teacher.name == _RANDOM_TEACHER), None)
@@ -198,23 +198,23 @@ def _other_teachers(ranking: TeacherRanking, label_names: Sequence[str]) -> Iter
 
 
 def is_cross_task(teacher: TeacherCandidate, label_names: Sequence[str]) -> bool:
-    """Whether a teacher lacks some class of the student, as one without a head does; one with more classes has them.
+    """Whether a teacher lacks a class of the student; a teacher without a head lacks them all.
 
     Args:
-        teacher: to look at.
+        teacher: the teacher.
         label_names: classes of the student.
     """
     return teacher.label_names is None or not set(label_names) <= set(teacher.label_names)
 
 
-def _train_all(arms: Sequence[Arm], processes: int, title: str) -> list[Outcome]:
-    # Spawned, not forked: a fork of a process in which torch has run threads may hang.
+def _train_all(runs: Sequence[StudentRun], processes: int, title: str) -> list[RunResult]:
+    # Spawned, not forked, because a fork of a process with threads of PyTorch may hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        return list(tqdm(pool.map(train_arm, arms), total=len(arms), desc=title, unit="student", leave=False))
+        return list(tqdm(pool.map(train_student, runs), total=len(runs), desc=title, unit="student", leave=False))
 
 
-def _add_baseline(folder: Path, without: Outcome) -> None:
+def _add_baseline(folder: Path, without: RunResult) -> None:
     path = folder / "distillation.json"
     record = replace(DistillationRecord.load(path), baseline=without.results)
     record.save(path)

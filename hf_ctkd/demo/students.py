@@ -1,4 +1,4 @@
-"""Fresh, tiny students for the built-in tasks: a model with random weights and the way in which it reads a raw row."""
+"""Tiny students for the built-in tasks: a model with random weights and its image processor or tokenizer."""
 
 from collections.abc import Callable
 
@@ -22,14 +22,14 @@ from hf_ctkd.errors import InvalidArgumentError
 def build_student(
     task: DemoTask, *, seed: int = 0
 ) -> tuple[PreTrainedModel, ViTImageProcessorPil | PreTrainedTokenizerFast]:
-    """A fresh student for a task, with its image processor or its tokenizer, ready for a trainer.
+    """A new student for a task, with its image processor or tokenizer.
 
-    Use it for the demo and for evidence, where every method must start from the same weights; take a pretrained
-    model for work of your own.
+    Use it where every method must start from the same random weights, as in the demo and the evidence suite. For your
+    own work, fine-tune a pretrained model instead.
 
     Args:
-        task: gives the modality, the classes and, for text, the training texts that the tokenizer learns from.
-        seed: of the weights; the same seed gives the same student.
+        task: its modality and classes set the architecture; the tokenizer is trained on its texts.
+        seed: of the weights.
 
     Example:
         >>> task = build_task("digits", labels=50, seed=0)
@@ -41,14 +41,14 @@ def build_student(
 
 
 def image_student(task: DemoTask, *, seed: int = 0) -> tuple[PreTrainedModel, ViTImageProcessorPil]:
-    """A ResNet of about 20,000 parameters over 16x16 images.
+    """A ResNet of about 20,000 parameters for 16x16 images.
 
     Args:
         task: an image task.
         seed: of the weights.
 
     Raises:
-        InvalidArgumentError: if the task is not one of images.
+        InvalidArgumentError: if the task has no images.
     """
     _require(task, "image")
     config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16, 32], depths=[1, 1, 1], layer_type="basic")
@@ -57,14 +57,14 @@ def image_student(task: DemoTask, *, seed: int = 0) -> tuple[PreTrainedModel, Vi
 
 
 def text_student(task: DemoTask, *, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """A one-layer BERT of about 70,000 parameters, with a WordPiece vocabulary learned from the training texts.
+    """A one-layer BERT of about 70,000 parameters, with a WordPiece tokenizer of the training texts.
 
     Args:
         task: a text task.
         seed: of the weights.
 
     Raises:
-        InvalidArgumentError: if the task is not one of texts.
+        InvalidArgumentError: if the task has no texts.
     """
     _require(task, "text")
     tokenizer = wordpiece_tokenizer(task.train()["text"][:], vocabulary=1000, length=32)
@@ -85,7 +85,7 @@ def _seeded(
     build: Callable[[PreTrainedConfig], PreTrainedModel], config: PreTrainedConfig, task: DemoTask, seed: int
 ) -> PreTrainedModel:
     config.id2label = dict(enumerate(task.label_names))
-    config.label2id = {name: number for number, name in enumerate(task.label_names)}
+    config.label2id = {name: index for index, name in enumerate(task.label_names)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build(config)
@@ -94,5 +94,6 @@ def _seeded(
 def _require(task: DemoTask, modality: str) -> None:
     if task.modality != modality:
         raise InvalidArgumentError(
-            f"`task` {task.name!r} is one of {task.modality}, this student reads {modality}. Use `build_student`."
+            f"`task` {task.name!r} has {task.modality} rows, but this student takes {modality} rows. "
+            "Use `build_student`."
         )

@@ -1,7 +1,7 @@
-"""The built-in target tasks: few labelled rows, many without a label, and rows for choosing and for testing.
+"""The built-in target tasks: a few labelled rows, many unlabelled rows, and rows for validation and test.
 
-Rows fall into fixed pools that no seed moves: those of the teachers, and the student's training, validation and test
-rows. A seed only chooses which training rows keep their label.
+Rows are split once, independently of the seed: rows of the teachers, and the student's training, validation and test
+rows. The seed only chooses which training rows keep their label.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ FAMILIES = {
     "straight strokes": ("one", "four", "seven"),
     "open curves": ("two", "three", "five"),
 }
-"""Digits by the shape of their strokes: other labels over the same images."""
+"""Digits grouped by the shape of their strokes: other labels for the same images."""
 
 RARE_DIGITS = ("one", "four", "six", "seven", "nine")
 """Classes of which `digits-imbalanced` keeps every fifth row, in every split."""
@@ -37,12 +37,12 @@ _TEXT_POOLS = (0.40, 0.76, 0.84)
 
 @dataclass(frozen=True)
 class Pools:
-    """A task's rows before a seed chooses labels; no row is in two of them.
+    """The splits of a task before a seed chooses the labelled rows; no row is in two of them.
 
     Args:
-        train: rows of which some keep their label.
-        validation: rows for any choice or early stop.
-        test: rows for the final figure only.
+        train: training rows, of which some keep their label.
+        validation: rows for tuning and early stopping.
+        test: rows for the final evaluation only.
     """
 
     train: Dataset
@@ -52,17 +52,17 @@ class Pools:
 
 @dataclass(frozen=True)
 class DemoTask:
-    """A target task as a user meets it: raw rows, few of them labelled.
+    """A target task in the form of a user's data set: raw rows, few of them labelled.
 
     Args:
-        name: as given to `build_task`.
+        name: the name given to `build_task`.
         modality: "image" or "text".
-        labelled: rows with their label.
-        unlabelled: rows whose label reads -100.
-        validation: rows for any choice or early stop, labelled.
-        test: rows for the final figure only, labelled.
-        label_names: one name a class.
-        hidden_labels: true labels of `unlabelled`, for oracles and diagnostics; a method that reads them cheats.
+        labelled: training rows with their label.
+        unlabelled: training rows with the label -100.
+        validation: labelled rows for tuning and early stopping.
+        test: labelled rows for the final evaluation only.
+        label_names: one name per class.
+        hidden_labels: true labels of `unlabelled`, for diagnostics only; no method may use them.
 
     Example:
         >>> task = build_task("digits", labels=50, seed=0)
@@ -80,7 +80,7 @@ class DemoTask:
     hidden_labels: tuple[int, ...]
 
     def train(self) -> Dataset:
-        """Labelled rows, then unlabelled ones: what a distillation trainer is given."""
+        """All training rows, the labelled ones first."""
         return concatenate_datasets([self.labelled, self.unlabelled])
 
     @property
@@ -90,12 +90,13 @@ class DemoTask:
 
 
 def build_task(name: str, *, labels: int, seed: int) -> DemoTask:
-    """A target task by name: one of `TASKS`, or anybody's function as `package.module:function`.
+    """A target task by name: one of `TASKS`, or a function of your own as `package.module:function`.
 
     Args:
-        name: a built-in name, or a path to a function that takes `labels=` and `seed=` and returns a `DemoTask`.
-        labels: rows that keep their label, at least two a class; drawn in the proportions of the classes.
-        seed: chooses these rows and nothing else.
+        name: a built-in name, or the import path of a function that takes `labels=` and `seed=` and returns a
+            `DemoTask`.
+        labels: number of labelled rows, at least two per class; drawn in the proportions of the classes.
+        seed: of the draw of these rows.
 
     Raises:
         InvalidArgumentError: if the name is unknown or `labels` does not fit the task.
@@ -104,10 +105,9 @@ def build_task(name: str, *, labels: int, seed: int) -> DemoTask:
         modality, pools = TASKS[name]
         return assemble_task(name, modality, pools(), labels=labels, seed=seed)
     if not is_import_path(name):
-        known = ", ".join(TASKS)
         raise InvalidArgumentError(
-            f"`name` {name!r} is no built-in task: {known}. Choose one of these, or name a function of your own as "
-            "`package.module:function`."
+            f"`name` must be one of {', '.join(TASKS)}, got {name!r}. Choose one of these, or name a function of your "
+            "own as `package.module:function`."
         )
     task = imported(name, "name")(labels=labels, seed=seed)
     if not isinstance(task, DemoTask):
@@ -119,39 +119,46 @@ def build_task(name: str, *, labels: int, seed: int) -> DemoTask:
 
 
 def assemble_task(name: str, modality: Modality, pools: Pools, *, labels: int, seed: int) -> DemoTask:
-    """Make a task of pools by drawing the rows that keep their label; for built-in tasks and for your own.
+    """Build a task from its splits by drawing the labelled rows.
+
+    Use it to add a task of your own.
 
     Args:
-        name: of the task.
+        name: name of the task.
         modality: "image" or "text".
         pools: rows with a `label` column of type `ClassLabel`.
-        labels: rows that keep their label.
-        seed: chooses these rows.
+        labels: number of labelled rows, at least two per class and fewer than the training rows.
+        seed: of the draw of these rows.
 
     Raises:
-        InvalidArgumentError: if `labels` is under two a class, or not under the number of training rows.
+        InvalidArgumentError: if `labels` is out of its range.
     """
     feature = pools.train.features["label"]
     truth = np.asarray(pools.train["label"][:])
-    chosen = stratified_rows(truth, labels, seed=seed)
-    rest = np.setdiff1d(np.arange(len(truth)), chosen)
+    labelled = stratified_rows(truth, labels, seed=seed)
+    unlabelled = np.setdiff1d(np.arange(len(truth)), labelled)
     return DemoTask(
         name=name,
         modality=modality,
-        labelled=pools.train.select(chosen),
-        unlabelled=relabel(pools.train.select(rest), [UNLABELLED] * len(rest), feature),
+        labelled=pools.train.select(labelled),
+        unlabelled=relabel(pools.train.select(unlabelled), [UNLABELLED] * len(unlabelled), feature),
         validation=pools.validation,
         test=pools.test,
         label_names=tuple(feature.names),
-        hidden_labels=tuple(truth[rest].tolist()),
+        hidden_labels=tuple(truth[unlabelled].tolist()),
     )
 
 
 def stratified_rows(labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:
-    """Indices of `count` rows in the proportions of the classes, at least two a class, in random order.
+    """Indices of random rows in the proportions of the classes, at least two per class, in random order.
+
+    Args:
+        labels: class of each row, `[rows]`.
+        count: number of rows to draw, at least two per class and fewer than `rows`.
+        seed: of the draw.
 
     Raises:
-        InvalidArgumentError: if `count` is under two a class, or not under the number of rows.
+        InvalidArgumentError: if `count` is out of its range.
     """
     sizes = np.bincount(labels)
     least, most = 2 * len(sizes), len(labels) - 1
@@ -160,18 +167,18 @@ def stratified_rows(labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:
             f"`labels` must lie between {least} (two of each of {len(sizes)} classes) and {most}, got {count}."
         )
     quota = sizes * (count / len(labels))
-    take = np.minimum(np.maximum(np.floor(quota).astype(int), 2), sizes)
-    while take.sum() != count:
-        step = 1 if take.sum() < count else -1
-        open_to_it = take < sizes if step > 0 else take > 2
-        take[np.argmax(np.where(open_to_it, step * (quota - take), -np.inf))] += step
+    drawn = np.minimum(np.maximum(np.floor(quota).astype(int), 2), sizes)
+    while drawn.sum() != count:
+        step = 1 if drawn.sum() < count else -1
+        can_change = drawn < sizes if step > 0 else drawn > 2
+        drawn[np.argmax(np.where(can_change, step * (quota - drawn), -np.inf))] += step
     generator = np.random.default_rng(seed)
-    rows = [generator.choice(np.flatnonzero(labels == label), n, replace=False) for label, n in enumerate(take)]
+    rows = [generator.choice(np.flatnonzero(labels == label), n, replace=False) for label, n in enumerate(drawn)]
     return generator.permutation(np.concatenate(rows))
 
 
 def digit_pools() -> tuple[Dataset, Pools]:
-    """The handwriting of the teachers (700 rows), and that of the students (600, 150 and 347)."""
+    """Handwritten digits of the teachers (700 rows), and the student's splits (600, 150 and 347 rows)."""
     dataset = digits_dataset()
     order = np.random.default_rng(1797).permutation(len(dataset))
     teachers, *student = (dataset.select(rows) for rows in np.split(order, np.cumsum(_DIGIT_POOLS)[:-1]))
@@ -179,31 +186,50 @@ def digit_pools() -> tuple[Dataset, Pools]:
 
 
 def docstring_pools(library: str, *, min_rows: int = 40, label: str = "package") -> tuple[Dataset, Pools]:
-    """A library's docstrings for teachers, and those for students; the hash of a text decides, whatever its library.
+    """A library's docstrings for teachers, and the student's splits.
 
-    A text that two libraries share is therefore on one side in both.
+    The hash of a text assigns it, so a text that occurs in two libraries is never on both sides.
+
+    Args:
+        library: an installed top-level package.
+        min_rows: classes with fewer docstrings are dropped.
+        label: "package" or "kind", see `docstrings_dataset`.
     """
     dataset = docstrings_dataset(library, min_rows=min_rows, label=label)
     shares = np.array([int(text_key(text)[:8], 16) / 2**32 for text in dataset["text"][:]])
     pool = np.searchsorted(_TEXT_POOLS, shares, side="right")
-    teachers, *student = (dataset.select(np.flatnonzero(pool == number)) for number in range(4))
+    teachers, *student = (dataset.select(np.flatnonzero(pool == index)) for index in range(4))
     return teachers, Pools(*student)
 
 
 def regroup(dataset: Dataset, groups: dict[str, tuple[str, ...]]) -> Dataset:
-    """The same rows under other labels: new name -> old names; rows of a class in no group are left out."""
+    """Rows with new labels; rows whose class is in no group are dropped.
+
+    Args:
+        dataset: rows with a `label` column.
+        groups: from each new class to the old classes that it contains.
+    """
     old = dataset.features["label"].names
     names = list(groups)
-    index = {old.index(member): number for number, name in enumerate(names) for member in groups[name]}
+    new_label = {old.index(member): label for label, name in enumerate(names) for member in groups[name]}
     labels = np.asarray(dataset["label"][:])
-    kept = np.flatnonzero(np.isin(labels, list(index)))
-    return relabel(dataset.select(kept), [index[label] for label in labels[kept].tolist()], ClassLabel(names=names))
+    rows = np.flatnonzero(np.isin(labels, list(new_label)))
+    new_labels = [new_label[label] for label in labels[rows].tolist()]
+    return relabel(dataset.select(rows), new_labels, ClassLabel(names=names))
 
 
 def relabel(dataset: Dataset, labels: Sequence[int], feature: ClassLabel) -> Dataset:
-    """The same rows with other labels, -100 among them where a row has none."""
+    """The same rows with other labels.
+
+    Args:
+        dataset: rows with a `label` column.
+        labels: new labels, -100 for unlabelled rows.
+        feature: the new classes.
+    """
     table = dataset.remove_columns("label").with_format("arrow")[:].append_column("label", pa.array(labels, pa.int64()))
-    features = Features({name: kind for name, kind in dataset.features.items() if name != "label"} | {"label": feature})
+    features = Features(
+        {name: column for name, column in dataset.features.items() if name != "label"} | {"label": feature}
+    )
     return Dataset(table, info=DatasetInfo(features=features))
 
 
@@ -248,4 +274,4 @@ TASKS: dict[str, tuple[Modality, Callable[[], Pools]]] = {
     "sklearn-docstrings": ("text", lambda: docstring_pools("sklearn", min_rows=85)[1]),
     "pandas-docstrings": ("text", lambda: docstring_pools("pandas", min_rows=120)[1]),
 }
-"""Built-in tasks: name -> modality and pools."""
+"""Built-in tasks: from the name to the modality and a function that returns the splits."""

@@ -1,6 +1,6 @@
-"""Real sentences that come with the dependencies: docstrings of installed libraries, labelled by sub-package.
+"""Text data without a download: docstrings of installed libraries, labelled by sub-package.
 
-The source files are parsed, never imported: fast, and no code of theirs runs.
+The source files are parsed and never imported, which is fast and runs no foreign code.
 """
 
 import ast
@@ -20,10 +20,10 @@ from hf_ctkd.errors import DatasetError, MissingExtraError
 from hf_ctkd.records import default_cache
 
 FORMAT = 1
-"""Raised whenever what is collected from a library changes, so that old cache files are no longer read."""
+"""Increase it when the collected docstrings change, so that old cache files are not read."""
 
 DEPTHS = {"pandas": 2, "transformers": 1}
-"""Folders that make up a label, where it is not one: nearly all of pandas is in `core` and `io`."""
+"""Number of folders in a label where it is not one; nearly all of pandas is in `core` and `io`."""
 
 _SKIPPED_PARTS = frozenset({"tests", "test", "testing", "conftest", "externals", "vendored", "models", "compat"})
 _SKIPPED_LABELS = frozenset({"torch/ao", "torch/onnx"})
@@ -36,7 +36,7 @@ class Docstring:
 
     Args:
         text: the paragraph, on one line.
-        package: the sub-package where it stands ("optimize", or "core.arrays" at depth two).
+        package: its sub-package ("optimize", or "core.arrays" at depth two).
         kind: "module", "class", "function" or "method".
     """
 
@@ -46,12 +46,12 @@ class Docstring:
 
 
 def distribution_of(library: str) -> str:
-    """The name under which a package index knows an importable library."""
+    """The name of a library on the package index."""
     return _DISTRIBUTIONS.get(library, library)
 
 
 def text_key(text: str) -> str:
-    """The identity of a text: its words, without case and punctuation, hashed; whichever library it stands in."""
+    """A hash of the words of a text, without case and punctuation, so that copies in different libraries agree."""
     return hashlib.sha256(" ".join(re.findall(r"\w+", text.lower())).encode()).hexdigest()
 
 
@@ -60,15 +60,15 @@ def docstrings_dataset(
 ) -> Dataset:
     """First paragraphs of a library's docstrings as `text` and `label`, in a fixed order.
 
-    Use it for text tasks and teachers without a network. A label is not hidden in its text: a docstring of
-    `scipy.optimize` may say "optimize" or name its module, and such rows are kept, as any real data set has them.
-    Rows follow the installed version of the library; texts that repeat (see `text_key`) are dropped.
+    Use it for text tasks and teachers without a network. Texts may contain their label: a docstring of `scipy.optimize`
+    may contain "optimize" or the name of its module. The rows depend on the installed version of the library; repeated
+    texts (see `text_key`) are dropped.
 
     Args:
         library: an installed top-level package with Python sources.
         min_rows: classes with fewer rows are dropped, at least 1.
         label: "package", the sub-package; or "kind": module, class, function or method.
-        cache: where parsed docstrings are kept, `default_cache()` unless given.
+        cache: folder of parsed docstrings; `default_cache()` if not given.
 
     Raises:
         MissingExtraError: if the library is not installed.
@@ -80,17 +80,21 @@ def docstrings_dataset(
     names = sorted(name for name, count in counts.items() if count >= min_rows)
     if len(names) < 2:
         raise DatasetError(
-            f"`library` {library!r} has {len(names)} classes of `min_rows`={min_rows} docstrings, two are needed. "
+            f"`library` {library!r} has {len(names)} classes of `min_rows`={min_rows} docstrings, but two are needed. "
             "Lower `min_rows` or take another library."
         )
-    index = {name: number for number, name in enumerate(names)}
-    kept = [(row.text, index[value]) for row, value in zip(rows, values, strict=True) if value in index]
-    dataset = Dataset.from_dict({"text": [text for text, _ in kept]})
-    return dataset.add_column("label", [number for _, number in kept], feature=ClassLabel(names=names))
+    class_id = {name: index for index, name in enumerate(names)}
+    labelled = [(row.text, class_id[value]) for row, value in zip(rows, values, strict=True) if value in class_id]
+    dataset = Dataset.from_dict({"text": [text for text, _ in labelled]})
+    return dataset.add_column("label", [index for _, index in labelled], feature=ClassLabel(names=names))
 
 
 def load_docstrings(library: str, *, cache: Path | None = None) -> list[Docstring]:
-    """A library's docstrings, parsed once for each installed version and read from `cache` after that.
+    """A library's docstrings, parsed once per installed version and read from `cache` afterwards.
+
+    Args:
+        library: an installed top-level package with Python sources.
+        cache: folder of parsed docstrings; `default_cache()` if not given.
 
     Raises:
         MissingExtraError: if the library is not installed.
@@ -113,11 +117,16 @@ def load_docstrings(library: str, *, cache: Path | None = None) -> list[Docstrin
 
 
 def collect_docstrings(folder: Path, *, library: str = "", depth: int = 1) -> list[Docstring]:
-    """Parse the docstrings below a folder of Python sources, in the order of paths and lines, without repetitions.
+    """Parse the docstrings of a folder of Python sources, in the order of paths and lines, without repetitions.
 
-    Skipped: private and vendored sub-packages, tests, texts of fewer than four words, files that do not parse.
+    Private and vendored sub-packages, tests, texts of fewer than four words and files that do not parse are skipped.
+
+    Args:
+        folder: root of the sources.
+        library: name of the library, for exclusions of single sub-packages.
+        depth: number of folders in a label.
     """
-    found: dict[str, Docstring] = {}
+    docstrings: dict[str, Docstring] = {}
     for path in sorted(folder.rglob("*.py")):
         parts = path.relative_to(folder).with_suffix("").parts
         package = ".".join(parts[:depth])
@@ -130,8 +139,8 @@ def collect_docstrings(folder: Path, *, library: str = "", depth: int = 1) -> li
             continue
         for kind, text in _paragraphs(tree):
             if len(text.split()) >= 4:
-                found.setdefault(text_key(text), Docstring(text, package, kind))
-    return list(found.values())
+                docstrings.setdefault(text_key(text), Docstring(text, package, kind))
+    return list(docstrings.values())
 
 
 def _paragraphs(tree: ast.Module) -> Iterator[tuple[str, str]]:
@@ -143,7 +152,7 @@ def _paragraphs(tree: ast.Module) -> Iterator[tuple[str, str]]:
             kind = "class" if is_class else "module" if isinstance(node, ast.Module) else "function"
             paragraph = (ast.get_docstring(node) or "").split("\n\n")[0]
             yield ("method" if in_class and kind == "function" else kind), " ".join(paragraph.split())
-        # Functions inside functions are private helpers and conditions at module level hold the rest.
+        # Functions inside functions are private; blocks such as `if` at module level may hold documented ones.
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.expr):
             pending.extend((child, is_class) for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt))
 
@@ -152,7 +161,7 @@ def _source_folder(library: str) -> Path:
     spec = importlib.util.find_spec(library)
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError(
-            f"The docstrings of {library!r} are asked for, but it is not installed as a package with sources. "
+            f"`library` {library!r} is not installed as a package with Python sources. "
             "Install it, or `pip install hf_ctkd[demo]`."
         )
     return Path(next(iter(spec.submodule_search_locations)))

@@ -1,4 +1,4 @@
-"""Train the zoo's teachers and keep them: plain PyTorch, one thread a teacher, the same weights every time."""
+"""Train the teachers of the zoo in plain PyTorch, reproducibly, with one thread per teacher."""
 
 import contextlib
 import json
@@ -41,12 +41,12 @@ _HELD_OUT = 0.12
 
 @dataclass(frozen=True)
 class Encoded:
-    """All rows of a data set as a model takes them, made once.
+    """All rows of a data set, preprocessed for a model.
 
     Args:
         values: pixel values `[rows, channels, height, width]`, or padded token ids `[rows, length]`.
-        labels: `[rows]`.
-        lengths: tokens of each row, None for images.
+        labels: class of each row, `[rows]`.
+        lengths: number of tokens of each row; None for images.
     """
 
     values: Float[Tensor, "rows channels height width"] | Int[Tensor, "rows length"]
@@ -54,7 +54,7 @@ class Encoded:
     lengths: Int[Tensor, " rows"] | None = None
 
     def inputs(self, rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
-        """The arguments of a model's `forward` for some rows, cut to the longest of them."""
+        """The arguments of a model's `forward` for some rows, padded to the longest of them."""
         if self.lengths is None:
             return {"pixel_values": self.values[rows]}
         lengths = self.lengths[rows]
@@ -63,28 +63,28 @@ class Encoded:
         return {"input_ids": self.values[rows, :longest], "attention_mask": mask}
 
     def batches(self, rows: Int[Tensor, " chosen"], size: int) -> Iterator[Int[Tensor, " batch"]]:
-        """Shuffled batches of some rows; texts of like length stand together, since padding costs as much as words."""
+        """Shuffled batches of some rows; texts of similar length share a batch, because padding costs time too."""
         order = rows[torch.randperm(len(rows))]
         if self.lengths is None:
             yield from order.split(size)
             return
         for chunk in order.split(8 * size):
             batches = chunk[self.lengths[chunk].argsort()].split(size)
-            for number in torch.randperm(len(batches)).tolist():
-                yield batches[number]
+            for index in torch.randperm(len(batches)).tolist():
+                yield batches[index]
 
 
 def build_zoo(folder: Path, specs: Sequence[TeacherSpec], *, processes: int = 2, progress: bool = True) -> list[Path]:
-    """Train the teachers that `folder` lacks, several at a time, and return the folder of each in the given order.
+    """Train the teachers that are missing from `folder`, in parallel, and return the folder of each, in order.
 
-    A teacher whose specification and libraries have not changed is left as it is, so a run that was interrupted
-    goes on where it stopped. With more than one process, call it under `if __name__ == "__main__":` in a script.
+    A teacher whose specification and libraries have not changed is not retrained, so an interrupted run continues where
+    it stopped. With more than one process, call it under `if __name__ == "__main__":` in a script.
 
     Args:
-        folder: gets one `save_pretrained` folder a teacher.
-        specs: the teachers, with names that differ.
-        processes: teachers trained at once, each on one thread; 1 trains in this process.
-        progress: whether a bar is shown.
+        folder: output folder; each teacher gets a `save_pretrained` folder in it.
+        specs: the teachers, with distinct names.
+        processes: number of teachers to train in parallel, each with one thread; 1 trains in this process.
+        progress: whether to show a progress bar.
 
     Raises:
         InvalidArgumentError: if two specifications share a name.
@@ -92,7 +92,7 @@ def build_zoo(folder: Path, specs: Sequence[TeacherSpec], *, processes: int = 2,
     names = [spec.name for spec in specs]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise InvalidArgumentError(f"`specs` must have names that differ, {repeated[0]!r} stands twice. Rename one.")
+        raise InvalidArgumentError(f"`specs` must have distinct names, but {repeated[0]!r} occurs twice. Rename one.")
     folder.mkdir(parents=True, exist_ok=True)
     missing = [spec for spec in specs if not is_trained(spec, folder)]
     with tqdm(total=len(missing), desc="teachers", unit="teacher", disable=not progress or not missing) as bar:
@@ -109,18 +109,18 @@ def _train_in_processes(
     specs: Sequence[TeacherSpec], folder: Path, processes: int, advance: Callable[[], object]
 ) -> None:
     libraries = sorted({library for spec in specs if spec.modality == "text" for library in spec.data.split("+")})
-    # The longest go first, so that no process waits at the end for one that started late.
+    # The longest runs first, so that no process idles at the end.
     ordered = sorted(specs, key=lambda spec: spec.epochs, reverse=True)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(processes, len(specs)), mp_context=spawn) as pool:
         try:
-            # Parsed once here, not by every teacher that reads the library.
+            # Each library is parsed once, instead of by every teacher that uses it.
             list(pool.map(_parse_library, libraries))
-            for done in as_completed([pool.submit(train_teacher, spec, folder) for spec in ordered]):
-                done.result()
+            for future in as_completed([pool.submit(train_teacher, spec, folder) for spec in ordered]):
+                future.result()
                 advance()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # after an error or an interruption, nothing new is begun
+            pool.shutdown(wait=False, cancel_futures=True)  # no further training after an error or interruption
 
 
 def _parse_library(library: str) -> None:
@@ -128,15 +128,19 @@ def _parse_library(library: str) -> None:
 
 
 def is_trained(spec: TeacherSpec, folder: Path) -> bool:
-    """Whether `folder` holds this teacher, trained from the same specification and library versions."""
+    """Whether `folder` holds this teacher, trained with the same specification and library versions."""
     record = folder / spec.name / RECORD_FILE
     return record.is_file() and json.loads(record.read_text())["key"] == spec.key()
 
 
 def train_teacher(spec: TeacherSpec, folder: Path) -> Path:
-    """Train one teacher and save model, processor or tokenizer, `README.md` and `teacher.json` in `folder / spec.name`.
+    """Train one teacher and save it with its processor or tokenizer, `README.md` and `teacher.json`.
 
-    The folder appears whole or not at all.
+    The folder `folder / spec.name` appears complete or not at all.
+
+    Args:
+        spec: the teacher.
+        folder: parent of the teacher's folder.
     """
     started = time.perf_counter()
     rows = teacher_rows(spec)
@@ -162,7 +166,7 @@ def _body(model: PreTrainedModel) -> PreTrainedModel:
     body = model.base_model
     if not isinstance(body, PreTrainedModel):
         raise InvalidArgumentError(
-            f"`spec` asks for a model without its head, but {type(model).__name__} has no body to save alone. "
+            f"`spec` asks for a model without its head, but {type(model).__name__} has no separate body. "
             "Choose another architecture."
         )
     return body
@@ -186,7 +190,7 @@ def _save(spec: TeacherSpec, folder: Path, model: PreTrainedModel, preprocessor:
 
 
 def split_rows(count: int, *, seed: int) -> tuple[Int[Tensor, " held_out"], Int[Tensor, " train"]]:
-    """Rows of a teacher held out to measure it, and those that it learns from."""
+    """Random held-out rows for evaluation, and the training rows."""
     order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
     held_out = max(1, int(_HELD_OUT * count))
     return order[:held_out], order[held_out:]
@@ -195,10 +199,10 @@ def split_rows(count: int, *, seed: int) -> tuple[Int[Tensor, " held_out"], Int[
 def fit_classifier(
     model: PreTrainedModel, encoded: Encoded, rows: Int[Tensor, " chosen"], *, epochs: int, learning_rate: float
 ) -> None:
-    """Train a classifier on some rows: AdamW, one cycle of the learning rate, cross-entropy."""
+    """Train a classifier on some rows with AdamW, a one-cycle learning rate and cross-entropy."""
     if epochs == 0:
         return
-    # One cycle divides by the length of its rise, which very few steps would leave at nothing.
+    # With very few steps the warm-up of the cycle would have length 0, which the schedule divides by.
     steps = max(10, epochs * -(-len(rows) // _BATCH))
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=learning_rate, total_steps=steps, pct_start=0.2)
@@ -216,22 +220,22 @@ def fit_classifier(
 
 @torch.no_grad()
 def classifier_accuracy(model: PreTrainedModel, encoded: Encoded, rows: Int[Tensor, " chosen"]) -> float:
-    """Share of some rows that a classifier gets right, in [0, 1]; the model is left in evaluation mode."""
+    """Accuracy of a classifier on some rows, in [0, 1]; leaves the model in evaluation mode."""
     model.eval()
-    right = [
+    correct = [
         (model(**encoded.inputs(batch)).logits.argmax(-1) == encoded.labels[batch]).sum() for batch in rows.split(256)
     ]
-    return float(sum(right)) / len(rows)
+    return float(sum(correct)) / len(rows)
 
 
 def encode_images(rows: Dataset, processor: ViTImageProcessorPil) -> Encoded:
-    """Every image of a data set through an image processor."""
+    """Preprocess all images of a data set."""
     pixels = processor(list(rows["image"]), return_tensors="pt")["pixel_values"]
     return Encoded(pixels, torch.tensor(rows["label"][:]))
 
 
 def encode_texts(rows: Dataset, tokenizer: PreTrainedTokenizerFast) -> Encoded:
-    """Every text of a data set through a tokenizer, cut to its `model_max_length`."""
+    """Tokenize all texts of a data set, truncated to the tokenizer's `model_max_length`."""
     batch = tokenizer(rows["text"][:], truncation=True, padding=True, return_tensors="pt")
     return Encoded(batch["input_ids"], torch.tensor(rows["label"][:]), batch["attention_mask"].sum(dim=1))
 
@@ -251,25 +255,25 @@ def _untrained(spec: TeacherSpec, rows: Dataset) -> tuple[PreTrainedModel, Prepr
 
 def _named(config: PreTrainedConfig, names: Sequence[str]) -> PreTrainedConfig:
     config.id2label = dict(enumerate(names))
-    config.label2id = {name: number for number, name in enumerate(names)}
+    config.label2id = {name: index for index, name in enumerate(names)}
     return config
 
 
 @contextlib.contextmanager
 def _no_progress_bar() -> Iterator[None]:
-    shown = logging.is_progress_bar_enabled()
+    was_enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if was_enabled:
             logging.enable_progress_bar()
 
 
 @contextlib.contextmanager
 def _reproducible(seed: int) -> Iterator[None]:
     threads = torch.get_num_threads()
-    # The order of a sum depends on the number of threads.
+    # The number of threads changes the order of sums, and so the last digits of the weights.
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]):
@@ -282,12 +286,12 @@ def _reproducible(seed: int) -> Iterator[None]:
 def _card(spec: TeacherSpec, record: dict) -> str:
     task = "image-classification" if spec.modality == "image" else "text-classification"
     task = task if spec.head else "feature-extraction"
-    learned = (
+    training = (
         f"Trained for {spec.epochs} epochs on {record['rows']} rows" if spec.epochs else "Random weights, no training"
     )
     return (
         f"---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: {task}\ntags:\n- hf_ctkd\n---\n\n"
         f"# {spec.name}\n\nA teacher of the hf_ctkd demo: a tiny `{spec.architecture}` over {spec.data} "
-        f"({spec.grouping}, {record['classes']} classes).\n\n{learned}; held-out accuracy "
+        f"({spec.grouping}, {record['classes']} classes).\n\n{training}; held-out accuracy "
         f"{record['held_out_accuracy']:.3f} over {record['held_out_rows']} rows.\n"
     )

@@ -1,4 +1,4 @@
-"""The zoo: teachers of graded relatedness, written down as data; `train.build_zoo` makes models of them."""
+"""The zoo: specifications of teachers from closely related to unrelated; `train.build_zoo` trains them."""
 
 import hashlib
 import importlib.metadata
@@ -16,17 +16,17 @@ from hf_ctkd.demo.text import distribution_of
 from hf_ctkd.errors import InvalidArgumentError
 
 FORMAT = 2
-"""Raised whenever the same specification trains to another teacher, so that cached ones are made anew."""
+"""Increase it when the same specification trains to another teacher, so that cached teachers are retrained."""
 
 FEWEST_ROWS_OF_A_CLASS = 90
-"""Sub-packages with fewer docstrings than this are no class of a text teacher."""
+"""Minimum number of docstrings of a class of a text teacher."""
 
 GLYPHS_PER_CLASS = 48
 FEWEST_GLYPHS = 1000
-"""Of a character set with few classes, each class gets more examples, up to about this many rows in all."""
+"""Minimum number of rows of a glyph teacher; with few characters, each gets more examples."""
 
 MOST_ROWS_OF_A_CLASS = 240
-"""Larger text classes are cut to this many rows: `torch.distributed` alone would fill two fifths of its teacher."""
+"""Larger text classes are cut to this many rows; `torch.distributed` alone would be two fifths of its teacher's."""
 
 _GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "pairs": {
@@ -41,18 +41,18 @@ _GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class TeacherSpec:
-    """One teacher of the zoo, entirely: the same specification and library versions give the same weights.
+    """The complete specification of a teacher: with the same library versions it gives the same weights.
 
     Args:
-        name: of the teacher and of its folder.
+        name: name of the teacher and of its folder.
         modality: "image" or "text".
         data: "handwriting", "photos" or a name of `images.CHARSETS`; for text, libraries joined by "+".
-        grouping: labels over that data: "each" for its own classes, "pairs", "low half", "high half" or "parity" of
-            handwritten digits; "kind" or "library" of docstrings.
+        grouping: labels of the data: "each" for its own classes; "pairs", "low half", "high half" or "parity" for
+            handwritten digits; "kind" or "library" for docstrings.
         architecture: a name of `architectures.IMAGE_ARCHITECTURES` or `TEXT_ARCHITECTURES`.
-        seed: of weights and order of rows.
-        epochs: passes over its rows; 0 leaves the weights random.
-        head: whether the classifier head is kept; without it the folder holds an encoder.
+        seed: of the weights and the order of rows.
+        epochs: passes over the rows; 0 leaves the weights random.
+        head: whether to save the classification head; without it the folder holds an encoder.
     """
 
     name: str
@@ -65,7 +65,7 @@ class TeacherSpec:
     head: bool = True
 
     def key(self) -> str:
-        """Identifies the trained teacher: specification, and versions of the libraries that its rows come from."""
+        """A hash of the specification and of the versions of the libraries that the rows come from."""
         libraries = self.data.split("+") if self.modality == "text" else ["sklearn", "matplotlib"]
         versions = {library: importlib.metadata.version(distribution_of(library)) for library in libraries}
         content = json.dumps([FORMAT, TEXT_FORMAT, asdict(self), versions], sort_keys=True)
@@ -73,7 +73,10 @@ class TeacherSpec:
 
 
 def teacher_rows(spec: TeacherSpec) -> Dataset:
-    """The labelled rows that a teacher learns from; no built-in task has any of them.
+    """The labelled rows that a teacher is trained on; no built-in task contains any of them.
+
+    Args:
+        spec: the teacher.
 
     Raises:
         InvalidArgumentError: if the specification's `data` or `grouping` is unknown.
@@ -108,10 +111,11 @@ def _text_rows(spec: TeacherSpec) -> Dataset:
     libraries = spec.data.split("+")
     if spec.grouping == "library":
         parts = [docstring_pools(library, min_rows=1)[0] for library in libraries]
-        labels = [number for number, part in enumerate(parts) for _ in range(len(part))]
+        labels = [library for library, part in enumerate(parts) for _ in range(len(part))]
         feature = ClassLabel(names=libraries)
-        alike = [relabel(part, [0] * len(part), feature) for part in parts]
-        return _capped(relabel(concatenate_datasets(alike), labels, feature))
+        # `concatenate_datasets` refuses parts whose labels have different features.
+        same_features = [relabel(part, [0] * len(part), feature) for part in parts]
+        return _capped(relabel(concatenate_datasets(same_features), labels, feature))
     if spec.grouping not in ("each", "kind") or len(libraries) > 1:
         raise InvalidArgumentError(
             f"`grouping` {spec.grouping!r} of teacher {spec.name!r} does not fit `data` {spec.data!r}. "
@@ -124,10 +128,10 @@ def _text_rows(spec: TeacherSpec) -> Dataset:
 def _capped(rows: Dataset) -> Dataset:
     labels = np.asarray(rows["label"][:])
     generator = np.random.default_rng(len(labels))
-    kept = [
+    rows_by_class = [
         generator.permutation(np.flatnonzero(labels == label))[:MOST_ROWS_OF_A_CLASS] for label in np.unique(labels)
     ]
-    return rows.select(np.sort(np.concatenate(kept)))
+    return rows.select(np.sort(np.concatenate(rows_by_class)))
 
 
 def _image(name: str, data: str, grouping: str, architecture: str, epochs: int, head: bool = True) -> TeacherSpec:
@@ -192,22 +196,22 @@ def demo_specs(modality: Modality) -> Sequence[TeacherSpec]:
 
 
 def all_specs(modality: Modality) -> Sequence[TeacherSpec]:
-    """Every teacher of the zoo, those of the demo first: for the evidence suite."""
+    """Every teacher of the zoo, those of the demo first; the evidence suite uses them all."""
     return _TEXT_DEMO + _TEXT_MORE if modality == "text" else _IMAGE_DEMO + _IMAGE_MORE
 
 
-def specs_named(names: Sequence[str], known: Sequence[TeacherSpec]) -> list[TeacherSpec]:
-    """Those of the known teachers that are named; all of them without names.
+def specs_named(names: Sequence[str], specs: Sequence[TeacherSpec]) -> list[TeacherSpec]:
+    """The specifications with the given names, in their own order; all of them without names.
 
     Args:
-        names: of teachers.
-        known: to choose from.
+        names: names of teachers; empty for all.
+        specs: specifications to choose from.
 
     Raises:
-        InvalidArgumentError: if a name is not known.
+        InvalidArgumentError: if no specification has a name.
     """
-    listed = [spec.name for spec in known]
+    choices = [spec.name for spec in specs]
     for name in names:
-        if name not in listed:
-            raise InvalidArgumentError(f"`teachers` must be of {', '.join(listed)}, got {name!r}.")
-    return [spec for spec in known if not names or spec.name in names]
+        if name not in choices:
+            raise InvalidArgumentError(f"`teachers` must be of {', '.join(choices)}, got {name!r}.")
+    return [spec for spec in specs if not names or spec.name in names]

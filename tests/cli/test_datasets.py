@@ -97,7 +97,7 @@ def test_broken_empty_and_strange_files(tmp_path):
 
 
 def test_an_unknown_built_in_task():
-    with pytest.raises(InvalidArgumentError, match="'nothing' is no built-in task"):
+    with pytest.raises(InvalidArgumentError, match="got 'nothing'. Choose one of these"):
         Rows("demo:nothing").load("train")
 
 

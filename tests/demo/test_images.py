@@ -59,7 +59,7 @@ def test_teachers_and_students_share_no_font():
 
 
 def test_a_font_without_the_glyph_an_unknown_font_and_no_example_are_refused():
-    with pytest.raises(InvalidArgumentError, match="`fonts` hold no glyph for 'ა'"):
+    with pytest.raises(InvalidArgumentError, match="`fonts` have no glyph for 'ა'"):
         glyphs_dataset("ა", fonts=["STIXGeneral.ttf"], per_class=1, seed=0)
     with pytest.raises(InvalidArgumentError, match="`fonts` must name files"):
         glyphs_dataset("a", fonts=["Missing.ttf"], per_class=1, seed=0)

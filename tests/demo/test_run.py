@@ -1,4 +1,4 @@
-"""The whole demo in small: one seed, few steps, two teachers."""
+"""The whole demo at a small size: one seed, few steps, two teachers."""
 
 import json
 from dataclasses import replace
@@ -8,7 +8,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from hf_ctkd.cli.main import main
 from hf_ctkd.demo import run as demo
-from hf_ctkd.demo.arms import train_arm
+from hf_ctkd.demo.student_run import train_student
 from hf_ctkd.demo.zoo import demo_specs
 from hf_ctkd.records import DistillationRecord, RankedTeacher, TeacherCandidate, TeacherRanking
 
@@ -22,13 +22,13 @@ def small(monkeypatch, tmp_path):
     short = [replace(spec, epochs=min(spec.epochs, 1)) for spec in specs]
     monkeypatch.setattr(demo, "demo_specs", lambda modality: short)
     monkeypatch.setitem(demo.PLANS, "image", replace(demo.PLANS["image"], seeds=1, steps=6, plain_steps=4))
-    monkeypatch.setattr(demo, "_train_all", lambda arms, processes, title: [train_arm(arm) for arm in arms])
+    monkeypatch.setattr(demo, "_train_all", lambda runs, processes, title: [train_student(run) for run in runs])
     monkeypatch.setattr(demo.os, "cpu_count", lambda: 1)
     return tmp_path
 
 
 @pytest.mark.slow
-def test_demo_ranks_distills_publishes_and_says_what_came_out(small, capsys):
+def test_demo_ranks_distills_publishes_and_prints_the_results(small, capsys):
     readme = small / "README.md"
     readme.write_text("before\n<!-- demo:begin -->\nold\n<!-- demo:end -->\nafter\n")
     folder = small / "demo"
@@ -68,34 +68,36 @@ def _ranking(**label_names):
     return TeacherRanking(tuple(RankedTeacher(candidate, {}, rows=50) for candidate in candidates), "information_gain")
 
 
-def _teachers(lines):
-    return {name: [None if arm.teacher is None else arm.teacher.name for arm in line] for name, line in lines.items()}
+def _teachers(runs):
+    return {
+        kind: [None if run.teacher is None else run.teacher.name for run in of_kind] for kind, of_kind in runs.items()
+    }
 
 
-def test_the_best_teacher_of_another_task_stands_beside_the_best(tmp_path):
+def test_the_best_teacher_of_another_task_is_compared_with_the_best(tmp_path):
     plan = replace(demo.PLANS["image"], seeds=2, steps=30, plain_steps=10)
     first = _ranking(encoder=None, same=DIGITS, random_weights=("a", "b"))
     second = _ranking(more=(*DIGITS, "ten"), random_weights=("a", "b"), parity=("even", "odd"))
-    lines = demo.arms_of(plan, [first, second], tmp_path / "out")
-    assert _teachers(lines) == {
+    runs = demo.student_runs(plan, [first, second], tmp_path / "out")
+    assert _teachers(runs) == {
         demo.WITHOUT: [None, None],
         demo.INPUT: [None, None],
         demo.BEST: ["encoder", "more"],
         demo.CROSS: ["encoder", "random-weights"],
         demo.RANDOM: ["random-weights", "random-weights"],
     }
-    assert lines[demo.CROSS][0] is lines[demo.BEST][0], "trained once, and the one that is published"
-    assert lines[demo.CROSS][1] == lines[demo.RANDOM][1], "trained once"
-    assert len({arm for line in lines.values() for arm in line}) == 8
-    assert {arm.steps for arm in lines[demo.WITHOUT]} == {10}
-    assert {arm.steps for name, line in lines.items() if name != demo.WITHOUT for arm in line} == {30}
-    published = [arm for line in lines.values() for arm in line if arm.ranking]
-    assert {arm.teacher.name for arm in published} == {"encoder"} and (tmp_path / "out" / "ranking.json").is_file()
+    assert runs[demo.CROSS][0] is runs[demo.BEST][0], "trained once, and the one that is published"
+    assert runs[demo.CROSS][1] == runs[demo.RANDOM][1], "trained once"
+    assert len({run for of_kind in runs.values() for run in of_kind}) == 8
+    assert {run.steps for run in runs[demo.WITHOUT]} == {10}
+    assert {run.steps for kind, of_kind in runs.items() if kind != demo.WITHOUT for run in of_kind} == {30}
+    published = [run for of_kind in runs.values() for run in of_kind if run.ranking]
+    assert {run.teacher.name for run in published} == {"encoder"} and (tmp_path / "out" / "ranking.json").is_file()
 
 
-def test_a_line_without_its_teacher_is_left_out(tmp_path):
+def test_a_kind_of_student_without_its_teacher_is_left_out(tmp_path):
     plan = replace(demo.PLANS["image"], seeds=1)
-    assert demo.CROSS not in demo.arms_of(plan, [_ranking(same=DIGITS)], tmp_path / "out")
+    assert demo.CROSS not in demo.student_runs(plan, [_ranking(same=DIGITS)], tmp_path / "out")
 
 
 def test_readme_without_marks_is_refused_and_left_alone(small, capsys, monkeypatch):

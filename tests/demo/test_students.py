@@ -36,7 +36,7 @@ def test_the_seed_gives_the_weights_and_leaves_the_generator_alone(text_task):
 
 
 def test_a_student_of_the_other_modality_is_refused(text_task):
-    with pytest.raises(InvalidArgumentError, match="`task` 'toy' is one of text, this student reads image"):
+    with pytest.raises(InvalidArgumentError, match="`task` 'toy' has text rows, but this student takes image rows"):
         image_student(text_task)
-    with pytest.raises(InvalidArgumentError, match="is one of image, this student reads text"):
+    with pytest.raises(InvalidArgumentError, match="has image rows, but this student takes text rows"):
         text_student(build_task("digits", labels=50, seed=0))

@@ -113,7 +113,7 @@ def test_a_task_of_ones_own_joins_by_name(tmp_path, monkeypatch, text_task):
         build_task("own_task:build", labels=7, seed=2)
     with pytest.raises(InvalidArgumentError, match="'own_task:other' cannot be imported"):
         build_task("own_task:other", labels=7, seed=2)
-    with pytest.raises(InvalidArgumentError, match="`name` 'nothing' is no built-in task: digits"):
+    with pytest.raises(InvalidArgumentError, match="`name` must be one of digits, .*, got 'nothing'"):
         build_task("nothing", labels=7, seed=2)
 
 

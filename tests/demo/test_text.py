@@ -43,5 +43,5 @@ def test_classes_with_few_rows_are_dropped(tmp_path):
 def test_too_few_classes_and_a_missing_library_are_refused():
     with pytest.raises(DatasetError, match="'accelerate' has 0 classes of `min_rows`=100000"):
         docstrings_dataset("accelerate", min_rows=100000)
-    with pytest.raises(MissingExtraError, match="'no_such_library' are asked for, but it is not installed"):
+    with pytest.raises(MissingExtraError, match="`library` 'no_such_library' is not installed as a package"):
         docstrings_dataset("no_such_library")

@@ -93,13 +93,13 @@ def test_an_interrupted_teacher_leaves_no_half_folder(tmp_path, monkeypatch):
 def test_several_processes_train_the_same_teachers(tmp_path):
     specs = [dataclasses.replace(IMAGE, name=name, epochs=epochs) for name, epochs in (("one", 0), ("two", 1))]
     folders = build_zoo(tmp_path / "many", specs, processes=2, progress=False)
-    alone = train_teacher(specs[1], tmp_path / "alone")
-    there, here = (load_file(folder / "model.safetensors") for folder in (folders[1], alone))
-    assert all(torch.equal(there[name], here[name]) for name in here)
+    alone_folder = train_teacher(specs[1], tmp_path / "alone")
+    parallel, alone = (load_file(folder / "model.safetensors") for folder in (folders[1], alone_folder))
+    assert all(torch.equal(parallel[name], alone[name]) for name in alone)
 
 
-def test_names_that_stand_twice_are_refused(tmp_path):
-    with pytest.raises(InvalidArgumentError, match="'shapes' stands twice"):
+def test_repeated_names_are_refused(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="'shapes' occurs twice"):
         build_zoo(tmp_path, [IMAGE, IMAGE])
 
 
