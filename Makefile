@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test style quality benchmark evidence clean
+.PHONY: demo test test-slow style quality benchmark evidence clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -14,8 +14,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	$(BIN)/hf-ctkd demo --folder demo
 
+# Work stealing, since a few long files would leave the other process idle at the end.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow"
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m slow
 
 style: $(INSTALLED)
 	$(BIN)/ruff format .

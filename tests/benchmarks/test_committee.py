@@ -9,6 +9,7 @@ from benchmarks.evidence.committee import (
     FIRST,
     REFERENCE,
     SEEDS,
+    TUNING,
     Job,
     key_of,
     measure,
@@ -29,7 +30,16 @@ CELL = Cell("tiny", 8)
 
 
 @pytest.fixture
-def suite(tmp_path, monkeypatch):
+def suite(untuned_suite):
+    """The same with settings of the committee, which would take six runs to tune."""
+    suite, messages = untuned_suite
+    short = {COMMITTEE: Settings(steps=2)}
+    Tuned({"text": short, "image": short}).save(suite.folder / TUNING, [])
+    return suite, messages
+
+
+@pytest.fixture
+def untuned_suite(tmp_path, monkeypatch):
     """Three teachers of other tasks and the one of the target's own labels, for a task of two kinds of texts."""
     monkeypatch.setattr(committee, "STEPS", 2)
     short = dict.fromkeys((PLAIN, DEFAULT), Settings(steps=2))
@@ -46,9 +56,9 @@ def suite(tmp_path, monkeypatch):
         for part in build_student(build(labels=8, seed=0), seed=seed):
             part.save_pretrained(tmp_path / "zoo" / name)
     folders = (str(tmp_path / "zoo"),)
-    said = []
-    place = RunSettings({"text": folders, "image": folders}, str(tmp_path / "work"))
-    return Suite(tmp_path / "results", place, processes=1, say=said.append), said
+    messages = []
+    run_settings = RunSettings({"text": folders, "image": folders}, str(tmp_path / "work"))
+    return Suite(tmp_path / "results", run_settings, processes=1, say=messages.append), messages
 
 
 def test_plan_holds_every_arm_of_every_pair_what_the_goals_speak_of_first():
@@ -71,18 +81,18 @@ def test_arms_differ_and_each_tells_its_settings():
 def test_members_are_three_teachers_of_other_tasks(suite):
     suite, _ = suite
     members = members_of(suite, CELL, 0)
-    assert {one.name for one in members} == set(TEACHERS["text"][1:4]) and len(members) == 3
+    assert {member.name for member in members} == set(TEACHERS["text"][1:4]) and len(members) == 3
 
 
 def test_runs_are_made_once_and_a_failure_is_a_row(suite, monkeypatch):
-    suite, said = suite
+    suite, messages = suite
     methods = (PLAIN, REFERENCE, COMMITTEE, "mean of label maps", "committee, two of three asked")
     jobs = [Job(CELL, 0, method) for method in methods]
     monkeypatch.setitem(committee.SAME_TASK, "tiny", "nobody")  # its measurement fails
     measure(suite, jobs, seconds=None)
     rows = {row["method"]: row for row in store_of(suite).rows()}
     assert set(rows) == set(methods)
-    assert rows[REFERENCE]["error"].startswith("KeyError") and any("failed" in line for line in said)
+    assert rows[REFERENCE]["error"].startswith("KeyError") and any("failed" in line for line in messages)
     for method in methods:
         if method != REFERENCE:
             assert rows[method]["error"] == "" and 0 <= float(rows[method]["accuracy"]) <= 1
@@ -90,7 +100,7 @@ def test_runs_are_made_once_and_a_failure_is_a_row(suite, monkeypatch):
     assert float(rows["committee, two of three asked"]["skipped"]) == pytest.approx(1 / 3, abs=0.01)
     assert float(rows[COMMITTEE]["skipped"]) == 0.0
     measure(suite, jobs, seconds=None)
-    assert "5 runs planned, 1 missing" in [line for line in said if "planned" in line][-1]
+    assert "5 runs planned, 1 missing" in [line for line in messages if "planned" in line][-1]
 
 
 def test_nothing_is_started_when_the_time_is_up(suite):
@@ -100,13 +110,13 @@ def test_nothing_is_started_when_the_time_is_up(suite):
     assert store_of(suite).rows() == []
 
 
-def test_the_committee_is_tuned_once_on_validation_rows(suite):
-    suite, said = suite
+def test_the_committee_is_tuned_once_on_validation_rows(untuned_suite):
+    suite, messages = untuned_suite
     tuned = settings_of(suite)
     assert tuned.of(COMMITTEE, "text").learning_rate in (1e-3, 1e-2)
-    assert len([line for line in said if "tuning the committee" in line]) == 6
+    assert len([line for line in messages if "tuning the committee" in line]) == 6
     again = settings_of(suite)
-    assert len([line for line in said if "tuning the committee" in line]) == 6
+    assert len([line for line in messages if "tuning the committee" in line]) == 6
     assert again.of(COMMITTEE, "text") == tuned.of(COMMITTEE, "text")
 
 

@@ -5,6 +5,8 @@ from benchmarks.evidence.committee import ARMS, CELLS, COLUMNS, COMMITTEE, LOG_M
 from benchmarks.evidence.committee_report import BEGIN, END, difference, goals, load, recovery, section, slowdown, write
 from benchmarks.evidence.grid import PLAIN
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 
 def row(cell, method, seed, accuracy, **changes):
     known = {

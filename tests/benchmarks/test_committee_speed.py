@@ -1,5 +1,5 @@
 import pytest
-from test_committee import CELL, suite  # noqa: F401 (a fixture)
+from test_committee import CELL, suite, untuned_suite  # noqa: F401 (fixtures)
 
 from benchmarks.evidence import committee_speed
 from benchmarks.evidence.committee import COMMITTEE, LOG_MEAN

@@ -7,6 +7,8 @@ from benchmarks.evidence.grid import DEFAULT, PLAIN
 from benchmarks.evidence.pretrained_cell import ARMS, CONTROL, LABELS, packed
 from benchmarks.evidence.pretrained_report import BEGIN, END, gain, labels_table, load, longer_table, section, write
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 
 def row(arm, labels, seed, accuracy, times=1, **changes):
     """A run that gets the first of 200 test rows right."""

@@ -1,3 +1,4 @@
+import pytest
 from tiny_suite import row, runs_with, scores_with
 
 from benchmarks.evidence.__main__ import report
@@ -7,6 +8,8 @@ from benchmarks.evidence.grid import BALANCED, CELLS, DEFAULT, DETAILED, IMBALAN
 from benchmarks.evidence.report import BEGIN, END, comparable, longer_table, methods_table, section
 from benchmarks.evidence.scores import METRICS
 from benchmarks.evidence.store import RUNS, SCORES, Store
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
 def _tables(gain=0.1):

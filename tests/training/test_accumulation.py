@@ -33,24 +33,38 @@ def on_two_processes(both, tmp_path_factory):
     return json.loads((folder / "steps.json").read_text())
 
 
-def same(found: dict, expected: dict) -> None:
-    assert found["logged"] == pytest.approx(expected["logged"], rel=2e-4)
-    assert found["gradient"] == pytest.approx(expected["gradient"], rel=2e-3, abs=2e-5)
+@pytest.fixture(scope="module")
+def uncut_step(both, tmp_path_factory):
+    """Gives the step in one piece that every test of the same loss and rows compares with; each is made once."""
+    steps = {}
+
+    def make(loss, rows):
+        if (loss, rows) not in steps:
+            folder = tmp_path_factory.mktemp("uncut")
+            steps[loss, rows] = one_step(folder, for_loss(loss, both), accumulation=1, rows=rows, loss=loss)
+        return steps[loss, rows]
+
+    return make
+
+
+def same(step: dict, expected: dict) -> None:
+    assert step["logged"] == pytest.approx(expected["logged"], rel=2e-4)
+    assert step["gradient"] == pytest.approx(expected["gradient"], rel=2e-3, abs=2e-5)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("accumulation", [2, 4])
 @pytest.mark.parametrize("rows", [16, 13], ids=["full", "ragged"])
-def test_step_does_not_depend_on_how_it_is_cut(tmp_path, teachers, rows, accumulation, loss):
-    whole = one_step(tmp_path, teachers, accumulation=1, rows=rows, loss=loss)
+def test_step_does_not_depend_on_how_it_is_cut(tmp_path, teachers, uncut_step, rows, accumulation, loss):
+    whole = uncut_step(loss, rows)
     assert len(whole["logged"]) > 2 and all(value > 0 for value in whole["logged"].values())
     same(one_step(tmp_path, teachers, accumulation=accumulation, rows=rows, loss=loss), whole)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
-def test_step_does_not_depend_on_the_number_of_processes(tmp_path, teachers, on_two_processes, loss):
-    whole = one_step(tmp_path, teachers, accumulation=1, rows=16, loss=loss)
+def test_step_does_not_depend_on_the_number_of_processes(uncut_step, on_two_processes, loss):
+    whole = uncut_step(loss, 16)
     assert len(on_two_processes[loss]) == 2
     for cut in on_two_processes[loss]:
         same(cut, whole)

@@ -10,6 +10,8 @@ from benchmarks.evidence.generic.measure import KIND, Place
 from benchmarks.evidence.generic.speed import KIND as SPEED_KIND
 from hf_ctkd.records import write_json
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 TUNED = Tuning(branches={"kl_direction": "from_branch"})
 
 

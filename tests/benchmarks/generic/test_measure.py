@@ -32,7 +32,11 @@ def place(tmp_path):
     return Place(tmp_path / "results", tmp_path / "work", say=lambda _: None, case=SHORT)
 
 
-@pytest.mark.parametrize("case", [SHORT, replace(SCARCE, student_steps=2)], ids=["rich", "scarce"])
+@pytest.mark.parametrize(
+    "case",
+    [SHORT, pytest.param(replace(SCARCE, student_steps=2), marks=pytest.mark.slow)],
+    ids=["rich", "scarce"],
+)
 def test_every_planned_run_is_made_once_and_kept(case, place, monkeypatch):
     place, tuned = replace(place, case=case), replace(TUNED, case=case)
     write_json(place.tuning, {"kind": KIND, "chosen": asdict(tuned)})

@@ -1,3 +1,4 @@
+import pytest
 from tables import SPEED, row, runs
 
 from benchmarks.evidence.generic.analysis import load
@@ -14,6 +15,8 @@ from benchmarks.evidence.generic.design import (
 )
 from benchmarks.evidence.generic.figures import draw
 from benchmarks.evidence.generic.report import BEGIN, END, Part, goals_table, section
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 TUNING = {
     "chosen": {
