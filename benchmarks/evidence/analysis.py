@@ -83,8 +83,8 @@ def estimate(frame: pandas.DataFrame, column: str = "gain") -> Estimate:
     cells = [group.to_numpy() for _, group in pairs.groupby("cell")]
     generator = np.random.default_rng(0)
     drawn = np.empty((RESAMPLES, len(cells)))
-    for place, values in enumerate(cells):
-        drawn[:, place] = values[generator.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
+    for cell, values in enumerate(cells):
+        drawn[:, cell] = values[generator.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
     chosen = generator.integers(len(cells), size=(RESAMPLES, len(cells)))
     means = np.take_along_axis(drawn, chosen, axis=1).mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
@@ -96,8 +96,10 @@ def estimate(frame: pandas.DataFrame, column: str = "gain") -> Estimate:
 def against(frame: pandas.DataFrame, method: str, other: str) -> Estimate:
     """One method minus another, over the cells, seeds and teachers that both have."""
     keys = ["cell", "seed", "teacher"] if {method, other}.isdisjoint(CONTROLS) else ["cell", "seed"]
-    one, two = (frame[frame["method"] == name].set_index(keys)["accuracy"] for name in (method, other))
-    joined = one.rename("one").to_frame().join(two.groupby(level=keys).mean().rename("two"), how="inner").reset_index()
+    first, second = (frame[frame["method"] == name].set_index(keys)["accuracy"] for name in (method, other))
+    joined = (
+        first.rename("one").to_frame().join(second.groupby(level=keys).mean().rename("two"), how="inner").reset_index()
+    )
     joined["difference"] = joined["one"] - joined["two"]
     return estimate(joined, "difference")
 
@@ -128,11 +130,11 @@ def per_teacher(frame: pandas.DataFrame, method: str = DEFAULT) -> dict[tuple[st
 
 def worst_teacher(frame: pandas.DataFrame, method: str) -> tuple[str, Estimate]:
     """The teacher with the lowest mean change."""
-    found = per_teacher(frame, method)
-    if not found:
+    estimates = per_teacher(frame, method)
+    if not estimates:
         return "", NOTHING
-    names = min(found, key=lambda one: found[one].value)
-    return " ".join(reversed(names)), found[names]
+    names = min(estimates, key=lambda teacher: estimates[teacher].value)
+    return " ".join(reversed(names)), estimates[names]
 
 
 def load_scores(rows: Sequence[dict[str, str]]) -> pandas.DataFrame:
@@ -157,24 +159,24 @@ def agreement(scores: pandas.DataFrame, runs: pandas.DataFrame, metric: str) -> 
     teachers weigh most.
     """
     joined = _with_outcomes(scores, runs, metric)
-    taus = _by_pair(joined, lambda one: 100 * weightedtau(one["accuracy"], one["value"], rank=None).statistic)
-    regrets = _by_pair(joined, lambda one: one["accuracy"].max() - one.loc[one["value"].idxmax(), "accuracy"])
+    taus = _by_pair(joined, lambda pair: 100 * weightedtau(pair["accuracy"], pair["value"], rank=None).statistic)
+    regrets = _by_pair(joined, lambda pair: pair["accuracy"].max() - pair.loc[pair["value"].idxmax(), "accuracy"])
     return estimate(taus), estimate(regrets)
 
 
 def _with_outcomes(scores: pandas.DataFrame, runs: pandas.DataFrame, metric: str) -> pandas.DataFrame:
     if scores.empty or runs.empty:
         return pandas.DataFrame()
-    wanted = scores[scores["metric"] == metric][["cell", "seed", "teacher", "value"]]
-    return runs[runs["method"] == DEFAULT].merge(wanted, on=["cell", "seed", "teacher"])
+    metric_scores = scores[scores["metric"] == metric][["cell", "seed", "teacher", "value"]]
+    return runs[runs["method"] == DEFAULT].merge(metric_scores, on=["cell", "seed", "teacher"])
 
 
 def _by_pair(frame: pandas.DataFrame, measure: Callable[[pandas.DataFrame], float]) -> pandas.DataFrame:
     if frame.empty:
         return frame
-    found = [
+    rows = [
         {"cell": cell, "seed": seed, "gain": measure(group)}
         for (cell, seed), group in frame.groupby(["cell", "seed"])
         if len(group) > 2
     ]
-    return pandas.DataFrame(found).dropna() if found else pandas.DataFrame()
+    return pandas.DataFrame(rows).dropna() if rows else pandas.DataFrame()

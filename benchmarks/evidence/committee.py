@@ -89,7 +89,7 @@ class Part(CommitteeLoss):
     """Some terms of the committee's loss without the others.
 
     Args:
-        kept: their names.
+        kept: names of the terms.
     """
 
     def __init__(self, *kept: str) -> None:
@@ -231,14 +231,17 @@ def settings_of(suite: Suite) -> Tuned:
             for (cell, _), rate, seed in product(TUNED_ON[modality], RATES[modality], TUNING_SEEDS):
                 settings = replace(tuned.of(PLAIN, modality), learning_rate=rate, steps=STEPS)
                 outcomes.append((settings, _validated(suite, cell, seed, settings)))
-                shown = {"task": cell.task, "seed": seed, **asdict(settings)}
-                trials.append({**shown, "validation_accuracy": outcomes[-1][1]})
+                trial = {"task": cell.task, "seed": seed, **asdict(settings)}
+                trials.append({**trial, "validation_accuracy": outcomes[-1][1]})
                 suite.say(f"tuning the committee: {trials[-1]}")
             chosen[modality] = {COMMITTEE: best(outcomes)}
         Tuned(chosen).save(path, trials)
-    own = Tuned.load(path).chosen
+    committee_settings = Tuned.load(path).chosen
     return Tuned(
-        {kind: {**arms, **own.get(kind, {})} for kind, arms in {**dict.fromkeys(own, {}), **tuned.chosen}.items()}
+        {
+            kind: {**arms, **committee_settings.get(kind, {})}
+            for kind, arms in {**dict.fromkeys(committee_settings, {}), **tuned.chosen}.items()
+        }
     )
 
 
@@ -255,13 +258,13 @@ def key_of(suite: Suite, job: Job, tuned: Tuned) -> str:
     arm = ARMS.get(job.method)
     loss = {} if arm is None else {"name": arm.loss().name, **arm.loss().settings(), "who": arm.who}
     settings = asdict(tuned.of(PLAIN if arm is None else arm.kin, job.cell.modality))
-    pool = [one.revision for one in _pool(suite, job.cell)]
+    pool = [teacher.revision for teacher in _pool(suite, job.cell)]
     content = [FORMAT, BATCH[job.cell.modality], asdict(job), settings, loss, pool]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def blank(job: Job, key: str) -> dict[str, object]:
-    known = {
+    values = {
         "key": key,
         "task": job.cell.task,
         "labels": job.cell.labels,
@@ -269,18 +272,18 @@ def blank(job: Job, key: str) -> dict[str, object]:
         "method": job.method,
         "seed": job.seed,
     }
-    return {name: known.get(name, "") for name in COLUMNS}
+    return {name: values.get(name, "") for name in COLUMNS}
 
 
 def _row(suite: Suite, job: Job, tuned: Tuned) -> dict[str, object]:
     started = time.perf_counter()
     try:
-        found = _reference(suite, job) if job.method == REFERENCE else _trained(suite, job, tuned)
+        outcome = _reference(suite, job) if job.method == REFERENCE else _trained(suite, job, tuned)
     except (RuntimeError, ValueError, KeyError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         suite.say(f"{job.cell}, {job.method}, seed {job.seed} failed: {reason}")
         return {"error": reason}
-    return {**found, "seconds": round(time.perf_counter() - started, 2)}
+    return {**outcome, "seconds": round(time.perf_counter() - started, 2)}
 
 
 def _trained(suite: Suite, job: Job, tuned: Tuned) -> dict[str, object]:
@@ -293,7 +296,7 @@ def _trained(suite: Suite, job: Job, tuned: Tuned) -> dict[str, object]:
     (test, f1), (validation, _) = measured(trainer, task.test), measured(trainer, task.validation)
     passes = trainer.teacher_runner.passes
     return {
-        "teachers": " + ".join(one.name for one in teachers),
+        "teachers": " + ".join(teacher.name for teacher in teachers),
         "accuracy": test,
         "macro_f1": f1,
         "validation_accuracy": validation,
@@ -318,11 +321,11 @@ def trainer_of(
     taught_by: list[TeacherCandidate | Teacher] = list(teachers)
     loss = None if arm is None else arm.loss()
     if arm is not None and arm.interactive:
-        loaded = [Teacher.load(one, task.modality) for one in teachers]
-        taught_by, loss = list(loaded), InteractiveCommittee([one.model for one in loaded])
+        loaded = [Teacher.load(teacher, task.modality) for teacher in teachers]
+        taught_by, loss = list(loaded), InteractiveCommittee([teacher.model for teacher in loaded])
     trainer = DistillationTrainer(
         student,
-        config_of(settings, task.modality, seed=seed, work=suite.place.work),
+        config_of(settings, task.modality, seed=seed, work=suite.run_settings.work),
         teachers=taught_by or None,
         loss=loss,
         train_dataset=task.train(),
@@ -341,9 +344,9 @@ def _teachers(suite: Suite, job: Job, arm: Arm) -> tuple[TeacherCandidate, ...]:
         return (members[int(np.random.default_rng(job.seed).integers(len(members)))],)
     if arm.who != "members and poor":
         return members
-    known = candidates(suite.place.zoos[job.cell.modality])
-    poor = (known[name] for name in POOR[job.cell.modality])
-    return (*members, *(one for one in poor if one not in members))
+    by_name = candidates(suite.run_settings.zoos[job.cell.modality])
+    poor = (by_name[name] for name in POOR[job.cell.modality])
+    return (*members, *(teacher for teacher in poor if teacher not in members))
 
 
 @lru_cache(maxsize=4)
@@ -351,7 +354,7 @@ def _members(pool: tuple[TeacherCandidate, ...], cell: Cell, seed: int, work: st
     task = task_of(cell.task, cell.labels, seed)
     selector = TeacherSelector(metrics=(), cache_dir=Path(work) / "selection", seed=seed, progress=False)
     committee = selector.select_committee(pool, task.labelled, MEMBERS)
-    others = (one for one in committee.ranking.top(len(pool)) if one not in committee.members)
+    others = (candidate for candidate in committee.ranking.top(len(pool)) if candidate not in committee.members)
     return (*committee.members, *others)[:MEMBERS]
 
 
@@ -360,26 +363,26 @@ def members_of(suite: Suite, cell: Cell, seed: int, left_out: tuple[str, ...] = 
 
     Where it stops at fewer, the next ones of its ranking fill up, so that all committees are of one size.
     """
-    return _members(_pool(suite, cell, left_out), cell, seed, suite.place.work)
+    return _members(_pool(suite, cell, left_out), cell, seed, suite.run_settings.work)
 
 
 def _pool(suite: Suite, cell: Cell, left_out: tuple[str, ...] = ()) -> tuple[TeacherCandidate, ...]:
     """Every teacher of the fair subset but that of the target's own labels."""
-    known = candidates(suite.place.zoos[cell.modality])
+    by_name = candidates(suite.run_settings.zoos[cell.modality])
     names = [name for name in TEACHERS[cell.modality] if name not in (SAME_TASK.get(cell.task), *left_out)]
-    return tuple(known[name] for name in names if name in known)
+    return tuple(by_name[name] for name in names if name in by_name)
 
 
 def _reference(suite: Suite, job: Job) -> dict[str, object]:
     """The same-task teacher on the test rows, among the target's classes."""
     task = task_of(job.cell.task, job.cell.labels, job.seed)
-    candidate = candidates(suite.place.zoos[task.modality])[SAME_TASK[job.cell.task]]
+    candidate = candidates(suite.run_settings.zoos[task.modality])[SAME_TASK[job.cell.task]]
     teacher = Teacher.load(candidate, task.modality)
     space = teacher.label_space
     if space is None:
         raise ValueError(f"{candidate.name} has no head")
     rows = TargetRows.of(task.test, evaluation=True)
-    stored = compute_outputs(teacher, rows, cache_dir=Path(suite.place.work) / "outputs", progress=False)
+    stored = compute_outputs(teacher, rows, cache_dir=Path(suite.run_settings.work) / "outputs", progress=False)
     outputs = stored.select(torch.arange(len(rows)))
     columns = [space.names.index(name) for name in task.label_names]
     right = outputs.logits[:, columns].argmax(dim=1) == rows.labels

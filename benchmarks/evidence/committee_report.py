@@ -35,9 +35,9 @@ def load(rows: Sequence[dict[str, str]]) -> pandas.DataFrame:
     return frame
 
 
-def difference(frame: pandas.DataFrame, one: str, other: str) -> Estimate:
+def difference(frame: pandas.DataFrame, method: str, other: str) -> Estimate:
     """One arm minus another in points, paired by cell and seed."""
-    joined = _pairs(frame, one, other)
+    joined = _pairs(frame, method, other)
     return NOTHING if joined.empty else estimate(joined.assign(gain=joined["one"] - joined["two"]))
 
 
@@ -54,7 +54,7 @@ def recovery(frame: pandas.DataFrame, method: str) -> Estimate:
     cells = [
         (group["one"] - group["two"], group["one_reference"] - group["two"]) for _, group in joined.groupby("cell")
     ]
-    gains, gaps = ([one[part].to_numpy() for one in cells] for part in (0, 1))
+    gains, gaps = ([cell[part].to_numpy() for cell in cells] for part in (0, 1))
     generator = np.random.default_rng(0)
     ratios = np.empty(RESAMPLES)
     for number in range(RESAMPLES):
@@ -63,52 +63,54 @@ def recovery(frame: pandas.DataFrame, method: str) -> Estimate:
         gain = np.mean([gains[cell][rows].mean() for cell, rows in zip(picked, seeds, strict=True)])
         ratios[number] = gain / np.mean([gaps[cell][rows].mean() for cell, rows in zip(picked, seeds, strict=True)])
     low, high = 100 * np.percentile(ratios, [2.5, 97.5])
-    value = 100 * np.mean([one.mean() for one in gains]) / np.mean([one.mean() for one in gaps])
+    value = 100 * np.mean([cell.mean() for cell in gains]) / np.mean([cell.mean() for cell in gaps])
     return Estimate(float(value), float(low), float(high), len(cells), len(joined))
 
 
-def _pairs(frame: pandas.DataFrame, one: str, other: str) -> pandas.DataFrame:
-    mine, theirs = (frame[frame["method"] == name][["cell", "seed", "accuracy"]] for name in (one, other))
-    return mine.rename(columns={"accuracy": "one"}).merge(
-        theirs.rename(columns={"accuracy": "two"}), on=["cell", "seed"], how="inner"
+def _pairs(frame: pandas.DataFrame, method: str, other: str) -> pandas.DataFrame:
+    first, second = (frame[frame["method"] == name][["cell", "seed", "accuracy"]] for name in (method, other))
+    return first.rename(columns={"accuracy": "one"}).merge(
+        second.rename(columns={"accuracy": "two"}), on=["cell", "seed"], how="inner"
     )
 
 
 def goals(frame: pandas.DataFrame, speed: pandas.DataFrame) -> list[Goal]:
     """What the issue asks to be shown, from the runs alone; *reached* goes by the mean unless it says otherwise."""
-    found = [
+    reached = [
         _over(frame, COMMITTEE, SINGLE, "The committee is above the best single teacher on average"),
         _over(frame, COMMITTEE, LOG_MEAN, "The committee is above the log-mean of its members' probes"),
     ]
     closed = recovery(frame, COMMITTEE)
     text = f"The committee recovers {RECOVERED:.0f} % of the gap to the same-task teacher"
-    found.append(Goal(text, f"{closed.value:.0f} % ({closed.low:.0f} to {closed.high:.0f})", closed.value >= RECOVERED))
+    reached.append(
+        Goal(text, f"{closed.value:.0f} % ({closed.low:.0f} to {closed.high:.0f})", closed.value >= RECOVERED)
+    )
     for method in ASKING:
         if method not in set(frame["method"]):
-            found.append(
+            reached.append(
                 Goal(f"{SAVED:.0%} fewer passes of teachers at no loss beyond the interval: {method}", "", None)
             )
             continue
         saved = frame[frame["method"] == method]["skipped"].mean()
         cost = difference(frame, method, COMMITTEE)
         text = f"{SAVED:.0%} fewer passes of teachers at no loss beyond the interval: {method}"
-        found.append(Goal(text, f"{saved:.0f} % fewer, {cost} points", bool(saved >= 100 * SAVED and cost.high >= 0)))
+        reached.append(Goal(text, f"{saved:.0f} % fewer, {cost} points", bool(saved >= 100 * SAVED and cost.high >= 0)))
     harm = difference(frame, "committee and poor teachers", COMMITTEE)
     text = "Adding poor teachers does no harm beyond the interval"
-    found.append(Goal(text, f"{harm} points", harm.high >= 0))
+    reached.append(Goal(text, f"{harm} points", harm.high >= 0))
     for (modality, student), mine in speed.groupby(["modality", "student"]):
         ratio, size = slowdown(mine), mine["parameters"].max()
         text = (
             f"A step with a committee of three, outputs kept, takes at most {SLOWDOWN} plain steps ({modality}, "
             f"{student} student of {size:,} parameters)"
         )
-        found.append(Goal(text, f"{ratio:.2f}", ratio <= SLOWDOWN))
-    return found
+        reached.append(Goal(text, f"{ratio:.2f}", ratio <= SLOWDOWN))
+    return reached
 
 
-def _over(frame: pandas.DataFrame, one: str, other: str, text: str) -> Goal:
-    found = difference(frame, one, other)
-    return Goal(text, f"{found} points", found.value > 0)
+def _over(frame: pandas.DataFrame, method: str, other: str, text: str) -> Goal:
+    change = difference(frame, method, other)
+    return Goal(text, f"{change} points", change.value > 0)
 
 
 def slowdown(speed: pandas.DataFrame) -> float:
@@ -120,7 +122,7 @@ def slowdown(speed: pandas.DataFrame) -> float:
 def section(rows: Sequence[dict[str, str]], speed: pandas.DataFrame) -> str:
     """The whole section of `RESULTS.md`, between its markers."""
     frame, failed = load(rows), [row for row in rows if row["error"]]
-    goal_rows = [[one.text, one.measured, one.verdict] for one in goals(frame, speed)]
+    goal_rows = [[goal.text, goal.measured, goal.verdict] for goal in goals(frame, speed)]
     parts = [
         BEGIN,
         "## Committees\n",
@@ -155,8 +157,8 @@ _SPEED_NOTE = (
 
 def _introduction(frame: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> str:
     reasons = "".join(
-        f"\n- failed: {one['task']} @ {one['labels']}, {one['method']}, seed {one['seed']}: {one['error']}"
-        for one in failed
+        f"\n- failed: {run['task']} @ {run['labels']}, {run['method']}, seed {run['seed']}: {run['error']}"
+        for run in failed
     )
     poor = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in POOR.items())
     return (
@@ -183,11 +185,11 @@ def _slower(frame: pandas.DataFrame) -> str:
     """How much longer a run of the interactive arm took, by the clock."""
     interactive = [name for name, arm in ARMS.items() if arm.interactive]
     seconds = frame.assign(seconds=pandas.to_numeric(frame["seconds"], errors="coerce"))
-    mine, kept = (
+    interactive, cached = (
         seconds[seconds["method"].isin(names) & (seconds["modality"] == "text")]["seconds"].median()
         for names in (interactive, [COMMITTEE])
     )
-    return f", which made a run {mine / kept:.0f} times as long" if mine > 0 and kept > 0 else ""
+    return f", which made a run {interactive / cached:.0f} times as long" if interactive > 0 and cached > 0 else ""
 
 
 def arms_table(frame: pandas.DataFrame) -> str:
@@ -221,14 +223,17 @@ def arms_table(frame: pandas.DataFrame) -> str:
 
 
 def cells_table(frame: pandas.DataFrame) -> str:
-    shown = (PLAIN, REFERENCE, *list(ARMS)[:5])
+    methods = (PLAIN, REFERENCE, *list(ARMS)[:5])
     means = frame.groupby(["cell", "method"])["accuracy"].mean()
     rows = [
-        [str(cell), *(f"{means[str(cell), one]:.1f}" if (str(cell), one) in means.index else "" for one in shown)]
+        [
+            str(cell),
+            *(f"{means[str(cell), method]:.1f}" if (str(cell), method) in means.index else "" for method in methods),
+        ]
         for cell in CELLS
         if str(cell) in set(frame["cell"])
     ]
-    return table(["cell", *shown], rows)
+    return table(["cell", *methods], rows)
 
 
 def members_table(frame: pandas.DataFrame) -> str:

@@ -87,8 +87,18 @@ def measure(suite: Suite) -> pandas.DataFrame:
         times = StepTimes()
         trainer.add_callback(times)
         trainer.train()
-        found = {"milliseconds": round(median(times.milliseconds()), 3), "parameters": trainer.student.num_parameters()}
-        row = {"key": key, "modality": cell.modality, "student": size, "method": method, "round": number, **found}
+        measured_step = {
+            "milliseconds": round(median(times.milliseconds()), 3),
+            "parameters": trainer.student.num_parameters(),
+        }
+        row = {
+            "key": key,
+            "modality": cell.modality,
+            "student": size,
+            "method": method,
+            "round": number,
+            **measured_step,
+        }
         store.add(key, [row])
     return load(store.merge())
 

@@ -24,11 +24,14 @@ def draw(runs: pandas.DataFrame, scores: pandas.DataFrame, folder: Path) -> None
 
 
 def _bars(
-    axis: pyplot.Axes, names: Sequence[str], found: Sequence[Estimate], *, colour: str, shift: float = 0.0
+    axis: pyplot.Axes, names: Sequence[str], estimates: Sequence[Estimate], *, colour: str, shift: float = 0.0
 ) -> None:
-    places = [place + shift for place in range(len(names))]
-    values = [one.value for one in found]
-    errors = [[one.value - one.low for one in found], [one.high - one.value for one in found]]
+    places = [position + shift for position in range(len(names))]
+    values = [estimated.value for estimated in estimates]
+    errors = [
+        [estimated.value - estimated.low for estimated in estimates],
+        [estimated.high - estimated.value for estimated in estimates],
+    ]
     axis.errorbar(values, places, xerr=errors, fmt="o", color=colour, capsize=3)
 
 
@@ -37,9 +40,9 @@ def _methods(runs: pandas.DataFrame, path: Path) -> None:
     names = [name for name in dict.fromkeys(part["method"]) if name != PLAIN]
     names.sort(key=lambda name: estimate(part[part["method"] == name]).value)
     figure, axis = pyplot.subplots(figsize=(7, 0.4 * len(names) + 1.2), layout="constrained")
-    for place, name in enumerate(names):
+    for position, name in enumerate(names):
         colour = "tab:gray" if name in CONTROLS else "tab:blue"
-        _bars(axis, [name], [estimate(part[part["method"] == name])], colour=colour, shift=place)
+        _bars(axis, [name], [estimate(part[part["method"] == name])], colour=colour, shift=position)
     axis.set_yticks(range(len(names)), names)
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_xlabel("points over the tuned plain student (grey: without a teacher)")
@@ -50,12 +53,12 @@ def _methods(runs: pandas.DataFrame, path: Path) -> None:
 def _teachers(runs: pandas.DataFrame, path: Path) -> None:
     imbalanced = runs["cell"] == str(IMBALANCED)
     balanced, other = per_teacher(runs[~imbalanced]), per_teacher(runs[imbalanced])
-    names = sorted(balanced, key=lambda one: (one[0], balanced[one].value))
+    names = sorted(balanced, key=lambda teacher: (teacher[0], balanced[teacher].value))
     figure, axis = pyplot.subplots(figsize=(7, 0.28 * len(names) + 1.2), layout="constrained")
-    for place, name in enumerate(names):
-        _bars(axis, [""], [balanced[name]], colour="tab:blue", shift=place)
+    for position, name in enumerate(names):
+        _bars(axis, [""], [balanced[name]], colour="tab:blue", shift=position)
         if name in other:
-            _bars(axis, [""], [other[name]], colour="tab:orange", shift=place - 0.25)
+            _bars(axis, [""], [other[name]], colour="tab:orange", shift=position - 0.25)
     axis.set_yticks(range(len(names)), [f"{teacher} ({kind})" for kind, teacher in names])
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_xlabel("points over the tuned plain student; blue balanced, orange imbalanced")
@@ -67,8 +70,8 @@ def _scores(runs: pandas.DataFrame, scores: pandas.DataFrame, path: Path) -> Non
     figure, axis = pyplot.subplots(figsize=(6, 4), layout="constrained")
     default = runs[runs["method"] == DEFAULT]
     if len(scores):
-        wanted = scores[scores["metric"] == METRICS[0]][["cell", "seed", "teacher", "value"]]
-        joined = default.merge(wanted, on=["cell", "seed", "teacher"])
+        default_scores = scores[scores["metric"] == METRICS[0]][["cell", "seed", "teacher", "value"]]
+        joined = default.merge(default_scores, on=["cell", "seed", "teacher"])
         for cell, group in joined.groupby("cell"):
             axis.scatter(group["value"], group["gain"], s=12, label=cell)
         chosen = chosen_by(scores, runs)

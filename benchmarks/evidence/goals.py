@@ -36,7 +36,7 @@ def goals(runs: pandas.DataFrame, scores: pandas.DataFrame) -> list[Goal]:
     small = runs[runs["cell"].isin([str(cell) for cell in SMALL])]
     cross = small[small["cross"]]
     default = cross[cross["method"] == DEFAULT]
-    found = [
+    reached = [
         _at_least("default over the tuned plain student, mean over cross-task teachers", estimate(default), 8.0),
         _at_least("default over the best teacher-free control of each cell", over_best_control(cross, DEFAULT), 3.0),
         _at_least("best teacher by the selector over the plain student", estimate(chosen_by(scores, runs)), 12.0),
@@ -44,8 +44,8 @@ def goals(runs: pandas.DataFrame, scores: pandas.DataFrame) -> list[Goal]:
     imbalanced = runs["cell"] == str(IMBALANCED)
     for name, chosen in (("balanced", runs[~imbalanced]), ("imbalanced", runs[imbalanced])):
         teachers = per_teacher(chosen)
-        found += [_no_mean_below(name, teachers), _no_interval_below(name, teachers)]
-    return found
+        reached += [_no_mean_below(name, teachers), _no_interval_below(name, teachers)]
+    return reached
 
 
 def _at_least(text: str, measured: Estimate, bound: float) -> Goal:
@@ -69,12 +69,12 @@ def pretrained_goals(over_plain: Estimate, over_control: Estimate, with_all_labe
 
 
 def _no_mean_below(name: str, teachers: Mapping[tuple[str, str], Estimate]) -> Goal:
-    below = [f"{names[1]} {one.value:+.1f}" for names, one in teachers.items() if one.value < HARMLESS]
+    below = [f"{names[1]} {change.value:+.1f}" for names, change in teachers.items() if change.value < HARMLESS]
     return _harmless(f"any teacher, {name} cells: mean change at least {HARMLESS}", below, len(teachers))
 
 
 def _no_interval_below(name: str, teachers: Mapping[tuple[str, str], Estimate]) -> Goal:
-    below = [f"{names[1]} {one}" for names, one in teachers.items() if one.high < HARMLESS]
+    below = [f"{names[1]} {change}" for names, change in teachers.items() if change.high < HARMLESS]
     return _harmless(f"any teacher, {name} cells: no 95 % interval below {HARMLESS}", below, len(teachers))
 
 

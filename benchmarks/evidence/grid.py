@@ -219,8 +219,8 @@ def _main_runs(cell: Cell, kind: str, seed: int, full: bool, extras: Extras) -> 
 
 def _other_runs(cell: Cell, kind: str, seed: int, full: bool, extras: Extras) -> Iterable[Run]:
     detailed = full or cell in DETAILED or cell in extras.tasks
-    own = [name for name in METHODS if name != DEFAULT] if full else [name for name in _SUBSET if detailed]
-    for method in (*own, *(extras.losses if detailed else ())):
+    methods = [name for name in METHODS if name != DEFAULT] if full else [name for name in _SUBSET if detailed]
+    for method in (*methods, *(extras.losses if detailed else ())):
         for teacher in teachers_of(kind, full, extras) if full else (*FEWEST[kind], *extras.teachers.get(kind, ())):
             if not (method in READS_LOGITS and teacher in HEADLESS):
                 yield Run(cell, method, seed, teacher)

@@ -33,9 +33,9 @@ class InteractiveCommittee(CommitteeLoss):
     def setup(self, context: LossContext) -> None:
         super().setup(context)
         width = context.student.features.shape[1]
-        for place, (outputs, upper) in enumerate(zip(context.teachers, self.upper, strict=True)):
-            generator = torch.Generator().manual_seed(context.seed + 1000 + place)
-            self.members[place] = InteractiveAnswers(outputs, upper, width, generator)
+        for index, (outputs, upper) in enumerate(zip(context.teachers, self.upper, strict=True)):
+            generator = torch.Generator().manual_seed(context.seed + 1000 + index)
+            self.members[index] = InteractiveAnswers(outputs, upper, width, generator)
 
 
 class InteractiveAnswers(Answers):

@@ -22,21 +22,21 @@ MINILM_STUDENT = "minilm-2"
 """The first two of its six layers."""
 
 
-def pretrained_zoo(place: Path) -> str | None:
+def pretrained_zoo(models: Path) -> str | None:
     """A folder that holds the encoder under its short name; None where its package is not installed.
 
     Args:
-        place: of the folder, made if missing.
+        models: folder for the link, made if missing.
     """
     source = _source()
     if source is None:
         return None
-    place.mkdir(parents=True, exist_ok=True)
-    link = place / NAME
+    models.mkdir(parents=True, exist_ok=True)
+    link = models / NAME
     if not link.exists():
         link.unlink(missing_ok=True)
         link.symlink_to(source, target_is_directory=True)
-    return str(place)
+    return str(models)
 
 
 def _source() -> Path | None:
@@ -44,16 +44,16 @@ def _source() -> Path | None:
     return None if spec is None or spec.origin is None else Path(spec.origin).parent / "model"
 
 
-def student_folder(place: Path) -> Path:
+def student_folder(models: Path) -> Path:
     """The folder of the headless student, made from the encoder's first two layers if missing.
 
     Args:
-        place: the folder that it goes into, under its short name.
+        models: folder that it is saved in, under its short name.
 
     Raises:
         FileNotFoundError: if the encoder's package is not installed.
     """
-    folder = place / MINILM_STUDENT
+    folder = models / MINILM_STUDENT
     if folder.is_dir():
         return folder
     source = _source()
@@ -69,15 +69,15 @@ def student_folder(place: Path) -> Path:
     return folder
 
 
-def pretrained_student(task: DemoTask, place: Path, *, seed: int) -> tuple[PreTrainedModel, ProcessingClass]:
+def pretrained_student(task: DemoTask, models: Path, *, seed: int) -> tuple[PreTrainedModel, ProcessingClass]:
     """The encoder's first two layers under a fresh head for the classes of a text task.
 
     Args:
         task: gives the classes.
-        place: the folder that holds the student, made if missing.
+        models: folder that holds the student, made if missing.
         seed: of the head.
     """
-    folder = student_folder(place)
+    folder = student_folder(models)
     names = task.label_names
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -169,8 +169,8 @@ def _tuned(cell: PretrainedCell, until: float | None) -> dict[str, float] | None
         return None
     accuracies = {job: float(rows[key]["validation_accuracy"]) for key, job in keys.items()}
     chosen = {arm: _best_rate(arm, accuracies) for arm in ARMS}
-    shown = [{**asdict(job), "validation_accuracy": accuracy} for job, accuracy in accuracies.items()]
-    write_json(cell.folder / TUNING, {"kind": KIND, "rates": list(RATES), "chosen": chosen, "trials": shown})
+    trial_rows = [{**asdict(job), "validation_accuracy": accuracy} for job, accuracy in accuracies.items()]
+    write_json(cell.folder / TUNING, {"kind": KIND, "rates": list(RATES), "chosen": chosen, "trials": trial_rows})
     return chosen
 
 

@@ -65,20 +65,20 @@ UNMEASURED = (
 def losses_record(runs: pandas.DataFrame) -> dict[str, object]:
     """Mean gain and worst teacher of each method, on the cells and teachers that all of them ran on."""
     part = comparable(runs)
-    found = {}
+    entries = {}
     for method in [name for name in LOSSES if name in set(part["method"])]:
         mine = part[part["method"] == method]
         entry: dict[str, object] = {"gain": _values(estimate(mine)), "runs": len(mine)}
         if method not in CONTROLS:
             name, worst = worst_teacher(part, method)
             entry |= {"worst_teacher": name, "worst": _values(worst)}
-        found[method] = entry
+        entries[method] = entry
     cells = sorted(part["cell"].unique())
-    return {"kind": KIND, "over": PLAIN, "cells": cells, "losses": found}
+    return {"kind": KIND, "over": PLAIN, "cells": cells, "losses": entries}
 
 
-def _values(found: Estimate) -> dict[str, float]:
-    return {"mean": round(found.value, 2), "low": round(found.low, 2), "high": round(found.high, 2)}
+def _values(estimated: Estimate) -> dict[str, float]:
+    return {"mean": round(estimated.value, 2), "low": round(estimated.low, 2), "high": round(estimated.high, 2)}
 
 
 def losses_table(record: Mapping[str, dict]) -> str:
@@ -86,7 +86,7 @@ def losses_table(record: Mapping[str, dict]) -> str:
     rows = []
     for method, (code, gives, after) in LOSSES.items():
         entry = record["losses"].get(method)
-        gain = "not measured" if entry is None else _shown(entry["gain"])
+        gain = "not measured" if entry is None else _as_text(entry["gain"])
         worst = (
             "" if entry is None or "worst" not in entry else f"{entry['worst']['mean']:+.1f}, {entry['worst_teacher']}"
         )
@@ -95,8 +95,8 @@ def losses_table(record: Mapping[str, dict]) -> str:
     return table(["loss", "teacher gives", "mean gain, points (95 %)", "worst teacher", "after"], rows)
 
 
-def _shown(found: Mapping[str, float]) -> str:
-    return f"{found['mean']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})"
+def _as_text(gain: Mapping[str, float]) -> str:
+    return f"{gain['mean']:+.1f} ({gain['low']:+.1f} to {gain['high']:+.1f})"
 
 
 def save(runs: pandas.DataFrame, path: Path) -> None:

@@ -114,8 +114,8 @@ def _introduction(runs: pandas.DataFrame, failed: Sequence[dict[str, str]], long
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
     seeds = runs.groupby("cell")["seed"].nunique()
     reasons = "".join(
-        f"\n- failed: {one['task']} @ {one['labels']}, {one['method']}, {one['teacher']}: {one['error']}"
-        for one in failed
+        f"\n- failed: {run['task']} @ {run['labels']}, {run['method']}, {run['teacher']}: {run['error']}"
+        for run in failed
     )
     seconds = runs.groupby("modality")["seconds"].median()
     speed = " and ".join(f"{value:.1f} s a run of {kind} rows" for kind, value in seconds.items())
@@ -151,12 +151,12 @@ def cells_table(runs: pandas.DataFrame, scores: pandas.DataFrame) -> str:
         mine = runs[runs["cell"] == cell]
         default = mine[(mine["method"] == DEFAULT) & mine["cross"]]
         picked = chosen[chosen["cell"] == cell] if len(chosen) else chosen
-        controls = [estimate(mine[mine["method"] == one]) for one in CONTROLS if one != PLAIN]
+        controls = [estimate(mine[mine["method"] == method]) for method in CONTROLS if method != PLAIN]
         plain = mine[mine["method"] == PLAIN]["accuracy"]
         rows.append(
             [
                 cell, mine["seed"].nunique(), f"{plain.mean():.1f}", estimate(default), estimate(picked),
-                *(f"{one.value:+.1f}" if one.pairs else "" for one in controls), best.get(cell, ""),
+                *(f"{change.value:+.1f}" if change.pairs else "" for change in controls), best.get(cell, ""),
             ]
         )  # fmt: skip
     header = ["cell", "seeds", "plain", "default, cross-task", "default, by the selector"]
@@ -164,7 +164,7 @@ def cells_table(runs: pandas.DataFrame, scores: pandas.DataFrame) -> str:
 
 
 def _place(cell: str) -> int:
-    names = [str(one) for one in CELLS]
+    names = [str(cell) for cell in CELLS]
     return names.index(cell) if cell in names else len(names)
 
 
@@ -201,8 +201,8 @@ def teachers_table(runs: pandas.DataFrame) -> str:
     return table(["rows", "teacher", "balanced", "imbalanced"], rows)
 
 
-def _counted(found: Estimate | None) -> str:
-    return "" if found is None else f"{found}, {found.pairs} pairs"
+def _counted(change: Estimate | None) -> str:
+    return "" if change is None else f"{change}, {change.pairs} pairs"
 
 
 PAIRS = (
@@ -218,8 +218,10 @@ PAIRS = (
 
 def pairs_table(runs: pandas.DataFrame) -> str:
     cross = runs[runs["cross"]]
-    found = [(one, two, against(cross, one, two)) for one, two in PAIRS]
-    rows = [[f"{one} minus {two}", both, both.cells, both.pairs] for one, two, both in found if both.pairs]
+    comparisons = [(first, second, against(cross, first, second)) for first, second in PAIRS]
+    rows = [
+        [f"{first} minus {second}", both, both.cells, both.pairs] for first, second, both in comparisons if both.pairs
+    ]
     return table(["paired difference, cross-task", "points", "cells", "cells x seeds"], rows)
 
 

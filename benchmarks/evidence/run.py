@@ -29,7 +29,7 @@ class Suite:
 
     Args:
         folder: of the results; `tuning.json` is read from it.
-        place: zoos and scratch space.
+        run_settings: zoos and scratch space.
         extras: what joins from outside.
         full: the whole zoo.
         processes: how many runs at once, each on one thread.
@@ -37,7 +37,7 @@ class Suite:
     """
 
     folder: Path
-    place: RunSettings
+    run_settings: RunSettings
     extras: Extras = Extras()
     full: bool = False
     processes: int = 2
@@ -58,7 +58,7 @@ class Suite:
 
     def job(self, run: Run, tuned: Tuned, settings: Settings | None = None) -> Job:
         modality = self.modality(run.cell.task)
-        return Job(run, settings or tuned.of(run.method, modality), tuned.of(PLAIN, modality), self.place)
+        return Job(run, settings or tuned.of(run.method, modality), tuned.of(PLAIN, modality), self.run_settings)
 
     def key(self, job: Job) -> str:
         return key_of(job, self.modality(job.run.cell.task))
@@ -169,7 +169,7 @@ def _note_failure(suite: Suite, job: Job, error: BaseException) -> None:
     if run.method == RANKING:
         return
     key = suite.key(job)
-    known = {
+    values = {
         "key": key,
         "task": run.cell.task,
         "labels": run.cell.labels,
@@ -180,4 +180,4 @@ def _note_failure(suite: Suite, job: Job, error: BaseException) -> None:
         "times": run.times,
         "error": reason,
     }
-    suite.runs.add(key, [{name: known.get(name, "") for name in RUNS}])
+    suite.runs.add(key, [{name: values.get(name, "") for name in RUNS}])

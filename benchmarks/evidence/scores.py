@@ -22,11 +22,11 @@ def rank(job: Job, modality: str, teachers: tuple[str, ...]) -> list[dict[str, o
     """Rows of the table of scores, one a teacher and metric, on the labelled rows of a cell and seed alone."""
     run = job.run
     task = task_of(run.cell.task, run.cell.labels, run.seed)
-    known = candidates(job.place.zoos[modality])
+    by_name = candidates(job.run_settings.zoos[modality])
     selector = TeacherSelector(
-        METRICS[0], metrics=METRICS, cache_dir=Path(job.place.work) / "selection", seed=run.seed, progress=False
+        METRICS[0], metrics=METRICS, cache_dir=Path(job.run_settings.work) / "selection", seed=run.seed, progress=False
     )
-    ranking = selector.rank([known[name] for name in teachers if name in known], task.labelled)
+    ranking = selector.rank([by_name[name] for name in teachers if name in by_name], task.labelled)
     return [
         {
             "key": key_of(job, modality),

@@ -58,7 +58,7 @@ OTHER_STEPS = (STEPS // 3, 3 * STEPS)
 
 def first_round(modality: str) -> list[tuple[Run, Settings]]:
     """The student without a teacher: every learning rate with and without regularisation."""
-    return [one for regular in REGULAR for one in _at_all_rates(PLAIN, modality, regular)]
+    return [trial for regular in REGULAR for trial in _at_all_rates(PLAIN, modality, regular)]
 
 
 def steps_round(modality: str, plain: Settings) -> list[tuple[Run, Settings]]:
@@ -74,7 +74,7 @@ def steps_round(modality: str, plain: Settings) -> list[tuple[Run, Settings]]:
 def second_round(modality: str, plain: Settings, arms: Sequence[str] = ARMS) -> list[tuple[Run, Settings]]:
     """All others: every learning rate, with the regularisation that was best without a teacher."""
     regular = replace(plain, steps=STEPS)
-    return [one for arm in arms if arm != PLAIN for one in _at_all_rates(arm, modality, regular)]
+    return [trial for arm in arms if arm != PLAIN for trial in _at_all_rates(arm, modality, regular)]
 
 
 def _at_all_rates(arm: str, modality: str, regular: Settings) -> Iterable[tuple[Run, Settings]]:
@@ -85,10 +85,10 @@ def _at_all_rates(arm: str, modality: str, regular: Settings) -> Iterable[tuple[
 
 def best(outcomes: Sequence[tuple[Settings, float]]) -> Settings:
     """The settings with the highest mean validation accuracy; the first of equals."""
-    found: dict[Settings, list[float]] = {}
+    accuracies: dict[Settings, list[float]] = {}
     for settings, accuracy in outcomes:
-        found.setdefault(settings, []).append(accuracy)
-    return max(found, key=lambda one: mean(found[one]))
+        accuracies.setdefault(settings, []).append(accuracy)
+    return max(accuracies, key=lambda settings: mean(accuracies[settings]))
 
 
 class Tuned:
@@ -109,13 +109,13 @@ class Tuned:
         if not path.is_file():
             return cls({})
         chosen = read_json(path, KIND)["chosen"]
-        return cls({kind: {arm: Settings(**one) for arm, one in arms.items()} for kind, arms in chosen.items()})
+        return cls({kind: {arm: Settings(**values) for arm, values in arms.items()} for kind, arms in chosen.items()})
 
     def save(self, path: Path, trials: Sequence[Mapping[str, object]]) -> None:
-        chosen = {kind: {arm: asdict(one) for arm, one in arms.items()} for kind, arms in self.chosen.items()}
+        chosen = {kind: {arm: asdict(settings) for arm, settings in arms.items()} for kind, arms in self.chosen.items()}
         grid = {
             "rates": {kind: list(rates) for kind, rates in RATES.items()},
-            "regularisation": [asdict(one) for one in REGULAR],
+            "regularisation": [asdict(settings) for settings in REGULAR],
             "seeds": list(SEEDS),
             "steps": STEPS,
             "plain_steps": sorted([STEPS, *OTHER_STEPS]),

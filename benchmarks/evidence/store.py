@@ -39,17 +39,17 @@ class Store:
 
         A column that the CSV was written without is empty.
         """
-        found: dict[str, list[dict[str, str]]] = {}
+        rows_by_key: dict[str, list[dict[str, str]]] = {}
         if self.table.is_file():
             with self.table.open(newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
-                    found.setdefault(row[self.columns[0]], []).append(
+                    rows_by_key.setdefault(row[self.columns[0]], []).append(
                         {name: row.get(name, "") for name in self.columns}
                     )
         for path in sorted(self.parts.glob("*.json")):
             rows = json.loads(path.read_text(encoding="utf-8"))
-            found[path.stem] = [{name: str(row.get(name, "")) for name in self.columns} for row in rows]
-        return [row for rows in found.values() for row in rows]
+            rows_by_key[path.stem] = [{name: str(row.get(name, "")) for name in self.columns} for row in rows]
+        return [row for rows in rows_by_key.values() for row in rows]
 
     def done(self) -> set[str]:
         """Keys of the runs that finished without an error; failed ones are tried again."""

@@ -56,7 +56,7 @@ class Job:
     run: Run
     settings: Settings
     plain: Settings
-    place: RunSettings
+    run_settings: RunSettings
 
     @property
     def steps(self) -> int:
@@ -78,11 +78,11 @@ def task_of(name: str, labels: int, seed: int) -> DemoTask:
 @lru_cache(maxsize=4)
 def candidates(folders: tuple[str, ...]) -> dict[str, TeacherCandidate]:
     """Teachers of some zoos by name, the first zoo that has one winning."""
-    found: dict[str, TeacherCandidate] = {}
+    by_name: dict[str, TeacherCandidate] = {}
     for folder in folders:
         for candidate in folder_teachers(folder):
-            found.setdefault(candidate.name, candidate)
-    return found
+            by_name.setdefault(candidate.name, candidate)
+    return by_name
 
 
 def key_of(job: Job, modality: str) -> str:
@@ -90,7 +90,7 @@ def key_of(job: Job, modality: str) -> str:
     run = job.run
     revision = ""
     if run.teacher:
-        revision = candidates(job.place.zoos[modality])[run.teacher].revision
+        revision = candidates(job.run_settings.zoos[modality])[run.teacher].revision
     loss = loss_of(run.method)
     used = [asdict(job.settings), asdict(job.plain) if run.method.startswith("self-training") else {}]
     content = [FORMAT, BATCH[modality], asdict(run), used, revision, {} if loss is None else loss.settings()]
@@ -154,7 +154,7 @@ def _trained(job: Job, task: DemoTask) -> DistillationTrainer:
     student, processing_class = build_student(task, seed=run.seed)
     trainer = DistillationTrainer(
         student,
-        config_of(replace(job.settings, steps=job.steps), task.modality, seed=run.seed, work=job.place.work),
+        config_of(replace(job.settings, steps=job.steps), task.modality, seed=run.seed, work=job.run_settings.work),
         teachers=_teachers(job, task),
         loss=loss_of(run.method),
         train_dataset=task.train(),
@@ -191,10 +191,10 @@ def config_of(settings: Settings, modality: str, *, seed: int, work: str) -> Dis
 def _teachers(job: Job, task: DemoTask) -> Sequence[TeacherLike] | None:
     run = job.run
     if run.teacher:
-        known = candidates(job.place.zoos[task.modality])
-        if run.teacher not in known:
+        by_name = candidates(job.run_settings.zoos[task.modality])
+        if run.teacher not in by_name:
             raise InvalidArgumentError(f"`teacher` {run.teacher!r} is in none of the zoos. Build it, or name another.")
-        return [known[run.teacher]]
+        return [by_name[run.teacher]]
     if run.method.startswith("self-training"):
         return [str(_plain_student(job, task))]
     return None
@@ -202,7 +202,7 @@ def _teachers(job: Job, task: DemoTask) -> Sequence[TeacherLike] | None:
 
 def _plain_student(job: Job, task: DemoTask) -> Path:
     """The plain student of the same cell and seed, trained now if it was not trained before."""
-    plain = Job(Run(job.run.cell, PLAIN, job.run.seed), job.plain, job.plain, job.place)
+    plain = Job(Run(job.run.cell, PLAIN, job.run.seed), job.plain, job.plain, job.run_settings)
     folder = _plain_folder(plain)
     if not folder.is_dir():
         _keep(_trained(plain, task), folder)
@@ -211,7 +211,7 @@ def _plain_student(job: Job, task: DemoTask) -> Path:
 
 def _plain_folder(job: Job) -> Path:
     name = hashlib.sha256(json.dumps([FORMAT, asdict(job.run), asdict(job.settings)]).encode()).hexdigest()[:16]
-    return Path(job.place.work) / "students" / name
+    return Path(job.run_settings.work) / "students" / name
 
 
 def _keep(trainer: DistillationTrainer, folder: Path) -> None:

@@ -35,13 +35,13 @@ def tune(suite: Suite) -> Tuned:
     scratch = replace(suite, folder=suite.folder / ".tuning")
     kinds = ("image", "text")
     first = {kind: first_round(kind) for kind in kinds}
-    rows = _made(scratch, [one for kind in kinds for one in first[kind]], Tuned({}))
+    rows = _made(scratch, [trial for kind in kinds for trial in first[kind]], Tuned({}))
     usual = {kind: _best(first[kind], rows) for kind in kinds}
     longer = {kind: steps_round(kind, usual[kind]) for kind in kinds}
-    rows |= _made(scratch, [one for kind in kinds for one in longer[kind]], Tuned({}))
+    rows |= _made(scratch, [trial for kind in kinds for trial in longer[kind]], Tuned({}))
     chosen = {kind: {PLAIN: _best([*first[kind], *longer[kind]], rows), PLAIN_AT_STEPS: usual[kind]} for kind in kinds}
     second = {(kind, arm): second_round(kind, usual[kind], [arm]) for kind in kinds for arm in ARMS[1:]}
-    rows |= _made(scratch, [one for trials in second.values() for one in trials], Tuned(chosen))
+    rows |= _made(scratch, [trial for trials in second.values() for trial in trials], Tuned(chosen))
     for (kind, arm), trials in second.items():
         chosen[kind][arm] = _best(trials, rows)
     tuned = Tuned(chosen)
@@ -56,8 +56,8 @@ def _made(suite: Suite, trials: Trials, tuned: Tuned) -> dict[tuple[Run, Setting
     missing = [suite.job(run, tuned, settings) for (run, settings), key in keys.items() if key not in done]
     suite.say(f"tuning: {len(trials)} trials, {len(missing)} missing")
     work_through(suite, missing, None)
-    found = {row["key"]: row for row in suite.runs.merge() if not row["error"]}
-    return {trial: found[key] for trial, key in keys.items() if key in found}
+    rows = {row["key"]: row for row in suite.runs.merge() if not row["error"]}
+    return {trial: rows[key] for trial, key in keys.items() if key in rows}
 
 
 def _best(trials: Trials, rows: dict[tuple[Run, Settings], dict[str, str]]) -> Settings:

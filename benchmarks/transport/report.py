@@ -15,13 +15,13 @@ PACKAGES = ("torch", "POT", "geomloss", "ott-jax", "jax", "numpy")
 
 
 def versions() -> str:
-    found = []
+    versions = []
     for name in PACKAGES:
         try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
+            versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            found.append(f"{name} not installed")
-    return ", ".join(found)
+            versions.append(f"{name} not installed")
+    return ", ".join(versions)
 
 
 def report(

@@ -106,10 +106,10 @@ def clouds(repeats: int, points: int = 5000, width: int = 768) -> list[str]:
         for label, solve in solvers.items():
             runs[label].append(measured(solve))
     return [
-        f"| {points} x {points} points, width {width} | {label} | {median(found, 'wall'):.3g} | "
-        f"{median(found, 'processor'):.3g} | {'' if found[0].error != found[0].error else f'{found[0].error:.1e}'} | "
-        f"{max(run.memory for run in found) / 2**20:.0f} | {float(found[0].values):.6g} |"
-        for label, found in runs.items()
+        f"| {points} x {points} points, width {width} | {label} | {median(group, 'wall'):.3g} | "
+        f"{median(group, 'processor'):.3g} | {'' if group[0].error != group[0].error else f'{group[0].error:.1e}'} | "
+        f"{max(run.memory for run in group) / 2**20:.0f} | {float(group[0].values):.6g} |"
+        for label, group in runs.items()
     ]
 
 

@@ -26,8 +26,10 @@ def suite(tmp_path, monkeypatch):
         for part in (model, tokenizer):
             part.save_pretrained(tmp_path / "zoo" / name)
     said = []
-    place = RunSettings({"text": (str(tmp_path / "zoo"),)}, str(tmp_path / "work"))
-    made = Suite(tmp_path / "results", place, Extras([CELL], {"text": ("stranger",)}), processes=1, say=said.append)
+    run_settings = RunSettings({"text": (str(tmp_path / "zoo"),)}, str(tmp_path / "work"))
+    made = Suite(
+        tmp_path / "results", run_settings, Extras([CELL], {"text": ("stranger",)}), processes=1, say=said.append
+    )
     return made, said
 
 

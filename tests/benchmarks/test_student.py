@@ -20,10 +20,10 @@ def job(tmp_path):
     model, tokenizer = build_student(build(labels=8, seed=0), seed=5)
     for part in (model, tokenizer):
         part.save_pretrained(tmp_path / "zoo" / "stranger")
-    place = RunSettings({"text": (str(tmp_path / "zoo"),)}, str(tmp_path / "work"))
+    run_settings = RunSettings({"text": (str(tmp_path / "zoo"),)}, str(tmp_path / "work"))
 
     def make(method=PLAIN, **changes):
-        return Job(Run(CELL, method, 0, **changes), Settings(steps=3), Settings(steps=3), place)
+        return Job(Run(CELL, method, 0, **changes), Settings(steps=3), Settings(steps=3), run_settings)
 
     return make
 
@@ -53,7 +53,7 @@ def test_accuracies_are_those_of_test_and_validation_rows(job, monkeypatch):
 
 def test_self_training_learns_from_the_plain_student_of_its_cell_whoever_came_first(job, monkeypatch):
     train(job("self-training"))
-    folders = list((student.Path(job().place.work) / "students").iterdir())
+    folders = list((student.Path(job().run_settings.work) / "students").iterdir())
     assert len(folders) == 1
     written = (folders[0] / "model.safetensors").read_bytes()
     train(job())
@@ -79,7 +79,7 @@ def test_the_key_knows_all_that_shapes_the_outcome(job):
 def test_a_run_at_three_times_its_steps_takes_as_many_and_leaves_no_student_for_self_training(job):
     row = train(job(times=3))
     assert (row["steps"], row["times"]) == (9, 3)
-    assert not (student.Path(job().place.work) / "students").exists()
+    assert not (student.Path(job().run_settings.work) / "students").exists()
 
 
 def test_an_unknown_teacher_and_an_unknown_loss_are_named(job):

@@ -67,10 +67,10 @@ def difference(
     The interval resamples students and, crossed with them, seeds: all students of a seed share a teacher, so that a
     resampling of single runs would be too narrow. With three seeds it is a rough one.
     """
-    one, two = students(frame, arm, names), students(frame, other, names)
-    if one.empty or two.empty:
+    gains, other_gains = students(frame, arm, names), students(frame, other, names)
+    if gains.empty or other_gains.empty:
         return None
-    table = (one - two).dropna(axis=1, how="all").dropna(axis=0)
+    table = (gains - other_gains).dropna(axis=1, how="all").dropna(axis=0)
     if table.empty:
         return None
     values = table.to_numpy()

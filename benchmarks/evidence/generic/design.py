@@ -125,9 +125,17 @@ class TeacherRun:
     @property
     def key(self) -> str:
         """Identifies it by all that shapes it."""
-        own = {"arm": self.arm, "seed": self.seed, "rate": self.rate, "branches": self.branches, "target": self.target}
+        settings = {
+            "arm": self.arm,
+            "seed": self.seed,
+            "rate": self.rate,
+            "branches": self.branches,
+            "target": self.target,
+        }
         rows = {} if self.case == RICH else {"regular": self.regular, "case": asdict(self.case)}
-        return _digest([FORMAT, TEACHER_WIDTHS, TEACHER_DEPTHS, TEACHER_STEPS, BATCH, {**own, **rows}, POOL.to_dict()])
+        return _digest(
+            [FORMAT, TEACHER_WIDTHS, TEACHER_DEPTHS, TEACHER_STEPS, BATCH, {**settings, **rows}, POOL.to_dict()]
+        )
 
 
 @dataclass(frozen=True)
@@ -221,14 +229,17 @@ BRANCHES = [
 def first_round(case: Case = RICH) -> dict[str, Tuning]:
     """Learning rates of teachers and students, with the plain teacher; those of students alone beside them."""
     return {
-        f"teacher {one:g}, student {two:g}": Tuning(one, two, two, case=case) for one in RATES for two in RATES
+        f"teacher {of_teacher:g}, student {of_student:g}": Tuning(of_teacher, of_student, of_student, case=case)
+        for of_teacher in RATES for of_student in RATES
     }  # fmt: skip
 
 
 def plain_round(best: Tuning) -> dict[str, Tuning]:
     """The plain teacher with and without regularisation, which branches are too; where its rows are many, without."""
     return {
-        f"regularisation {one:g}": replace(best, plain_regular=one) for one in REGULAR if best.case.shared or not one
+        f"regularisation {regular:g}": replace(best, plain_regular=regular)
+        for regular in REGULAR
+        if best.case.shared or not regular
     }
 
 
@@ -240,14 +251,15 @@ def second_round(best: Tuning) -> dict[str, Tuning]:
 def third_round(best: Tuning) -> dict[str, Tuning]:
     """Weights of the divergence between branch and teacher, with the generic teacher."""
     return {
-        f"KL weight {one:g}": replace(best, branches={**best.branches, "branch_kl_weight": one}) for one in KL_WEIGHTS
+        f"KL weight {weight:g}": replace(best, branches={**best.branches, "branch_kl_weight": weight})
+        for weight in KL_WEIGHTS
     }
 
 
 def fourth_round(best: Tuning, arm: str) -> dict[str, Tuning]:
     """Temperatures of distillation, as many for the plain teacher as for the generic one."""
     name = "plain_temperature" if arm == PLAIN else "generic_temperature"
-    return {f"temperature {one:g}": replace(best, **{name: one}) for one in TEMPERATURES}
+    return {f"temperature {temperature:g}": replace(best, **{name: temperature}) for temperature in TEMPERATURES}
 
 
 def trials(tuning: Tuning, arm: str, *, few: bool = False) -> list[StudentRun]:

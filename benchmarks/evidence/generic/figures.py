@@ -38,12 +38,12 @@ def _gains(frame: pandas.DataFrame, path: Path) -> None:
     plain = students(frame, PLAIN)
     gains = (students(frame, GENERIC) - plain).mean(axis=1).sort_values()
     figure, axis = pyplot.subplots(figsize=(7.5, 0.3 * len(gains) + 1.3), layout="constrained")
-    places = {name: place for place, name in enumerate(gains.index)}
+    places = {name: row for row, name in enumerate(gains.index)}
     for arm in (GENERIC, UNIFORM, WRONG_TARGET, EXACT_TARGET):
-        found = (students(frame, arm) - plain).mean(axis=1).dropna()
-        known = [name for name in found.index if name in places]
+        arm_gains = (students(frame, arm) - plain).mean(axis=1).dropna()
+        names = [name for name in arm_gains.index if name in places]
         axis.scatter(
-            [found[name] for name in known], [places[name] for name in known], s=26 if arm == GENERIC else 14,
+            [arm_gains[name] for name in names], [places[name] for name in names], s=26 if arm == GENERIC else 14,
             color=COLOURS[arm], label=arm, zorder=3 if arm == GENERIC else 2,
         )  # fmt: skip
     axis.set_yticks(range(len(gains)), gains.index, fontsize=7)
@@ -59,12 +59,14 @@ def _gains(frame: pandas.DataFrame, path: Path) -> None:
 def _latency(frame: pandas.DataFrame, latency: Mapping[str, float], path: Path) -> None:
     figure, axis = pyplot.subplots(figsize=(6.5, 4.2), layout="constrained")
     for arm in (PLAIN, GENERIC):
-        found = students(frame, arm).mean(axis=1)
-        names = [name for name in found.index if name in latency]
-        costs, values = [latency[name] for name in names], [float(found[name]) for name in names]
+        arm_means = students(frame, arm).mean(axis=1)
+        names = [name for name in arm_means.index if name in latency]
+        costs, values = [latency[name] for name in names], [float(arm_means[name]) for name in names]
         axis.scatter(costs, values, s=16, color=COLOURS[arm], label=f"students of the {arm}")
         front = pareto_front(costs, values)
-        axis.plot([costs[one] for one in front], [values[one] for one in front], color=COLOURS[arm], linewidth=1)
+        axis.plot(
+            [costs[index] for index in front], [values[index] for index in front], color=COLOURS[arm], linewidth=1
+        )
     axis.set_xlabel("milliseconds a row, one CPU thread")
     axis.set_ylabel("test accuracy, mean over seeds")
     axis.grid(color="#eeeeee")

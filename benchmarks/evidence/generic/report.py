@@ -49,10 +49,10 @@ class Part:
 
 def section(parts: Sequence[Part], speed: Mapping[str, Mapping[str, float]]) -> str:
     """The whole section, between its markers."""
-    shown = [BEGIN, "## One teacher for a pool of students\n", _introduction(parts)]
+    parts_of_section = [BEGIN, "## One teacher for a pool of students\n", _introduction(parts)]
     for part in parts:
-        shown += _case(part, speed)
-    return "\n".join([*shown, END]) + "\n"
+        parts_of_section += _case(part, speed)
+    return "\n".join([*parts_of_section, END]) + "\n"
 
 
 def _case(part: Part, speed: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -85,7 +85,7 @@ def _introduction(parts: Sequence[Part]) -> str:
     students_made = int((made["kind"] == "student").sum())
     failed = [row for part in parts for row in part.failed]
     reasons = "".join(
-        f"\n- failed: {one['arm']}, {one['student']}, seed {one['seed']}: {one['error']}" for one in failed
+        f"\n- failed: {run['arm']}, {run['student']}, seed {run['seed']}: {run['error']}" for run in failed
     )
     return (
         f"Written by `python -m benchmarks.evidence generic` from `benchmarks/evidence/results/generic*.csv`: "
@@ -117,12 +117,12 @@ def _setting(part: Part) -> str:
     branches = ", ".join(f"{name} {value}" for name, value in chosen["branches"].items())
     whose = f"the same {case.labels}" if case.shared else "700 other labelled ones"
     regular = chosen.get("plain_regular", 0.0)
-    kept = f", weight decay and label smoothing of the plain one {regular:g}" if case.shared else ""
+    regularisation = f", weight decay and label smoothing of the plain one {regular:g}" if case.shared else ""
     return (
         f"Task: {case.task}. Students have {case.labels} labelled rows, the other training rows without labels, and "
         f"{case.student_steps} steps; teachers learn from {whose}. Tuned: learning rate of teachers "
-        f"{chosen['teacher_rate']:g}{kept}, of students {chosen['student_rate']:g}, of students without a teacher "
-        f"{chosen['alone_rate']:g}; branches {branches}; temperature with the plain teacher "
+        f"{chosen['teacher_rate']:g}{regularisation}, of students {chosen['student_rate']:g}, of students without a "
+        f"teacher {chosen['alone_rate']:g}; branches {branches}; temperature with the plain teacher "
         f"{chosen['plain_temperature']:g}, with the others {chosen['generic_temperature']:g}. {_HISTORY[case.slug]}\n"
     )
 
@@ -197,8 +197,8 @@ def ablations_table(frame: pandas.DataFrame) -> str:
         over, part = difference(frame, arm, plain, names), difference(frame, GENERIC, arm, names)
         if over is None or part is None:
             continue
-        said = "uniform paths, no architecture loss" if arm == UNIFORM else arm
-        rows.append([said, f"{over.students} x {over.seeds}", over, "" if arm == GENERIC else part])
+        label = "uniform paths, no architecture loss" if arm == UNIFORM else arm
+        rows.append([label, f"{over.students} x {over.seeds}", over, "" if arm == GENERIC else part])
     return table(["teacher", "students x seeds", "over the plain teacher", "generic teacher over this one"], rows)
 
 
@@ -208,11 +208,11 @@ def teachers_table(frame: pandas.DataFrame) -> str:
     special = cost["processor"].get(EXACT_TARGET)
     rows = [
         [
-            arm, int(one["count"]), f"{one['accuracy']:.1f}", f"{one['steps']:.0f}", f"{one['processor']:.1f}",
-            "" if plain is None else f"{one['processor'] / plain:.2f}",
-            "" if special is None else f"{one['processor'] / special:.2f}",
+            arm, int(row["count"]), f"{row['accuracy']:.1f}", f"{row['steps']:.0f}", f"{row['processor']:.1f}",
+            "" if plain is None else f"{row['processor'] / plain:.2f}",
+            "" if special is None else f"{row['processor'] / special:.2f}",
         ]
-        for arm, one in cost.iterrows()
+        for arm, row in cost.iterrows()
     ]  # fmt: skip
     header = [
         "teacher",

@@ -28,12 +28,12 @@ def speed(path: Path, tuning: Tuning, work: Path) -> dict:
         ]
         # Other work on the machine can only add to a time, and the turns spread it over all students.
         latencies = {name: round(min(turn[name] for turn in turns), 4) for name in turns[0]}
-        found = {
+        times_by_name = {
             "step_ms": {arm: round(mean(times), 3) for arm, times in steps.items()},
             "first_step_ms": {arm: round(median(times[:FIRST]), 3) for arm, times in steps.items()},
             "latency_ms": latencies,
         }
-        write_json(path, {"kind": KIND, **found, "threads": torch.get_num_threads()})
+        write_json(path, {"kind": KIND, **times_by_name, "threads": torch.get_num_threads()})
     return read_json(path, KIND)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.evidence.generic import design, measure, train
 from benchmarks.evidence.generic.design import GENERIC, PLAIN, RICH, SCARCE, Tuning
-from benchmarks.evidence.generic.measure import KIND, Place
+from benchmarks.evidence.generic.measure import KIND, Workspace
 from benchmarks.evidence.generic.speed import step_times
 from hf_ctkd.records import write_json
 
@@ -28,8 +28,8 @@ def _short(monkeypatch):
 
 
 @pytest.fixture
-def place(tmp_path):
-    return Place(tmp_path / "results", tmp_path / "work", say=lambda _: None, case=SHORT)
+def workspace(tmp_path):
+    return Workspace(tmp_path / "results", tmp_path / "work", say=lambda _: None, case=SHORT)
 
 
 @pytest.mark.parametrize(
@@ -37,22 +37,22 @@ def place(tmp_path):
     [SHORT, pytest.param(replace(SCARCE, student_steps=2), marks=pytest.mark.slow)],
     ids=["rich", "scarce"],
 )
-def test_every_planned_run_is_made_once_and_kept(case, place, monkeypatch):
-    place, tuned = replace(place, case=case), replace(TUNED, case=case)
-    write_json(place.tuning, {"kind": KIND, "chosen": asdict(tuned)})
-    measure.measure(place, seconds=None, seeds=(0,))
-    rows = place.runs.rows()
+def test_every_planned_run_is_made_once_and_kept(case, workspace, monkeypatch):
+    workspace, tuned = replace(workspace, case=case), replace(TUNED, case=case)
+    write_json(workspace.tuning, {"kind": KIND, "chosen": asdict(tuned)})
+    measure.measure(workspace, seconds=None, seeds=(0,))
+    rows = workspace.runs.rows()
     planned = list(design.plan(tuned, (0,)))
     assert {row["key"] for row in rows if row["kind"] == "student"} == {run.key for run in planned}
     assert not [row for row in rows if row["error"]]
     teachers = [row for row in rows if row["kind"] == "teacher"]
     assert len(teachers) == len({run.teacher.key for run in planned if run.teacher is not None})
     monkeypatch.setattr(measure, "train_student", None)  # nothing is left to be made
-    measure.measure(place, seconds=None, seeds=(0,))
-    assert place.runs.rows() == rows
+    measure.measure(workspace, seconds=None, seeds=(0,))
+    assert workspace.runs.rows() == rows
 
 
-def test_a_failure_is_kept_and_tried_again(place, monkeypatch):
+def test_a_failure_is_kept_and_tried_again(workspace, monkeypatch):
     run = next(iter(design.plan(TUNED, (0,))))
 
     def failing(run, work):
@@ -60,21 +60,21 @@ def test_a_failure_is_kept_and_tried_again(place, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(measure, "train_student", failing)
-        measure._make(place, place.runs, [run], until=None)
-    assert [row["error"] for row in place.runs.rows() if row["kind"] == "student"] == ["RuntimeError: no memory"]
-    assert run.key not in place.runs.done()
-    measure._make(place, place.runs, [run], until=None)
-    assert run.key in place.runs.done()
+        measure._make(workspace, workspace.runs, [run], until=None)
+    assert [row["error"] for row in workspace.runs.rows() if row["kind"] == "student"] == ["RuntimeError: no memory"]
+    assert run.key not in workspace.runs.done()
+    measure._make(workspace, workspace.runs, [run], until=None)
+    assert run.key in workspace.runs.done()
 
 
-def test_time_that_is_up_ends_it(place):
+def test_time_that_is_up_ends_it(workspace):
     said = []
-    timed = replace(place, say=said.append)
+    timed = replace(workspace, say=said.append)
     measure._make(timed, timed.runs, list(design.plan(TUNED, (0,))), until=0.0)
     assert said == ["out of time: run the same command again for the rest"] and not timed.runs.rows()
 
 
-def test_tuning_takes_what_validation_rows_prefer(place, monkeypatch):
+def test_tuning_takes_what_validation_rows_prefer(workspace, monkeypatch):
     rated = {}
 
     def told(run, work):
@@ -87,15 +87,15 @@ def test_tuning_takes_what_validation_rows_prefer(place, monkeypatch):
 
     monkeypatch.setattr(measure, "train_student", told)
     monkeypatch.setattr(measure, "_ready", lambda *_: None)
-    chosen = measure.tune(place)
+    chosen = measure.tune(workspace)
     assert (chosen.teacher_rate, chosen.student_rate, chosen.alone_rate) == (1e-3, 3e-3, 3e-3)
     weight = chosen.branches.pop("branch_kl_weight")
     assert weight == 0.3 and chosen.branches == {"kl_direction": "from_teacher", "branch_temperature": 2.0}
     chosen.branches["branch_kl_weight"] = weight
     assert (chosen.plain_temperature, chosen.generic_temperature) == (2.0, 1.0)
     rated.clear()
-    assert measure.tune(place) == chosen and not rated
-    assert not place.runs.rows(), "trials are no results"
+    assert measure.tune(workspace) == chosen and not rated
+    assert not workspace.runs.rows(), "trials are no results"
 
 
 def test_teachers_learn_from_rows_of_their_own_or_from_the_students():
