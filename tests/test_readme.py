@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import datasets
-import pytest
 import tiny
 from huggingface_hub import HfApi
 
@@ -41,8 +40,7 @@ def test_the_commands_have_the_flags_that_it_names(capsys):
     commands = re.findall(r"^hf-ctkd (\S+)(.*)$", README, re.MULTILINE)
     assert [name for name, _ in commands] == ["select", "distill", "publish"]
     for name, words in commands:
-        with pytest.raises(SystemExit):
-            main([name, "--help"])
+        assert main([name, "--help"]) == 0
         printed = capsys.readouterr().out
         assert all(flag in printed for flag in re.findall(r"--\w+", words))
 
