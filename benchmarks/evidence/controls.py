@@ -40,7 +40,7 @@ class SelfTrainingLoss(DistillationLoss):
             posterior = context.teachers[0].logits.float().log_softmax(dim=1)
             prior = estimate_prior(context.labels, len(context.label_space))
             firmness = int((context.labels != UNLABELLED).sum()) / len(posterior)
-            self.potential = transport_rows(posterior, prior, epsilon=self.epsilon, relax=firmness).potential
+            self.potential = transport_rows(posterior, prior, epsilon=self.epsilon, prior_strength=firmness).potential
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]

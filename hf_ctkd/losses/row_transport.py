@@ -115,7 +115,7 @@ class RowTransportLoss(DistillationLoss):
         # `prior_strength` nats per labelled row are `prior_strength * labelled / rows` nats in it.
         labelled = int((context.labels != UNLABELLED).sum())
         strength = self.prior_strength * labelled / len(log_posterior)
-        self.potential = transport_rows(log_posterior, prior, epsilon=self.epsilon, relax=strength).potential
+        self.potential = transport_rows(log_posterior, prior, epsilon=self.epsilon, prior_strength=strength).potential
         return log_posterior
 
     def forward(
