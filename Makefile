@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test style quality benchmark evidence clean
+TORCH_OLDEST ?= 2.6.0
+OLDEST := .venv-oldest
+
+.PHONY: demo test test-oldest style quality benchmark evidence clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -16,6 +19,13 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# On the oldest versions that pyproject.toml allows; elsewhere than on the oldest torch with `TORCH_OLDEST=2.13.0`.
+test-oldest:
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt \
+		torch==$(TORCH_OLDEST) --editable '.[demo,test]'
+	$(OLDEST)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 style: $(INSTALLED)
 	$(BIN)/ruff format .
@@ -37,4 +47,4 @@ evidence: $(INSTALLED)
 	$(BIN)/python -m benchmarks.evidence report
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) $(OLDEST) demo build *.egg-info
