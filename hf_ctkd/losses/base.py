@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
+from hf_ctkd.probes.labelled import CHUNK_ROWS
+from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs, RowOutputs
 
 RESERVED = frozenset(
     {"logits", "task_loss", "loss", "grad_norm", "learning_rate", "epoch", "step", "num_input_tokens_seen"}
@@ -123,8 +124,8 @@ class DistillationLoss(nn.Module, ABC):
 
     def settings(self) -> dict[str, Any]:
         """Constructor arguments as JSON values, for logs and the card."""
-        own = vars(self)
-        stored = {**own, **own["_modules"]}
+        attributes = vars(self)
+        stored = {**attributes, **attributes["_modules"]}
         return {
             name: as_setting(stored[name])
             for name in inspect.signature(type(self).__init__).parameters
@@ -159,23 +160,23 @@ def on_chosen(
     """
     if chosen is None:
         return teachers
-    kept = (chosen[:, place] if given is None else chosen[given[:, place], place] for place in range(len(teachers)))
-    return tuple(one.select(rows) for one, rows in zip(teachers, kept, strict=True))
+    rows = (chosen[:, i] if given is None else chosen[given[:, i], i] for i in range(len(teachers)))
+    return tuple(outputs.select(mask) for outputs, mask in zip(teachers, rows, strict=True))
 
 
-def check_names(loss: DistillationLoss, names: Iterable[str], taken: Collection[str] = RESERVED) -> None:
+def check_names(loss: DistillationLoss, names: Iterable[str], reserved: Collection[str] = RESERVED) -> None:
     """Refuse names of terms or diagnostics that would take the place of something else.
 
     Args:
         loss: whose they are.
         names: of its terms or diagnostics.
-        taken: names that others have.
+        reserved: names that it may not use.
 
     Raises:
         InvalidArgumentError: naming the first that is taken.
     """
     for name in names:
-        if name in taken:
+        if name in reserved:
             raise InvalidArgumentError(
                 f"`loss` {type(loss).__name__} calls a term or a diagnostic {name!r}, a name that is taken. Rename it."
             )
@@ -195,12 +196,12 @@ def require_logits(context: LossContext, loss: str) -> None:
     """Refuse headless teachers.
 
     Raises:
-        InvalidArgumentError: naming the teacher by its place.
+        InvalidArgumentError: naming the teacher by its index.
     """
-    for place, space in enumerate(context.teacher_label_spaces):
+    for index, space in enumerate(context.teacher_label_spaces):
         if space is None:
             raise InvalidArgumentError(
-                f"`loss` {loss} reads class predictions, but teacher {place} has no head. "
+                f"`loss` {loss} reads class predictions, but teacher {index} has no head. "
                 "Choose a classifier, or a loss that reads features, such as RowTransportLoss()."
             )
 
@@ -248,3 +249,31 @@ def row_divergence(
     """
     weights = torch.where(labels == UNLABELLED, torch.ones_like(labelled_share), labelled_share)
     return (weights * F.kl_div(log_predicted, targets, reduction="none").sum(dim=1)).mean()
+
+
+def chunked_targets(
+    context: LossContext, targets_of: Callable[[ModelOutputs, int], Tensor], device: torch.device
+) -> Float[Tensor, "rows width"]:
+    """What a function of each teacher's outputs gives for all rows, side by side, on the CPU; read in chunks.
+
+    Args:
+        context: with teachers over all rows.
+        targets_of: the outputs of some rows and the index of their teacher -> targets of these rows.
+        device: where these outputs are needed.
+    """
+    columns = [
+        torch.cat([targets_of(outputs.to(device), index).cpu() for _, outputs in teacher.chunks(CHUNK_ROWS)])
+        for index, teacher in enumerate(context.teachers)
+    ]
+    return torch.cat(columns, dim=1)
+
+
+def evenly_spaced(outputs: RowOutputs, most: int) -> ModelOutputs:
+    """The outputs of at most so many rows, evenly spaced over all of them.
+
+    Args:
+        outputs: of a model, over all rows or a few.
+        most: number of rows.
+    """
+    count = min(most, len(outputs))
+    return outputs.select(torch.arange(count) * len(outputs) // max(count, 1))

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
@@ -57,9 +57,20 @@ class ProbeLoss(DistillationLoss):
     ) -> dict[str, Tensor]:
         """The term `probe`; see `DistillationLoss.forward`."""
         with torch.autocast(student.features.device.type, enabled=False):
-            predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
-            target = self.probes.log_posterior(None, teachers).exp()
-            divergence = row_divergence(predicted, target, labels, self.labelled_share)
+            log_posterior = self.probes.log_posterior(None, teachers)
+        return self.on_targets(student, log_posterior, labels)
+
+    def row_targets(self, context: LossContext) -> Float[Tensor, "rows classes"]:
+        """Log posteriors of the probes; see `DistillationLoss.row_targets`."""
+        return self.probes.log_posteriors(context)
+
+    def on_targets(
+        self, student: ModelOutputs, targets: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+    ) -> dict[str, Tensor]:
+        """The term `probe`; see `DistillationLoss.on_targets`."""
+        with torch.autocast(student.features.device.type, enabled=False):
+            log_predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
+            divergence = row_divergence(log_predicted, targets.float().exp(), labels, self.labelled_share)
         return {self.name: self.probes.information_gain * divergence}
 
     def strength(self) -> float:

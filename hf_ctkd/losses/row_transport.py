@@ -109,7 +109,7 @@ class RowTransportLoss(DistillationLoss):
             log_posterior = self._transport(context)
 
     def _transport(self, context: LossContext) -> Float[Tensor, "rows classes"]:
-        log_posterior = self.probes.log_posterior(context.inputs, context.teachers)
+        log_posterior = self.probes.log_posteriors(context)
         prior = estimate_prior(context.labels, len(context.label_space))
         # The shares are known as well as their labels are many. The objective is a mean over all rows, so
         # `prior_strength` nats per labelled row are `prior_strength * labelled / rows` nats in it.
@@ -123,7 +123,22 @@ class RowTransportLoss(DistillationLoss):
     ) -> dict[str, Tensor]:
         """The term `row_transport`; see `DistillationLoss.forward`."""
         with torch.autocast(student.features.device.type, enabled=False):
-            return {self.name: self.divergence(student, self.probes.log_posterior(student.inputs, teachers), labels)}
+            log_posterior = self.probes.log_posterior(student.inputs, teachers)
+        return self.on_targets(student, log_posterior, labels)
+
+    def row_targets(self, context: LossContext) -> Float[Tensor, "rows classes"]:
+        """Log posteriors of the probes; the student's prediction joins them step by step.
+
+        See `DistillationLoss.row_targets`.
+        """
+        return self.probes.log_posteriors(context)
+
+    def on_targets(
+        self, student: ModelOutputs, targets: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+    ) -> dict[str, Tensor]:
+        """The term `row_transport`; see `DistillationLoss.on_targets`."""
+        with torch.autocast(student.features.device.type, enabled=False):
+            return {self.name: self.divergence(student, targets.float(), labels)}
 
     def divergence(
         self, student: ModelOutputs, log_posterior: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]

@@ -70,20 +70,20 @@ class SpectralLoss(DistillationLoss):
         _check_weight(weight)
         self.rank, self.function, self.weight, self.layer = rank, function, weight, layer
         self.hidden = _layers(layer)
-        self.kept = rank
+        self.free_rank = rank
 
     def setup(self, context: LossContext) -> None:
         """Take the number of classes for the rank when none is given; see `DistillationLoss.setup`."""
-        self.kept = len(context.label_space) if self.rank is None else self.rank
+        self.free_rank = len(context.label_space) if self.rank is None else self.rank
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
         """The term `spectral`; see `DistillationLoss.forward`."""
-        if self.kept is None:
+        if self.free_rank is None:
             raise InvalidArgumentError("`rank` is None and the number of classes unknown. Call `setup` first.")
         values = _singular_values(student, self.layer)
-        return {self.name: self.weight * _FUNCTIONS[self.function](values, self.kept)}
+        return {self.name: self.weight * _FUNCTIONS[self.function](values, self.free_rank)}
 
 
 class BSSLoss(DistillationLoss):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.losses.base import DistillationLoss
@@ -71,8 +71,20 @@ class TeacherFreeLoss(DistillationLoss):
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
         """The term `teacher_free`; teachers are not read; see `DistillationLoss.forward`."""
-        (term,) = self.transport(student, (), labels).values()
-        return {self.name: term}
+        return self._renamed(self.transport(student, (), labels))
+
+    def row_targets(self, context: LossContext) -> Float[Tensor, "rows classes"]:
+        """Log posteriors of the probe; see `RowTransportLoss.row_targets`."""
+        return self.transport.row_targets(replace(context, teachers=()))
+
+    def on_targets(
+        self, student: ModelOutputs, targets: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+    ) -> dict[str, Tensor]:
+        """The term `teacher_free`; see `DistillationLoss.on_targets`."""
+        return self._renamed(self.transport.on_targets(student, targets, labels))
+
+    def _renamed(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {self.name: terms[self.transport.name]}
 
     def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
         """Update the agreement of targets and student; see `DistillationLoss.after_step`."""

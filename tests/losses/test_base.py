@@ -1,10 +1,11 @@
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses import DistillationLoss, KLLoss
+from hf_ctkd.losses import DistillationLoss, KLLoss, LabelMapLoss, ProbeLoss, RowTransportLoss, TeacherFreeLoss
 from hf_ctkd.losses.base import as_setting, on_chosen, teacher_logits
 from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import ModelOutputs, Needs
@@ -67,3 +68,18 @@ def test_a_loss_asks_about_all_rows_unless_it_says_otherwise():
 def test_logits_of_a_headless_teacher():
     with pytest.raises(InvalidArgumentError, match="`teachers` must have logits for this loss, got a headless"):
         teacher_logits(ModelOutputs(torch.zeros(2, 3)))
+
+
+@pytest.mark.parametrize("make", [KLLoss, LabelMapLoss, ProbeLoss, RowTransportLoss, TeacherFreeLoss])
+def test_a_step_never_waits_for_the_device(make, monkeypatch):
+    case = LossCase.of()
+    loss = make()
+    loss.setup(case.context)
+    targets = loss.row_targets(case.context)[: len(case.labels)]
+    expected = loss.on_targets(case.student, targets, case.labels)
+    loss.after_step(lambda sums: sums)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it does not know "meta"
+    # A tensor on "meta" has no values: reading one on the host, or an index whose size depends on values, raises.
+    student = ModelOutputs(case.student.features.to("meta"), case.student.logits.to("meta"))
+    terms = loss.to("meta").on_targets(student, targets.to("meta"), case.labels.to("meta"))
+    assert terms.keys() == expected.keys() and all(term.is_meta for term in terms.values())

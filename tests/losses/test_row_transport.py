@@ -17,8 +17,8 @@ PLAIN = {"self_distillation": 0.0, "input_features": False, "refit_rounds": 0}
 
 
 def test_contract():
-    check_loss(RowTransportLoss, reads_labels=True)
-    check_loss(lambda: RowTransportLoss(gain_exponent=0.0, prior_strength=float("inf")), reads_labels=True)
+    check_loss(RowTransportLoss, weighs_labelled_rows=True)
+    check_loss(lambda: RowTransportLoss(gain_exponent=0.0, prior_strength=float("inf")), weighs_labelled_rows=True)
 
 
 @pytest.mark.parametrize("make", [RowTransportLoss, ProbeLoss])
