@@ -25,7 +25,7 @@ class SelfTrainingLoss(DistillationLoss):
     """
 
     name: ClassVar[str] = "self_training"
-    citation: ClassVar[str] = "Control"
+    citation = "Control"
     needs = Needs.TEACHER | Needs.FIT | Needs.LOGITS
     potential: Tensor
 

@@ -71,13 +71,32 @@ class CommitteeLoss(DistillationLoss):
         Reconstructed from Liu et al., "Wisdom of committee: diverse distillation from large foundation models and
         domain experts", arXiv:2402.14035, which distils hidden states alone. The prior, the input features and the
         relative distance are ours.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, CommitteeLoss
+        >>> loss = CommitteeLoss(top_k=1)
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["facebook/dinov2-small", "microsoft/resnet-50"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "committee"
-    citation: ClassVar[str] = (
-        "Liu et al.: Wisdom of Committee: Diverse Distillation from Large Foundation Models and Domain Experts, "
-        "arXiv:2402.14035 (reconstructed; prior and relative distance ours)"
-    )
+    citation = """@misc{liu2024wisdom,
+  title = {Wisdom of Committee: Diverse Distillation from Large Foundation Models and Domain Experts},
+  author = {Liu, Zichang and Liu, Qingyun and Li, Yuening and Liu, Liang and Shrivastava, Anshumali and Bi, Shuchao
+            and Hong, Lichan and Chi, Ed H. and Zhao, Zhe},
+  year = {2024},
+  eprint = {2402.14035},
+  archivePrefix = {arXiv},
+  note = {Reconstructed; the prior and the relative distance are additions of hf_ctkd}
+}
+"""
     share: Tensor
     trust: Tensor
     importance_sums: Tensor

@@ -1,4 +1,4 @@
-"""The soft label map: what transport between label spaces distils, without any transport."""
+"""The soft label map: the optimum of transport between label spaces, without transport."""
 
 from typing import ClassVar
 
@@ -33,10 +33,33 @@ class LabelMapLoss(DistillationLoss):
 
     Reference:
         Ours, derived from the objective of Lu, Ye and Zhan, arXiv:2204.11526.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, LabelMapLoss
+        >>> loss = LabelMapLoss(epsilon=0.05)
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["microsoft/resnet-50"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "label_map"
-    citation: ClassVar[str] = "Ours (hf_ctkd): optimum of the entropic transport objective of arXiv:2204.11526"
+    citation = """Introduced with hf_ctkd: the optimum of the entropic transport objective of the following paper.
+
+@misc{lu2022selective,
+  title = {Selective Cross-Task Distillation},
+  author = {Lu, Su and Ye, Han-Jia and Zhan, De-Chuan},
+  year = {2022},
+  eprint = {2204.11526},
+  archivePrefix = {arXiv},
+  note = {The objective that the soft label map minimises}
+}
+"""
 
     def __init__(
         self,

@@ -35,10 +35,31 @@ class LabelTransportLoss(DistillationLoss):
     Reference:
         Reconstructed from Lu, Ye and Zhan, "Selective cross-task distillation", arXiv:2204.11526. The weighting by
         relatedness is ours.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, EmpiricalCost, LabelTransportLoss
+        >>> loss = LabelTransportLoss(EmpiricalCost(), epsilon=0.05)
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["microsoft/resnet-50"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "label_transport"
-    citation: ClassVar[str] = "Lu, Ye, Zhan: Selective Cross-Task Distillation, arXiv:2204.11526 (reconstructed)"
+    citation = """@misc{lu2022selective,
+  title = {Selective Cross-Task Distillation},
+  author = {Lu, Su and Ye, Han-Jia and Zhan, De-Chuan},
+  year = {2022},
+  eprint = {2204.11526},
+  archivePrefix = {arXiv},
+  note = {Reconstructed; the weighting by relatedness is an addition of hf_ctkd}
+}
+"""
 
     def __init__(
         self,

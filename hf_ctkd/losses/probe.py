@@ -1,4 +1,4 @@
-"""The target classes read out of teachers' features, as a soft target."""
+"""Distillation of the target classes that linear probes read from the teachers' features."""
 
 from typing import ClassVar
 
@@ -14,13 +14,14 @@ from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 
 class ProbeLoss(DistillationLoss):
-    """KL from a probe's posteriors to the student, weighted by how much the probe is shown to know.
+    """KL from the posterior of linear probes to the student's predictions, weighted by the probes' information gain.
 
-    A small regularised linear probe reads the target classes from each teacher's features; its cross-fitted gain in
-    log-likelihood over the class prior weighs the loss, so that a teacher which says nothing costs nothing. A labelled
-    row counts by the labelled share of all rows, as the task loss teaches its label. Use it where nothing is known of
-    the class shares among unlabelled rows; else `RowTransportLoss` gains more. It needs at least two labelled rows a
-    class, and reads headless encoders as well as classifiers.
+    Use it where nothing is known of the class shares among unlabelled rows; elsewhere `RowTransportLoss` gains more. It
+    needs at least two labelled rows a class, and reads headless encoders as well as classifiers.
+
+    Regularised linear probes read the target classes from each teacher's features. The term is weighted by their
+    cross-fitted information gain, so that a teacher that knows nothing does no harm. A labelled row counts by the
+    labelled share of all rows, because the task loss already teaches its label.
 
     Args:
         probe: how the probe is fitted.
@@ -30,11 +31,24 @@ class ProbeLoss(DistillationLoss):
         InvalidArgumentError: `temperature` is not positive.
 
     Reference:
-        Ours; see `hf_ctkd.costs.LinearProbe`.
+        Ours; see `hf_ctkd.probes.LinearProbe`.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, LinearProbe, ProbeLoss
+        >>> loss = ProbeLoss(LinearProbe(folds=10))
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["facebook/dinov2-small"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "probe"
-    citation: ClassVar[str] = "Ours (hf_ctkd): a cross-fitted probe of the teacher's features as a soft target"
+    citation = "Introduced with hf_ctkd, without a paper: KL from the posterior of cross-fitted linear probes."
     labelled_share: Tensor
     needs = Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT
 
@@ -74,9 +88,9 @@ class ProbeLoss(DistillationLoss):
         return {self.name: self.probes.information_gain * divergence}
 
     def strength(self) -> float:
-        """Cross-fitted gain of all teachers together."""
+        """Information gain of all teachers together, in [0, 1]."""
         return float(self.probes.information_gain)
 
     def weights(self) -> tuple[float, ...]:
-        """Cross-fitted gain of each teacher."""
+        """Information gain of each teacher, in [0, 1]."""
         return tuple(self.probes.teacher_information_gains.tolist())

@@ -168,22 +168,38 @@ class ProjectionLoss(_ThroughProjection):
         after Miles, Elezi and Deng, "VkD", arXiv:2403.06213.
 
     Example:
-        >>> import torch
-        >>> from hf_ctkd.losses import LossContext, ProjectionLoss
-        >>> from hf_ctkd.types import LabelSpace, ModelOutputs
-        >>> student, teacher = ModelOutputs(torch.randn(32, 4)), ModelOutputs(torch.randn(32, 6))
-        >>> loss = ProjectionLoss("inverted", distance="l2")
-        >>> loss.setup(LossContext(torch.zeros(32, dtype=torch.long), LabelSpace(("a", "b")), student, (teacher,)))
-        >>> terms = loss(student, (teacher,), torch.zeros(32, dtype=torch.long))
-        >>> list(terms), sum(p.numel() for p in loss.parameters())
-        (['projection'], 24)
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, ProjectionLoss
+        >>> loss = ProjectionLoss("orthogonal", distance="smooth_l1")
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["facebook/dinov2-small"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "projection"
-    citation: ClassVar[str] = (
-        "Auty, Miles, Kolbeinsson, Mikolajczyk: Learning to Project for Cross-Task Knowledge Distillation, "
-        "arXiv:2403.14494 (inverted: reconstructed); Miles, Elezi, Deng: VkD, arXiv:2403.06213 (orthogonal: after)"
-    )
+    citation = """@misc{auty2024learning,
+  title = {Learning to Project for Cross-Task Knowledge Distillation},
+  author = {Auty, Dylan and Miles, Roy and Kolbeinsson, Benedikt and Mikolajczyk, Krystian},
+  year = {2024},
+  eprint = {2403.14494},
+  archivePrefix = {arXiv},
+  note = {Inverted projection: reconstructed}
+}
+
+@misc{miles2024vkd,
+  title = {VkD: Improving Knowledge Distillation using Orthogonal Projections},
+  author = {Miles, Roy and Elezi, Ismail and Deng, Jiankang},
+  year = {2024},
+  eprint = {2403.06213},
+  archivePrefix = {arXiv},
+  note = {Orthogonal projection: after this paper}
+}
+"""
 
     def __init__(
         self,
@@ -213,13 +229,31 @@ class InvertedProjectionLoss(_ThroughProjection):
 
     Reference:
         Reconstructed from Auty, Miles, Kolbeinsson and Mikolajczyk, arXiv:2403.14494.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, InvertedProjectionLoss
+        >>> loss = InvertedProjectionLoss(layers=((-1, -1),))
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["facebook/dinov2-small"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "inverted_projection"
-    citation: ClassVar[str] = (
-        "Auty, Miles, Kolbeinsson, Mikolajczyk: Learning to Project for Cross-Task Knowledge Distillation, "
-        "arXiv:2403.14494 (reconstructed)"
-    )
+    citation = """@misc{auty2024learning,
+  title = {Learning to Project for Cross-Task Knowledge Distillation},
+  author = {Auty, Dylan and Miles, Roy and Kolbeinsson, Benedikt and Mikolajczyk, Krystian},
+  year = {2024},
+  eprint = {2403.14494},
+  archivePrefix = {arXiv},
+  note = {Reconstructed}
+}
+"""
 
     def __init__(
         self,

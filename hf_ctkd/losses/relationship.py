@@ -40,12 +40,31 @@ class RelationshipMatchingLoss(DistillationLoss):
     Reference:
         Reconstructed from Ye, Lu and Zhan, "Distilling cross-task knowledge via relationship matching" (REFILLED), CVPR
         2020, and "Generalized knowledge distillation via relationship matching" (GKD), arXiv:2205.01915.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, RelationshipMatchingLoss
+        >>> loss = RelationshipMatchingLoss("schedule", first_passes=500)
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["facebook/dinov2-small"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "relationship"
-    citation: ClassVar[str] = (
-        "Ye, Lu, Zhan: Generalized Knowledge Distillation via Relationship Matching, arXiv:2205.01915 (reconstructed)"
-    )
+    citation = """@misc{ye2022generalized,
+  title = {Generalized Knowledge Distillation via Relationship Matching},
+  author = {Ye, Han-Jia and Lu, Su and Zhan, De-Chuan},
+  year = {2022},
+  eprint = {2205.01915},
+  archivePrefix = {arXiv},
+  note = {Reconstructed}
+}
+"""
     needs = Needs.TEACHER | Needs.FEATURES | Needs.FIT
     passes: Tensor
 

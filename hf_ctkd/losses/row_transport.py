@@ -53,10 +53,52 @@ class RowTransportLoss(DistillationLoss):
     Reference:
         Ours. Entropic transport after Cuturi, arXiv:1306.0895; relaxed class shares after Chizat et al.,
         arXiv:1607.05816.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, RowTransportLoss
+        >>> loss = RowTransportLoss(self_distillation=0.5)
+        >>> loss.settings()["refit_rounds"]
+        2
+        >>> from datasets import load_dataset  # doctest: +SKIP
+        >>> from transformers import AutoImageProcessor, AutoModelForImageClassification  # doctest: +SKIP
+        >>> flowers = load_dataset("nelorth/oxford-flowers")  # doctest: +SKIP
+        >>> student = "WinKawaks/vit-tiny-patch16-224"  # doctest: +SKIP
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=AutoModelForImageClassification.from_pretrained(
+        ...         student, num_labels=102, ignore_mismatched_sizes=True
+        ...     ),
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=AutoImageProcessor.from_pretrained(student),
+        ...     teachers=["facebook/dinov2-small", "microsoft/resnet-50"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ...     eval_dataset=flowers["test"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "row_transport"
-    citation: ClassVar[str] = "Ours (hf_ctkd): rows transported onto classes, at the cost of cross-fitted linear probes"
+    citation = """Introduced with hf_ctkd, without a paper. Entropic transport is after the first of these, relaxed
+class shares after the second.
+
+@inproceedings{cuturi2013sinkhorn,
+  title = {Sinkhorn Distances: Lightspeed Computation of Optimal Transport},
+  author = {Cuturi, Marco},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {26},
+  year = {2013},
+  eprint = {1306.0895},
+  archivePrefix = {arXiv}
+}
+
+@misc{chizat2016scaling,
+  title = {Scaling Algorithms for Unbalanced Transport Problems},
+  author = {Chizat, Lenaic and Peyre, Gabriel and Schmitzer, Bernhard and Vialard, Francois-Xavier},
+  year = {2016},
+  eprint = {1607.05816},
+  archivePrefix = {arXiv}
+}
+"""
     potential: Tensor
     agreement: Tensor
     labelled_share: Tensor

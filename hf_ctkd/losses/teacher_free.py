@@ -33,10 +33,23 @@ class TeacherFreeLoss(DistillationLoss):
 
     Reference:
         Ours: a baseline.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, TeacherFreeLoss
+        >>> loss = TeacherFreeLoss()
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=None,
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "teacher_free"
-    citation: ClassVar[str] = "Ours (hf_ctkd): the teacher-free baseline of row_transport"
+    citation = "Introduced with hf_ctkd, without a paper: the teacher-free baseline of the loss row_transport."
     needs = Needs.FIT | Needs.INPUT
 
     def __init__(

@@ -28,16 +28,20 @@ class WeightedSum(DistillationLoss):
         InvalidArgumentError: if there is no loss, a loss is listed twice, or a weight is not a positive number.
 
     Example:
-        >>> import torch
-        >>> from hf_ctkd.losses import BSSLoss, SpectralLoss, WeightedSum
-        >>> from hf_ctkd.types import ModelOutputs
-        >>> loss = WeightedSum({BSSLoss(weight=1.0): 0.5, SpectralLoss(rank=1, function="ratio", weight=1.0): 2.0})
-        >>> loss(ModelOutputs(torch.diag(torch.tensor([2.0, 1.0]))), (), torch.tensor([0, 1]))
-        {'bss': tensor(0.2500), 'spectral': tensor(0.4000)}
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, RowTransportLoss, SpectralLoss, WeightedSum
+        >>> loss = WeightedSum({RowTransportLoss(): 1.0, SpectralLoss(): 0.5})
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["facebook/dinov2-small"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "weighted_sum"
-    citation: ClassVar[str] = "As its parts"
 
     def __init__(self, losses: Mapping[DistillationLoss, float] | Sequence[tuple[DistillationLoss, float]]) -> None:
         super().__init__()
@@ -45,6 +49,7 @@ class WeightedSum(DistillationLoss):
         _check(pairs)
         self.losses = tuple((loss, float(weight)) for loss, weight in pairs)
         self.parts = nn.ModuleList(loss for loss, _ in pairs)
+        self.citation = "\n\n".join(dict.fromkeys(loss.citation for loss, _ in pairs))
         self._widths: list[int] = []
         self.needs = Needs.NOTHING
         for loss, _ in pairs:
