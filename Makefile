@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow style quality benchmark evidence clean
+TORCH_OLDEST ?= 2.6.0
+OLDEST := .venv-oldest
+
+.PHONY: demo test test-slow test-oldest style quality benchmark evidence clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -20,6 +23,13 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m slow
+
+# On the oldest versions that pyproject.toml allows; elsewhere than on the oldest torch with `TORCH_OLDEST=2.13.0`.
+test-oldest:
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt \
+		torch==$(TORCH_OLDEST) --editable '.[demo,test]'
+	$(OLDEST)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 style: $(INSTALLED)
 	$(BIN)/ruff format .
@@ -41,4 +51,4 @@ evidence: $(INSTALLED)
 	$(BIN)/python -m benchmarks.evidence report
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) $(OLDEST) demo build *.egg-info

@@ -198,8 +198,8 @@ class LossContext:
         labels: `[rows]` of all training rows, -100 where there is none; empty for dense tasks.
         label_space: the target's classes.
         student: outputs of the untrained student on a few rows, to read widths and grids from.
-        teachers: the same for each teacher; over *all* training rows, in the order of `labels`, when the loss needs
-            `Needs.FIT`.
+        teachers: outputs of each teacher; over *all* training rows, in the order of `labels`, when the loss needs
+            `Needs.FIT`. They may lie on disk: read some rows by `select`, all rows by `chunks`.
         teacher_label_spaces: classes of each teacher; None for a headless encoder.
         seed: of anything random in the fitting.
         inputs: the student's own input of all training rows as plain features, in the order of `labels`, when the loss
@@ -209,7 +209,7 @@ class LossContext:
     labels: Int[Tensor, " rows"]
     label_space: LabelSpace
     student: ModelOutputs
-    teachers: tuple[ModelOutputs, ...] = ()
+    teachers: tuple[RowOutputs, ...] = ()
     teacher_label_spaces: tuple[LabelSpace | None, ...] = ()
     seed: int = 0
     inputs: Float[Tensor, "rows width"] | None = None

@@ -139,7 +139,7 @@ class TrialTrainer(DistillationTrainer):
     share = 0.0
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
-        rows = self._rows
+        rows = self.train_dataset.rows
         natural = len(rows.labelled) / len(rows)
         if self.share <= natural:
             return RandomSampler(self.train_dataset, generator=torch.Generator().manual_seed(self.args.seed))

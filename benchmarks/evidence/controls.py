@@ -11,6 +11,7 @@ from hf_ctkd.losses import DistillationLoss, LossContext
 from hf_ctkd.losses.base import require_logits, require_teachers, student_logits
 from hf_ctkd.ot import transport_rows
 from hf_ctkd.probes import estimate_prior
+from hf_ctkd.probes.labelled import CHUNK_ROWS
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
 
@@ -24,7 +25,7 @@ class SelfTrainingLoss(DistillationLoss):
     """
 
     name: ClassVar[str] = "self_training"
-    citation: ClassVar[str] = "Control"
+    citation = "Control"
     needs = Needs.TEACHER | Needs.FIT | Needs.LOGITS
     potential: Tensor
 
@@ -37,10 +38,11 @@ class SelfTrainingLoss(DistillationLoss):
         require_teachers(context, "self-training")
         require_logits(context, "self-training")
         if self.transported:
-            posterior = context.teachers[0].logits.float().log_softmax(dim=1)
+            logits = [student_logits(outputs) for _, outputs in context.teachers[0].chunks(CHUNK_ROWS)]
+            posterior = torch.cat(logits).float().log_softmax(dim=1)
             prior = estimate_prior(context.labels, len(context.label_space))
             firmness = int((context.labels != UNLABELLED).sum()) / len(posterior)
-            self.potential = transport_rows(posterior, prior, epsilon=self.epsilon, relax=firmness).potential
+            self.potential = transport_rows(posterior, prior, epsilon=self.epsilon, prior_strength=firmness).potential
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]

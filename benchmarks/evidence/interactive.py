@@ -9,7 +9,9 @@ from transformers import PreTrainedModel
 
 from hf_ctkd.generic.families import additive_mask
 from hf_ctkd.losses import CommitteeLoss, LossContext
+from hf_ctkd.losses.base import evenly_spaced
 from hf_ctkd.losses.committee_modules import HIDDEN, QUESTION, Answers, Linear
+from hf_ctkd.probes.labelled import MAX_FITTING_ROWS
 from hf_ctkd.types import ModelOutputs
 
 ENTRY = 0
@@ -33,8 +35,9 @@ class InteractiveCommittee(CommitteeLoss):
     def setup(self, context: LossContext) -> None:
         super().setup(context)
         width = context.student.features.shape[1]
-        for index, (outputs, upper) in enumerate(zip(context.teachers, self.upper, strict=True)):
+        for index, (teacher, upper) in enumerate(zip(context.teachers, self.upper, strict=True)):
             generator = torch.Generator().manual_seed(context.seed + 1000 + index)
+            outputs = evenly_spaced(teacher, MAX_FITTING_ROWS)
             self.members[index] = InteractiveAnswers(outputs, upper, width, generator)
 
 
@@ -51,7 +54,7 @@ class InteractiveAnswers(Answers):
     def __init__(
         self, outputs: ModelOutputs, upper: Sequence[nn.Module], width: int, generator: torch.Generator
     ) -> None:
-        super().__init__(outputs, width, asked=False, generator=generator)
+        super().__init__(outputs, width, with_question=False, generator=generator)
         self.upper = tuple(upper)
         inner = next(upper[0].parameters()).shape[-1]
         self.token = Linear(QUESTION, inner, generator)

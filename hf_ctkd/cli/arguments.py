@@ -115,7 +115,7 @@ class ScoreArguments:
     max_rows: int = flag("most labelled rows to score on", 2000)
     batch_size: int = flag("rows per forward pass; halved where memory is too small", 64)
     seed: int = flag("seed of the draw of rows and of the random control", 0)
-    cache_dir: str | None = flag("folder of outputs and scores; $HF_CTKD_CACHE or ~/.cache/hf_ctkd if not given", None)
+    cache_dir: str | None = flag("folder of outputs and scores; $HF_CTKD_CACHE or huggingface_hub's assets", None)
     output: str = flag("file to write", "ranking.json")
 
 

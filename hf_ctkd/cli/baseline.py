@@ -45,9 +45,9 @@ def train_baseline(
     )
     folder = Path(str(config.output_dir))
     if not again and (folder / _RECORD).is_file():
-        kept = DistillationRecord.load(folder / _RECORD)
-        if kept.task.fingerprint == labelled.fingerprint and kept.training["steps"] == config.max_steps:
-            return kept.results
+        record = DistillationRecord.load(folder / _RECORD)
+        if record.task.fingerprint == labelled.fingerprint and record.training["steps"] == config.max_steps:
+            return record.results
     trainer.train()
     trainer.evaluate()
     trainer.save_model()

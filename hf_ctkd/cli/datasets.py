@@ -63,12 +63,12 @@ class Rows:
             DatasetError: if there is no such data set or split, or it cannot be read.
         """
         if self._task is not None or self._saved is not None:
-            found = self._part(split)
+            rows = self._part(split)
         else:
             path, settings = self._where
-            found = self._asked(lambda: datasets.load_dataset(path, split=split, **settings))
-        found.info.dataset_name = self.name
-        return found
+            rows = self._asked(lambda: datasets.load_dataset(path, split=split, **settings))
+        rows.info.dataset_name = self.name
+        return rows
 
     @cached_property
     def split_names(self) -> tuple[str, ...]:
@@ -128,9 +128,9 @@ class Rows:
         try:
             return load()
         except _REFUSALS as error:
-            said = " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
+            reason = " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
             raise DatasetError(
-                f"`--dataset` {self.name!r} cannot be loaded: {said}. "
+                f"`--dataset` {self.name!r} cannot be loaded: {reason}. "
                 "Check `--dataset`, `--split` and `--dataset_config`, or name a folder."
             ) from error
 

@@ -131,19 +131,19 @@ def _data(arguments: DistillArguments, config: DistillationConfig) -> Data:
 
 
 def _teachers(arguments: DistillArguments, ranking: TeacherRanking | None) -> list[TeacherCandidate | str]:
-    found: list[TeacherCandidate | str] = list(arguments.teachers)
-    if arguments.committee and (found or ranking is None):
+    teachers: list[TeacherCandidate | str] = list(arguments.teachers)
+    if arguments.committee and (teachers or ranking is None):
         raise InvalidArgumentError("`--committee` takes the teachers of a `--ranking`: give one, and no `--teachers`.")
-    if not found and ranking is not None:
-        found = list(ranking.committee() if arguments.committee else ranking.top(arguments.top))
+    if not teachers and ranking is not None:
+        teachers = list(ranking.committee() if arguments.committee else ranking.top(arguments.top))
     if not arguments.roles:
-        return found
-    if len(arguments.roles) != len(found):
+        return teachers
+    if len(arguments.roles) != len(teachers):
         raise InvalidArgumentError(
-            f"`--roles` must hold one for each of {len(found)} teachers, in their order, got {len(arguments.roles)}."
+            f"`--roles` must hold one for each of {len(teachers)} teachers, in their order, got {len(arguments.roles)}."
         )
-    candidates = (candidate_named(one) if isinstance(one, str) else one for one in found)
-    return [replace(one, role=role) for one, role in zip(candidates, arguments.roles, strict=True)]
+    candidates = (candidate_named(teacher) if isinstance(teacher, str) else teacher for teacher in teachers)
+    return [replace(teacher, role=role) for teacher, role in zip(candidates, arguments.roles, strict=True)]
 
 
 def _report(folder: Path) -> None:

@@ -76,18 +76,18 @@ def _train(parsed: ParsedCommand[GenericTeacherArguments], config: GenericTeache
 
 
 def _check_students(arguments: GenericTeacherArguments, pool: StudentPool | None) -> None:
-    wanted = arguments.students
-    if wanted < 0:
-        raise InvalidArgumentError(f"`--students` must be 0 or more, got {wanted}.")
-    if pool is None and wanted:
+    count = arguments.students
+    if count < 0:
+        raise InvalidArgumentError(f"`--students` must be 0 or more, got {count}.")
+    if pool is None and count:
         raise InvalidArgumentError("`--students` needs a pool to take them from. Name one with `--pool`.")
-    if pool is not None and wanted > len(pool):
-        raise InvalidArgumentError(f"`--students` must be at most the {len(pool)} of the pool, got {wanted}.")
+    if pool is not None and count > len(pool):
+        raise InvalidArgumentError(f"`--students` must be at most the {len(pool)} of the pool, got {count}.")
     for name in ("student_parameters", "student_latency_ms"):
         budget = vars(arguments)[name]
         if budget is None:
             continue
-        if not wanted:
+        if not count:
             raise InvalidArgumentError(f"`--{name}` needs students to choose. Say how many with `--students`.")
         if not 0 < budget < math.inf:
             raise InvalidArgumentError(f"`--{name}` must be positive and finite, got {budget}.")

@@ -122,10 +122,10 @@ def _flags(command: Command, everything: bool) -> Iterator[tuple[str, Flag]]:
     )
     if command.training is not None:
         class_name = command.training.config.partition(":")[2]
-        ours = flags_in_source(class_name)
-        yield from ((_TRAINER, flag) for flag in ours)
+        added = flags_in_source(class_name)
+        yield from ((_TRAINER, flag) for flag in added)
         if everything:
-            names = {flag.name for flag in ours}
+            names = {flag.name for flag in added}
             yield from (
                 (f"{_TRAINER}: transformers.TrainingArguments", flag) for flag in _of_class(command.training, names)
             )

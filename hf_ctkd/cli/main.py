@@ -83,8 +83,8 @@ def _run(name: str, parsed: ParsedCommand) -> int:
         return ERROR
     except KeyboardInterrupt as stop:
         # A command that knows what is kept raises the interruption again with a sentence on it.
-        kept = " ".join(map(str, stop.args)) or "Run the same command again."
-        print(f"\nhf-ctkd {name}: interrupted. {kept}", file=sys.stderr)
+        advice = " ".join(map(str, stop.args)) or "Run the same command again."
+        print(f"\nhf-ctkd {name}: interrupted. {advice}", file=sys.stderr)
         return INTERRUPTED
     return OK
 

@@ -33,10 +33,10 @@ def build_loss(name: str, settings: str | None = None) -> DistillationLoss:
         >>> build_loss("label_transport", '{"cost": {"name": "empirical"}, "epsilon": 0.2}').epsilon
         0.2
     """
-    found = _find(name, _losses(), "--loss")
-    if not (isinstance(found, type) and issubclass(found, DistillationLoss)):
+    loss_class = _find(name, _losses(), "--loss")
+    if not (isinstance(loss_class, type) and issubclass(loss_class, DistillationLoss)):
         raise InvalidArgumentError(f"`--loss` {name!r} is no DistillationLoss. Derive it from that class.")
-    return _build(found, _settings(settings), name)
+    return _build(loss_class, _settings(settings), name)
 
 
 def _settings(text: str | None) -> dict[str, Any]:
@@ -72,33 +72,37 @@ def _value(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
     if isinstance(value, list):
         return tuple(_value(item) for item in value)
     if isinstance(value, dict) and "name" in value:
-        known = {**_losses(), **_costs(), "linear_probe": LinearProbe}
+        classes = {**_losses(), **_costs(), "linear_probe": LinearProbe}
         settings = {key: item for key, item in value.items() if key != "name"}
-        return _build(_find(value["name"], known, "--loss_settings"), settings, value["name"])
+        return _build(_find(value["name"], classes, "--loss_settings"), settings, value["name"])
     return value
 
 
 def _losses() -> dict[str, type]:
     exported = [vars(losses)[name] for name in losses.__all__]
     return {
-        one.name: one
-        for one in exported
-        if isinstance(one, type) and issubclass(one, DistillationLoss) and not inspect.isabstract(one)
+        loss_class.name: loss_class
+        for loss_class in exported
+        if isinstance(loss_class, type)
+        and issubclass(loss_class, DistillationLoss)
+        and not inspect.isabstract(loss_class)
     }
 
 
 def _costs() -> dict[str, type]:
     exported = [vars(costs)[name] for name in costs.__all__]
-    found = [one for one in exported if isinstance(one, type) and issubclass(one, LabelCost)]
-    return {one.name: one for one in found if not inspect.isabstract(one)}
+    cost_classes = [
+        cost_class for cost_class in exported if isinstance(cost_class, type) and issubclass(cost_class, LabelCost)
+    ]
+    return {cost_class.name: cost_class for cost_class in cost_classes if not inspect.isabstract(cost_class)}
 
 
-def _find(name: str, known: Mapping[str, type], flag: str) -> Any:  # noqa: ANN401 (whatever stands there)
-    if name in known:
-        return known[name]
+def _find(name: str, classes: Mapping[str, type], flag: str) -> Any:  # noqa: ANN401 (whatever stands there)
+    if name in classes:
+        return classes[name]
     if not is_import_path(name):
         raise InvalidArgumentError(
-            f"`{flag}` {name!r} is unknown: choose one of {', '.join(sorted(known))}, or name a class of your own as "
+            f"`{flag}` {name!r} is unknown: choose one of {', '.join(sorted(classes))}, or name a class of your own as "
             "`package.module:Class`."
         )
     return imported(name, flag)

@@ -82,7 +82,7 @@ def _candidates(arguments: SelectArguments) -> Iterable[TeacherCandidate]:
     missing = TeacherUnavailableError("there is no such folder.", ProblemCode.NOT_FOUND)
     sources.append(iter([TeacherCandidate(name, "", "folder").with_problem(missing) for name in gone]))
     if ids or searching:
-        found = hub_teachers(
+        hub_candidates = hub_teachers(
             *ids,
             task=arguments.task,
             limit=arguments.limit,
@@ -93,7 +93,7 @@ def _candidates(arguments: SelectArguments) -> Iterable[TeacherCandidate]:
             language=arguments.language,
             token=arguments.token,
         )
-        sources.append(found)
+        sources.append(hub_candidates)
     return chain.from_iterable(sources)
 
 

@@ -59,8 +59,8 @@ def load_student(
     except _REFUSALS as error:
         # What `fetch_teacher` says starts with "Teacher ...": its cause is the reason alone.
         reason = error.__cause__ if isinstance(error, TeacherUnavailableError) and error.__cause__ else error
-        said = " ".join(str(reason).split())[:300].rstrip(".")
-        raise InvalidArgumentError(f"`{flag}` {name!r} must be {_KINDS[modality]}: {said}.") from error
+        message = " ".join(str(reason).split())[:300].rstrip(".")
+        raise InvalidArgumentError(f"`{flag}` {name!r} must be {_KINDS[modality]}: {message}.") from error
     if candidate.source == "hub":
         model.config.name_or_path = candidate.model_id  # not where it happens to be cached
     if isinstance(processing_class, PreTrainedTokenizerBase) and model.config.to_dict().get("pad_token_id") is None:
@@ -69,8 +69,8 @@ def load_student(
 
 
 def _candidate(name: str, options: LoadOptions) -> TeacherCandidate:
-    found = list(folder_teachers(name) if Path(name).is_dir() else hub_teachers(name, token=options.token))
-    if len(found) != 1:
-        raise InvalidArgumentError(f"it holds {len(found)} models. Name one of them.")
-    found[0].check_usable(allow_pickle=options.allow_pickle)
-    return found[0]
+    candidates = list(folder_teachers(name) if Path(name).is_dir() else hub_teachers(name, token=options.token))
+    if len(candidates) != 1:
+        raise InvalidArgumentError(f"it holds {len(candidates)} models. Name one of them.")
+    candidates[0].check_usable(allow_pickle=options.allow_pickle)
+    return candidates[0]

@@ -1,4 +1,4 @@
-"""The user's data set as raw rows, each model's own preprocessing, and the plain input features of a row."""
+"""The user's data set as raw rows, each model's preprocessing, and the input features of a row."""
 
 from hf_ctkd.data.input_features import InputFeatureReader
 from hf_ctkd.data.preprocessing import Preprocessor, ProcessingClass, load_processing_class

@@ -1,4 +1,4 @@
-"""Which columns of a data set hold inputs and labels, and what class ids there are."""
+"""Finding the columns of inputs and labels of a data set, and reading class ids."""
 
 import torch
 from datasets import ClassLabel, Dataset, Features, Image, Value
@@ -13,10 +13,10 @@ _NO_LABEL = {-1, UNLABELLED}
 
 
 def find_input(features: Features, named: str | None) -> str:
-    """The column of images or texts: the one named, or the only one that it can be.
+    """The column of images or texts: the named one, or the only candidate.
 
     Raises:
-        DatasetError: if there is none, or a choice.
+        DatasetError: if there is no candidate, or more than one.
     """
     if named is not None:
         require_column(features, "input_column", named)
@@ -26,16 +26,17 @@ def find_input(features: Features, named: str | None) -> str:
     images = [name for name, feature in features.items() if isinstance(feature, Image)]
     texts = [name for name, feature in features.items() if is_text(feature)]
     usual = [name for name in _TEXT_NAMES if name in texts]
-    found = images if images else (usual[:1] or texts)
-    if len(found) != 1:
+    candidates = images if images else (usual[:1] or texts)
+    if len(candidates) != 1:
         raise DatasetError(
-            f"Found {len(found)} columns that may hold the input among {sorted(features)}. Name it with `input_column`."
+            f"Found {len(candidates)} columns that may hold the input among {sorted(features)}. "
+            "Name it with `input_column`."
         )
-    return found[0]
+    return candidates[0]
 
 
 def find_label(features: Features, named: str | None) -> str:
-    """The column of class ids: the one named, or found by its type or usual name.
+    """The column of class ids: the named one, or the one with their type or a usual name.
 
     Raises:
         DatasetError: if there is none.
@@ -45,20 +46,20 @@ def find_label(features: Features, named: str | None) -> str:
         return named
     classes = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
     usual = [name for name in _LABEL_NAMES if name in (classes or features)]
-    found = classes if len(classes) == 1 else usual[:1]
-    if not found:
+    candidates = classes if len(classes) == 1 else usual[:1]
+    if not candidates:
         raise DatasetError(
             f"Found no label column among {sorted(features)}. "
             "Name it with `label_column`; it must hold integer class ids."
         )
-    return found[0]
+    return candidates[0]
 
 
 def require_column(features: Features, argument: str, name: str) -> None:
-    """Refuse a name that is no column.
+    """Refuse a name that is not a column.
 
     Raises:
-        DatasetError: naming it.
+        DatasetError: if there is no such column; the message lists the columns.
     """
     if name not in features:
         raise DatasetError(f"`{argument}` {name!r} is not a column; the data set has {sorted(features)}.")
@@ -69,20 +70,22 @@ def is_text(feature: object) -> bool:
     return isinstance(feature, Value) and feature.dtype in {"string", "large_string"}
 
 
-def class_ids(dataset: Dataset, column: str, *, known: LabelSpace | None = None) -> tuple[LabelSpace, Tensor]:
-    """The classes and the class id of every row, -100 where there is none.
+def class_ids(dataset: Dataset, column: str, *, label_space: LabelSpace | None = None) -> tuple[LabelSpace, Tensor]:
+    """The classes and the class id of every row, -100 where a row has no label.
 
     Args:
         dataset: the rows.
-        column: the one that holds them.
-        known: the classes, for rows of which none needs a label; None asks for one label at least.
+        column: of the labels.
+        label_space: the classes, for rows that need no labels; None requires at least one label.
 
     Raises:
-        DatasetError: if they are no class ids.
+        DatasetError: if the column does not hold class ids.
     """
+    # Not `class_encode_column`: it makes classes "-1" and "-100" of missing labels, and numbers the classes of each
+    # split anew. Not `align_labels_with_mapping`: it needs names, which columns of plain integers lack.
     feature = dataset.features[column]
-    if known is not None and feature == Value("null"):
-        return known, torch.full((len(dataset),), UNLABELLED)
+    if label_space is not None and feature == Value("null"):
+        return label_space, torch.full((len(dataset),), UNLABELLED)
     if not isinstance(feature, ClassLabel) and not (isinstance(feature, Value) and "int" in feature.dtype):
         raise DatasetError(
             f"`label_column` {column!r} must hold integer class ids, got {feature}. "
@@ -92,19 +95,19 @@ def class_ids(dataset: Dataset, column: str, *, known: LabelSpace | None = None)
     ids = [UNLABELLED if value is None or value in _NO_LABEL else value for value in values]
     labels = torch.tensor(ids, dtype=torch.long)
     given = labels[labels != UNLABELLED]
-    if given.numel() == 0 and known is None:
+    if given.numel() == 0 and label_space is None:
         raise DatasetError(f"`label_column` {column!r} must have labelled rows, but every label is missing.")
-    if given.numel() == 0 and known is not None and not isinstance(feature, ClassLabel):
-        return known, labels
+    if given.numel() == 0 and label_space is not None and not isinstance(feature, ClassLabel):
+        return label_space, labels
     classes = feature.num_classes if isinstance(feature, ClassLabel) else int(given.max()) + 1
     if not isinstance(feature, ClassLabel) and classes > max(1000, len(labels)):
         raise DatasetError(
             f"`label_column` {column!r} must hold class ids from 0 on, got {classes - 1} among {len(labels)} rows. "
             f"Name another column, or call `dataset.class_encode_column({column!r})` first."
         )
-    wrong = ((labels < 0) & (labels != UNLABELLED)) | (labels >= classes)
-    if wrong.any():
-        row = int(wrong.nonzero()[0])
+    out_of_range = ((labels < 0) & (labels != UNLABELLED)) | (labels >= classes)
+    if out_of_range.any():
+        row = int(out_of_range.nonzero()[0])
         raise DatasetError(f"Row {row} of `{column}` must be in [0, {classes}) or -100, got {ids[row]}.")
     names = feature.names if isinstance(feature, ClassLabel) else [str(label) for label in range(classes)]
     try:

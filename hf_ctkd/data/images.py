@@ -1,4 +1,4 @@
-"""A column of images: decoded in the mode that the data set asks for, told apart by digests of what is stored."""
+"""A column of images: decoded in the mode of its feature, identified by digests of the stored files."""
 
 import struct
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image as PILImage
 
 from hf_ctkd.errors import DatasetError
 
-# What Pillow and its plugins raise for files that are cut short, malformed, or a bomb.
+# Errors of Pillow and its plugins on files that are truncated, malformed, or a decompression bomb.
 UNDECODABLE = (
     OSError,
     ValueError,
@@ -22,7 +22,7 @@ UNDECODABLE = (
 )
 
 
-# Pillow cuts their values off at 255: most of 16 bits becomes white, and values between 0 and 1 become black.
+# Pillow clips their values at 255: most values of 16 bits become white, and values between 0 and 1 become black.
 _MORE_THAN_8_BITS = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 
 
@@ -37,15 +37,16 @@ class ImageColumn:
     def __init__(self, dataset: Dataset, column: str) -> None:
         self.column = column
         self.mode: str | None = dataset.features[column].mode
-        # The column alone: reading a row decodes nothing else. As it is stored: datasets would convert it unseen.
+        # This column alone, so that nothing else is decoded, and without a mode: datasets would convert 16-bit images
+        # before their mode can be checked.
         self._rows = dataset.select_columns(column).cast_column(column, Image())
 
-    def read(self, row: int, place: str) -> PILImage.Image:
+    def read(self, row: int, location: str) -> PILImage.Image:
         """One image.
 
         Args:
-            row: its number.
-            place: row and column, for messages.
+            row: its index.
+            location: row and column, for messages.
 
         Raises:
             DatasetError: if it cannot be decoded, or has more than 8 bits a channel.
@@ -59,19 +60,19 @@ class ImageColumn:
             image = None
         if image is None:
             raise DatasetError(
-                f"{place} holds no image that can be decoded. "
-                "Mend it, or pass `skip_bad_rows=True` to leave such rows out of anything but predictions."
+                f"{location} holds no image that can be decoded. "
+                "Repair it, or pass `skip_bad_rows=True` to leave such rows out of anything but predictions."
             )
         for mode in (stored, self.mode):
             if holds_more_than_8_bits(mode):
                 raise DatasetError(
-                    f"{place} has mode {mode!r}, but models are shown images of 8 bits a channel. Scale it to 8 bits "
+                    f"{location} has mode {mode!r}, but models take images of 8 bits a channel. Scale it to 8 bits "
                     "first, or pass `skip_bad_rows=True` to leave such rows out of anything but predictions."
                 )
         return image
 
     def digests(self) -> list[str | None]:
-        """One digest a row, of what is stored and of the mode that is asked for; None where there is no image."""
+        """One digest a row, of the stored file and the mode of the feature; None where there is no image."""
         images = (row[self.column] for row in self._rows.cast_column(self.column, Image(decode=False)))
         return [None if image is None else self._digest(image) for image in images]
 
@@ -80,7 +81,7 @@ class ImageColumn:
         if not isinstance(content, bytes):
             try:
                 content = Path(path).read_bytes()
-            except OSError:  # a file that is gone is reported, with its row, when the row is read
+            except OSError:  # a missing file is reported, with its row, when the row is read
                 content = path.encode()
         digest = xxhash.xxh3_128_hexdigest(content)
         # Without a mode the digest is that of the content alone.
@@ -88,9 +89,9 @@ class ImageColumn:
 
 
 def holds_more_than_8_bits(mode: str | None) -> bool:
-    """Whether Pillow would destroy images of a mode on the way to grey or colour.
+    """Whether Pillow loses the content of images of a mode when it converts them to 8 bits.
 
     Args:
-        mode: Pillow's name of it; None for any.
+        mode: Pillow's name of the mode; None for no particular one.
     """
     return mode in _MORE_THAN_8_BITS

@@ -1,4 +1,4 @@
-"""A row's own input as plain features, without any model: what the target classes can be read out of for nothing."""
+"""Input features: a row's pixels or token counts, without any model; the teacher-free baseline reads them."""
 
 from collections.abc import Mapping
 
@@ -12,19 +12,19 @@ from hf_ctkd.data.rows import TargetRows
 from hf_ctkd.errors import InvalidArgumentError
 
 SIDE = 16
-"""Images are averaged down to at most so many pixels a side: more of them are noise to a linear probe."""
+"""Largest number of pixels a side; larger images are averaged, as more pixels are noise to a linear probe."""
 BUCKETS = 2048
-"""Tokens of a larger vocabulary share this many counts."""
+"""Number of token counts; tokens of a larger vocabulary share them."""
 
 
 class InputFeatureReader:
-    """Reads pixels, or counts of tokens weighted by how rare each is, from a model's own preprocessed rows.
+    """Reads pixels, or token counts weighted by rarity, from a model's preprocessed rows.
 
-    Use it for what needs no teacher to be known: a probe of these features is a strong control, and a floor for what
-    is read out of a teacher.
+    A probe of these features is a strong baseline without a teacher: a teacher that predicts the classes no better is
+    not worth distilling. It cannot serve for inputs other than pixels and tokens.
 
     Args:
-        rarity: `[buckets]`, log of the rows over the rows with such a token; None for images.
+        rarity: `[buckets]`, log of the number of rows over the number of rows with the token; None for images.
 
     Reference:
         Token weights: after Sparck Jones, "A statistical interpretation of term specificity", 1972.
@@ -40,12 +40,12 @@ class InputFeatureReader:
 
     @classmethod
     def of(
-        cls, view: Preprocessor, rows: TargetRows, *, batch_size: int = 256
+        cls, preprocessor: Preprocessor, rows: TargetRows, *, batch_size: int = 256
     ) -> tuple["InputFeatureReader", Float[Tensor, "rows width"]]:
-        """A reader that knows how rare each token is among some rows, and what it reads of them, in their order.
+        """A reader with the rarity of each token among some rows, and the features of these rows, in their order.
 
         Args:
-            view: the preprocessing of the model whose inputs are read.
+            preprocessor: of the model whose inputs are read.
             rows: raw rows.
             batch_size: rows preprocessed at once.
 
@@ -54,11 +54,13 @@ class InputFeatureReader:
             DatasetError: a row that cannot be read.
         """
         starts = range(0, len(rows), batch_size)
-        parts = [_plain(view(rows.inputs(range(start, min(start + batch_size, len(rows)))))) for start in starts]
+        parts = [
+            _plain(preprocessor(rows.inputs(range(start, min(start + batch_size, len(rows)))))) for start in starts
+        ]
         if rows.modality == "image":
             return cls(), torch.cat(parts)
         counts = torch.cat(parts)
-        # A token that every row has, such as the one that begins each, says nothing and weighs nothing.
+        # A token of every row, such as the first one, tells the classes apart by nothing: its weight is 0.
         reader = cls((len(counts) / (1 + (counts > 0).sum(dim=0))).log().clamp_min(0.0))
         return reader, reader._weighted(counts)
 
@@ -86,8 +88,8 @@ def _plain(batch: Mapping[str, Tensor]) -> Float[Tensor, "rows width"]:
     pixels = batch.get("pixel_values")
     if pixels is None or pixels.ndim != 4:
         raise InvalidArgumentError(
-            f"The student's inputs must hold `input_ids` or `pixel_values` [batch, channels, height, width] to be read "
-            f"as they are, got {', '.join(batch)}. Choose a loss that reads teachers alone, such as "
+            f"The student's inputs must hold `input_ids` or `pixel_values` [batch, channels, height, width] for input "
+            f"features, got {', '.join(batch)}. Choose a loss that reads teachers alone, such as "
             "RowTransportLoss(input_features=False)."
         )
     height, width = pixels.shape[-2:]
@@ -99,5 +101,5 @@ def _plain(batch: Mapping[str, Tensor]) -> Float[Tensor, "rows width"]:
 def _counts(
     input_ids: Int[Tensor, "rows length"], mask: Int[Tensor, "rows length"] | None
 ) -> Float[Tensor, "rows buckets"]:
-    seen = torch.ones_like(input_ids, dtype=torch.float32) if mask is None else mask.float()
-    return torch.zeros(len(input_ids), BUCKETS, device=input_ids.device).scatter_add_(1, input_ids % BUCKETS, seen)
+    weights = torch.ones_like(input_ids, dtype=torch.float32) if mask is None else mask.float()
+    return torch.zeros(len(input_ids), BUCKETS, device=input_ids.device).scatter_add_(1, input_ids % BUCKETS, weights)

@@ -1,4 +1,4 @@
-"""One model's view of raw rows: its own image processor or tokenizer, applied the same way everywhere."""
+"""Preprocessing of raw rows by a model's own image processor or tokenizer, the same everywhere."""
 
 import copy
 from collections.abc import Sequence
@@ -29,11 +29,21 @@ _IMAGE_PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 class Preprocessor:
     """Turns raw images or texts into one model's input tensors.
 
+    Build it with `Preprocessor.of`. It pads texts to the longest of a batch and converts images to the model's number
+    of channels; it does not augment.
+
     Args:
         processing_class: the model's image processor or tokenizer.
-        modality: what the rows are.
-        max_length: texts are cut to this many tokens.
-        channels: of the images that the model takes: 3 (colour) or 1 (grey).
+        modality: `"image"` or `"text"`.
+        max_length: longest text in tokens; longer ones are truncated.
+        channels: number of channels of the model's images: 3 (colour) or 1 (grey).
+
+    Example:
+        >>> config = AutoConfig.from_pretrained("models/bert")  # doctest: +SKIP
+        >>> tokenizer = AutoTokenizer.from_pretrained("models/bert")  # doctest: +SKIP
+        >>> preprocessor = Preprocessor.of(tokenizer, "text", config)  # doctest: +SKIP
+        >>> preprocessor(["a red cat", "far"])["input_ids"].shape  # doctest: +SKIP
+        torch.Size([2, 5])
     """
 
     processing_class: ProcessingClass
@@ -50,13 +60,13 @@ class Preprocessor:
         *,
         max_length: int | None = None,
     ) -> "Preprocessor":
-        """For a model, whose configuration bounds the length of a text and gives the channels of an image.
+        """The preprocessing of a model, whose configuration limits texts and gives the channels of images.
 
         Args:
             processing_class: the model's image processor or tokenizer.
-            modality: what the rows are.
+            modality: `"image"` or `"text"`.
             config: of the model.
-            max_length: texts are cut to this many tokens; None for 512, or fewer where the model takes fewer.
+            max_length: longest text in tokens; None for 512, or the model's own limit where that is less.
 
         Raises:
             InvalidArgumentError: if the processing class does not suit the modality, or has no token to pad texts with,
@@ -72,10 +82,10 @@ class Preprocessor:
         length = _LONGEST_TEXT
         if isinstance(processing_class, PreTrainedTokenizerBase):
             length = _usual_length(processing_class, config) if max_length is None else max_length
-            most = longest_text(processing_class, config)
-            if max_length is not None and length > most:
+            limit = longest_text(processing_class, config)
+            if max_length is not None and length > limit:
                 raise InvalidArgumentError(
-                    f"`max_length` must be at most {most}, which the model and its tokenizer take, got {max_length}."
+                    f"`max_length` must be at most {limit}, which the model and its tokenizer take, got {max_length}."
                 )
             processing_class = _with_padding(processing_class)
         return cls(processing_class, modality, length, config.to_dict().get("num_channels") or 3)
@@ -100,23 +110,23 @@ class Preprocessor:
 
 
 def longest_text(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> int:
-    """Most tokens of a text that a model and its tokenizer take."""
+    """Largest number of tokens of a text that a model and its tokenizer take."""
     return min(tokenizer.model_max_length, _positions(config) or tokenizer.model_max_length)
 
 
 def load_processing_class(
     folder: Path | str, modality: Modality, *, trust_remote_code: bool = False
 ) -> BaseImageProcessor | PreTrainedTokenizerBase:
-    """A model folder's own image processor or tokenizer.
+    """The image processor or tokenizer of a model folder.
 
     Args:
         folder: the model's folder.
         modality: `"text"` for its tokenizer, `"image"` for its image processor.
-        trust_remote_code: run processor code that the folder brings along.
+        trust_remote_code: run processor code from the folder.
 
     Raises:
         OSError: if the folder has none, or one without a vocabulary.
-        ValueError: if it is malformed, or its type is not known.
+        ValueError: if it is malformed, or of an unknown type.
     """
     if modality == "image":
         try:
@@ -131,15 +141,15 @@ def load_processing_class(
         if type(error) is Exception:  # all that the tokenizers package ever raises for a malformed tokenizer.json
             raise ValueError(f"its tokenizer is malformed: {error}") from error
         raise
-    # Without a vocabulary file transformers makes a tokenizer to which every word is unknown, and says nothing.
+    # Without a vocabulary file transformers silently makes a tokenizer to which every word is unknown.
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise OSError(f"no tokenizer with a vocabulary in {folder}")
     return tokenizer
 
 
 def _positions(config: PreTrainedConfig) -> int | None:
-    named = config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
-    return config.to_dict().get(named)
+    attribute = config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
+    return config.to_dict().get(attribute)
 
 
 def _usual_length(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> int:
@@ -149,14 +159,14 @@ def _usual_length(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) 
 
 
 def _unsuited(processing_class: ProcessingClass, modality: Modality) -> InvalidArgumentError:
-    wanted = "a tokenizer" if modality == "text" else "an image processor"
+    expected = "a tokenizer" if modality == "text" else "an image processor"
     return InvalidArgumentError(
-        f"`processing_class` must be {wanted} for {modality} rows, got {type(processing_class).__name__}."
+        f"`processing_class` must be {expected} for {modality} rows, got {type(processing_class).__name__}."
     )
 
 
 def _converted(image: PILImage.Image, mode: str) -> PILImage.Image:
-    # Transparency is dropped and what lies under it shown, as the pipelines of transformers do with the same model.
+    # The alpha channel is dropped without blending, as the pipelines of transformers do.
     if holds_more_than_8_bits(image.mode):
         raise InvalidArgumentError(
             f"`inputs` must be images of 8 bits a channel, got one of mode {image.mode!r}. Scale it to 8 bits first."
@@ -165,7 +175,7 @@ def _converted(image: PILImage.Image, mode: str) -> PILImage.Image:
 
 
 def _with_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer, or a copy that pads with its end token where it has no padding token of its own."""
+    """The tokenizer, or a copy that pads with its end token if it has no padding token."""
     if tokenizer.pad_token is not None:
         return tokenizer
     if tokenizer.eos_token is None:

@@ -1,4 +1,4 @@
-"""The user's data set as raw rows: columns found, labels checked, every row with an identity of its own."""
+"""The user's data set as raw rows: its columns, checked labels, and a digest that identifies each row."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,9 +23,9 @@ _TEXTS_A_PART = 1000
 
 @dataclass(frozen=True, eq=False)
 class TargetRows:
-    """Raw rows of a classification data set, checked once, that every model preprocesses in its own way.
+    """Raw rows of a classification data set, checked once, for models with different preprocessing.
 
-    Build it with `TargetRows.of`. Labels that are None, -1 or -100 mean "unlabelled".
+    Build it with `TargetRows.of`. Rows whose label is None, -1 or -100 are unlabelled.
 
     Args:
         dataset: the rows.
@@ -33,8 +33,13 @@ class TargetRows:
         input_column: column of images or texts.
         label_column: column of labels; rows to predict may lack it.
         label_space: the classes.
-        labels: `[rows]`, -100 where there is none.
-        origin: `[rows]`, the number of each row in the data set that was given, for messages.
+        labels: `[rows]`, -100 where a row has no label.
+        origin: `[rows]`, index of each row in the user's data set, for messages.
+
+    Example:
+        >>> rows = TargetRows.of(load_dataset("my/flowers", split="train"))  # doctest: +SKIP
+        >>> len(rows), rows.modality, len(rows.label_space)  # doctest: +SKIP
+        (1020, 'image', 102)
     """
 
     dataset: Dataset
@@ -55,7 +60,7 @@ class TargetRows:
         skip_bad_rows: bool = False,
         evaluation: bool = False,
     ) -> "TargetRows":
-        """Find the columns, check labels and texts, and drop bad rows if asked to.
+        """Find the columns, check labels and texts, and optionally drop bad rows.
 
         Args:
             dataset: one split of a data set, with raw images or texts and integer labels.
@@ -64,10 +69,11 @@ class TargetRows:
             skip_bad_rows: leave out empty texts, images that cannot be decoded or have more than 8 bits a channel, and
                 the rows of classes with a single row, instead of stopping at the first one. Images are then all
                 decoded once beforehand.
-            evaluation: the rows are only to be evaluated on: any number of classes and of rows a class will do.
+            evaluation: the rows serve evaluation alone: any number of classes, and of rows a class, is accepted.
 
         Raises:
-            DatasetError: no usable column, labels that are no integers, one class only, or a bad row (which is named).
+            DatasetError: no usable column, labels that are not integers, a single class, or a bad row (its index is
+                given).
         """
         _require_rows(dataset)
         dataset = dataset.with_format(None)
@@ -80,14 +86,14 @@ class TargetRows:
 
     @classmethod
     def to_predict(cls, dataset: Dataset, like: "TargetRows") -> "TargetRows":
-        """Rows to be predicted, all of them: none needs a label, and none is left out.
+        """Rows to predict: none needs a label, and none is left out.
 
         Args:
-            dataset: one split of a data set, with raw images or texts; its labels are read where it has any.
+            dataset: one split of a data set, with raw images or texts; labels are read if it has any.
             like: rows with the same columns and classes.
 
         Raises:
-            DatasetError: no such input column, labels that are no class ids, or an empty text (which is named).
+            DatasetError: no such input column, labels that are not class ids, or an empty text (its row is given).
         """
         _require_rows(dataset)
         dataset = dataset.with_format(None)
@@ -95,7 +101,7 @@ class TargetRows:
         modality: Modality = "image" if isinstance(dataset.features[input_column], Image) else "text"
         label_space, labels = like.label_space, torch.full((len(dataset),), UNLABELLED)
         if like.label_column in dataset.features:
-            label_space, labels = class_ids(dataset, like.label_column, known=label_space)
+            label_space, labels = class_ids(dataset, like.label_column, label_space=label_space)
         origin = torch.arange(len(dataset))
         rows = cls(dataset, modality, input_column, like.label_column, label_space, labels, origin)
         return rows._checked(skip_bad_rows=False, evaluation=True)
@@ -111,16 +117,16 @@ class TargetRows:
         skip_bad_rows: bool = False,
         prediction: bool = False,
     ) -> "TargetRows":
-        """Images whose labels are no classes of rows but images themselves, such as masks: no row has a class.
+        """Images whose labels are images too, such as masks, so that no row has a class.
 
         Args:
             dataset: one split, with raw images.
-            label_space: what the labels tell apart; they are not looked at here.
+            label_space: classes of the pixels; the labels are not read.
             label_column: column of labels.
             input_column: column of images; found by its feature type among the other columns when None.
             skip_bad_rows: leave out images that cannot be decoded or have more than 8 bits a channel, instead of
                 stopping at the first one.
-            prediction: the rows are only to be predicted, and the column of labels may be missing.
+            prediction: the rows serve prediction alone, and the column of labels may be missing.
 
         Raises:
             DatasetError: no usable column.
@@ -144,32 +150,32 @@ class TargetRows:
         if bad and not skip_bad_rows:
             raise DatasetError(
                 f"Row {int(self.origin[bad[0]])} of `{self.input_column}` is empty ({len(bad)} such rows). "
-                "Mend it, or pass `skip_bad_rows=True` to leave such rows out of anything but predictions."
+                "Repair it, or pass `skip_bad_rows=True` to leave such rows out of anything but predictions."
             )
-        kept = self
+        rows = self
         if bad:
-            wrong = set(bad)
-            kept = self.select([row for row in range(len(self)) if row not in wrong])
+            skipped = set(bad)
+            rows = self.select([row for row in range(len(self)) if row not in skipped])
         if evaluation:
-            return kept
-        counts = torch.bincount(kept.labels[kept.labels != UNLABELLED], minlength=len(self.label_space))
+            return rows
+        counts = torch.bincount(rows.labels[rows.labels != UNLABELLED], minlength=len(self.label_space))
         if skip_bad_rows and (counts == 1).any():
             single = {int(label) for label in (counts == 1).nonzero()}
-            kept = kept.select([row for row, label in enumerate(kept.labels.tolist()) if label not in single])
+            rows = rows.select([row for row, label in enumerate(rows.labels.tolist()) if label not in single])
             counts[list(single)] = 0
         if int((counts > 0).sum()) < 2:
             raise DatasetError(
                 f"`{self.label_column}` must hold at least two classes with labelled rows, got "
                 f"{int((counts > 0).sum())}. Label rows of other classes too."
             )
-        return kept
+        return rows
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.dataset)
 
     def select(self, rows: Sequence[int]) -> "TargetRows":
-        """Some of the rows, in the order given."""
+        """Some of the rows, in the order of their indices."""
         rows = [int(row) for row in rows]
         return replace(self, dataset=self.dataset.select(rows), labels=self.labels[rows], origin=self.origin[rows])
 
@@ -179,10 +185,10 @@ class TargetRows:
         return (self.labels != UNLABELLED).nonzero().flatten()
 
     def require_two_rows_a_class(self) -> None:
-        """Refuse a class with one labelled row, which cannot be both learnt from and checked on.
+        """Refuse a class with one labelled row, which cannot be in a training and in a validation fold.
 
         Raises:
-            DatasetError: naming the class.
+            DatasetError: if there is such a class; the message gives its name.
         """
         counts = torch.bincount(self.labels[self.labelled], minlength=len(self.label_space))
         single = (counts == 1).nonzero().flatten().tolist()
@@ -193,10 +199,10 @@ class TargetRows:
             )
 
     def inputs(self, rows: Sequence[int]) -> list[PILImage.Image] | list[str]:
-        """Raw images (in the mode that the data set asks for, or as stored) or texts of some rows.
+        """Raw images (in the mode of the data set's feature, or as stored) or texts of some rows.
 
         Raises:
-            DatasetError: if an image cannot be decoded or has more than 8 bits a channel; the row is named.
+            DatasetError: if an image cannot be decoded or has more than 8 bits a channel; its row is given.
         """
         if self.modality == "text":
             return list(self._input[[int(row) for row in rows]][self.input_column])
@@ -204,7 +210,7 @@ class TargetRows:
 
     @cached_property
     def _input(self) -> Dataset:
-        """The inputs alone: reading a row decodes nothing else."""
+        """The column of inputs alone, so that reading a row decodes nothing else."""
         return self.dataset.select_columns(self.input_column)
 
     @cached_property
@@ -237,7 +243,7 @@ class TargetRows:
                 label.load()
         except UNDECODABLE as error:
             raise DatasetError(
-                f"Row {int(self.origin[row])} of `{self.label_column}` holds no image that can be decoded. Mend it."
+                f"Row {int(self.origin[row])} of `{self.label_column}` holds no image that can be decoded. Repair it."
             ) from error
         return label
 
@@ -272,15 +278,15 @@ class TargetRows:
 
     @cached_property
     def digests(self) -> list[str]:
-        """One digest a row, of its raw input alone: its identity in caches, whatever the order or the subset."""
+        """One digest a row, of its raw input alone: it identifies the row in caches, in any order or subset."""
         if self.modality == "text":
             return [xxhash.xxh3_128_hexdigest((text or "").encode()) for text in self._texts()]
-        nothing = xxhash.xxh3_128_hexdigest(b"no image")
-        return [nothing if digest is None else digest for digest in self._images.digests()]
+        no_image = xxhash.xxh3_128_hexdigest(b"no image")
+        return [no_image if digest is None else digest for digest in self._images.digests()]
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of the rows in order, inputs and labels."""
+        """Digest of the inputs and labels of all rows in order."""
         hasher = xxhash.xxh3_128()
         for digest, label in zip(self.digests, self.labels.tolist(), strict=True):
             hasher.update(f"{digest}:{label};".encode())

@@ -61,7 +61,7 @@ class Conditioning(DistillationLoss):
     """
 
     name: ClassVar[str] = "generic-teacher"
-    citation: ClassVar[str] = (
+    citation = (
         "Binici, Wu, Mitra: Generic Teacher Network, arXiv:2407.16040 (reconstructed from its abstract); branches "
         "after SFTN, arXiv:2102.07650"
     )

@@ -1,6 +1,6 @@
 """A drop-in `transformers.Trainer` that trains one teacher for all students of a pool."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,17 +9,16 @@ import torch
 from transformers import EvalPrediction, PreTrainedModel, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hf_ctkd.data import Preprocessor, ProcessingClass
+from hf_ctkd.data import ProcessingClass
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic.conditioning import Conditioning, TeacherWithBranches, stages_of
 from hf_ctkd.generic.config import GenericTeacherConfig
 from hf_ctkd.generic.pool import StudentPool
 from hf_ctkd.records import DistillationRecord, PoolRecord
 from hf_ctkd.tasks import Augmentation, Classification, first_student
-from hf_ctkd.teachers import LoadOptions
-from hf_ctkd.training import DistillationTrainer
-from hf_ctkd.training.arguments import check_config
-from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner
+from hf_ctkd.training import DistillationTrainer, StudentWithLoss
+from hf_ctkd.training.checks import check_config
+from hf_ctkd.types import ModelOutputs
 
 POOL_FILE = "pool.json"
 
@@ -119,43 +118,43 @@ class GenericTeacherTrainer(DistillationTrainer):
         """The loss with the supernet, the adapters and the paths; None without a pool."""
         return self.loss if isinstance(self.loss, Conditioning) else None
 
-    def _trainee(self, student: PreTrainedModel) -> TeacherWithBranches:
-        plain = super()._trainee(student)
+    def _with_loss(self, student: PreTrainedModel) -> TeacherWithBranches:
+        plain = super()._with_loss(student)
         return TeacherWithBranches(plain.student, plain.loss, label_smoothing=plain.label_smoothing, task=plain.task)
 
-    def _prepare(
-        self, teachers: Sequence[TeacherLike], options: LoadOptions, augmentation: Augmentation | None
-    ) -> TeacherRunner:
+    def _first_outputs(self, student_with_loss: StudentWithLoss) -> ModelOutputs:
         if not isinstance(self.task, Classification):
             raise InvalidArgumentError(
-                f"`model` {type(self.student).__name__} must be a classifier. Load it with an "
+                f"`model` {type(student_with_loss.student).__name__} must be a classifier. Load it with an "
                 "AutoModelForImageClassification or AutoModelForSequenceClassification."
             )
-        modality = self._known_rows().modality
+        modality = self._reference_rows.modality
         if self.pool is not None and self.pool.kind.modality != modality:
             raise InvalidArgumentError(
                 f"`pool` holds students of {self.pool.kind.modality} rows, but the data set has {modality} rows. "
                 "Declare a pool of another family."
             )
-        self._check_states()
-        return super()._prepare(teachers, options, augmentation)
+        self._check_states(student_with_loss)
+        return super()._first_outputs(student_with_loss)
 
-    def _check_states(self) -> None:
+    def _check_states(self, student_with_loss: StudentWithLoss) -> None:
         """Refuse a teacher that returns fewer hidden states than its configuration has stages."""
-        if self.conditioning is None:
+        conditioning = student_with_loss.loss
+        if not isinstance(conditioning, Conditioning):
             return
-        rows, model = self._known_rows(), self.teacher
-        preprocessor = Preprocessor.of(self.processing_class, rows.modality, model.config)
-        batch = {name: tensor.to(model.device) for name, tensor in preprocessor(rows.inputs([0])).items()}
+        model = student_with_loss.student
+        inputs = self._preprocessor(self._reference_rows.inputs([0]))
         training = model.training
         with torch.no_grad():
             model.eval()
-            count = self.student_with_loss.reader.count_states(batch)
+            count = student_with_loss.reader.count_states(
+                {name: tensor.to(model.device) for name, tensor in inputs.items()}
+            )
             model.train(training)
-        if max(self.student_with_loss.hidden) >= count:
+        if max(student_with_loss.hidden) >= count:
             raise InvalidArgumentError(
                 f"`model` {type(model).__name__} must return a hidden state for each of the "
-                f"{self.conditioning.teacher_stages} stages in its configuration, but returns {count} in all. "
+                f"{conditioning.teacher_stages} stages in its configuration, but returns {count} in all. "
                 "Choose another architecture."
             )
 
@@ -201,7 +200,7 @@ class GenericTeacherTrainer(DistillationTrainer):
         if self.pool is None:
             return record
         # Before the rows are read the loss is not set up, and has no paths yet.
-        is_set_up = self._rows is not None
+        is_set_up = self.train_dataset is not None
         probabilities = self.conditioning.paths.probabilities() if self.conditioning and is_set_up else {}
         choices = {decision.name: decision.options for decision in self.pool.decisions}
         return replace(record, pool=PoolRecord(self.pool.to_dict(), len(self.pool), choices, probabilities))

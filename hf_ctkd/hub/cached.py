@@ -27,14 +27,14 @@ def cached_teacher(model_id: str, revision: str | None = None) -> TeacherCandida
     folder = _copy(model_id, revision)
     if folder is None:
         return None
-    found = folder_candidate(folder, weights=False, digest=False)
+    candidate = folder_candidate(folder, weights=False, digest=False)
     return replace(
-        found,
+        candidate,
         model_id=model_id,
         revision=folder.name,
         source="hub",
         parameters=folder_candidate(folder, digest=False).parameters,
-        license=found.license if (folder / CARD).is_file() else NOT_LOOKED_UP,
+        license=candidate.license if (folder / CARD).is_file() else NOT_LOOKED_UP,
     )
 
 

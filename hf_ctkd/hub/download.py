@@ -56,14 +56,14 @@ def fetch_teacher(
             raise TeacherUnavailableError("it is not pinned to a revision. List it again.", ProblemCode.NOT_PINNED)
         if candidate.source == "folder":
             return _check_folder(candidate, allow_pickle, max_bytes)
-        wanted = _Wanted(allow_pickle, weights=not candidate.random_weights, code=trust_remote_code)
-        return _download(candidate, wanted, max_bytes, cache_dir, token)
+        file_choice = _FileChoice(allow_pickle, weights=not candidate.random_weights, code=trust_remote_code)
+        return _download(candidate, file_choice, max_bytes, cache_dir, token)
     except TeacherUnavailableError as error:
         raise TeacherUnavailableError(f"Teacher {candidate.name!r} cannot be used: {error}", error.code) from error
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _FileChoice:
     allow_pickle: bool
     weights: bool
     code: bool
@@ -101,7 +101,7 @@ def _check_folder(candidate: TeacherCandidate, allow_pickle: bool, max_bytes: in
 
 def _download(
     candidate: TeacherCandidate,
-    wanted: _Wanted,
+    file_choice: _FileChoice,
     max_bytes: int | None,
     cache_dir: Path | str | None,
     token: str | None,
@@ -113,8 +113,8 @@ def _download(
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise unavailable(error, model_id) from error
     except HubFailure as error:
-        return _cached(candidate, wanted, cache_dir, error)
-    chosen = wanted.among(sizes)
+        return _cached(candidate, file_choice, cache_dir, error)
+    chosen = file_choice.among(sizes)
     _check_size(sum(sizes[name] for name in chosen), max_bytes)
     try:
         folder = snapshot_download(
@@ -130,14 +130,14 @@ def _download(
 
 
 def _cached(
-    candidate: TeacherCandidate, wanted: _Wanted, cache_dir: Path | str | None, unreachable: BaseException
+    candidate: TeacherCandidate, file_choice: _FileChoice, cache_dir: Path | str | None, unreachable: BaseException
 ) -> Path:
     """Take the copy in the cache, if it is whole: the commit is pinned, so it cannot be out of date."""
     try:
         folder = snapshot_download(
             candidate.model_id,
             revision=candidate.revision,
-            allow_patterns=wanted.patterns,
+            allow_patterns=file_choice.patterns,
             ignore_patterns="*/*",  # in a pattern a star stands for slashes too
             cache_dir=cache_dir,
             local_files_only=True,
@@ -145,7 +145,7 @@ def _cached(
     except LocalEntryNotFoundError:
         raise unavailable(unreachable, candidate.model_id) from unreachable
     names = [child.name for child in Path(folder).iterdir() if child.is_file()]
-    wanted.among(names)
+    file_choice.among(names)
     return Path(folder)
 
 

@@ -92,8 +92,8 @@ def seconds_to_wait(error: HfHubHTTPError, attempt: int) -> float | None:
     status = error.response.status_code
     if status != 429 and status < 500:
         return None
-    asked = _retry_after(error)
-    wait = 2.0**attempt if asked is None else asked + 1.0
+    retry_after = _retry_after(error)
+    wait = 2.0**attempt if retry_after is None else retry_after + 1.0
     return wait if wait <= _LONGEST_WAIT else None
 
 
@@ -112,16 +112,16 @@ def _explain_answer(error: HfHubHTTPError, repo_id: str | None) -> str:
 
 def _explain_status(error: HfHubHTTPError) -> str:
     status = error.response.status_code
-    said = f": {error.server_message}" if error.server_message else ""
+    reason = f": {error.server_message}" if error.server_message else ""
     if status == 429:
-        asked = _retry_after(error)
-        wait = "a while" if asked is None else f"{asked:g} seconds"
+        retry_after = _retry_after(error)
+        wait = "a while" if retry_after is None else f"{retry_after:g} seconds"
         return f"the Hub is rate limited (HTTP 429). Wait {wait} and run again, or log in for a higher limit."
     if status in (401, 403):
-        return f"the Hub refused the token (HTTP {status}{said}). Log in with a token that has the permission."
+        return f"the Hub refused the token (HTTP {status}{reason}). Log in with a token that has the permission."
     if status >= 500:
         return f"the Hub failed (HTTP {status}). Run again later."
-    return f"the Hub refused the request (HTTP {status}{said or ': ' + _beginning(error)})."
+    return f"the Hub refused the request (HTTP {status}{reason or ': ' + _beginning(error)})."
 
 
 def _retry_after(error: HfHubHTTPError) -> float | None:

@@ -34,7 +34,7 @@ _METADATA: list[Any] = [
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _Query:
     task: str | None
     limit: int
     max_parameters: float | int | None
@@ -101,28 +101,28 @@ def hub_teachers(
         >>> teachers = hub_teachers(task="image-classification", limit=20, max_parameters=100e6)
         >>> pinned = hub_teachers("microsoft/resnet-18@main", "facebook/deit-tiny-patch16-224")
     """
-    wanted = _Wanted(task, limit, max_parameters, license, search, author, language, token)
-    wanted.check(ids)
-    return _candidates(ids, wanted)
+    query = _Query(task, limit, max_parameters, license, search, author, language, token)
+    query.check(ids)
+    return _candidates(ids, query)
 
 
-def _candidates(ids: tuple[str, ...], wanted: _Wanted) -> Iterator[TeacherCandidate]:
-    api = HfApi(token=wanted.token)
+def _candidates(ids: tuple[str, ...], query: _Query) -> Iterator[TeacherCandidate]:
+    api = HfApi(token=query.token)
     named = set()
     for name in ids:
         model_id, _, revision = name.partition("@")
         named.add(model_id)
-        yield _by_name(api, model_id, revision or None, wanted)
-    if wanted.searches:
-        yield from (candidate for candidate in _by_search(api, wanted) if candidate.model_id not in named)
+        yield _by_name(api, model_id, revision or None, query)
+    if query.searches:
+        yield from (candidate for candidate in _by_search(api, query) if candidate.model_id not in named)
 
 
-def _by_name(api: HfApi, model_id: str, revision: str | None, wanted: _Wanted) -> TeacherCandidate:
+def _by_name(api: HfApi, model_id: str, revision: str | None, query: _Query) -> TeacherCandidate:
     try:
         candidate = _candidate(api, model_info(api, model_id, revision))
     except HubFailure as error:
         candidate = _out_of_reach(error, model_id, revision)
-    mismatch = None if candidate.problem else _mismatch(candidate, wanted)
+    mismatch = None if candidate.problem else _mismatch(candidate, query)
     return candidate if mismatch is None else candidate.with_problem(mismatch)
 
 
@@ -136,25 +136,25 @@ def _out_of_reach(error: BaseException, model_id: str, revision: str | None) -> 
     return copy or TeacherCandidate(model_id, revision or "").with_problem(problem)
 
 
-def _by_search(api: HfApi, wanted: _Wanted) -> Iterator[TeacherCandidate]:
+def _by_search(api: HfApi, query: _Query) -> Iterator[TeacherCandidate]:
     tags = ["transformers", "safetensors"]
-    tags += [] if wanted.license is None else [f"license:{wanted.license}"]
-    tags += [] if wanted.language is None else [wanted.language]
-    found = api.list_models(
+    tags += [] if query.license is None else [f"license:{query.license}"]
+    tags += [] if query.language is None else [query.language]
+    models = api.list_models(
         filter=tags,
-        author=wanted.author,
-        search=wanted.search,
-        pipeline_tag=wanted.task,
+        author=query.author,
+        search=query.search,
+        pipeline_tag=query.task,
         # In whole millions, rounded up: the exact bound is checked below, where the size is known.
-        num_parameters=None if wanted.max_parameters is None else f"max:{math.ceil(wanted.max_parameters / 1e6)}M",
+        num_parameters=None if query.max_parameters is None else f"max:{math.ceil(query.max_parameters / 1e6)}M",
         sort="downloads",
-        limit=wanted.limit,
+        limit=query.limit,
         expand=_METADATA,
     )
     try:
-        for info in found:
+        for info in models:
             candidate = _candidate(api, info)
-            if _too_large(candidate, wanted.max_parameters) is None:
+            if _too_large(candidate, query.max_parameters) is None:
                 yield candidate
     except HubFailure as error:
         raise TeacherUnavailableError(f"The Hub cannot be searched: {explain(error)}", problem_code(error)) from error
@@ -230,13 +230,13 @@ def _problem(api: HfApi, info: ModelInfo) -> TeacherUnavailableError | None:
     return None
 
 
-def _mismatch(candidate: TeacherCandidate, wanted: _Wanted) -> TeacherUnavailableError | None:
-    if wanted.license is not None and candidate.license != wanted.license:
+def _mismatch(candidate: TeacherCandidate, query: _Query) -> TeacherUnavailableError | None:
+    if query.license is not None and candidate.license != query.license:
         return TeacherUnavailableError(
-            f"its licence is {candidate.license or 'not stated'}, not {wanted.license} as `license` asks.",
+            f"its licence is {candidate.license or 'not stated'}, not {query.license} as `license` asks.",
             ProblemCode.LICENSE,
         )
-    return _too_large(candidate, wanted.max_parameters)
+    return _too_large(candidate, query.max_parameters)
 
 
 def _too_large(candidate: TeacherCandidate, max_parameters: float | int | None) -> TeacherUnavailableError | None:

@@ -36,12 +36,12 @@ def align(student: Hidden, teacher: Hidden, *, positionwise: bool = True) -> Ali
         teacher: the teacher's layer over the same rows.
         positionwise: whether equal positions of texts mean equal tokens; see `same_positions`.
     """
-    ours, theirs = student.values.float(), teacher.values.detach().float()
+    student_values, teacher_values = student.values.float(), teacher.values.detach().float()
     if len(student.grid) == 2 and len(teacher.grid) == 2:
-        return Aligned(ours, _resized(theirs, teacher.grid, student.grid), student.mask)
+        return Aligned(student_values, _resized(teacher_values, teacher.grid, student.grid), student.mask)
     if positionwise and same_positions(student, teacher):
-        return Aligned(ours, theirs, student.mask)
-    return Aligned(_pooled(ours, student.mask), _pooled(theirs, teacher.mask))
+        return Aligned(student_values, teacher_values, student.mask)
+    return Aligned(_pooled(student_values, student.mask), _pooled(teacher_values, teacher.mask))
 
 
 def same_positions(student: Hidden, teacher: Hidden) -> bool:
@@ -65,5 +65,5 @@ def _resized(
 def _pooled(values: Float[Tensor, "batch positions width"], mask: Tensor | None) -> Float[Tensor, "batch 1 width"]:
     if mask is None:
         return values.mean(1, keepdim=True)
-    kept = mask.unsqueeze(2).to(values.dtype)
-    return (values * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp_min(1)
+    weights = mask.unsqueeze(2).to(values.dtype)
+    return (values * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1)

@@ -1,4 +1,4 @@
-"""What every distillation loss offers, and what it is told before training starts."""
+"""The base class of distillation losses, and what several losses share."""
 
 import inspect
 import math
@@ -12,34 +12,46 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
+from hf_ctkd.probes.labelled import CHUNK_ROWS
+from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs, RowOutputs
 
 RESERVED = frozenset(
     {"logits", "task_loss", "loss", "grad_norm", "learning_rate", "epoch", "step", "num_input_tokens_seen"}
     | {"teacher_passes", "teacher_passes_skipped"}
 )
-"""What the trainer logs or hands on under its own name, so that no term and no diagnostic of a loss may have it."""
+"""Names that the trainer logs or returns itself, so that no term and no diagnostic of a loss may have them."""
 
 
 class DistillationLoss(nn.Module, ABC):
-    """How a student learns from teachers, as a module that owns its projections and fitted tensors, never a model.
+    """How a student learns from teachers: a module with the loss's projections and fitted tensors, but no model.
 
-    The trainer calls `setup` once, trains this module together with the student, saves it in checkpoints and leaves it
-    out of what is published. Subclasses set the class attributes, store every constructor argument under its own name,
-    make parameters and buffers in `setup`, and return named terms from `forward`: the trainer adds them up and logs
-    each.
+    The trainer calls `setup` once, trains this module together with the student, saves it in checkpoints and does not
+    publish it. Subclasses set the class attributes, store every constructor argument under its own name, make
+    parameters and buffers in `setup`, and return named terms from `forward`, which the trainer adds up and logs.
 
-    Subclass it in any package: no registration is needed.
+    Subclass it in any package: no registration is needed. Check it with `hf_ctkd.testing.check_loss`.
+
+    Example:
+        >>> from hf_ctkd import DistillationLoss, Needs
+        >>> class FeatureNormLoss(DistillationLoss):
+        ...     name = "feature_norm"
+        ...     citation = "An example."
+        ...     needs = Needs.TEACHER | Needs.FEATURES
+        ...
+        ...     def forward(self, student, teachers, labels):
+        ...         targets = sum(teacher.features.norm(dim=1) for teacher in teachers) / len(teachers)
+        ...         return {self.name: (student.features.norm(dim=1) - targets).square().mean()}
+        >>> trainer = DistillationTrainer(loss=FeatureNormLoss(), ...)  # doctest: +SKIP
     """
 
     name: ClassVar[str]
     """Short name for tables, logs and the command line."""
-    citation: ClassVar[str]
-    """The paper, and whether this is *after* it or *reconstructed from* it."""
+    citation: str
+    """BibTeX of the paper, with a `note` where the loss is reconstructed from it; words for a loss without a paper."""
     needs: Needs
-    """What it asks of teachers; `Needs.NOTHING` for a loss without any. On the class, or set by the constructor."""
+    """What it reads of teachers; `Needs.NOTHING` for a loss without any. On the class, or set by the constructor."""
     hidden: tuple[tuple[int, int], ...] = ()
-    """Layer pairs (student's, teacher's place in `hidden_states`) that it reads; they come in `ModelOutputs.hidden`."""
+    """Pairs of indices into `hidden_states` (student's, teacher's) that it reads, as `ModelOutputs.hidden`."""
 
     def setup(self, context: LossContext) -> None:
         """Make parameters and buffers that depend on models and data; called once, before the optimiser is made.
@@ -49,10 +61,11 @@ class DistillationLoss(nn.Module, ABC):
         """
 
     def row_targets(self, context: LossContext) -> Float[Tensor, "rows width"] | None:
-        """What it teaches each training row, where that depends neither on the student nor on an augmentation.
+        """The targets of all training rows, where they depend neither on the student nor on an augmentation.
 
-        The trainer computes it once, after `setup`, hands the rows of each batch to `on_targets`, and reads no teacher
-        during training. None for a loss that reads teachers at every step.
+        The trainer computes them once, after `setup`, passes the rows of each batch to `on_targets`, and reads no
+        teacher during training. None for a loss that reads teachers at every step. `forward` must equal `on_targets`
+        of the targets of its batch.
 
         Args:
             context: as given to `setup`.
@@ -72,10 +85,9 @@ class DistillationLoss(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no targets that are computed once.")
 
     def select(self, student: ModelOutputs) -> Bool[Tensor, "batch teachers"] | None:
-        """Which rows each teacher is to be asked about, decided before any of them runs; None for all.
+        """Which rows of a batch each teacher runs on, decided before any of them runs; None for all.
 
-        A teacher does not run on the other rows, and `forward` is handed its outputs on the chosen rows alone, in their
-        order: possibly none.
+        `forward` is given a teacher's outputs on the selected rows alone, in their order: possibly none.
 
         Args:
             student: its outputs on all rows of the batch.
@@ -83,13 +95,13 @@ class DistillationLoss(nn.Module, ABC):
         return None
 
     def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
-        """Take notice of all rows of an optimiser step; the trainer calls it once they were seen, on every process.
+        """Update statistics after an optimiser step; the trainer calls it on every process.
 
-        What is known of more than one row, such as a running mean, is gathered in `forward` and taken over here only:
-        otherwise the loss would depend on how the rows of a step are cut into micro-batches and dealt to processes.
+        Statistics of more than one row, such as a running mean, are summed in `forward` and updated only here.
+        Otherwise the loss would depend on how the rows of a step are split into micro-batches and among processes.
 
         Args:
-            total: adds up a tensor over processes; must be called on all of them or on none.
+            total: sums a tensor over processes; must be called on all of them or on none.
         """
 
     @abstractmethod
@@ -106,25 +118,25 @@ class DistillationLoss(nn.Module, ABC):
         """
 
     def strength(self) -> float:
-        """How much it trusts what it teaches, in [0, 1], once it is set up; at 0 the trainer trains on labels alone."""
+        """How much its targets are trusted after `setup`, in [0, 1]; at 0 the trainer trains on labels alone."""
         return 1.0
 
     def weights(self) -> tuple[float, ...]:
-        """Share of each teacher, for the record; empty when the loss knows none."""
+        """Weight of each teacher, for the record; empty for a loss without weights."""
         return ()
 
     def input_share(self) -> float:
-        """Share of the student's own input in what it is taught, for the record; 0 where teachers alone are read."""
+        """Share of the student's input features in the targets, for the record; 0 where only teachers are read."""
         return 0.0
 
     def diagnostics(self) -> dict[str, float]:
-        """Numbers worth logging that are no loss, such as a spectrum; by name, another than those of the terms."""
+        """Numbers to log that are no loss, such as a spectrum, under other names than those of the terms."""
         return {}
 
     def settings(self) -> dict[str, Any]:
         """Constructor arguments as JSON values, for logs and the card."""
-        own = vars(self)
-        stored = {**own, **own["_modules"]}
+        attributes = vars(self)
+        stored = {**attributes, **attributes["_modules"]}
         return {
             name: as_setting(stored[name])
             for name in inspect.signature(type(self).__init__).parameters
@@ -154,28 +166,28 @@ def on_chosen(
 
     Args:
         teachers: outputs of each teacher.
-        chosen: what `DistillationLoss.select` said; None for all rows.
+        chosen: as returned by `DistillationLoss.select`; None for all rows.
         given: the rows that the outputs are of, those chosen among them; None for all rows.
     """
     if chosen is None:
         return teachers
-    kept = (chosen[:, place] if given is None else chosen[given[:, place], place] for place in range(len(teachers)))
-    return tuple(one.select(rows) for one, rows in zip(teachers, kept, strict=True))
+    rows = (chosen[:, i] if given is None else chosen[given[:, i], i] for i in range(len(teachers)))
+    return tuple(outputs.select(mask) for outputs, mask in zip(teachers, rows, strict=True))
 
 
-def check_names(loss: DistillationLoss, names: Iterable[str], taken: Collection[str] = RESERVED) -> None:
-    """Refuse names of terms or diagnostics that would take the place of something else.
+def check_names(loss: DistillationLoss, names: Iterable[str], reserved: Collection[str] = RESERVED) -> None:
+    """Refuse names of terms or diagnostics that are reserved.
 
     Args:
         loss: whose they are.
         names: of its terms or diagnostics.
-        taken: names that others have.
+        reserved: names that it may not use.
 
     Raises:
         InvalidArgumentError: naming the first that is taken.
     """
     for name in names:
-        if name in taken:
+        if name in reserved:
             raise InvalidArgumentError(
                 f"`loss` {type(loss).__name__} calls a term or a diagnostic {name!r}, a name that is taken. Rename it."
             )
@@ -195,12 +207,12 @@ def require_logits(context: LossContext, loss: str) -> None:
     """Refuse headless teachers.
 
     Raises:
-        InvalidArgumentError: naming the teacher by its place.
+        InvalidArgumentError: naming the teacher by its index.
     """
-    for place, space in enumerate(context.teacher_label_spaces):
+    for index, space in enumerate(context.teacher_label_spaces):
         if space is None:
             raise InvalidArgumentError(
-                f"`loss` {loss} reads class predictions, but teacher {place} has no head. "
+                f"`loss` {loss} reads class predictions, but teacher {index} has no head. "
                 "Choose a classifier, or a loss that reads features, such as RowTransportLoss()."
             )
 
@@ -248,3 +260,31 @@ def row_divergence(
     """
     weights = torch.where(labels == UNLABELLED, torch.ones_like(labelled_share), labelled_share)
     return (weights * F.kl_div(log_predicted, targets, reduction="none").sum(dim=1)).mean()
+
+
+def chunked_targets(
+    context: LossContext, targets_of: Callable[[ModelOutputs, int], Tensor], device: torch.device
+) -> Float[Tensor, "rows width"]:
+    """What a function of each teacher's outputs gives for all rows, side by side, on the CPU; read in chunks.
+
+    Args:
+        context: with teachers over all rows.
+        targets_of: the outputs of some rows and the index of their teacher -> targets of these rows.
+        device: where these outputs are needed.
+    """
+    columns = [
+        torch.cat([targets_of(outputs.to(device), index).cpu() for _, outputs in teacher.chunks(CHUNK_ROWS)])
+        for index, teacher in enumerate(context.teachers)
+    ]
+    return torch.cat(columns, dim=1)
+
+
+def evenly_spaced(outputs: RowOutputs, most: int) -> ModelOutputs:
+    """The outputs of at most so many rows, evenly spaced over all of them.
+
+    Args:
+        outputs: of a model, over all rows or a few.
+        most: number of rows.
+    """
+    count = min(most, len(outputs))
+    return outputs.select(torch.arange(count) * len(outputs) // max(count, 1))

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, require_teachers
+from hf_ctkd.losses.base import DistillationLoss, evenly_spaced, require_teachers
 from hf_ctkd.losses.committee_modules import (
     EMBEDDING,
     Answers,
@@ -17,10 +17,12 @@ from hf_ctkd.losses.committee_modules import (
     Questions,
     most_important,
     relative_distance,
+    starting_importances,
 )
 from hf_ctkd.losses.row_transport import RowTransportLoss
 from hf_ctkd.probes import LinearProbe
-from hf_ctkd.probes.ensemble import mixed, starting_importances
+from hf_ctkd.probes.ensemble import weighted_mean
+from hf_ctkd.probes.labelled import MAX_FITTING_ROWS
 from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
 
 IMPORTANCES = ("learned", "prior", "uniform")
@@ -69,16 +71,35 @@ class CommitteeLoss(DistillationLoss):
         Reconstructed from Liu et al., "Wisdom of committee: diverse distillation from large foundation models and
         domain experts", arXiv:2402.14035, which distils hidden states alone. The prior, the input features and the
         relative distance are ours.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, CommitteeLoss
+        >>> loss = CommitteeLoss(top_k=1)
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["facebook/dinov2-small", "microsoft/resnet-50"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "committee"
-    citation: ClassVar[str] = (
-        "Liu et al.: Wisdom of Committee: Diverse Distillation from Large Foundation Models and Domain Experts, "
-        "arXiv:2402.14035 (reconstructed; prior and relative distance ours)"
-    )
+    citation = """@misc{liu2024wisdom,
+  title = {Wisdom of Committee: Diverse Distillation from Large Foundation Models and Domain Experts},
+  author = {Liu, Zichang and Liu, Qingyun and Li, Yuening and Liu, Liang and Shrivastava, Anshumali and Bi, Shuchao
+            and Hong, Lichan and Chi, Ed H. and Zhao, Zhe},
+  year = {2024},
+  eprint = {2402.14035},
+  archivePrefix = {arXiv},
+  note = {Reconstructed; the prior and the relative distance are additions of hf_ctkd}
+}
+"""
     share: Tensor
     trust: Tensor
-    asked: Tensor
+    importance_sums: Tensor
 
     def __init__(
         self,
@@ -106,13 +127,13 @@ class CommitteeLoss(DistillationLoss):
         if self.input_features:
             self.needs |= Needs.INPUT
         self.expertise: RowTransportLoss | None = None
-        self.asker: Importance | None = None
+        self.importance_network: Importance | None = None
         self.questions: Questions | None = None
         self.embeddings: nn.Parameter | None = None
         self.members = nn.ModuleList()
-        for name in ("share", "trust", "asked"):
+        for name in ("share", "trust", "importance_sums"):
             self.register_buffer(name, torch.zeros(0))
-        self._seen: tuple[Tensor, Tensor, Tensor] | None = None
+        self._last_batch: tuple[Tensor, Tensor, Tensor] | None = None
 
     def _check(self) -> None:
         if not self.feature_weight > 0:
@@ -131,8 +152,8 @@ class CommitteeLoss(DistillationLoss):
             raise InvalidArgumentError(f"`importance_threshold` must lie in [0, 1), got {self.importance_threshold}.")
         if self.top_k is not None and self.top_k < 1:
             raise InvalidArgumentError(f"`top_k` must be at least 1, got {self.top_k}. Pass None for no limit.")
-        alike = self.importance == "uniform" or (self.importance == "prior" and self.prior is None)
-        if alike and not self._asks_everybody:
+        equal = self.importance == "uniform" or (self.importance == "prior" and self.prior is None)
+        if equal and not self._selects_all:
             raise InvalidArgumentError(
                 "`top_k` and `importance_threshold` must be left out where all members are equally important, since "
                 "none is to be asked before another. Set `importance` to 'learned', or to 'prior' with a `prior`."
@@ -149,8 +170,8 @@ class CommitteeLoss(DistillationLoss):
         _head(context.student)
         width, count = context.student.features.shape[1], len(context.teachers)
         # A generator each: a further teacher, or another setting, changes nothing for the parts that were there.
-        shared, *own = (torch.Generator().manual_seed(context.seed + part) for part in range(1 + count))
-        drawn = torch.stack([torch.randn(EMBEDDING, generator=one) for one in own])
+        shared, *generators = (torch.Generator().manual_seed(context.seed + part) for part in range(1 + count))
+        drawn = torch.stack([torch.randn(EMBEDDING, generator=generator) for generator in generators])
         labelled = (context.labels != UNLABELLED).float().mean()
         start = torch.full((count,), 1 / count)
         self.share, self.trust = labelled, torch.ones(())
@@ -167,12 +188,12 @@ class CommitteeLoss(DistillationLoss):
         learned = self.importance == "learned" and count > 1
         if learned or self.question:
             self.embeddings = nn.Parameter(drawn)
-        self.asker = Importance(width, start, learned=learned, generator=shared)
+        self.importance_network = Importance(width, start, learned=learned, generator=shared)
         self.members.extend(
-            Answers(outputs, width, asked=self.question, generator=one)
-            for outputs, one in zip(context.teachers, own, strict=True)
+            Answers(evenly_spaced(teacher, MAX_FITTING_ROWS), width, with_question=self.question, generator=generator)
+            for teacher, generator in zip(context.teachers, generators, strict=True)
         )
-        self.asked = torch.zeros(count)
+        self.importance_sums = torch.zeros(count)
 
     def _check_threshold(self, start: Float[Tensor, " teachers"]) -> None:
         if self.importance != "learned" and self.importance_threshold > float(start.max()):
@@ -183,10 +204,10 @@ class CommitteeLoss(DistillationLoss):
 
     def select(self, student: ModelOutputs) -> Bool[Tensor, "batch teachers"] | None:
         """The important teachers of each row; see `DistillationLoss.select`."""
-        if self._asks_everybody:
+        if self._selects_all:
             return None
         with torch.no_grad():
-            return self._chosen(self._importance(student))
+            return self._selected(self._importance(student))
 
     def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
         """How far student and probes agreed; see `DistillationLoss.after_step`."""
@@ -198,32 +219,32 @@ class CommitteeLoss(DistillationLoss):
     ) -> dict[str, Tensor]:
         """The terms `committee`, `committee_task` and, with a `prior`, `committee_probe`; see `DistillationLoss`."""
         importance = self._importance(student)
-        chosen = self._chosen(importance)
+        selected = self._selected(importance)
         with torch.autocast(student.features.device.type, enabled=False):
             features = student.features.float()
             weights = importance
-            if chosen is not None:
-                weights = importance * chosen
+            if selected is not None:
+                weights = importance * selected
                 weights = weights / weights.sum(dim=1, keepdim=True)
-            answer = mixed(self._answers(features, teachers, chosen), weights, chosen)
+            answer = weighted_mean(self._answers(features, teachers, selected), weights, selected)
             distance = relative_distance(features, answer.detach() if self.stop_gradient else answer).mean()
             terms = {self.name: self.feature_weight * self.trust * distance}
             target = None
             if self.expertise is not None:
-                read = self.expertise.probes.log_posterior(student.inputs, teachers, chosen)
-                target = self.expertise.soft_targets(read)
-                terms[f"{self.name}_probe"] = self.expertise.divergence(student, read, labels)
-            said = _head(student)(answer).float().log_softmax(dim=1)
-            terms[f"{self.name}_task"] = self.task_weight * self._task(said, labels, target)
-        self._note(weights.detach(), features.detach(), answer.detach())
+                log_posterior = self.expertise.probes.log_posterior(student.inputs, teachers, selected)
+                target = self.expertise.soft_targets(log_posterior)
+                terms[f"{self.name}_probe"] = self.expertise.divergence(student, log_posterior, labels)
+            log_predicted = _head(student)(answer).float().log_softmax(dim=1)
+            terms[f"{self.name}_task"] = self.task_weight * self._task(log_predicted, labels, target)
+        self._record(weights.detach(), features.detach(), answer.detach())
         return terms
 
     def weights(self) -> tuple[float, ...]:
         """Mean importance of each teacher over the rows trained on; where it starts before that."""
-        if self.asker is None:
+        if self.importance_network is None:
             return ()
-        found = self.asked if bool(self.asked.any()) else self.asker.prior
-        return tuple((found / found.sum()).tolist())
+        importances = self.importance_sums if bool(self.importance_sums.any()) else self.importance_network.prior
+        return tuple((importances / importances.sum()).tolist())
 
     def input_share(self) -> float:
         """How much of the soft targets is read out of the student's own input, in [0, 1]."""
@@ -234,29 +255,29 @@ class CommitteeLoss(DistillationLoss):
 
         The spread is the variance of the answers over that of the student's features.
         """
-        if self._seen is None:
+        if self._last_batch is None:
             return {}
-        weights, features, answer = self._seen
+        weights, features, answer = self._last_batch
         variance = features.var(dim=0, unbiased=False).sum().clamp_min(1e-12)
-        found = {f"{self.name}/answer_spread": float(answer.var(dim=0, unbiased=False).sum() / variance)}
+        values = {f"{self.name}/answer_spread": float(answer.var(dim=0, unbiased=False).sum() / variance)}
         shares = (weights > 0).float().mean(dim=0).tolist()
-        for place, (weight, share) in enumerate(zip(weights.mean(dim=0).tolist(), shares, strict=True)):
-            prefix = f"{self.name}/teacher_{place}"
-            found |= {f"{prefix}/importance": weight, f"{prefix}/asked": share}
-        return found
+        for index, (weight, share) in enumerate(zip(weights.mean(dim=0).tolist(), shares, strict=True)):
+            prefix = f"{self.name}/teacher_{index}"
+            values |= {f"{prefix}/importance": weight, f"{prefix}/asked": share}
+        return values
 
     def _importance(self, student: ModelOutputs) -> Float[Tensor, "batch teachers"]:
-        if self.asker is None:
+        if self.importance_network is None:
             raise InvalidArgumentError("`setup` must be called before this loss can be used.")
         with torch.autocast(student.features.device.type, enabled=False):
-            return self.asker(student.features.float(), self.embeddings)
+            return self.importance_network(student.features.float(), self.embeddings)
 
     @property
-    def _asks_everybody(self) -> bool:
+    def _selects_all(self) -> bool:
         return self.importance_threshold == 0 and self.top_k is None
 
-    def _chosen(self, importance: Float[Tensor, "batch teachers"]) -> Bool[Tensor, "batch teachers"] | None:
-        if self._asks_everybody:
+    def _selected(self, importance: Float[Tensor, "batch teachers"]) -> Bool[Tensor, "batch teachers"] | None:
+        if self._selects_all:
             return None
         return most_important(importance.detach(), threshold=self.importance_threshold, top_k=self.top_k)
 
@@ -264,20 +285,20 @@ class CommitteeLoss(DistillationLoss):
         self,
         features: Float[Tensor, "batch width"],
         teachers: tuple[ModelOutputs, ...],
-        chosen: Bool[Tensor, "batch teachers"] | None,
+        selected: Bool[Tensor, "batch teachers"] | None,
     ) -> list[Tensor]:
-        found = []
-        for place, (member, outputs) in enumerate(zip(self.members, teachers, strict=True)):
+        answers = []
+        for index, (member, outputs) in enumerate(zip(self.members, teachers, strict=True)):
             question = None
             if self.questions is not None and self.embeddings is not None:
-                asking = features if chosen is None else features[chosen[:, place]]
-                question = self.questions(asking, self.embeddings[place])
-            found.append(member(outputs, question))
-        return found
+                rows = features if selected is None else features[selected[:, index]]
+                question = self.questions(rows, self.embeddings[index])
+            answers.append(member(outputs, question))
+        return answers
 
     def _task(
         self,
-        said: Float[Tensor, "batch classes"],
+        log_predicted: Float[Tensor, "batch classes"],
         labels: Int[Tensor, " batch"],
         target: Float[Tensor, "batch classes"] | None,
     ) -> Float[Tensor, ""]:
@@ -286,16 +307,16 @@ class CommitteeLoss(DistillationLoss):
         A mean over rows of known number, never over the labels of a batch, so that it does not depend on how rows are
         dealt out to micro-batches and processes.
         """
-        known = labels != UNLABELLED
-        truth = F.one_hot(labels.clamp_min(0), said.shape[1]).to(said.dtype)
+        labelled = labels != UNLABELLED
+        truth = F.one_hot(labels.clamp_min(0), log_predicted.shape[1]).to(log_predicted.dtype)
         if target is None:
-            return -(truth * said).sum(dim=1).masked_fill(~known, 0.0).mean() / self.share
-        return -(torch.where(known[:, None], truth, self.trust * target) * said).sum(dim=1).mean()
+            return -(truth * log_predicted).sum(dim=1).masked_fill(~labelled, 0.0).mean() / self.share
+        return -(torch.where(labelled[:, None], truth, self.trust * target) * log_predicted).sum(dim=1).mean()
 
-    def _note(self, weights: Tensor, features: Tensor, answer: Tensor) -> None:
-        self._seen = (weights, features, answer)  # looked at only when something is logged
+    def _record(self, weights: Tensor, features: Tensor, answer: Tensor) -> None:
+        self._last_batch = (weights, features, answer)  # read only when something is logged
         if self.training:
-            self.asked += weights.sum(dim=0)
+            self.importance_sums += weights.sum(dim=0)
 
 
 def _head(student: ModelOutputs) -> Callable[[Tensor], Tensor]:

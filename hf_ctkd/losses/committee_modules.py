@@ -1,17 +1,20 @@
-"""The parts of a committee: who is asked, what is asked, and what is answered."""
+"""The networks of a committee: the importance of each teacher, the question to it, and its answer."""
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from hf_ctkd.probes import views
+from hf_ctkd.probes import gain_shares, views
+from hf_ctkd.probes.ensemble import GAIN_EXPONENT
 from hf_ctkd.types import ModelOutputs
 
 EMBEDDING = 16
 """Width of a teacher's embedding, and of the student's projection onto it."""
 QUESTION = 8
 """Width of a question: narrow, or the student's features would pass through it and come back as the answer."""
+_LEAST_IMPORTANCE = 1e-3
+"""Importance that a teacher without information gain starts with, or it could never be selected."""
 HIDDEN = 64
 """Hidden width of the networks that ask and answer."""
 
@@ -80,6 +83,16 @@ class Importance(nn.Module):
         return (self.prior.log() + score).softmax(dim=1)
 
 
+def starting_importances(information_gains: Float[Tensor, " teachers"]) -> Float[Tensor, " teachers"]:
+    """Where importances start: the teachers' shares in a log-mean, with a minimum so that each can be selected.
+
+    Args:
+        information_gains: of each teacher, see `ProbeEnsemble.teacher_information_gains`.
+    """
+    shares = gain_shares(information_gains, GAIN_EXPONENT) + _LEAST_IMPORTANCE
+    return shares / shares.sum()
+
+
 def most_important(
     importance: Float[Tensor, "batch teachers"], *, threshold: float, top_k: int | None
 ) -> Bool[Tensor, "batch teachers"]:
@@ -97,10 +110,10 @@ def most_important(
     """
     order = importance.argsort(dim=1, descending=True, stable=True)
     rank = order.argsort(dim=1)
-    kept = importance >= threshold
+    selected = importance >= threshold
     if top_k is not None:
-        kept &= rank < top_k
-    return kept | (rank == 0)
+        selected &= rank < top_k
+    return selected | (rank == 0)
 
 
 class Questions(nn.Module):
@@ -133,32 +146,32 @@ class Answers(nn.Module):
     Args:
         outputs: of the teacher on some rows.
         width: of the student's features.
-        asked: whether a question comes with each row.
+        with_question: whether a question comes with each row.
         generator: of the initial weights.
     """
 
     rate: Tensor
     offset: Tensor
 
-    def __init__(self, outputs: ModelOutputs, width: int, *, asked: bool, generator: torch.Generator) -> None:
+    def __init__(self, outputs: ModelOutputs, width: int, *, with_question: bool, generator: torch.Generator) -> None:
         super().__init__()
         standards = [_standard(view.float()) for view in views(outputs)]
         self.register_buffer("rate", torch.cat([1 / scale for _, scale in standards]))
         self.register_buffer("offset", torch.cat([-mean / scale for mean, scale in standards]))
-        source = len(self.rate) + (QUESTION if asked else 0)
+        source = len(self.rate) + (QUESTION if with_question else 0)
         self.network = nn.Sequential(Linear(source, HIDDEN, generator), nn.GELU(), Linear(HIDDEN, width, generator))
 
     def forward(
         self, outputs: ModelOutputs, question: Float[Tensor, "rows question"] | None
     ) -> Float[Tensor, "rows width"]:
         """Answers on the rows of the outputs, which may be none."""
-        known = self.standardised(outputs)
-        return self.network(known if question is None else torch.cat([question, known], dim=1))
+        features = self.standardised(outputs)
+        return self.network(features if question is None else torch.cat([question, features], dim=1))
 
-    def standardised(self, outputs: ModelOutputs) -> Float[Tensor, "rows known"]:
-        """All that the teacher's layers hold of some rows, without gradient."""
-        known = torch.cat([view.detach().float() for view in views(outputs)], dim=1)
-        return torch.addcmul(self.offset, known, self.rate)
+    def standardised(self, outputs: ModelOutputs) -> Float[Tensor, "rows width_of_all_views"]:
+        """All views of the teacher, standardised, without gradient."""
+        features = torch.cat([view.detach().float() for view in views(outputs)], dim=1)
+        return torch.addcmul(self.offset, features, self.rate)
 
 
 def relative_distance(

@@ -159,7 +159,7 @@ class Attention(Distance):
         mask: Bool[Tensor, "batch positions"] | None = None,
     ) -> Float[Tensor, ""]:
         """See `Distance.forward`."""
-        maps = [F.normalize(_kept(side, mask).square().mean(2), dim=1) for side in (student, target)]
+        maps = [F.normalize(_masked(side, mask).square().mean(2), dim=1) for side in (student, target)]
         return (maps[0] - maps[1]).square().sum(1).mean()
 
 
@@ -180,8 +180,8 @@ class ProbabilisticTransfer(Distance):
         mask: Bool[Tensor, "batch positions"] | None = None,
     ) -> Float[Tensor, ""]:
         """See `Distance.forward`."""
-        ours, theirs = (_neighbours(_kept(side, mask).flatten(1)) for side in (student, target))
-        return (theirs * ((theirs + 1e-7).log() - (ours + 1e-7).log())).sum(1).mean()
+        student_near, target_near = (_neighbours(_masked(side, mask).flatten(1)) for side in (student, target))
+        return (target_near * ((target_near + 1e-7).log() - (student_near + 1e-7).log())).sum(1).mean()
 
 
 class SimilarityPreserving(Distance):
@@ -201,9 +201,9 @@ class SimilarityPreserving(Distance):
         mask: Bool[Tensor, "batch positions"] | None = None,
     ) -> Float[Tensor, ""]:
         """See `Distance.forward`."""
-        flat = [_kept(side, mask).flatten(1) for side in (student, target)]
-        ours, theirs = (F.normalize(rows @ rows.T, dim=1) for rows in flat)
-        return (ours - theirs).square().sum(1).mean()
+        flat = [_masked(side, mask).flatten(1) for side in (student, target)]
+        student_similarity, target_similarity = (F.normalize(rows @ rows.T, dim=1) for rows in flat)
+        return (student_similarity - target_similarity).square().sum(1).mean()
 
 
 class Relational(Distance):
@@ -225,7 +225,7 @@ class Relational(Distance):
     ) -> Float[Tensor, ""]:
         """See `Distance.forward`."""
         (near, angle), (near_target, angle_target) = (
-            _relations(_kept(side, mask).flatten(1)) for side in (student, target)
+            _relations(_masked(side, mask).flatten(1)) for side in (student, target)
         )
         return F.smooth_l1_loss(near, near_target) + 2 * F.smooth_l1_loss(angle, angle_target)
 
@@ -247,7 +247,7 @@ DISTANCES: dict[str, type[Distance]] = {
 """The distances that can be chosen by name."""
 
 
-def _kept(side: Tensor, mask: Tensor | None) -> Tensor:
+def _masked(side: Tensor, mask: Tensor | None) -> Tensor:
     return side if mask is None else side * mask.unsqueeze(2)
 
 

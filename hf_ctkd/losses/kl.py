@@ -5,11 +5,18 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, require_logits, require_teachers, student_logits, teacher_logits
+from hf_ctkd.losses.base import (
+    DistillationLoss,
+    chunked_targets,
+    require_logits,
+    require_teachers,
+    student_logits,
+    teacher_logits,
+)
 from hf_ctkd.types import LabelSpace, LossContext, ModelOutputs, Needs
 
 
@@ -29,27 +36,33 @@ class KLLoss(DistillationLoss):
         InvalidArgumentError: `temperature` is not positive.
 
     Reference:
-        After Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", arXiv:1503.02531; the mapping is
-        ours.
+        After Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", arXiv:1503.02531; the mapping of
+        classes is an addition.
 
     Example:
-        >>> import torch
-        >>> from hf_ctkd.losses import KLLoss, LossContext
-        >>> from hf_ctkd.types import LabelSpace, ModelOutputs
-        >>> teacher = ModelOutputs(torch.zeros(2, 1), torch.tensor([[5.0, 0.0, 0.0], [0.0, 0.0, 5.0]]))
-        >>> student = ModelOutputs(torch.zeros(2, 1), torch.tensor([[5.0, 0.0], [0.0, 5.0]]))
-        >>> loss = KLLoss(temperature=1.0, mapping={"tabby": "cat", "siamese": "cat", "beagle": "dog"})
-        >>> spaces = LabelSpace(("cat", "dog")), LabelSpace(("tabby", "siamese", "beagle"))
-        >>> labels = torch.tensor([0, 1])
-        >>> loss.setup(LossContext(labels, spaces[0], student, (teacher,), (spaces[1],)))
-        >>> loss(student, (teacher,), labels)["kl"] < 0.01
-        tensor(True)
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, KLLoss
+        >>> loss = KLLoss(temperature=2.0, mapping={"tabby": "cat", "Siamese cat": "cat", "beagle": "dog"})
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("pets-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["microsoft/resnet-50"],
+        ...     loss=loss,
+        ...     train_dataset=pets["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "kl"
-    citation: ClassVar[str] = (
-        "Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, arXiv:1503.02531 (after)"
-    )
+    citation = """@misc{hinton2015distilling,
+  title = {Distilling the Knowledge in a Neural Network},
+  author = {Hinton, Geoffrey and Vinyals, Oriol and Dean, Jeff},
+  year = {2015},
+  eprint = {1503.02531},
+  archivePrefix = {arXiv},
+  note = {After this paper; the mapping of classes is an addition of hf_ctkd}
+}
+"""
     needs = Needs.TEACHER | Needs.LOGITS
 
     def __init__(self, temperature: float = 4.0, *, mapping: Mapping[str, str] | None = None) -> None:
@@ -58,6 +71,7 @@ class KLLoss(DistillationLoss):
             raise InvalidArgumentError(f"`temperature` must be positive, got {temperature}.")
         self.temperature = temperature
         self.mapping = None if mapping is None else dict(mapping)
+        self._teachers = 0
 
     def setup(self, context: LossContext) -> None:
         """Match the classes of each teacher with the target's; see `DistillationLoss.setup`.
@@ -68,66 +82,102 @@ class KLLoss(DistillationLoss):
         require_teachers(context, type(self).__name__)
         require_logits(context, type(self).__name__)
         self._check_mapping(context)
-        for place, space in enumerate(context.teacher_label_spaces):
+        for index, space in enumerate(context.teacher_label_spaces):
             if space is not None:
-                self.register_buffer(f"map_{place}", self._members(space, context.label_space, place))
+                self.register_buffer(f"matches_{index}", self._matches(space, context.label_space, index))
+        self._teachers = len(context.teachers)
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
         """The term `kl`; see `DistillationLoss.forward`."""
         with torch.autocast(student.features.device.type, enabled=False):
+            targets = torch.cat([self._joined(teacher, index) for index, teacher in enumerate(teachers)], dim=1)
+        return self.on_targets(student, targets, labels)
+
+    def row_targets(self, context: LossContext) -> Float[Tensor, "rows teachers_times_classes"] | None:
+        """Log probabilities of the matched classes by each teacher, side by side, where all rows' outputs are given.
+
+        See `DistillationLoss.row_targets`.
+        """
+        if any(len(teacher) != len(context.labels) for teacher in context.teachers):
+            return None
+        return chunked_targets(context, self._joined, self.get_buffer("matches_0").device)
+
+    def on_targets(
+        self,
+        student: ModelOutputs,
+        targets: Float[Tensor, "batch teachers_times_classes"],
+        labels: Int[Tensor, " batch"],
+    ) -> dict[str, Tensor]:
+        """The term `kl`; see `DistillationLoss.on_targets`."""
+        with torch.autocast(student.features.device.type, enabled=False):
             logits = student_logits(student).float() / self.temperature
-            found = [
-                self._divergence(logits, teacher_logits(teacher).float() / self.temperature, place)
-                for place, teacher in enumerate(teachers)
-            ]
-            return {self.name: self.temperature**2 * torch.stack(found).mean()}
+            matched = torch.stack([self.get_buffer(f"matches_{i}").any(dim=0) for i in range(self._teachers)])
+            # Classes without a match are masked, not selected: a boolean index would wait for the device.
+            log_predicted = logits[:, None].masked_fill(~matched, -torch.inf).log_softmax(dim=2)
+            log_joined = targets.float().unflatten(1, matched.shape).masked_fill(~matched, -torch.inf)
+            log_covered = log_joined.logsumexp(dim=2, keepdim=True)
+            gap = (log_joined - log_covered - log_predicted).masked_fill(~matched, 0.0)
+            # KL over the matched classes times the probability that the teacher gives them:
+            # p(v) / p(matched) * p(matched) = p(v).
+            divergence = (log_joined.exp() * gap).sum(dim=2).mean()
+            return {self.name: self.temperature**2 * divergence}
 
-    def _divergence(
-        self, ours: Float[Tensor, "batch classes"], theirs: Float[Tensor, "batch teacher_classes"], place: int
-    ) -> Float[Tensor, ""]:
-        members = self.get_buffer(f"map_{place}")
-        known = members.any(dim=0)
-        predicted = ours.masked_fill(~known, -torch.inf).log_softmax(dim=1)[:, known]
-        # In logarithms: the matched classes may hold next to nothing of a confident teacher's probability.
-        said = _joined(theirs.log_softmax(dim=1), members[:, known])
-        covered = said.logsumexp(dim=1, keepdim=True)
-        target = said - covered
-        return ((target - predicted) * target.exp() * covered.exp()).sum(dim=1).mean()
+    def _joined(self, teacher: ModelOutputs, index: int) -> Float[Tensor, "batch classes"]:
+        """Log of the summed probability of the teacher's classes that match each target class.
 
-    def _members(self, teacher: LabelSpace, target: LabelSpace, place: int) -> Tensor:
-        pairs = _by_name(teacher, target, place) if self.mapping is None else _by_mapping(teacher, target, self.mapping)
-        members = torch.zeros(len(teacher), len(target), dtype=torch.bool)
+        In logarithms, as the matched classes may hold almost nothing of a confident teacher's probability: relative to
+        the most probable matched class, so that one matrix product in 32 bits does.
+        """
+        matches = self.get_buffer(f"matches_{index}")
+        log_probabilities = (teacher_logits(teacher).float() / self.temperature).log_softmax(dim=1)
+        log_probabilities = log_probabilities.masked_fill(~matches.any(dim=1), -torch.inf)
+        largest = log_probabilities.amax(dim=1, keepdim=True)
+        joined = (log_probabilities - largest).exp() @ matches.float()
+        return joined.clamp_min(torch.finfo(joined.dtype).tiny).log() + largest
+
+    def _matches(self, teacher: LabelSpace, target: LabelSpace, index: int) -> Bool[Tensor, "teacher_classes classes"]:
+        if self.mapping is None:
+            pairs = _pairs_by_name(teacher, target, index)
+        else:
+            pairs = _pairs_by_mapping(teacher, target, self.mapping)
+        matches = torch.zeros(len(teacher), len(target), dtype=torch.bool)
         for row, column in pairs:
-            members[row, column] = True
-        if int(members.any(dim=0).sum()) < 2:
+            matches[row, column] = True
+        matched = int(matches.any(dim=0).sum())
+        if matched < 2:
             raise InvalidArgumentError(
-                f"`teachers` must share at least two classes with the target for KLLoss, but teacher {place} shares "
-                f"{int(members.any(dim=0).sum())}. Pass `mapping`, or use RowTransportLoss, which needs no shared "
-                "class."
+                f"`teachers` must share at least two classes with the target for KLLoss, but teacher {index} shares "
+                f"{matched}. Pass `mapping`, or use RowTransportLoss, which needs no shared class."
             )
-        return members
+        return matches
 
     def _check_mapping(self, context: LossContext) -> None:
-        theirs = {name for space in context.teacher_label_spaces if space is not None for name in space.names}
-        for source, ours in (self.mapping or {}).items():
-            if ours not in context.label_space.names:
-                raise InvalidArgumentError(f"`mapping` leads to {ours!r}, but the target has no class of that name.")
-            if source not in theirs:
-                raise InvalidArgumentError(f"`mapping` starts at {source!r}, but no teacher has a class of that name.")
+        teacher_names = {name for space in context.teacher_label_spaces if space is not None for name in space.names}
+        for teacher_name, target_name in (self.mapping or {}).items():
+            if target_name not in context.label_space.names:
+                raise InvalidArgumentError(
+                    f"`mapping` leads to {target_name!r}, but the target has no class of that name. Use one of its "
+                    "class names."
+                )
+            if teacher_name not in teacher_names:
+                raise InvalidArgumentError(
+                    f"`mapping` starts at {teacher_name!r}, but no teacher has a class of that name. Use one of the "
+                    "teachers' class names."
+                )
 
 
-def _by_name(teacher: LabelSpace, target: LabelSpace, place: int) -> list[tuple[int, int]]:
+def _pairs_by_name(teacher: LabelSpace, target: LabelSpace, index: int) -> list[tuple[int, int]]:
     if not (teacher.informative and target.informative) and teacher.names != target.names:
         raise InvalidArgumentError(
-            f"`teachers` must name their classes for KLLoss, but those of teacher {place} or of the target are mere "
+            f"`teachers` must name their classes for KLLoss, but those of teacher {index} or of the target are mere "
             "numbers and differ. Pass `mapping`."
         )
     pairs: set[tuple[int, int]] = set()
     for spelling in (str, str.strip, _folded):
-        theirs, ours = _places(teacher, spelling), _places(target, spelling)
-        pairs |= {(theirs[name], ours[name]) for name in theirs.keys() & ours.keys()}
+        rows, columns = _unambiguous(teacher, spelling), _unambiguous(target, spelling)
+        pairs |= {(rows[name], columns[name]) for name in rows.keys() & columns.keys()}
     return sorted(pairs)
 
 
@@ -135,23 +185,16 @@ def _folded(name: str) -> str:
     return name.strip().lower()
 
 
-def _places(space: LabelSpace, spelling: Callable[[str], str]) -> dict[str, int]:
-    """Place of every class that no other is spelt like: A and a are two classes where a space has both."""
+def _unambiguous(space: LabelSpace, spelling: Callable[[str], str]) -> dict[str, int]:
+    """Spelling -> class id, for spellings that one class has: A and a are two classes where a space has both."""
     spelt = [spelling(name) for name in space.names]
     counts = Counter(spelt)
-    return {name: place for place, name in enumerate(spelt) if counts[name] == 1}
+    return {name: class_id for class_id, name in enumerate(spelt) if counts[name] == 1}
 
 
-def _by_mapping(teacher: LabelSpace, target: LabelSpace, mapping: Mapping[str, str]) -> list[tuple[int, int]]:
+def _pairs_by_mapping(teacher: LabelSpace, target: LabelSpace, mapping: Mapping[str, str]) -> list[tuple[int, int]]:
     return [
-        (teacher.names.index(theirs), target.names.index(ours))
-        for theirs, ours in mapping.items()
-        if theirs in teacher.names
+        (teacher.names.index(teacher_name), target.names.index(target_name))
+        for teacher_name, target_name in mapping.items()
+        if teacher_name in teacher.names
     ]
-
-
-def _joined(
-    log_probabilities: Float[Tensor, "batch teacher_classes"], members: Tensor
-) -> Float[Tensor, "batch known_classes"]:
-    """Log of the summed probabilities of the teacher's classes that map to each target class."""
-    return torch.stack([log_probabilities[:, column].logsumexp(dim=1) for column in members.T], dim=1)

@@ -1,4 +1,4 @@
-"""The soft label map: what transport between label spaces distils, without any transport."""
+"""The soft label map: the optimum of transport between label spaces, without transport."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.costs import EmpiricalCost, LabelCost
-from hf_ctkd.losses.base import DistillationLoss, student_logits, teacher_logits
+from hf_ctkd.losses.base import DistillationLoss, chunked_targets, student_logits, teacher_logits
 from hf_ctkd.losses.label_transport import TeacherLabelCosts, check_label_arguments
 from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
@@ -33,10 +33,33 @@ class LabelMapLoss(DistillationLoss):
 
     Reference:
         Ours, derived from the objective of Lu, Ye and Zhan, arXiv:2204.11526.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, LabelMapLoss
+        >>> loss = LabelMapLoss(epsilon=0.05)
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["microsoft/resnet-50"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "label_map"
-    citation: ClassVar[str] = "Ours (hf_ctkd): optimum of the entropic transport objective of arXiv:2204.11526"
+    citation = """Introduced with hf_ctkd: the optimum of the entropic transport objective of the following paper.
+
+@misc{lu2022selective,
+  title = {Selective Cross-Task Distillation},
+  author = {Lu, Su and Ye, Han-Jia and Zhan, De-Chuan},
+  year = {2022},
+  eprint = {2204.11526},
+  archivePrefix = {arXiv},
+  note = {The objective that the soft label map minimises}
+}
+"""
 
     def __init__(
         self,
@@ -56,14 +79,14 @@ class LabelMapLoss(DistillationLoss):
         """Fit costs and relatedness on the labelled rows; see `DistillationLoss.setup`."""
         self.costs.fit(context, type(self).__name__)
 
-    def target(self, teacher: ModelOutputs, place: int) -> Float[Tensor, "batch classes"]:
+    def mapped(self, teacher: ModelOutputs, index: int) -> Float[Tensor, "batch classes"]:
         """A teacher's predictions in terms of the target's classes.
 
         Args:
             teacher: its outputs.
-            place: which teacher it is.
+            index: of the teacher.
         """
-        matrix = self.costs.matrix(place)
+        matrix = self.costs.matrix(index)
         scale = self.epsilon * matrix.max().clamp_min(1e-12)
         return (teacher_logits(teacher).float() / self.temperature).softmax(dim=1) @ (-matrix / scale).softmax(dim=1)
 
@@ -72,12 +95,26 @@ class LabelMapLoss(DistillationLoss):
     ) -> dict[str, Tensor]:
         """The term `label_map`; see `DistillationLoss.forward`."""
         with torch.autocast(student.features.device.type, enabled=False):
-            predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
-            found = [
-                factor * F.kl_div(predicted, self.target(teacher, place), reduction="batchmean")
-                for place, (factor, teacher) in enumerate(zip(self.costs.factors(), teachers, strict=True))
-            ]
-            return {self.name: torch.stack(found).sum()}
+            targets = torch.cat([self.mapped(teacher, index) for index, teacher in enumerate(teachers)], dim=1)
+        return self.on_targets(student, targets, labels)
+
+    def row_targets(self, context: LossContext) -> Float[Tensor, "rows teachers_times_classes"]:
+        """The mapped predictions of each teacher, side by side; see `DistillationLoss.row_targets`."""
+        return chunked_targets(context, self.mapped, self.costs.relatedness.device)
+
+    def on_targets(
+        self,
+        student: ModelOutputs,
+        targets: Float[Tensor, "batch teachers_times_classes"],
+        labels: Int[Tensor, " batch"],
+    ) -> dict[str, Tensor]:
+        """The term `label_map`; see `DistillationLoss.on_targets`."""
+        with torch.autocast(student.features.device.type, enabled=False):
+            log_predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
+            factors = self.costs.factors()
+            of_teachers = targets.float().unflatten(1, (len(factors), -1))
+            divergences = F.kl_div(log_predicted[:, None], of_teachers, reduction="none").sum(dim=2).mean(dim=0)
+            return {self.name: (factors * divergences).sum()}
 
     def strength(self) -> float:
         """Sum of the factors of all teachers."""

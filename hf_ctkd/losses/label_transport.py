@@ -10,6 +10,7 @@ from hf_ctkd.costs import EmpiricalCost, LabelCost, relatedness
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.base import DistillationLoss, require_logits, require_teachers, student_logits, teacher_logits
 from hf_ctkd.ot import OTProblem, Sinkhorn
+from hf_ctkd.probes.labelled import check_all_rows, fitting_rows
 from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 
@@ -34,10 +35,31 @@ class LabelTransportLoss(DistillationLoss):
     Reference:
         Reconstructed from Lu, Ye and Zhan, "Selective cross-task distillation", arXiv:2204.11526. The weighting by
         relatedness is ours.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, EmpiricalCost, LabelTransportLoss
+        >>> loss = LabelTransportLoss(EmpiricalCost(), epsilon=0.05)
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["microsoft/resnet-50"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "label_transport"
-    citation: ClassVar[str] = "Lu, Ye, Zhan: Selective Cross-Task Distillation, arXiv:2204.11526 (reconstructed)"
+    citation = """@misc{lu2022selective,
+  title = {Selective Cross-Task Distillation},
+  author = {Lu, Su and Ye, Han-Jia and Zhan, De-Chuan},
+  year = {2022},
+  eprint = {2204.11526},
+  archivePrefix = {arXiv},
+  note = {Reconstructed; the weighting by relatedness is an addition of hf_ctkd}
+}
+"""
 
     def __init__(
         self,
@@ -72,8 +94,8 @@ class LabelTransportLoss(DistillationLoss):
             # Stays in the graph at weight zero, so that distributed training finds a gradient for every parameter.
             total = 0.0 * predicted.sum()
             for index, (factor, outputs) in enumerate(zip(self.costs.factors(), teachers, strict=True)):
-                teacher_predicted = (teacher_logits(outputs).float() / self.temperature).softmax(dim=1)
-                if float(factor) > 0:
+                if self.costs.used[index]:
+                    teacher_predicted = (teacher_logits(outputs).float() / self.temperature).softmax(dim=1)
                     problem = OTProblem(self.costs.matrix(index), teacher_predicted, predicted)
                     total = total + factor * self.solver.solve(problem).value.mean()
             return {self.name: total}
@@ -101,6 +123,8 @@ class TeacherLabelCosts(nn.Module):
         super().__init__()
         self.cost, self.gain_exponent = cost, gain_exponent
         self.register_buffer("relatedness", torch.zeros(0))
+        self.used: tuple[bool, ...] = ()
+        """Which teachers have a factor above 0; known on the host, so that no step waits for the device."""
 
     def fit(self, context: LossContext, loss: str) -> None:
         """Compute costs and relatedness from the teachers' outputs over the labelled rows.
@@ -114,13 +138,18 @@ class TeacherLabelCosts(nn.Module):
         """
         require_teachers(context, loss)
         require_logits(context, loss)
+        check_all_rows(context.teachers, context.labels)
+        rows = fitting_rows(context.labels, context.seed)
+        labels = context.labels[rows]
         values = []
-        for index, (outputs, space) in enumerate(zip(context.teachers, context.teacher_label_spaces, strict=True)):
-            matrix = self.cost.matrix(outputs, context.labels, target=context.label_space, teacher=space)
+        for index, (teacher, space) in enumerate(zip(context.teachers, context.teacher_label_spaces, strict=True)):
+            outputs = teacher.select(rows)
+            matrix = self.cost.matrix(outputs, labels, target=context.label_space, teacher=space)
             self.register_buffer(f"cost_{index}", matrix.float())
             probabilities = teacher_logits(outputs).float().softmax(dim=1)
-            values.append(relatedness(probabilities, context.labels, len(context.label_space)))
+            values.append(relatedness(probabilities, labels, len(context.label_space)))
         self.relatedness = torch.tensor(values)
+        self.used = tuple(value > 0 or self.gain_exponent == 0 for value in values)
 
     def factors(self) -> Float[Tensor, " teachers"]:
         """The factor of each teacher's term: `relatedness ** gain_exponent`, times its share of the sum of these.

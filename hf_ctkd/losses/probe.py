@@ -1,9 +1,9 @@
-"""The target classes read out of teachers' features, as a soft target."""
+"""Distillation of the target classes that linear probes read from the teachers' features."""
 
 from typing import ClassVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
@@ -14,13 +14,14 @@ from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 
 class ProbeLoss(DistillationLoss):
-    """KL from a probe's posteriors to the student, weighted by how much the probe is shown to know.
+    """KL from the posterior of linear probes to the student's predictions, weighted by the probes' information gain.
 
-    A small regularised linear probe reads the target classes from each teacher's features; its cross-fitted gain in
-    log-likelihood over the class prior weighs the loss, so that a teacher which says nothing costs nothing. A labelled
-    row counts by the labelled share of all rows, as the task loss teaches its label. Use it where nothing is known of
-    the class shares among unlabelled rows; else `RowTransportLoss` gains more. It needs at least two labelled rows a
-    class, and reads headless encoders as well as classifiers.
+    Use it where nothing is known of the class shares among unlabelled rows; elsewhere `RowTransportLoss` gains more. It
+    needs at least two labelled rows a class, and reads headless encoders as well as classifiers.
+
+    Regularised linear probes read the target classes from each teacher's features. The term is weighted by their
+    cross-fitted information gain, so that a teacher that knows nothing does no harm. A labelled row counts by the
+    labelled share of all rows, because the task loss already teaches its label.
 
     Args:
         probe: how the probe is fitted.
@@ -30,11 +31,24 @@ class ProbeLoss(DistillationLoss):
         InvalidArgumentError: `temperature` is not positive.
 
     Reference:
-        Ours; see `hf_ctkd.costs.LinearProbe`.
+        Ours; see `hf_ctkd.probes.LinearProbe`.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, LinearProbe, ProbeLoss
+        >>> loss = ProbeLoss(LinearProbe(folds=10))
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["facebook/dinov2-small"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "probe"
-    citation: ClassVar[str] = "Ours (hf_ctkd): a cross-fitted probe of the teacher's features as a soft target"
+    citation = "Introduced with hf_ctkd, without a paper: KL from the posterior of cross-fitted linear probes."
     labelled_share: Tensor
     needs = Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT
 
@@ -57,15 +71,26 @@ class ProbeLoss(DistillationLoss):
     ) -> dict[str, Tensor]:
         """The term `probe`; see `DistillationLoss.forward`."""
         with torch.autocast(student.features.device.type, enabled=False):
-            predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
-            target = self.probes.log_posterior(None, teachers).exp()
-            divergence = row_divergence(predicted, target, labels, self.labelled_share)
+            log_posterior = self.probes.log_posterior(None, teachers)
+        return self.on_targets(student, log_posterior, labels)
+
+    def row_targets(self, context: LossContext) -> Float[Tensor, "rows classes"]:
+        """Log posteriors of the probes; see `DistillationLoss.row_targets`."""
+        return self.probes.log_posteriors(context)
+
+    def on_targets(
+        self, student: ModelOutputs, targets: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+    ) -> dict[str, Tensor]:
+        """The term `probe`; see `DistillationLoss.on_targets`."""
+        with torch.autocast(student.features.device.type, enabled=False):
+            log_predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
+            divergence = row_divergence(log_predicted, targets.float().exp(), labels, self.labelled_share)
         return {self.name: self.probes.information_gain * divergence}
 
     def strength(self) -> float:
-        """Cross-fitted gain of all teachers together."""
+        """Information gain of all teachers together, in [0, 1]."""
         return float(self.probes.information_gain)
 
     def weights(self) -> tuple[float, ...]:
-        """Cross-fitted gain of each teacher."""
+        """Information gain of each teacher, in [0, 1]."""
         return tuple(self.probes.teacher_information_gains.tolist())

@@ -47,27 +47,29 @@ class _ThroughProjection(DistillationLoss):
         self.layers = None if layers is None else tuple((student, teacher) for student, teacher in layers)
         self.hidden = () if self.layers is None else self.layers
         self.needs = Needs.TEACHER | (Needs.FEATURES if self.layers is None else Needs.HIDDEN)
-        self.links = nn.ModuleList()
+        self.heads = nn.ModuleList()
 
     def setup(self, context: LossContext) -> None:
         """Make one projection for each teacher and layer pair, for the widths seen; see `DistillationLoss.setup`."""
         require_teachers(context, type(self).__name__)
         generator = torch.Generator().manual_seed(context.seed)
         for teacher in context.teachers:
-            for number in range(self._pairs):
-                self.links.append(self._link(context.student, teacher, number, generator))
+            # Outputs in memory may have hidden layers, of the student's rows. Those on disk have features alone.
+            outputs = teacher if isinstance(teacher, ModelOutputs) else teacher.select(torch.arange(1))
+            for pair in range(self._pairs):
+                self.heads.append(self._head(context.student, outputs, pair, generator))
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
         """One term, the mean over teachers and layer pairs; see `DistillationLoss.forward`."""
-        cells = [(teacher, number) for teacher in teachers for number in range(self._pairs)]
+        layers = [(teacher, pair) for teacher in teachers for pair in range(self._pairs)]
         with torch.autocast(student.features.device.type, enabled=False):
-            found = [
-                link(self._aligned(student, teacher, number, positionwise=link.positionwise))
-                for link, (teacher, number) in zip(self._links, cells, strict=True)
+            distances = [
+                head(self._aligned(student, teacher, pair, positionwise=head.positionwise))
+                for head, (teacher, pair) in zip(self._heads, layers, strict=True)
             ]
-        return {self.name: torch.stack(found).mean()}
+        return {self.name: torch.stack(distances).mean()}
 
     def diagnostics(self) -> dict[str, float]:
         """Spectrum of each projection: effective rank (in directions) and the largest one's share of the energy.
@@ -76,46 +78,46 @@ class _ThroughProjection(DistillationLoss):
         of a teacher's directions tells of a teacher that shares little with the student's task.
         """
         several = self._pairs > 1
-        found: dict[str, float] = {}
-        for place, link in enumerate(self._links):
-            teacher, number = divmod(place, self._pairs)
-            prefix = f"{self.name}/teacher_{teacher}" + (f"/layer_{number}" if several else "")
-            found |= {f"{prefix}/{name}": value for name, value in spectrum(link.projection.weight).items()}
-        return found
+        spectra: dict[str, float] = {}
+        for index, head in enumerate(self._heads):
+            teacher, pair = divmod(index, self._pairs)
+            prefix = f"{self.name}/teacher_{teacher}" + (f"/layer_{pair}" if several else "")
+            spectra |= {f"{prefix}/{name}": value for name, value in spectrum(head.projection.weight).items()}
+        return spectra
 
     @property
-    def _links(self) -> list[ProjectionHead]:
-        return [link for link in self.links if isinstance(link, ProjectionHead)]
+    def _heads(self) -> list[ProjectionHead]:
+        return [head for head in self.heads if isinstance(head, ProjectionHead)]
 
     @property
     def _pairs(self) -> int:
         return 1 if self.layers is None else len(self.layers)
 
-    def _aligned(self, student: ModelOutputs, teacher: ModelOutputs, number: int, *, positionwise: bool) -> Aligned:
+    def _aligned(self, student: ModelOutputs, teacher: ModelOutputs, pair: int, *, positionwise: bool) -> Aligned:
         if self.layers is None:
-            theirs = teacher.features.detach().float()
-            return Aligned(student.features.float().unsqueeze(1), theirs.unsqueeze(1))
-        return align(student.hidden[number], teacher.hidden[number], positionwise=positionwise)
+            return Aligned(student.features.float().unsqueeze(1), teacher.features.detach().float().unsqueeze(1))
+        return align(student.hidden[pair], teacher.hidden[pair], positionwise=positionwise)
 
-    def _link(
-        self, student: ModelOutputs, teacher: ModelOutputs, number: int, generator: torch.Generator
+    def _head(
+        self, student: ModelOutputs, teacher: ModelOutputs, pair: int, generator: torch.Generator
     ) -> ProjectionHead:
         if self.layers is not None:
             self._check_layers(student, teacher)
-        ours, theirs = (
-            outputs.features if self.layers is None else outputs.hidden[number].values for outputs in (student, teacher)
+        student_width, teacher_width = (
+            (outputs.features if self.layers is None else outputs.hidden[pair].values).shape[-1]
+            for outputs in (student, teacher)
         )
         prototype = self.distance if isinstance(self.distance, Distance) else DISTANCES[self.distance]()
-        positions = self.layers is not None and same_positions(student.hidden[number], teacher.hidden[number])
-        grids = self.layers is not None and all(len(one.hidden[number].grid) == 2 for one in (student, teacher))
+        positions = self.layers is not None and same_positions(student.hidden[pair], teacher.hidden[pair])
+        grids = self.layers is not None and all(len(side.hidden[pair].grid) == 2 for side in (student, teacher))
         if prototype.needs_positions and not (positions or grids):
             raise InvalidArgumentError(
                 f"`distance` {prototype.name} compares positions within a row, but there is only one to compare. "
                 "Pass `layers` of image models (or of text models with one tokenizer), or choose another distance."
             )
-        width, source = (
-            (ours.shape[-1], theirs.shape[-1]) if self.direction == "inverted" else (theirs.shape[-1], ours.shape[-1])
-        )
+        source, width = student_width, teacher_width
+        if self.direction == "inverted":
+            source, width = width, source
         projection = PROJECTIONS[self.direction](source, width, generator)
         return ProjectionHead(
             projection,
@@ -166,22 +168,38 @@ class ProjectionLoss(_ThroughProjection):
         after Miles, Elezi and Deng, "VkD", arXiv:2403.06213.
 
     Example:
-        >>> import torch
-        >>> from hf_ctkd.losses import LossContext, ProjectionLoss
-        >>> from hf_ctkd.types import LabelSpace, ModelOutputs
-        >>> student, teacher = ModelOutputs(torch.randn(32, 4)), ModelOutputs(torch.randn(32, 6))
-        >>> loss = ProjectionLoss("inverted", distance="l2")
-        >>> loss.setup(LossContext(torch.zeros(32, dtype=torch.long), LabelSpace(("a", "b")), student, (teacher,)))
-        >>> terms = loss(student, (teacher,), torch.zeros(32, dtype=torch.long))
-        >>> list(terms), sum(p.numel() for p in loss.parameters())
-        (['projection'], 24)
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, ProjectionLoss
+        >>> loss = ProjectionLoss("orthogonal", distance="smooth_l1")
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["facebook/dinov2-small"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "projection"
-    citation: ClassVar[str] = (
-        "Auty, Miles, Kolbeinsson, Mikolajczyk: Learning to Project for Cross-Task Knowledge Distillation, "
-        "arXiv:2403.14494 (inverted: reconstructed); Miles, Elezi, Deng: VkD, arXiv:2403.06213 (orthogonal: after)"
-    )
+    citation = """@misc{auty2024learning,
+  title = {Learning to Project for Cross-Task Knowledge Distillation},
+  author = {Auty, Dylan and Miles, Roy and Kolbeinsson, Benedikt and Mikolajczyk, Krystian},
+  year = {2024},
+  eprint = {2403.14494},
+  archivePrefix = {arXiv},
+  note = {Inverted projection: reconstructed}
+}
+
+@misc{miles2024vkd,
+  title = {VkD: Improving Knowledge Distillation using Orthogonal Projections},
+  author = {Miles, Roy and Elezi, Ismail and Deng, Jiankang},
+  year = {2024},
+  eprint = {2403.06213},
+  archivePrefix = {arXiv},
+  note = {Orthogonal projection: after this paper}
+}
+"""
 
     def __init__(
         self,
@@ -211,13 +229,31 @@ class InvertedProjectionLoss(_ThroughProjection):
 
     Reference:
         Reconstructed from Auty, Miles, Kolbeinsson and Mikolajczyk, arXiv:2403.14494.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, InvertedProjectionLoss
+        >>> loss = InvertedProjectionLoss(layers=((-1, -1),))
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["facebook/dinov2-small"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "inverted_projection"
-    citation: ClassVar[str] = (
-        "Auty, Miles, Kolbeinsson, Mikolajczyk: Learning to Project for Cross-Task Knowledge Distillation, "
-        "arXiv:2403.14494 (reconstructed)"
-    )
+    citation = """@misc{auty2024learning,
+  title = {Learning to Project for Cross-Task Knowledge Distillation},
+  author = {Auty, Dylan and Miles, Roy and Kolbeinsson, Benedikt and Mikolajczyk, Krystian},
+  year = {2024},
+  eprint = {2403.14494},
+  archivePrefix = {arXiv},
+  note = {Reconstructed}
+}
+"""
 
     def __init__(
         self,

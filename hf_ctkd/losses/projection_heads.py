@@ -1,4 +1,4 @@
-"""What stands between one layer of a teacher and one of the student: a projection, normalisation and a distance."""
+"""One layer of a teacher and one of the student, compared: a projection, normalisation and a distance."""
 
 from collections.abc import Callable
 
@@ -43,12 +43,13 @@ class ProjectionHead(nn.Module):
 
     def forward(self, pair: Aligned) -> Tensor:
         """The distance between both sides of an aligned pair."""
-        ours, theirs, mask = pair
+        student, teacher, mask = pair
         if self.inverted:
-            theirs = self._project(theirs)
+            teacher = self._project(teacher)
         else:
-            ours = self._project(ours)
-        return self.distance(_on_rows(self.student_side, ours, mask), _on_rows(self.teacher_side, theirs, mask), mask)
+            student = self._project(student)
+        student = _on_rows(self.student_side, student, mask)
+        return self.distance(student, _on_rows(self.teacher_side, teacher, mask), mask)
 
     def _project(self, values: Tensor) -> Tensor:
         return F.linear(values, self.projection.weight.float())

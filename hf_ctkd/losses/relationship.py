@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.base import DistillationLoss, require_teachers, student_logits
+from hf_ctkd.probes.labelled import CHUNK_ROWS
 from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
 
 _FACTORS: dict[str, tuple[float, float]] = {"embedding": (1.0, 0.0), "classifier": (0.0, 1.0), "both": (1.0, 1.0)}
@@ -39,12 +40,31 @@ class RelationshipMatchingLoss(DistillationLoss):
     Reference:
         Reconstructed from Ye, Lu and Zhan, "Distilling cross-task knowledge via relationship matching" (REFILLED), CVPR
         2020, and "Generalized knowledge distillation via relationship matching" (GKD), arXiv:2205.01915.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, RelationshipMatchingLoss
+        >>> loss = RelationshipMatchingLoss("schedule", first_passes=500)
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["facebook/dinov2-small"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "relationship"
-    citation: ClassVar[str] = (
-        "Ye, Lu, Zhan: Generalized Knowledge Distillation via Relationship Matching, arXiv:2205.01915 (reconstructed)"
-    )
+    citation = """@misc{ye2022generalized,
+  title = {Generalized Knowledge Distillation via Relationship Matching},
+  author = {Ye, Han-Jia and Lu, Su and Zhan, De-Chuan},
+  year = {2022},
+  eprint = {2205.01915},
+  archivePrefix = {arXiv},
+  note = {Reconstructed}
+}
+"""
     needs = Needs.TEACHER | Needs.FEATURES | Needs.FIT
     passes: Tensor
 
@@ -72,29 +92,31 @@ class RelationshipMatchingLoss(DistillationLoss):
     def setup(self, context: LossContext) -> None:
         """Compute the centres of the target classes in each teacher's embedding; see `DistillationLoss.setup`."""
         require_teachers(context, type(self).__name__)
-        rows = context.labels != UNLABELLED
-        if not bool(rows.any()):
+        rows = (context.labels != UNLABELLED).nonzero()[:, 0]
+        if not len(rows):
             raise InvalidArgumentError("`labels` must hold labels for RelationshipMatchingLoss, but every row is -100.")
-        members = F.one_hot(context.labels[rows].cpu(), len(context.label_space)).float()
-        self.register_buffer("known", members.any(dim=0))
-        for place, teacher in enumerate(context.teachers):
-            features = teacher.features.detach().cpu().float()[rows.cpu()]
-            self.register_buffer(f"centres_{place}", members.T @ features / members.sum(0).clamp_min(1)[:, None])
+        one_hot = F.one_hot(context.labels[rows], len(context.label_space)).float()
+        self.register_buffer("labelled_classes", one_hot.any(dim=0))
+        for index, teacher in enumerate(context.teachers):
+            parts = zip(rows.split(CHUNK_ROWS), one_hot.split(CHUNK_ROWS), strict=True)
+            sums = [members.T @ teacher.select(chunk).features.detach().float() for chunk, members in parts]
+            centres = torch.stack(sums).sum(dim=0) / one_hot.sum(dim=0).clamp_min(1)[:, None]
+            self.register_buffer(f"centres_{index}", centres)
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
         """The terms `relationship_embedding` and `relationship_classifier`; see `DistillationLoss.forward`."""
         first, second = self._factors()
-        found = {}
+        result = {}
         with torch.autocast(student.features.device.type, enabled=False):
             if first is not None:
                 terms = [self._embedding(student, teacher, labels) for teacher in teachers]
-                found["relationship_embedding"] = first * torch.stack(terms).mean()
+                result["relationship_embedding"] = first * torch.stack(terms).mean()
             if second is not None:
-                terms = [self._classifier(student, teacher, place) for place, teacher in enumerate(teachers)]
-                found["relationship_classifier"] = second * torch.stack(terms).mean()
-        return found
+                terms = [self._classifier(student, teacher, index) for index, teacher in enumerate(teachers)]
+                result["relationship_classifier"] = second * torch.stack(terms).mean()
+        return result
 
     def _factors(self) -> tuple[float | Tensor | None, float | Tensor | None]:
         """What each stage is multiplied with; None for a stage that never comes."""
@@ -109,25 +131,25 @@ class RelationshipMatchingLoss(DistillationLoss):
 
     def _embedding(self, student: ModelOutputs, teacher: ModelOutputs, labels: Tensor) -> Float[Tensor, ""]:
         rows = labels != UNLABELLED
-        ours = _squared_distances(student.features[rows].float())
-        theirs = _squared_distances(teacher.features.detach()[rows].float())
-        tuples = semi_hard_tuples(ours.detach(), labels[rows], self.margin)
+        student_distances = _squared_distances(student.features[rows].float())
+        teacher_distances = _squared_distances(teacher.features.detach()[rows].float())
+        tuples = semi_hard_tuples(student_distances.detach(), labels[rows], self.margin)
         anchors = tuples.any(dim=2).nonzero()[:, 0]
         chosen = tuples[tuples.any(dim=2)]
         if not len(chosen):
             return 0.0 * student.features.float().sum()
-        predicted, said = (
+        predicted, target = (
             (-side[anchors] / self.embedding_temperature).masked_fill(~chosen, -torch.inf).log_softmax(dim=1)
-            for side in (ours, theirs)
+            for side in (student_distances, teacher_distances)
         )
         # Outside a tuple both are minus infinity, whose difference is no number, nor its gradient.
-        gap = torch.where(chosen, said.masked_fill(~chosen, 0) - predicted.masked_fill(~chosen, 0), 0)
-        return (said.exp() * gap).sum(dim=1).mean()
+        gap = torch.where(chosen, target.masked_fill(~chosen, 0) - predicted.masked_fill(~chosen, 0), 0)
+        return (target.exp() * gap).sum(dim=1).mean()
 
-    def _classifier(self, student: ModelOutputs, teacher: ModelOutputs, place: int) -> Float[Tensor, ""]:
-        nearness = teacher.features.detach().float() @ self.get_buffer(f"centres_{place}").T
+    def _classifier(self, student: ModelOutputs, teacher: ModelOutputs, index: int) -> Float[Tensor, ""]:
+        nearness = teacher.features.detach().float() @ self.get_buffer(f"centres_{index}").T
         nearness = nearness / self.classifier_temperature
-        target = nearness.masked_fill(~self.get_buffer("known"), -torch.inf).softmax(dim=1)
+        target = nearness.masked_fill(~self.get_buffer("labelled_classes"), -torch.inf).softmax(dim=1)
         return F.kl_div(student_logits(student).float().log_softmax(dim=1), target, reduction="batchmean")
 
 

@@ -53,10 +53,52 @@ class RowTransportLoss(DistillationLoss):
     Reference:
         Ours. Entropic transport after Cuturi, arXiv:1306.0895; relaxed class shares after Chizat et al.,
         arXiv:1607.05816.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, RowTransportLoss
+        >>> loss = RowTransportLoss(self_distillation=0.5)
+        >>> loss.settings()["refit_rounds"]
+        2
+        >>> from datasets import load_dataset  # doctest: +SKIP
+        >>> from transformers import AutoImageProcessor, AutoModelForImageClassification  # doctest: +SKIP
+        >>> flowers = load_dataset("nelorth/oxford-flowers")  # doctest: +SKIP
+        >>> student = "WinKawaks/vit-tiny-patch16-224"  # doctest: +SKIP
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=AutoModelForImageClassification.from_pretrained(
+        ...         student, num_labels=102, ignore_mismatched_sizes=True
+        ...     ),
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=AutoImageProcessor.from_pretrained(student),
+        ...     teachers=["facebook/dinov2-small", "microsoft/resnet-50"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ...     eval_dataset=flowers["test"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "row_transport"
-    citation: ClassVar[str] = "Ours (hf_ctkd): rows transported onto classes, at the cost of cross-fitted linear probes"
+    citation = """Introduced with hf_ctkd, without a paper. Entropic transport is after the first of these, relaxed
+class shares after the second.
+
+@inproceedings{cuturi2013sinkhorn,
+  title = {Sinkhorn Distances: Lightspeed Computation of Optimal Transport},
+  author = {Cuturi, Marco},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {26},
+  year = {2013},
+  eprint = {1306.0895},
+  archivePrefix = {arXiv}
+}
+
+@misc{chizat2016scaling,
+  title = {Scaling Algorithms for Unbalanced Transport Problems},
+  author = {Chizat, Lenaic and Peyre, Gabriel and Schmitzer, Bernhard and Vialard, Francois-Xavier},
+  year = {2016},
+  eprint = {1607.05816},
+  archivePrefix = {arXiv}
+}
+"""
     potential: Tensor
     agreement: Tensor
     labelled_share: Tensor
@@ -109,13 +151,13 @@ class RowTransportLoss(DistillationLoss):
             log_posterior = self._transport(context)
 
     def _transport(self, context: LossContext) -> Float[Tensor, "rows classes"]:
-        log_posterior = self.probes.log_posterior(context.inputs, context.teachers)
+        log_posterior = self.probes.log_posteriors(context)
         prior = estimate_prior(context.labels, len(context.label_space))
         # The shares are known as well as their labels are many. The objective is a mean over all rows, so
         # `prior_strength` nats per labelled row are `prior_strength * labelled / rows` nats in it.
         labelled = int((context.labels != UNLABELLED).sum())
         strength = self.prior_strength * labelled / len(log_posterior)
-        self.potential = transport_rows(log_posterior, prior, epsilon=self.epsilon, relax=strength).potential
+        self.potential = transport_rows(log_posterior, prior, epsilon=self.epsilon, prior_strength=strength).potential
         return log_posterior
 
     def forward(
@@ -123,7 +165,22 @@ class RowTransportLoss(DistillationLoss):
     ) -> dict[str, Tensor]:
         """The term `row_transport`; see `DistillationLoss.forward`."""
         with torch.autocast(student.features.device.type, enabled=False):
-            return {self.name: self.divergence(student, self.probes.log_posterior(student.inputs, teachers), labels)}
+            log_posterior = self.probes.log_posterior(student.inputs, teachers)
+        return self.on_targets(student, log_posterior, labels)
+
+    def row_targets(self, context: LossContext) -> Float[Tensor, "rows classes"]:
+        """Log posteriors of the probes; the student's prediction joins them step by step.
+
+        See `DistillationLoss.row_targets`.
+        """
+        return self.probes.log_posteriors(context)
+
+    def on_targets(
+        self, student: ModelOutputs, targets: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+    ) -> dict[str, Tensor]:
+        """The term `row_transport`; see `DistillationLoss.on_targets`."""
+        with torch.autocast(student.features.device.type, enabled=False):
+            return {self.name: self.divergence(student, targets.float(), labels)}
 
     def divergence(
         self, student: ModelOutputs, log_posterior: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]

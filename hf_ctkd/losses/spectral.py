@@ -44,19 +44,29 @@ class SpectralLoss(DistillationLoss):
         Reconstructed from Auty, Miles, Kolbeinsson and Mikolajczyk, arXiv:2403.14494; "ratio" is ours.
 
     Example:
-        >>> import torch
-        >>> from hf_ctkd.losses import SpectralLoss
-        >>> from hf_ctkd.types import ModelOutputs
-        >>> student = ModelOutputs(torch.diag(torch.tensor([2.0, 1.0])))
-        >>> SpectralLoss(rank=1, function="ratio", weight=1.0)(student, (), torch.tensor([0, 1]))
-        {'spectral': tensor(0.2000)}
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, SpectralLoss
+        >>> loss = SpectralLoss(rank=50, function="ratio", weight=0.1)
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=None,
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "spectral"
-    citation: ClassVar[str] = (
-        "Auty, Miles, Kolbeinsson, Mikolajczyk: Learning to Project for Cross-Task Knowledge Distillation, "
-        "arXiv:2403.14494 (spectral part: reconstructed)"
-    )
+    citation = """@misc{auty2024learning,
+  title = {Learning to Project for Cross-Task Knowledge Distillation},
+  author = {Auty, Dylan and Miles, Roy and Kolbeinsson, Benedikt and Mikolajczyk, Krystian},
+  year = {2024},
+  eprint = {2403.14494},
+  archivePrefix = {arXiv},
+  note = {Spectral regularisation: reconstructed}
+}
+"""
     needs = Needs.NOTHING
 
     def __init__(
@@ -70,20 +80,20 @@ class SpectralLoss(DistillationLoss):
         _check_weight(weight)
         self.rank, self.function, self.weight, self.layer = rank, function, weight, layer
         self.hidden = _layers(layer)
-        self.kept = rank
+        self.free_rank = rank
 
     def setup(self, context: LossContext) -> None:
         """Take the number of classes for the rank when none is given; see `DistillationLoss.setup`."""
-        self.kept = len(context.label_space) if self.rank is None else self.rank
+        self.free_rank = len(context.label_space) if self.rank is None else self.rank
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
         """The term `spectral`; see `DistillationLoss.forward`."""
-        if self.kept is None:
+        if self.free_rank is None:
             raise InvalidArgumentError("`rank` is None and the number of classes unknown. Call `setup` first.")
         values = _singular_values(student, self.layer)
-        return {self.name: self.weight * _FUNCTIONS[self.function](values, self.kept)}
+        return {self.name: self.weight * _FUNCTIONS[self.function](values, self.free_rank)}
 
 
 class BSSLoss(DistillationLoss):
@@ -104,13 +114,31 @@ class BSSLoss(DistillationLoss):
     Reference:
         After Chen, Wang, Fu, Long and Wang, "Catastrophic forgetting meets negative transfer: batch spectral shrinkage
         for safe transfer learning", NeurIPS 2019.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, BSSLoss
+        >>> loss = BSSLoss(k=2)
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=None,
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "bss"
-    citation: ClassVar[str] = (
-        "Chen, Wang, Fu, Long, Wang: Catastrophic Forgetting Meets Negative Transfer: Batch Spectral Shrinkage for "
-        "Safe Transfer Learning, NeurIPS 2019 (after)"
-    )
+    citation = """@inproceedings{chen2019catastrophic,
+  title = {Catastrophic Forgetting Meets Negative Transfer: Batch Spectral Shrinkage for Safe Transfer Learning},
+  author = {Chen, Xinyang and Wang, Sinan and Fu, Bo and Long, Mingsheng and Wang, Jianmin},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {32},
+  year = {2019},
+  note = {After this paper}
+}
+"""
     needs = Needs.NOTHING
 
     def __init__(self, k: int = 1, *, weight: float = 0.048, layer: int | None = None) -> None:

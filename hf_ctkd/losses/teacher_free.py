@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.losses.base import DistillationLoss
@@ -33,10 +33,23 @@ class TeacherFreeLoss(DistillationLoss):
 
     Reference:
         Ours: a baseline.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, TeacherFreeLoss
+        >>> loss = TeacherFreeLoss()
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=None,
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "teacher_free"
-    citation: ClassVar[str] = "Ours (hf_ctkd): the teacher-free baseline of row_transport"
+    citation = "Introduced with hf_ctkd, without a paper: the teacher-free baseline of the loss row_transport."
     needs = Needs.FIT | Needs.INPUT
 
     def __init__(
@@ -71,8 +84,20 @@ class TeacherFreeLoss(DistillationLoss):
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
         """The term `teacher_free`; teachers are not read; see `DistillationLoss.forward`."""
-        (term,) = self.transport(student, (), labels).values()
-        return {self.name: term}
+        return self._renamed(self.transport(student, (), labels))
+
+    def row_targets(self, context: LossContext) -> Float[Tensor, "rows classes"]:
+        """Log posteriors of the probe; see `RowTransportLoss.row_targets`."""
+        return self.transport.row_targets(replace(context, teachers=()))
+
+    def on_targets(
+        self, student: ModelOutputs, targets: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+    ) -> dict[str, Tensor]:
+        """The term `teacher_free`; see `DistillationLoss.on_targets`."""
+        return self._renamed(self.transport.on_targets(student, targets, labels))
+
+    def _renamed(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {self.name: terms[self.transport.name]}
 
     def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
         """Update the agreement of targets and student; see `DistillationLoss.after_step`."""

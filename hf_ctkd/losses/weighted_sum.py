@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from jaxtyping import Bool, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
@@ -24,19 +25,23 @@ class WeightedSum(DistillationLoss):
         losses: loss -> its weight, or pairs of them; weights are positive.
 
     Raises:
-        InvalidArgumentError: if there is no loss, one stands twice, or a weight is not a positive number.
+        InvalidArgumentError: if there is no loss, a loss is listed twice, or a weight is not a positive number.
 
     Example:
-        >>> import torch
-        >>> from hf_ctkd.losses import BSSLoss, SpectralLoss, WeightedSum
-        >>> from hf_ctkd.types import ModelOutputs
-        >>> loss = WeightedSum({BSSLoss(weight=1.0): 0.5, SpectralLoss(rank=1, function="ratio", weight=1.0): 2.0})
-        >>> loss(ModelOutputs(torch.diag(torch.tensor([2.0, 1.0]))), (), torch.tensor([0, 1]))
-        {'bss': tensor(0.2500), 'spectral': tensor(0.4000)}
+        >>> from hf_ctkd import DistillationConfig, DistillationTrainer, RowTransportLoss, SpectralLoss, WeightedSum
+        >>> loss = WeightedSum({RowTransportLoss(): 1.0, SpectralLoss(): 0.5})
+        >>> trainer = DistillationTrainer(  # doctest: +SKIP
+        ...     model=student,
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     processing_class=image_processor,
+        ...     teachers=["facebook/dinov2-small"],
+        ...     loss=loss,
+        ...     train_dataset=flowers["train"],
+        ... )
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "weighted_sum"
-    citation: ClassVar[str] = "As its parts"
 
     def __init__(self, losses: Mapping[DistillationLoss, float] | Sequence[tuple[DistillationLoss, float]]) -> None:
         super().__init__()
@@ -44,6 +49,8 @@ class WeightedSum(DistillationLoss):
         _check(pairs)
         self.losses = tuple((loss, float(weight)) for loss, weight in pairs)
         self.parts = nn.ModuleList(loss for loss, _ in pairs)
+        self.citation = "\n\n".join(dict.fromkeys(loss.citation for loss, _ in pairs))
+        self._widths: list[int] = []
         self.needs = Needs.NOTHING
         for loss, _ in pairs:
             self.needs |= loss.needs
@@ -52,23 +59,38 @@ class WeightedSum(DistillationLoss):
     def setup(self, context: LossContext) -> None:
         """Set up every loss; see `DistillationLoss.setup`."""
         for loss, _ in self._weighted():
-            loss.setup(
-                replace(
-                    context,
-                    student=self._part(context.student, loss),
-                    teachers=tuple(self._part(teacher, loss) for teacher in context.teachers),
-                )
-            )
+            loss.setup(self._context_of(loss, context))
+        self._widths = self._target_widths(context)
+
+    def row_targets(self, context: LossContext) -> Float[Tensor, "rows width"] | None:
+        """The targets of all losses side by side, where every loss has some; see `DistillationLoss.row_targets`."""
+        parts = []
+        for loss, _ in self._weighted():
+            targets = loss.row_targets(self._context_of(loss, context))
+            if targets is None:
+                return None
+            parts.append(targets)
+        return torch.cat(parts, dim=1)
+
+    def on_targets(
+        self, student: ModelOutputs, targets: Float[Tensor, "batch width"], labels: Int[Tensor, " batch"]
+    ) -> dict[str, Tensor]:
+        """The weighted terms of all losses; see `forward` and `DistillationLoss.on_targets`."""
+        parts = []
+        for (loss, weight), columns in zip(self._weighted(), targets.split(self._widths, dim=1), strict=True):
+            terms = loss.on_targets(self._part(student, loss), columns, labels)
+            parts.append({name: weight * term for name, term in terms.items()})
+        return self._by_name(parts)
 
     def select(self, student: ModelOutputs) -> Bool[Tensor, "batch teachers"] | None:
-        """What any of the losses chooses; see `DistillationLoss.select`."""
-        found: Tensor | None = None
+        """What any of the losses selects; see `DistillationLoss.select`."""
+        union: Tensor | None = None
         for loss, _ in self._weighted():
-            chosen = loss.select(self._part(student, loss))
-            if chosen is None:
+            selected = loss.select(self._part(student, loss))
+            if selected is None:
                 return None
-            found = chosen if found is None else found | chosen
-        return found
+            union = selected if union is None else union | selected
+        return union
 
     def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
         """Each of the losses; see `DistillationLoss.after_step`."""
@@ -78,14 +100,14 @@ class WeightedSum(DistillationLoss):
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
-        """The weighted terms of all losses, after their place where names collide; see `DistillationLoss.forward`."""
-        given = self.select(student)
-        found = []
+        """The weighted terms of all losses, after their index where names collide; see `DistillationLoss.forward`."""
+        selected = self.select(student)
+        parts = []
         for loss, weight in self._weighted():
-            own = self._part(student, loss)
-            theirs = on_chosen(tuple(self._part(one, loss) for one in teachers), loss.select(own), given)
-            found.append({name: weight * term for name, term in loss(own, theirs, labels).items()})
-        return self._by_name(found)
+            part = self._part(student, loss)
+            outputs = on_chosen(tuple(self._part(teacher, loss) for teacher in teachers), loss.select(part), selected)
+            parts.append({name: weight * term for name, term in loss(part, outputs, labels).items()})
+        return self._by_name(parts)
 
     def strength(self) -> float:
         """That of the strongest."""
@@ -93,11 +115,11 @@ class WeightedSum(DistillationLoss):
 
     def weights(self) -> tuple[float, ...]:
         """Share of each teacher: the mean over the losses that know one, by their weight."""
-        known = [(weight, loss.weights()) for loss, weight in self._weighted() if loss.weights()]
-        total = sum(weight for weight, _ in known)
+        pairs = [(weight, loss.weights()) for loss, weight in self._weighted() if loss.weights()]
+        total = sum(weight for weight, _ in pairs)
         return tuple(
-            sum(weight * shares[place] for weight, shares in known) / total
-            for place in range(len(known[0][1]) if known else 0)
+            sum(weight * shares[index] for weight, shares in pairs) / total
+            for index in range(len(pairs[0][1]) if pairs else 0)
         )
 
     def input_share(self) -> float:
@@ -106,7 +128,7 @@ class WeightedSum(DistillationLoss):
         return sum(weight * loss.input_share() for loss, weight in pairs) / sum(weight for _, weight in pairs)
 
     def diagnostics(self) -> dict[str, float]:
-        """Those of all losses, after their place where names collide."""
+        """Those of all losses, after their index where names collide."""
         return self._by_name([loss.diagnostics() for loss, _ in self._weighted()])
 
     def _weighted(self) -> list[tuple[DistillationLoss, float]]:
@@ -124,12 +146,35 @@ class WeightedSum(DistillationLoss):
             return outputs
         return replace(outputs, hidden=tuple(outputs.hidden[self.hidden.index(pair)] for pair in loss.hidden))
 
+    def _context_of(self, loss: DistillationLoss, context: LossContext) -> LossContext:
+        # Only outputs in memory hold hidden layers, which are not stored on disk.
+        return replace(
+            context,
+            student=self._part(context.student, loss),
+            teachers=tuple(
+                self._part(teacher, loss) if isinstance(teacher, ModelOutputs) else teacher
+                for teacher in context.teachers
+            ),
+        )
+
+    def _target_widths(self, context: LossContext) -> list[int]:
+        """Columns of each loss in `row_targets`, as its targets of one row have them; 0 for a loss without targets."""
+        first = torch.arange(1)
+        one_row = replace(
+            context,
+            labels=context.labels[:1],
+            teachers=tuple(teacher.select(first) for teacher in context.teachers),
+            inputs=None if context.inputs is None else context.inputs[:1],
+        )
+        targets = [loss.row_targets(self._context_of(loss, one_row)) for loss, _ in self._weighted()]
+        return [0 if columns is None else columns.shape[1] for columns in targets]
+
     @staticmethod
     def _by_name(parts: Sequence[Mapping]) -> dict:
         times = Counter(name for part in parts for name in part)
         return {
-            name if times[name] == 1 else f"{place}_{name}": value
-            for place, part in enumerate(parts)
+            name if times[name] == 1 else f"{index}_{name}": value
+            for index, part in enumerate(parts)
             for name, value in part.items()
         }
 

@@ -1,4 +1,4 @@
-"""Entropic transport between two clouds of points, whose cost is computed block by block and never held."""
+"""Entropic transport between two clouds of points, whose cost is computed block by block and never stored."""
 
 import math
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from hf_ctkd.errors import InvalidArgumentError, NotConvergedError
-from hf_ctkd.ot.extrapolation import extrapolated
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.ot.streaming import solve_streamed
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +49,12 @@ class CloudProblem:
 
 @dataclass(frozen=True, eq=False)
 class CloudSolution:
-    """The plan between two clouds, held by its potentials; carries no gradient.
+    """The plan between two clouds, as its potentials; carries no gradient.
 
     Args:
         value: `<plan, cost> + epsilon KL(plan | product)`, a scalar.
         potentials: `(f, g)`, in units of the cost.
-        marginal_error: L1 distance between the plan's marginals and the ones asked for, a scalar.
+        marginal_error: L1 distance between the plan's marginals and the required ones, a scalar.
         steps: steps taken.
         epsilon: in units of the cost.
         blocks: the cost, block by block.
@@ -71,8 +71,9 @@ class CloudSolution:
     def cost(self) -> Float[Tensor, ""]:
         """`<plan, cost>`, computed on first use."""
         total = torch.zeros_like(self.value)
-        for rows, cost in self.blocks:
-            total += (self._plan(rows, cost) * cost).sum()
+        with torch.autocast(total.device.type, enabled=False):
+            for rows, cost in self.blocks:
+                total += (self._plan(rows, cost) * cost).sum()
         return total
 
     def pooled(self, left: Float[Tensor, "n k"], right: Float[Tensor, "m l"]) -> Float[Tensor, "k l"]:
@@ -84,8 +85,9 @@ class CloudSolution:
         """
         left, right = left.to(self.value), right.to(self.value)
         total = left.new_zeros(left.shape[1], right.shape[1])
-        for rows, cost in self.blocks:
-            total += left[rows].T @ (self._plan(rows, cost) @ right)
+        with torch.autocast(total.device.type, enabled=False):
+            for rows, cost in self.blocks:
+                total += left[rows].T @ (self._plan(rows, cost) @ right)
         return total
 
     def _plan(self, rows: slice, cost: Tensor) -> Tensor:
@@ -97,8 +99,8 @@ class CloudSolution:
 class CloudSinkhorn:
     """Entropic transport between two clouds of points in bounded memory.
 
-    Each step goes over the cost once, block by block: the sources' potential of a block is renewed and at once enters
-    the targets'. Use it for transferability metrics such as OTCE; not for training, it has no gradient.
+    Each step goes over the cost once, block by block. Use it for transferability metrics such as OTCE; not for
+    training, it has no gradient.
 
     Args:
         epsilon: strength of the entropy relative to the largest cost, positive.
@@ -145,52 +147,21 @@ class CloudSinkhorn:
         Raises:
             NotConvergedError: the tolerance was missed after `max_steps`.
         """
-        blocks = _Blocks.of(problem, self.max_bytes)
-        epsilon = self.epsilon * (blocks.largest() or 1.0)
-        f, g = blocks.x.new_zeros(len(blocks.x)), blocks.y.new_zeros(len(blocks.y))
-        history: list[Tensor] = []
-        error = before = torch.inf
-        answers, fallback = False, None  # whether g is the best answer to f; g before it was extrapolated
-        for step in range(self.max_steps + 1):
-            new_f, new_g = _step(blocks, g, epsilon)
-            if answers:
-                error = float(torch.expm1((f - new_f) / epsilon).abs().mean())
-                if error <= self.tolerance:
-                    return CloudSolution(f.mean() + g.mean(), (f, g), error, step, epsilon, blocks)
-                if fallback is not None and not error <= before:
-                    g, answers, fallback, history = fallback, False, None, []
-                    continue
-                fallback = None
-            f, g, answers = new_f, new_g, True
-            history.append(g / epsilon)
-            if len(history) == _CYCLE:
-                before, fallback, answers = error, g, False
-                g, history = epsilon * _extrapolated(history), []
-        raise NotConvergedError(
-            f"Cloud Sinkhorn stopped after {self.max_steps} steps with marginal error {error:.2g}. "
-            "Increase `max_steps` or `epsilon`."
-        )
-
-
-_CYCLE = 5
-
-
-def _extrapolated(logs: list[Tensor]) -> Tensor:
-    points = [point[None] for point in logs]
-    return extrapolated(points, torch.full_like(points[0], 1 / points[0].shape[1]))[0]
-
-
-def _step(blocks: "_Blocks", g: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """Renew `f` from `g`, and `g` from that, in one pass over the cost."""
-    f = torch.empty_like(blocks.x[:, 0])
-    log_sum = torch.full_like(g, -torch.inf)
-    for rows, cost in blocks:
-        exponent = (g - cost).div_(epsilon)
-        log_rows = torch.logsumexp(exponent, 1)
-        # Up to constants this is the log of the plan, of which both potentials are read.
-        log_sum = torch.logaddexp(log_sum, torch.logsumexp(exponent - log_rows[:, None], 0))
-        f[rows] = -epsilon * (log_rows - math.log(len(g)))
-    return f, g - epsilon * (log_sum + math.log(len(g) / len(f)))
+        with torch.autocast(problem.x.device.type, enabled=False):
+            blocks = _Blocks.of(problem, self.max_bytes)
+            epsilon = self.epsilon * (blocks.largest() or 1.0)
+            m = len(blocks.y)
+            solved = solve_streamed(
+                lambda: (cost.div_(-epsilon) for _, cost in blocks),
+                torch.full((m,), 1 / m, dtype=torch.float64, device=blocks.y.device),
+                epsilon=epsilon,
+                max_steps=self.max_steps,
+                tolerance=self.tolerance,
+            )
+        # The streamed plan counts its columns, this one is relative to the product of the marginals, `1 / (n m)`.
+        f, g = epsilon * solved.f, epsilon * (solved.g + math.log(m)).to(solved.f)
+        # The rows hold, so that the plan has mass one and the dual is `<a, f> + <b, g>` (Peyre and Cuturi, Prop. 4.4).
+        return CloudSolution(f.mean() + g.mean(), (f, g), solved.marginal_error, solved.steps, epsilon, blocks)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,8 @@
-"""Alternate scaling of a kernel until the marginals hold: the inner loop of every Sinkhorn solver here."""
+"""Alternate scaling of a kernel in memory until the marginals hold: the inner loop of `Sinkhorn`.
+
+Peyré and Cuturi, "Computational optimal transport", 2019, equation (4.15): `u = a / (K v)`, `v = b / (K^T u)`; relaxed
+marginals, their Section 10.2: `u = (a / (K v)) ** (tau / (tau + epsilon))`.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -6,10 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hf_ctkd.ot.extrapolation import FEWEST, MOST, extrapolated
-
 CYCLE = 5
 """Steps between two checks on the device, which compute the error and take an extrapolation back that did harm."""
+FEWEST, MOST = 3, 6
+"""Points that an extrapolation reads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +138,10 @@ class Scaled:
         """Take the states of some problems."""
         return Scaled(self.rows[keep], self.columns[keep], self.error[keep], self.steps[keep], self.sound[keep])
 
-    def write(self, index: Int[Tensor, "rows"], found: "Scaled") -> None:
+    def write(self, index: Int[Tensor, "rows"], states: "Scaled") -> None:
         """Put the states of some problems in their place."""
-        self.rows[index], self.columns[index] = found.rows, found.columns
-        self.error[index], self.steps[index], self.sound[index] = found.error, found.steps, found.sound
+        self.rows[index], self.columns[index] = states.rows, states.columns
+        self.error[index], self.steps[index], self.sound[index] = states.error, states.steps, states.sound
 
 
 def iterate(
@@ -155,8 +159,8 @@ def iterate(
 
     Args:
         kernel: positive, of every problem.
-        a: row sums asked for.
-        b: column sums asked for.
+        a: required row sums.
+        b: required column sums.
         v: column scaling to start from.
         limits: when to stop.
     """
@@ -191,13 +195,13 @@ def iterate(
                     live, rows, history = live.select(keep), rows[keep], [point[keep] for point in history]
                     mass = None if mass is None else mass[keep]
         state = live.answered(rows, mass)
-    found = live.written(done)
-    return replace(found, sound=found.sound & torch.isfinite(found.error))
+    states = live.written(done)
+    return replace(states, sound=states.sound & torch.isfinite(states.error))
 
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """Row sums, the row scaling that answers them, and the mass that the columns asked for when they were made."""
+    """Row sums, the row scaling that answers them, and the mass of the plan after the last update of the columns."""
 
     rows: Tensor
     u: Tensor
@@ -236,7 +240,7 @@ class _Live:
         """Scale the rows; where marginals are relaxed, at once with the best common shift of both potentials.
 
         Without the shift the total mass creeps to its place in about `tau / epsilon` steps. It makes the masses that
-        the two potentials ask for equal, which is the maximum of the dual over `f` and the shift together.
+        the two potentials call for equal, which is the maximum of the dual over `f` and the shift together.
 
         Reference:
             Sejourne, Vialard, Peyre, "Faster unbalanced optimal transport: translation invariant Sinkhorn and 1-D
@@ -245,14 +249,14 @@ class _Live:
         u = _scaling(self.a, rows, self.limits.power_a)
         if self.limits.stiffness is None or mass is None:
             return _State(rows, u, mass)
-        own = (u * rows).sum(-1, keepdim=True, dtype=torch.float64)
-        gap = (own / mass).log()
+        plan_mass = (u * rows).sum(-1, keepdim=True, dtype=torch.float64)
+        gap = (plan_mass / mass).log()
         # Below the rounding of the sums the shift would be noise, many times enlarged.
         gap = torch.where(gap.abs() > 4 * torch.finfo(rows.dtype).eps, gap, 0.0)
         shift = gap / self.limits.stiffness
-        own = own * torch.exp((self.limits.power_a - 1) * shift)
+        plan_mass = plan_mass * torch.exp((self.limits.power_a - 1) * shift)
         shift = shift.to(rows.dtype)
-        return _State(rows * torch.exp(-shift), u * torch.exp(self.limits.power_a * shift), own)
+        return _State(rows * torch.exp(-shift), u * torch.exp(self.limits.power_a * shift), plan_mass)
 
     def scale_columns(self, sums: Tensor) -> Tensor:
         return _scaling(self.b, sums, self.limits.power_b)
@@ -270,11 +274,11 @@ class _Live:
         """Keep the state where it is the best so far; tell where the extrapolation led astray."""
         better = error <= self.best.error
         running = self.best.error > self.limits.tolerance
-        kept = better & running
+        improved = better & running
         best = Scaled(
-            rows=torch.where(kept[:, None], state.rows, self.best.rows),
-            columns=torch.where(kept[:, None], columns, self.best.columns),
-            error=torch.where(kept, error, self.best.error),
+            rows=torch.where(improved[:, None], state.rows, self.best.rows),
+            columns=torch.where(improved[:, None], columns, self.best.columns),
+            error=torch.where(improved, error, self.best.error),
             steps=torch.where(running, step, self.best.steps),
             # An unsound problem stops, unless it was the extrapolation that led it astray.
             sound=torch.where(running, self.trusted[:, 0] | ~error.isnan(), self.best.sound),
@@ -293,6 +297,28 @@ class _Live:
 
 
 def _scaling(mass: Tensor, sums: Tensor, power: float | Tensor) -> Tensor:
+    # `u = a exp(f / epsilon)`: the mass enters undamped, as the entropy is relative to the product of the marginals.
     if isinstance(power, float):
         return mass / sums
     return mass * sums.pow(-power)
+
+
+def extrapolated(points: list[Tensor], mass: Tensor) -> Tensor:
+    """Combine the last points of an iteration such that their differences cancel best, weighted by mass.
+
+    Args:
+        points: such as logarithms of column sums, `[batch, m]` each, the latest last.
+        mass: weights, `[batch, m]`.
+
+    Reference:
+        Reduced rank extrapolation: after Sidi, "Vector extrapolation methods with applications", 2017.
+    """
+    stacked = torch.stack(points, 1)
+    change = (stacked[:, 1:] - stacked[:, :-1]).mul_(mass.sqrt()[:, None])
+    gram = (change @ change.transpose(1, 2)).double()
+    largest = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-300)
+    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    gram = gram / largest[:, None, None] + 1e-10 * identity
+    weights = torch.linalg.solve_ex(gram, torch.ones_like(gram[:, :, :1]))[0]
+    weights = (weights / weights.sum(1, keepdim=True)).to(stacked.dtype)
+    return (weights * stacked[:, 1:]).sum(1)

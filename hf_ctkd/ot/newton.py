@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hf_ctkd.ot.dual import dual_value
-from hf_ctkd.ot.potentials import Potentials
-from hf_ctkd.ot.prepared import PreparedProblem
+from hf_ctkd.ot.potentials import Potentials, dual_value
+from hf_ctkd.ot.problem import PreparedProblem
 
 _LONGEST = 4.0
 """Largest change of a potential in one step, in units of epsilon: further off the quadratic model says nothing."""
@@ -22,8 +21,8 @@ class _Point:
     f: Tensor
     g: Tensor
     plan: Tensor
-    asked_a: Tensor
-    asked_b: Tensor
+    target_a: Tensor
+    target_b: Tensor
     value: Tensor
     error: Tensor
 
@@ -34,15 +33,15 @@ class _Point:
         log_sums = torch.logsumexp(exponent, 1)
         g = -prepared.powers(prepared.epsilon)[1] * epsilon * log_sums
         plan = exponent.add_((g / epsilon + prepared.b.log())[:, None, :]).exp_()
-        asked_a, asked_b = (
+        target_a, target_b = (
             mass if tau is None else mass * torch.exp(-potential / tau[:, None])
             for mass, potential, tau in ((prepared.a, f, prepared.tau_a), (prepared.b, g, prepared.tau_b))
         )
-        error = (plan.sum(2) - asked_a).abs().sum(1)
-        return cls(f, g, plan, asked_a, asked_b, dual_value(prepared, f, g)[0], error)
+        error = (plan.sum(2) - target_a).abs().sum(1)
+        return cls(f, g, plan, target_a, target_b, dual_value(prepared, f, g)[0], error)
 
 
-def newton(prepared: PreparedProblem, found: Potentials, tolerance: float, *, steps: int) -> Potentials:
+def newton(prepared: PreparedProblem, start: Potentials, tolerance: float, *, steps: int) -> Potentials:
     """Take Newton steps where the error is above the tolerance; one that does not help is tried again, shorter.
 
     Scaling is coordinate ascent on the dual: where groups of bins are all but separate, as happens at a small
@@ -51,15 +50,15 @@ def newton(prepared: PreparedProblem, found: Potentials, tolerance: float, *, st
 
     Args:
         prepared: the problems, each with its cost or all with one.
-        found: where scaling came to.
+        start: where scaling came to.
         tolerance: marginal error to reach.
         steps: Newton steps to take.
 
     Reference:
         Brauer, Clason, Lorenz, Wirth, "A Sinkhorn-Newton method for entropic optimal transport", 2017.
     """
-    point = _Point.at(prepared, found.f)
-    counts, length = found.steps, torch.ones_like(prepared.epsilon)
+    point = _Point.at(prepared, start.f)
+    counts, length = start.steps, torch.ones_like(prepared.epsilon)
     for _ in range(steps):
         running = point.error > tolerance
         other = _Point.at(prepared, point.f + (prepared.epsilon * length)[:, None] * _direction(prepared, point))
@@ -67,11 +66,11 @@ def newton(prepared: PreparedProblem, found: Potentials, tolerance: float, *, st
         length = torch.where(better, (2 * length).clamp(max=1), length / 4)
         point = _Point(*(_chosen(better, new, old) for new, old in zip(_parts(other), _parts(point), strict=True)))
         counts = counts + running
-    return replace(found, f=point.f, g=point.g, error=point.error, steps=counts)
+    return replace(start, f=point.f, g=point.g, error=point.error, steps=counts)
 
 
 def _parts(point: _Point) -> tuple[Tensor, ...]:
-    return point.f, point.g, point.plan, point.asked_a, point.asked_b, point.value, point.error
+    return point.f, point.g, point.plan, point.target_a, point.target_b, point.value, point.error
 
 
 def _chosen(better: Tensor, new: Tensor, old: Tensor) -> Tensor:
@@ -90,8 +89,8 @@ def _direction(prepared: PreparedProblem, point: _Point) -> Tensor:
     ratio_a = 0.0 if prepared.tau_a is None else (prepared.epsilon / prepared.tau_a)[:, None]
     ratio_b = 0.0 if prepared.tau_b is None else (prepared.epsilon / prepared.tau_b)[:, None]
     rows, columns = point.plan.sum(2), point.plan.sum(1)
-    diagonal_a, diagonal_b = rows + ratio_a * point.asked_a, columns + ratio_b * point.asked_b
-    lack_a, lack_b = point.asked_a - rows, point.asked_b - columns
+    diagonal_a, diagonal_b = rows + ratio_a * point.target_a, columns + ratio_b * point.target_b
+    lack_a, lack_b = point.target_a - rows, point.target_b - columns
     if rows.shape[1] <= columns.shape[1]:
         x = _eliminated(point.plan, diagonal_a, diagonal_b, lack_a, lack_b)
     else:
@@ -103,15 +102,15 @@ def _direction(prepared: PreparedProblem, point: _Point) -> Tensor:
     return x * (_LONGEST / longest.clamp(min=_LONGEST))
 
 
-def _eliminated(plan: Tensor, own: Tensor, other: Tensor, lack: Tensor, lack_other: Tensor) -> Tensor:
-    """Solve `own x + plan y = lack`, `plan^T x + other y = lack_other` for `x`."""
+def _eliminated(plan: Tensor, diagonal: Tensor, other: Tensor, lack: Tensor, lack_other: Tensor) -> Tensor:
+    """Solve `diagonal x + plan y = lack`, `plan^T x + other y = lack_other` for `x`."""
     inverse = _over(torch.ones_like(other), other)
     half = plan * inverse.sqrt()[:, None, :]
     right = lack - torch.einsum("bnm,bm->bn", plan, inverse * lack_other)
     # Scaled by the diagonal, so that faint entries count as much as heavy ones.
-    root = _over(torch.ones_like(own), own).sqrt()
+    root = _over(torch.ones_like(diagonal), diagonal).sqrt()
     half = half * root[:, :, None]
-    system = torch.eye(own.shape[1], dtype=own.dtype, device=own.device) * (1 + _RIDGE) - half @ half.transpose(1, 2)
+    system = torch.eye(len(lack[0]), dtype=lack.dtype, device=lack.device) * (1 + _RIDGE) - half @ half.transpose(1, 2)
     return root * torch.linalg.solve_ex(system, root * right)[0]
 
 

@@ -9,14 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError, NotConvergedError
-from hf_ctkd.ot.dual import centred, dual_value
-from hf_ctkd.ot.envelope import EnvelopeValue, Sensitivity
 from hf_ctkd.ot.iteration import Kernel, Limits
-from hf_ctkd.ot.plan import Plan
-from hf_ctkd.ot.potentials import Gathered, Potentials
-from hf_ctkd.ot.prepared import PreparedProblem
-from hf_ctkd.ot.problem import OTProblem
-from hf_ctkd.ot.solution import OTSolution, Status
+from hf_ctkd.ot.potentials import Gathered, Potentials, centred, dual_value
+from hf_ctkd.ot.problem import OTProblem, PreparedProblem
+from hf_ctkd.ot.solution import EnvelopeValue, OTSolution, Plan, Sensitivity, Status
 from hf_ctkd.ot.stabilised import scale, solve_stabilised
 
 _CACHE_BYTES = 2**24
@@ -46,7 +42,7 @@ class Sinkhorn:
         tolerance: L1 error of the marginals at which a problem is done, positive. Below about 1e-6 use float64.
         on_failure: "raise" `NotConvergedError` when a problem is not done after `max_steps`, or "report" it in
             `OTSolution.status`.
-        tau_a: how strongly the first marginal is asked for, relative to the largest cost: the price of
+        tau_a: how strongly the first marginal is held, relative to the largest cost: the price of
             `KL(plan 1 | a)`. Infinite by default: it must be met.
         tau_b: the same for the second marginal.
         max_bytes: limit on the memory for kernels and plans of several problems; larger batches go in blocks.
@@ -120,7 +116,8 @@ class Sinkhorn:
 
     def _solved(self, problem: OTProblem, warm_start: tuple[Tensor, Tensor] | None) -> OTSolution:
         self._check_fit(problem, warm_start)
-        with torch.no_grad():
+        # Autocast would run the matrix products in 16 bits, whose error no number of steps makes up for.
+        with torch.no_grad(), torch.autocast(problem.cost.device.type, enabled=False):
             epsilon = self._epsilon(problem)
             prepared = PreparedProblem.of(
                 problem, epsilon, tau_a=self.tau_a, tau_b=self.tau_b, max_bytes=self.max_bytes
@@ -128,16 +125,16 @@ class Sinkhorn:
             start = torch.zeros_like(prepared.b) if warm_start is None else warm_start[1].detach().to(prepared.b)
             if warm_start is None:
                 start = self._annealed(prepared, start)
-            found = self._solve(prepared, start, self._limits())
-            f, g = centred(prepared, found.f, found.g)
+            solved = self._solve(prepared, start, self._limits())
+            f, g = centred(prepared, solved.f, solved.g)
             value, for_a, for_b = dual_value(prepared, f, g)
-            status = torch.where(found.error <= self.tolerance, Status.CONVERGED.value, Status.OUT_OF_STEPS.value)
-        self._check_converged(found, status)
+            status = torch.where(solved.error <= self.tolerance, Status.CONVERGED.value, Status.OUT_OF_STEPS.value)
+        self._check_converged(solved, status)
         plan = Plan(prepared, f, g, self.max_bytes)
         value = EnvelopeValue.apply(problem.a, problem.b, problem.cost, value, Sensitivity(plan, for_a, for_b))
         dtype = problem.dtype
-        error = found.error.to(dtype)
-        return OTSolution(value.to(dtype), (f.to(dtype), g.to(dtype)), error, found.steps, status, plan)
+        error = solved.error.to(dtype)
+        return OTSolution(value.to(dtype), (f.to(dtype), g.to(dtype)), error, solved.steps, status, plan)
 
     @property
     def _attended(self) -> bool:
@@ -183,8 +180,8 @@ class Sinkhorn:
             before = out.read(left)
             g = torch.where(before.error.isnan()[:, None], start[left], before.g)
             rest = replace(limits, steps=max(1, limits.steps - int(before.steps.max())))
-            found = self._solve_each(prepared.select(left), g, rest)
-            out.write(left, replace(found, steps=found.steps + before.steps))
+            solved = self._solve_each(prepared.select(left), g, rest)
+            out.write(left, replace(solved, steps=solved.steps + before.steps))
         return out.done()
 
     def _scale_shared(
@@ -224,10 +221,10 @@ class Sinkhorn:
         if problem.check and not all(bool(torch.isfinite(potential).all()) for potential in warm_start):
             raise InvalidArgumentError("`warm_start` has a NaN or infinite entry. Leave it out after a failed solve.")
 
-    def _check_converged(self, found: Potentials, status: Tensor) -> None:
+    def _check_converged(self, solved: Potentials, status: Tensor) -> None:
         if self.on_failure == "raise" and bool((status != Status.CONVERGED).any()):
-            worst = float(found.error.nan_to_num(nan=math.inf).max())
+            worst = float(solved.error.nan_to_num(nan=math.inf).max())
             raise NotConvergedError(
-                f"Sinkhorn stopped after {int(found.steps.max())} steps with marginal error {worst:.2g}. "
+                f"Sinkhorn stopped after {int(solved.steps.max())} steps with marginal error {worst:.2g}. "
                 "Increase `max_steps` or `epsilon`, or pass on_failure='report'."
             )

@@ -9,7 +9,7 @@ from torch import Tensor
 from hf_ctkd.ot.iteration import CYCLE, Kernel, Limits, iterate
 from hf_ctkd.ot.newton import newton
 from hf_ctkd.ot.potentials import Gathered, Potentials
-from hf_ctkd.ot.prepared import PreparedProblem
+from hf_ctkd.ot.problem import PreparedProblem
 
 _ROUND = 20 * CYCLE
 """Steps after which the kernel is made anew."""
@@ -31,9 +31,9 @@ def scale(kernel: Kernel, prepared: PreparedProblem, g: Float[Tensor, "batch m"]
     epsilon = prepared.epsilon[:, None]
     power_a, power_b = prepared.powers(prepared.epsilon)
     limits = replace(limits, power_a=power_a, power_b=power_b, stiffness=prepared.stiffness())
-    found = iterate(kernel, prepared.a, prepared.b, prepared.b * torch.exp(g / epsilon), limits)
-    f, g = -power_a * epsilon * found.rows.log(), -power_b * epsilon * found.columns.log()
-    return Potentials(f, g, torch.where(found.sound, found.error, torch.nan), found.steps)
+    scaled = iterate(kernel, prepared.a, prepared.b, prepared.b * torch.exp(g / epsilon), limits)
+    f, g = -power_a * epsilon * scaled.rows.log(), -power_b * epsilon * scaled.columns.log()
+    return Potentials(f, g, torch.where(scaled.sound, scaled.error, torch.nan), scaled.steps)
 
 
 def solve_stabilised(prepared: PreparedProblem, g: Float[Tensor, "batch m"], limits: Limits) -> Potentials:
@@ -69,12 +69,12 @@ def solve_stabilised(prepared: PreparedProblem, g: Float[Tensor, "batch m"], lim
     return Potentials(f, g, error, steps)
 
 
-def _polished(prepared: PreparedProblem, found: Potentials, tolerance: float) -> Potentials:
+def _polished(prepared: PreparedProblem, scaled: Potentials, tolerance: float) -> Potentials:
     """Newton steps for the problems on which a round of scaling was not enough."""
-    rows = (found.error > tolerance).nonzero()[:, 0]
+    rows = (scaled.error > tolerance).nonzero()[:, 0]
     if len(rows) == 0:
-        return found
-    out = Gathered(found)
+        return scaled
+    out = Gathered(scaled)
     out.write(rows, newton(prepared.select(rows), out.read(rows), tolerance, steps=_NEWTON))
     return out.done()
 
@@ -90,7 +90,7 @@ def _solve_unattended(prepared: PreparedProblem, g: Tensor, limits: Limits) -> P
 
 
 def _round(prepared: PreparedProblem, g: Tensor, limits: Limits) -> Potentials:
-    """One step in the log domain, then scaling steps."""
+    """One step in the log domain (Peyré and Cuturi, Section 4.4), then scaling steps on the kernel of that plan."""
     epsilon = prepared.epsilon[:, None]
     power_a, power_b = prepared.powers(prepared.epsilon)
     cost = prepared.cost if prepared.cost.dim() == 3 else prepared.cost.expand(len(g), -1, -1)
@@ -100,21 +100,21 @@ def _round(prepared: PreparedProblem, g: Tensor, limits: Limits) -> Potentials:
     limit = 85.0 if g.dtype == torch.float32 else 700.0
     exponent = (f[:, :, None] - cost).add_(g[:, None, :]).div_(epsilon[:, :, None])
     kernel = Kernel.of(exponent.clamp_(max=limit).exp_())
-    asked = 1.0 if prepared.tau_a is None else torch.exp(-f / prepared.tau_a[:, None])
-    at_start = (prepared.a * (kernel.rows(prepared.b) - asked).abs()).sum(-1)
+    target = 1.0 if prepared.tau_a is None else torch.exp(-f / prepared.tau_a[:, None])
+    at_start = (prepared.a * (kernel.rows(prepared.b) - target).abs()).sum(-1)
     a = prepared.a * torch.exp((power_a - 1) * f / epsilon)
     b = prepared.b * torch.exp((power_b - 1) * g / epsilon)
     steps = max(1, limits.steps - 1)
     limits = replace(limits, steps=steps, power_a=power_a, power_b=power_b, stiffness=prepared.stiffness())
-    found = iterate(kernel, a, b, prepared.b, limits)
-    log_u = power_a * found.rows.log() + (1 - power_a) * f / epsilon
-    log_v = power_b * found.columns.log() + (1 - power_b) * g / epsilon
+    scaled = iterate(kernel, a, b, prepared.b, limits)
+    log_u = power_a * scaled.rows.log() + (1 - power_a) * f / epsilon
+    log_v = power_b * scaled.columns.log() + (1 - power_b) * g / epsilon
     drift = torch.maximum(_reach(log_u, prepared.a), _reach(log_v, prepared.b))
-    kept = torch.isfinite(found.error) & (drift < limit / 4)
-    f = torch.where(kept[:, None], f - epsilon * log_u, f)
-    g = torch.where(kept[:, None], g - epsilon * log_v, g)
-    error = torch.where(kept, found.error, at_start)
-    return Potentials(f, g, error, torch.where(kept, found.steps + 1, 1))
+    usable = torch.isfinite(scaled.error) & (drift < limit / 4)
+    f = torch.where(usable[:, None], f - epsilon * log_u, f)
+    g = torch.where(usable[:, None], g - epsilon * log_v, g)
+    error = torch.where(usable, scaled.error, at_start)
+    return Potentials(f, g, error, torch.where(usable, scaled.steps + 1, 1))
 
 
 def _log_sum(numerator: Tensor, log_mass: Tensor, epsilon: Tensor, dim: int) -> Tensor:
@@ -130,7 +130,7 @@ def _shift(prepared: PreparedProblem, f: Tensor, g: Tensor) -> float | Tensor:
 
 
 def _log_mass(mass: Tensor, potential: Tensor, tau: Tensor | None) -> float | Tensor:
-    """The log of the mass that a relaxed marginal asks for at this potential."""
+    """The log of the mass of a relaxed marginal at this potential."""
     return 0.0 if tau is None else torch.logsumexp(mass.log() - potential / tau[:, None], 1, keepdim=True)
 
 

@@ -1,4 +1,4 @@
-"""What is said about the target classes, read out of teachers and of the input: one posterior a row out of several."""
+"""The probes of all teachers and of the input features: one posterior per row from several."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,32 +9,34 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.probes import LinearProbe, fit_layers, gain_shares, information_gain_of, log_mean, views
+from hf_ctkd.probes.labelled import CHUNK_ROWS, check_all_rows, fitting_rows
+from hf_ctkd.probes.layered import fit_layers, gain_shares, information_gain_of, log_mean, views
+from hf_ctkd.probes.probe import LinearProbe
 from hf_ctkd.probes.solver import Basis, fit_path
-from hf_ctkd.types import UNLABELLED, LabelSpace, LossContext, ModelOutputs
+from hf_ctkd.types import UNLABELLED, LabelSpace, LossContext, ModelOutputs, RowOutputs
 
 GAIN_EXPONENT = 4.0
-"""Of the gain in the shares: those that know little hardly count."""
-_LEAST = 1e-3
-"""Importance that a member without any gain starts with, or it could never be asked."""
-_MOST_ROWS = 10_000
-"""That probes are fitted on once more; a linear probe learns next to nothing from further ones."""
+"""Exponent of the information gain in the shares: teachers that know little hardly count."""
 _REFIT_STRENGTH = 0.1
+"""Ridge strength of a refit."""
 
 
 class ProbeEnsemble(nn.Module):
-    """The fitted probes of all teachers and, if asked for, of the student's own input, as buffers; their log-mean.
+    """The fitted probes of all teachers and, optionally, of the student's input features, as buffers; their log-mean.
 
     A teacher is read at each of its pooled layers (where `ModelOutputs.layers` holds them) and at what its head reads:
-    the last layer of a teacher of another task has often dropped what the target asks for, an earlier one has not.
-    Its posterior is the mean of the log posteriors of these probes, and a committee's that of its members, each
-    weighted by its cross-fitted gain to a high power and renormalised: those that know little hardly count. The input
-    itself is a member like any other, so that a teacher that knows less than the plain input does no harm.
+    the last layer of a teacher of another task has often dropped what the target needs, an earlier one has not.
+    Its posterior is the mean of the log posteriors of these probes, and that of the ensemble the mean over teachers,
+    each weighted by a power of its information gain and renormalised. The input features are a member like any other,
+    so that a teacher that knows less than they do does no harm.
+
+    Outputs over all rows are read in parts: probes are fitted to at most `MAX_FITTING_ROWS` rows and evaluated
+    `CHUNK_ROWS` rows at a time, so that memory does not grow with the rows beyond `[rows, classes]`.
 
     Args:
         probe: how to fit.
-        input_features: whether the student's own input is read too.
-        gain_exponent: exponent of the information gain in the weights, within a teacher and in a committee.
+        input_features: whether a probe is fitted to the student's input features too.
+        gain_exponent: exponent of the information gain in the shares, of layers and of teachers.
     """
 
     information_gains: Tensor
@@ -49,109 +51,128 @@ class ProbeEnsemble(nn.Module):
         self.input_features = input_features
         self.gain_exponent = gain_exponent
         self.members = nn.ModuleList()
-        for name, size in (("information_gains", 0), ("shares", 0)):
-            self.register_buffer(name, torch.zeros(size))
+        self.register_buffer("information_gains", torch.zeros(0))
+        self.register_buffer("shares", torch.zeros(0))
         self.register_buffer("information_gain", torch.zeros(()))
 
     def fit(self, context: LossContext) -> None:
-        """Fit the probes of every member on the labelled rows.
+        """Fit the probes of every member to labelled rows.
+
+        Args:
+            context: labels, teachers over all rows and, if they are read, input features.
 
         Raises:
             DatasetError: if a class has a single labelled row, or only one class is labelled.
-            InvalidArgumentError: if there is nobody to be read, or no input where it is to be read.
+            InvalidArgumentError: if there is no teacher and no input to read, or input features are missing.
         """
         if not self.input_features and not context.teachers:
             raise InvalidArgumentError("`teachers` must hold at least one teacher to be read, got none.")
+        check_all_rows(context.teachers, context.labels)
+        rows = fitting_rows(context.labels, context.seed)
+        labels = context.labels[rows]
         members = [
-            _MemberProbe(self.probe, self.gain_exponent, outputs, context.labels, context.label_space)
-            for outputs in self._everybody(context.inputs, context.teachers)
+            _MemberProbe(self.probe, self.gain_exponent, source.select(rows), labels, context.label_space)
+            for source in self._sources(context.inputs, context.teachers)
         ]
         self.members.extend(members)
         self.information_gains = torch.tensor([member.information_gain for member in members])
         self.shares = gain_shares(self.information_gains, self.gain_exponent)
-        labels = context.labels[context.labels != UNLABELLED].cpu()
         held_out = log_mean(self.shares, [member.crossfit for member in members])
-        self.information_gain = torch.tensor(
-            max(information_gain_of(held_out, labels, members[0].prior_likelihood), 0.0)
-        )
+        information_gain = information_gain_of(held_out, labels, members[0].prior_likelihood)
+        self.information_gain = torch.tensor(max(information_gain, 0.0))
 
     def refit(self, context: LossContext, targets: Float[Tensor, "rows classes"]) -> None:
-        """Fit every probe once more, on all rows: labels where there are any, soft targets where there are none.
+        """Fit every probe again: to labels where there are any, to soft targets elsewhere.
 
-        A row without a label weighs as much as all members together were found to know by cross-fitting, which stays
-        the judge of them: gains and shares are left as they are. Of many rows a random part is taken.
+        An unlabelled row weighs as much as the cross-fitted information gain of the ensemble. Information gains and
+        shares stay as they are, since they were estimated on rows that the probes had not seen.
 
         Args:
             context: as given to `fit`.
             targets: shares of the classes in each row.
         """
-        rows = _some_rows(context.labels, context.seed)
+        rows = fitting_rows(context.labels, context.seed, unlabelled=True)
         labels = context.labels[rows]
-        known = F.one_hot(labels.clamp_min(0), targets.shape[1]).double()
-        mass = torch.where(
-            (labels != UNLABELLED)[:, None], known, self.information_gain.double() * targets[rows].double()
-        )
-        everybody = self._everybody(context.inputs, context.teachers)
-        for member, outputs in zip(self._members, everybody, strict=True):
-            member.refit(outputs.select(rows), mass)
+        one_hot = F.one_hot(labels.clamp_min(0), targets.shape[1]).double()
+        weighted = self.information_gain.double() * targets[rows].double()
+        mass = torch.where((labels != UNLABELLED)[:, None], one_hot, weighted)
+        for member, source in zip(self._members, self._sources(context.inputs, context.teachers), strict=True):
+            member.refit(source.select(rows), mass)
 
-    @property
-    def _members(self) -> "list[_MemberProbe]":
-        return [member for member in self.members if isinstance(member, _MemberProbe)]
+    @torch.no_grad()
+    def log_posteriors(self, context: LossContext) -> Float[Tensor, "rows classes"]:
+        """Log probabilities of the target classes for all rows of a context, on the CPU; teachers are read in chunks.
 
-    @property
-    def teacher_information_gains(self) -> Tensor:
-        """Cross-fitted gain of each teacher, the input left out."""
-        return self.information_gains[:-1] if self.input_features else self.information_gains
-
-    @property
-    def teacher_shares(self) -> Tensor:
-        """How much of the posterior is each teacher's; they sum to one with that of the input."""
-        return self.shares[:-1] if self.input_features else self.shares
-
-    @property
-    def input_share(self) -> float:
-        """How much of the posterior is the input's."""
-        return float(self.shares[-1]) if self.input_features else 0.0
-
-    def _everybody(self, inputs: Tensor | None, teachers: tuple[ModelOutputs, ...]) -> tuple[ModelOutputs, ...]:
-        if not self.input_features:
-            return teachers
-        if inputs is None:
-            raise InvalidArgumentError(
-                "The student's `inputs` must be given to a loss with `input_features=True`, got None. Let "
-                "`StudentWithLoss` read them, or set it to False."
-            )
-        return (*teachers, ModelOutputs(features=inputs))
+        Args:
+            context: as given to `fit`.
+        """
+        total = torch.zeros(len(context.labels), len(context.label_space))
+        sources = self._sources(context.inputs, context.teachers)
+        for share, member, source in zip(self.shares, self._members, sources, strict=True):
+            for rows, outputs in source.chunks(CHUNK_ROWS):
+                total[rows] += (share * member.evidence(outputs.to(share.device))).cpu()
+        return total.log_softmax(dim=1)
 
     @torch.no_grad()
     def log_posterior(
         self,
         inputs: Float[Tensor, "rows inputs"] | None,
         teachers: tuple[ModelOutputs, ...],
-        chosen: Bool[Tensor, "rows teachers"] | None = None,
+        selected: Bool[Tensor, "rows teachers"] | None = None,
     ) -> Float[Tensor, "rows classes"]:
-        """Log probabilities of the target classes.
+        """Log probabilities of the target classes for the rows of a batch.
 
         Args:
-            inputs: of the student, as plain features; None where they are not read.
-            teachers: outputs of each on the same rows, or on those of them that it was chosen for.
-            chosen: these rows; None for all. The others share what a teacher has no part in.
+            inputs: input features of the student; None where they are not read.
+            teachers: outputs of each on the same rows, or on those that it was selected for.
+            selected: the rows of each teacher; None for all. The share of a teacher that was not selected for a row is
+                divided among the others.
         """
-        everybody = self._everybody(inputs, teachers)
-        said = [member.evidence(outputs) for member, outputs in zip(self._members, everybody, strict=True)]
-        if chosen is None:
-            return torch.einsum("m,mrc->rc", self.shares, torch.stack(said)).log_softmax(dim=1)
-        asked = F.pad(chosen, (0, 1), value=True) if self.input_features else chosen
-        shares = self.shares * asked
-        return mixed(said, shares / shares.sum(dim=1, keepdim=True), asked).log_softmax(dim=1)
+        batch = teachers if not self.input_features else (*teachers, self._input_outputs(inputs))
+        evidence = [member.evidence(outputs) for member, outputs in zip(self._members, batch, strict=True)]
+        if selected is None:
+            return torch.einsum("m,mrc->rc", self.shares, torch.stack(evidence)).log_softmax(dim=1)
+        members = F.pad(selected, (0, 1), value=True) if self.input_features else selected
+        shares = self.shares * members
+        return weighted_mean(evidence, shares / shares.sum(dim=1, keepdim=True), members).log_softmax(dim=1)
+
+    @property
+    def teacher_information_gains(self) -> Float[Tensor, " teachers"]:
+        """Cross-fitted information gain of each teacher, without the input features."""
+        return self.information_gains[:-1] if self.input_features else self.information_gains
+
+    @property
+    def teacher_shares(self) -> Float[Tensor, " teachers"]:
+        """Share of each teacher in the log-mean; they sum to one with that of the input features."""
+        return self.shares[:-1] if self.input_features else self.shares
+
+    @property
+    def input_share(self) -> float:
+        """Share of the input features in the log-mean."""
+        return float(self.shares[-1]) if self.input_features else 0.0
+
+    @property
+    def _members(self) -> "list[_MemberProbe]":
+        return [member for member in self.members if isinstance(member, _MemberProbe)]
+
+    def _sources(self, inputs: Tensor | None, teachers: tuple[RowOutputs, ...]) -> tuple[RowOutputs, ...]:
+        return (*teachers, self._input_outputs(inputs)) if self.input_features else teachers
+
+    @staticmethod
+    def _input_outputs(inputs: Tensor | None) -> ModelOutputs:
+        if inputs is None:
+            raise InvalidArgumentError(
+                "The student's `inputs` must be given to a loss with `input_features=True`, got None. Let "
+                "`StudentWithLoss` read them, or set it to False."
+            )
+        return ModelOutputs(features=inputs)
 
 
 class _MemberProbe(nn.Module):
-    """The log-mean of one member's probes, one a view, as a single linear map of all its views.
+    """The log-mean of one member's probes, one per view, as a single linear map of all its views.
 
-    The log-mean of softmaxes is linear in what they are made of, up to a constant in each row. The gain is that of the
-    log-mean, from the views' cross-fitted posteriors.
+    The log-mean of softmaxes is the softmax of the mean of their logits, up to a constant in each row. The information
+    gain is that of the log-mean, from the views' cross-fitted posteriors.
     """
 
     log_prior: Tensor
@@ -173,37 +194,43 @@ class _MemberProbe(nn.Module):
         self.register_buffer("shares", fitted.shares)
         for name in ("weight", "bias"):
             self.register_buffer(name, torch.zeros(0))
-        self._join([_Probe(one.weight / one.temperature, one.bias / one.temperature, one.mean, one.scale)
-                    for one in fitted.probes])  # fmt: skip
+        self._join(
+            [
+                _ViewProbe(view.weight / view.temperature, view.bias / view.temperature, view.mean, view.scale)
+                for view in fitted.probes
+            ]
+        )
         self.information_gain = max(fitted.information_gain, 0.0)
         self.crossfit = fitted.crossfit
         self.prior_likelihood = fitted.probes[0].prior_likelihood
 
     def refit(self, outputs: ModelOutputs, mass: Float[Tensor, "rows classes"]) -> None:
+        """Fit all views again, to given masses of the classes in each row."""
         probes = []
         for view in views(outputs):
             basis = Basis.of(view)
             weights = fit_path(basis.rows, mass, log_prior=self.log_prior.double(), strengths=(_REFIT_STRENGTH,))[-1]
-            probes.append(_Probe(basis.axes @ weights[:-1], weights[-1], basis.mean, basis.scale))
+            probes.append(_ViewProbe(basis.axes @ weights[:-1], weights[-1], basis.mean, basis.scale))
         self._join(probes)
 
-    def _join(self, probes: "Sequence[_Probe]") -> None:
+    def _join(self, probes: "Sequence[_ViewProbe]") -> None:
+        # sum_v share_v * ((x_v - mean_v) / scale_v @ weight_v + bias_v), written as one affine map of all x_v.
         weights, bias = [], self.log_prior.double()
-        for share, one in zip(self.shares.double(), probes, strict=True):
-            weight = share * one.weight.double() / one.scale.double()[:, None]
+        for share, probe in zip(self.shares.double(), probes, strict=True):
+            weight = share * probe.weight.double() / probe.scale.double()[:, None]
             weights.append(weight)
-            bias = bias + share * one.bias.double() - one.mean.double() @ weight
+            bias = bias + share * probe.bias.double() - probe.mean.double() @ weight
         self.weight, self.bias = torch.cat(weights).float(), bias.float()
 
     def evidence(self, outputs: ModelOutputs) -> Float[Tensor, "rows classes"]:
         """Log probabilities of the target classes, up to a constant in each row."""
-        known = torch.cat([view.float() for view in views(outputs)], dim=1)
-        return torch.addmm(self.bias, known, self.weight)
+        features = torch.cat([view.float() for view in views(outputs)], dim=1)
+        return torch.addmm(self.bias, features, self.weight)
 
 
 @dataclass(frozen=True)
-class _Probe:
-    """What a linear probe says of standardised features: evidence to be added to the log prior."""
+class _ViewProbe:
+    """A linear map of one view's standardised features to evidence, which is added to the log prior."""
 
     weight: Float[Tensor, "width classes"]
     bias: Float[Tensor, " classes"]
@@ -211,40 +238,22 @@ class _Probe:
     scale: Float[Tensor, " width"]
 
 
-def starting_importances(gains: Float[Tensor, " teachers"]) -> Float[Tensor, " teachers"]:
-    """Where the importances of a committee start: the teachers' shares among themselves, none of them quite zero.
-
-    Args:
-        gains: of each teacher's probe, see `ProbeEnsemble.teacher_information_gains`.
-    """
-    shares = gain_shares(gains, GAIN_EXPONENT) + _LEAST
-    return shares / shares.sum()
-
-
-def _some_rows(labels: Int[Tensor, " rows"], seed: int) -> Int[Tensor, " chosen"]:
-    """All labelled rows and as many others as may be fitted on, in random order."""
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    labelled = order[labels[order] != UNLABELLED]
-    others = order[labels[order] == UNLABELLED]
-    return torch.cat([labelled, others])[: max(_MOST_ROWS, len(labelled))]
-
-
-def mixed(
-    said: Sequence[Float[Tensor, "_ width"]],
-    weights: Float[Tensor, "batch teachers"],
-    chosen: Bool[Tensor, "batch teachers"] | None,
+def weighted_mean(
+    values: Sequence[Float[Tensor, "_ width"]],
+    weights: Float[Tensor, "batch members"],
+    selected: Bool[Tensor, "batch members"] | None,
 ) -> Float[Tensor, "batch width"]:
-    """What all teachers say of each row, weighted.
+    """The weighted mean over members, row by row, where each member may have values for some rows alone.
 
     Args:
-        said: by each teacher, on the rows that it was chosen for.
-        weights: of each teacher for each row.
-        chosen: the rows of each; None for all.
+        values: of each member, on the rows that it was selected for.
+        weights: of each member for each row.
+        selected: the rows of each; None for all.
     """
-    if chosen is None:
-        return torch.bmm(weights[:, None], torch.stack(tuple(said), dim=1))[:, 0]
-    total = weights.new_zeros(len(weights), said[0].shape[1])
-    for place, one in enumerate(said):
-        rows = chosen[:, place].nonzero()[:, 0]
-        total = total.index_add(0, rows, weights[rows, place, None] * one)
+    if selected is None:
+        return torch.bmm(weights[:, None], torch.stack(tuple(values), dim=1))[:, 0]
+    total = weights.new_zeros(len(weights), values[0].shape[1])
+    for member, member_values in enumerate(values):
+        rows = selected[:, member].nonzero()[:, 0]
+        total = total.index_add(0, rows, weights[rows, member, None] * member_values)
     return total

@@ -1,11 +1,18 @@
 """The labelled part of a model's outputs, checked for every cost and metric, and folds that follow from content."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
-from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
+from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs, RowOutputs
+
+MAX_FITTING_ROWS = 10_000
+"""Rows that probes and label costs are fitted to at most: a linear probe learns almost nothing from more."""
+CHUNK_ROWS = 1024
+"""Rows of a teacher's outputs that are read at a time where all rows are read."""
 
 
 def check_outputs(outputs: ModelOutputs, needs: Needs) -> None:
@@ -158,3 +165,46 @@ def deal_folds(
     turn = torch.empty_like(first)
     turn[first.argsort()] = torch.arange(count)
     return turn[groups] % min(folds, count)
+
+
+def fitting_rows(labels: Int[Tensor, " rows"], seed: int, *, unlabelled: bool = False) -> Int[Tensor, " fitted"]:
+    """Indices of at most `MAX_FITTING_ROWS` rows to fit to, in ascending order: labelled ones first.
+
+    Where not all labelled rows fit in, two rows of every class are taken before a random part of the others, as
+    cross-fitting needs two.
+
+    Args:
+        labels: class ids, `UNLABELLED` for a row without one.
+        seed: of the random part.
+        unlabelled: whether a random part of the unlabelled rows fills what is left.
+    """
+    labels = labels.cpu()
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    rows = order[labels[order] != UNLABELLED]
+    if len(rows) > MAX_FITTING_ROWS:
+        by_class = rows[labels[rows].argsort(stable=True)]
+        first_of_class = torch.searchsorted(labels[by_class], labels[by_class])
+        in_pair = torch.arange(len(by_class)) - first_of_class < 2
+        shuffled = torch.randperm(int((~in_pair).sum()), generator=torch.Generator().manual_seed(seed))
+        rows = torch.cat([by_class[in_pair], by_class[~in_pair][shuffled]])
+    elif unlabelled:
+        rows = torch.cat([rows, order[labels[order] == UNLABELLED]])
+    return rows[:MAX_FITTING_ROWS].sort().values
+
+
+def check_all_rows(teachers: Sequence[RowOutputs], labels: Int[Tensor, " rows"]) -> None:
+    """Raise when a teacher has outputs of more or fewer rows than there are labels.
+
+    Args:
+        teachers: outputs of each over all rows.
+        labels: of all rows.
+
+    Raises:
+        InvalidArgumentError: naming the teacher by its index.
+    """
+    for index, teacher in enumerate(teachers):
+        if len(teacher) != len(labels):
+            raise InvalidArgumentError(
+                f"`labels` must have one entry a row of the teachers' outputs, got {len(labels)} labels for "
+                f"{len(teacher)} rows of teacher {index}. Run the teacher on all rows."
+            )

@@ -1,4 +1,4 @@
-"""Target classes read out of all layers of one teacher: one probe a layer, and their log-mean."""
+"""The probes of all layers of one teacher, one per layer, and their log-mean."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,15 +13,16 @@ from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs
 
 @dataclass(frozen=True)
 class LayeredProbe:
-    """What is read out of one teacher, view by view.
+    """Probes of all views of one teacher, and their log-mean.
 
-    The last layer of a teacher of another task has often dropped what the target asks for; an earlier one has not.
+    A view is a pooled layer, or what the teacher's head reads. The last layer of a teacher of another task has often
+    dropped what the target needs; an earlier one has not.
 
     Args:
-        probes: one a view, in the order of `views`.
+        probes: one per view, in the order of `views`.
         shares: `[views]`, of each probe in the log-mean, summing to one.
         crossfit: log posteriors of the labelled rows by the log-mean, each from probes that did not see the row.
-        information_gain: cross-fitted log-likelihood gain of the log-mean over the class prior; see `FittedProbe`.
+        information_gain: of the log-mean, cross-fitted; see `FittedProbe`.
     """
 
     probes: tuple[FittedProbe, ...]
@@ -31,7 +32,7 @@ class LayeredProbe:
 
 
 def views(outputs: ModelOutputs) -> tuple[Tensor, ...]:
-    """All that is read of one teacher: its pooled layers where they were asked for, and what its head reads."""
+    """The views of a teacher: its pooled layers, where the outputs hold them, and what its head reads."""
     return (*outputs.layers, outputs.features)
 
 
@@ -59,18 +60,18 @@ def fit_layers(
         InvalidArgumentError: if features are not finite.
     """
     fitted = tuple(probe.fit(view, labels, n_classes, target=target) for view in views(outputs))
-    shares = gain_shares(torch.tensor([one.relatedness for one in fitted]), gain_exponent)
-    crossfit = log_mean(shares, [one.crossfit_posterior.log() for one in fitted])
+    shares = gain_shares(torch.tensor([view.relatedness for view in fitted]), gain_exponent)
+    crossfit = log_mean(shares, [view.crossfit_posterior.log() for view in fitted])
     gain = information_gain_of(crossfit, labels[labels != UNLABELLED].cpu(), fitted[0].prior_likelihood)
     return LayeredProbe(fitted, shares, crossfit, gain)
 
 
 def gain_shares(gains: Float[Tensor, " members"], gain_exponent: float) -> Float[Tensor, " members"]:
-    """Shares in proportion to a power of the gains, equal ones where nobody gains.
+    """Shares in proportion to a power of the information gains; equal ones where all gains are zero.
 
     Args:
         gains: cross-fitted gains, not negative.
-        gain_exponent: the higher, the less those that know little count.
+        gain_exponent: the higher, the less members with a small gain count.
     """
     powered = gains.clamp_min(1e-6) ** gain_exponent
     return powered / powered.sum()
@@ -85,17 +86,17 @@ def log_mean(
         shares: of each, summing to one.
         log_posteriors: log probabilities.
     """
-    mixed = sum(share * one for share, one in zip(shares, log_posteriors, strict=True))
-    return torch.as_tensor(mixed).log_softmax(dim=1)
+    mean = sum(share * log_posterior for share, log_posterior in zip(shares, log_posteriors, strict=True))
+    return torch.as_tensor(mean).log_softmax(dim=1)
 
 
 def information_gain_of(
     log_posterior: Float[Tensor, "labelled classes"], labels: Int[Tensor, " labelled"], prior_likelihood: float
 ) -> float:
-    """Log-likelihood gain of posteriors over the class prior, as a share of the prior's own; 1 is perfect.
+    """Share of the label entropy that posteriors explain: 1 is perfect, 0 no better than the class prior.
 
     Args:
-        log_posterior: of labelled rows, each from what did not see the row.
+        log_posterior: of labelled rows, each from a probe that was not fitted to the row.
         labels: their class ids.
         prior_likelihood: see `FittedProbe`.
     """

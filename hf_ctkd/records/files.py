@@ -7,12 +7,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import cached_assets_path, constants
+
 from hf_ctkd.errors import InvalidArgumentError
 
 
 def default_cache() -> Path:
-    """The folder of everything that can be computed again: `$HF_CTKD_CACHE`, or `~/.cache/hf_ctkd`."""
-    return Path(os.environ.get("HF_CTKD_CACHE") or Path.home() / ".cache" / "hf_ctkd")
+    """The folder of everything that can be computed again.
+
+    `$HF_CTKD_CACHE`, or this library's folder among the assets of `huggingface_hub`, which follows `$HF_HOME` and
+    `$HF_ASSETS_CACHE`.
+
+    Raises:
+        InvalidArgumentError: if the folder of assets cannot be made.
+    """
+    folder = os.environ.get("HF_CTKD_CACHE")
+    if folder:
+        return Path(folder)
+    try:
+        return cached_assets_path("hf_ctkd", assets_dir=constants.HF_ASSETS_CACHE)
+    except (OSError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"Cannot make the cache folder: {error}. Set `HF_CTKD_CACHE` to a folder that can be written."
+        ) from error
 
 
 def write_text(path: Path | str, text: str) -> Path:

@@ -44,7 +44,7 @@ class TeacherSelector:
         metrics: further scores; when None the transport scores, LEEP, 1-NN and the information gain.
         max_rows: most labelled rows to score on, drawn by class; at least two for each class.
         batch_size: rows in a forward pass, at least 1; halved where the memory is too small.
-        cache_dir: folder of cached outputs and scores; `$HF_CTKD_CACHE` or `~/.cache/hf_ctkd` when None.
+        cache_dir: folder of cached outputs and scores; `default_cache()` when None.
         seed: of the draw of rows and of the random control.
         options: how teachers are fetched and loaded.
         progress: show a bar, and a line for each teacher.

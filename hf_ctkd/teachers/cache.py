@@ -310,8 +310,11 @@ def _as_keys(raw: np.ndarray) -> np.ndarray:
 
 
 def _checksum(path: Path) -> str:
+    digest = xxhash.xxh3_128()
     with path.open("rb") as content:
-        return hashlib.file_digest(content, xxhash.xxh3_128).hexdigest()  # type: ignore[arg-type]
+        while chunk := content.read(1 << 20):  # hashlib.file_digest came with Python 3.11
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _drop(path: Path, reason: str) -> None:

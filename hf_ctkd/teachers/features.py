@@ -1,4 +1,4 @@
-"""Reading what a model's head reads, and chosen layers, from any `transformers` model without knowing its family."""
+"""Features (the input of a model's head) and chosen layers of any `transformers` model, whatever its family."""
 
 import inspect
 import math
@@ -21,19 +21,19 @@ _MOST_EXTRA_TOKENS = 8
 
 @dataclass
 class _Call:
-    """What one candidate for the head saw in one forward pass."""
+    """Input and output of one layer that may be the head, in one forward pass."""
 
-    entered: Tensor
-    left: Tensor
+    input: Tensor
+    output: Tensor
 
 
 class FeatureReader:
-    """Runs a model and returns its logits with the features that its head read.
+    """Runs a model and returns its logits together with its features, the input of its head.
 
-    The head is found on the first batch: the linear layer whose output *is* the logits. That covers heads of one layer
-    and of several (the last one counts), and decoders that score every position and keep one. A model whose logits come
-    from no single linear layer, or that has no head, is read at its pooled output: the pooler of an image model (unless
-    told not to trust it), or the mean over the positions of its last layer.
+    `Teacher` uses it; use it directly for a model that is loaded already. The head is identified on the first batch: it
+    is the linear layer whose output equals the logits. That covers heads of one layer and of several (the last one
+    counts), and decoders that score every position and select one. Where there is no such layer, the features are the
+    pooled output: the pooler of an image model (if `trust_pooler`), or the mean over the positions of the last layer.
 
     Args:
         model: a `transformers` model for classification, semantic segmentation or depth estimation, or a headless
@@ -65,13 +65,13 @@ class FeatureReader:
         return self._head
 
     def classify(self, features: Tensor) -> Tensor:
-        """What the head says of features, which need not be the model's own.
+        """Logits that the head gives for any features, of this model or of another.
 
         Args:
             features: `[rows, width]`, as wide as those that `read` returns.
 
         Raises:
-            InvalidArgumentError: if no linear layer was found that the logits come from.
+            InvalidArgumentError: if the logits come from no single linear layer, or no batch was read yet.
         """
         if self._head is None:
             raise InvalidArgumentError(
@@ -95,8 +95,8 @@ class FeatureReader:
             hidden: indices into the model's `hidden_states` (negative ones count from the end).
             layers: also pool layers of all depths; see `pool_layers`.
             max_layers: largest number of these, evenly spaced up to the last; at least 1.
-            whole: keep in the hidden layers what a vision transformer puts before the grid of its patches, so that its
-                next layer could go on from there; their grid is then `(positions,)`.
+            whole: keep the class token and the registers of a vision transformer in its hidden layers, so that its next
+                layer could continue from there; their grid is then `(positions,)`.
 
         Raises:
             InvalidArgumentError: if the model returns neither logits nor hidden states, or has no such layer.
@@ -105,7 +105,9 @@ class FeatureReader:
         states = {"output_hidden_states": True} if hidden or layers or self._needs_states or not self._searched else {}
         calls: dict[nn.Module, _Call] = {}
         handles = [
-            module.register_forward_hook(lambda module, entered, left: calls.update({module: _Call(entered[0], left)}))
+            module.register_forward_hook(
+                lambda module, inputs, output: calls.update({module: _Call(inputs[0], output)})
+            )
             for module in self._watched()
         ]
         try:
@@ -151,14 +153,14 @@ class FeatureReader:
     def _features(
         self, output: ModelOutput, logits: Tensor | None, calls: dict[nn.Module, _Call], mask: Tensor | None
     ) -> Tensor:
-        found = None
+        head_input = None
         for module, call in calls.items():
-            read = None if logits is None else _read_by_head(call, logits)
-            if read is not None:
-                found, self._head = read, module
+            candidate_input = None if logits is None else _input_of_head(call, logits)
+            if candidate_input is not None:
+                head_input, self._head = candidate_input, module
         self._searched = True
         self._needs_states = self._head is None and output.get("last_hidden_state") is None
-        return self._pooled(output, mask) if found is None else found
+        return self._pooled(output, mask) if head_input is None else head_input
 
     def _pooled(self, output: ModelOutput, mask: Tensor | None) -> Tensor:
         pooled = output.get("pooler_output")
@@ -177,8 +179,8 @@ class FeatureReader:
             return last.mean((2, 3))
         if mask is None or mask.shape != last.shape[:2]:
             return last.mean(1)
-        kept = mask.unsqueeze(-1).to(last.dtype)
-        return (last * kept).sum(1) / kept.sum(1).clamp_min(1.0)
+        weights = mask.unsqueeze(-1).to(last.dtype)
+        return (last * weights).sum(1) / weights.sum(1).clamp_min(1.0)
 
 
 def _logits(output: ModelOutput) -> Tensor | None:
@@ -193,21 +195,21 @@ def _dense(output: ModelOutput) -> Tensor | None:
     return logits if isinstance(logits, Tensor) and logits.ndim == 4 else None
 
 
-def _read_by_head(call: _Call, logits: Tensor) -> Tensor | None:
+def _input_of_head(call: _Call, logits: Tensor) -> Tensor | None:
     """The input of a layer whose output is the logits, directly or at one position of a sequence."""
-    left, entered = call.left, call.entered
-    if left.shape[-1] != logits.shape[-1] or left.shape[0] != logits.shape[0]:
+    inputs, scores = call.input, call.output
+    if scores.shape[-1] != logits.shape[-1] or scores.shape[0] != logits.shape[0]:
         return None
-    if left.ndim == 2:
-        return entered if entered.ndim == 2 and bool((left == logits).all()) else None
-    if left.ndim != 3 or entered.ndim != 3:
+    if scores.ndim == 2:
+        return inputs if inputs.ndim == 2 and bool((scores == logits).all()) else None
+    if scores.ndim != 3 or inputs.ndim != 3:
         return None
-    same = (left == logits.unsqueeze(1)).all(-1)
+    same = (scores == logits.unsqueeze(1)).all(-1)
     if not same.any(1).all():
         return None
-    # Scored positions may repeat (padding): the last equal one is as good as any, being equal.
+    # Positions of padding may have equal scores: any of them serves.
     position = same.int().argmax(1)
-    return entered[torch.arange(len(entered), device=entered.device), position]
+    return inputs[torch.arange(len(inputs), device=inputs.device), position]
 
 
 def _layers(

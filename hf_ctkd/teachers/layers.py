@@ -1,4 +1,4 @@
-"""Layers of all depths, each pooled to one vector a row: what a model knows besides what its head reads."""
+"""Layers of all depths, each pooled to one vector a row: what a model computes besides the input of its head."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ _SIDE = 2
 
 
 def depths(count: int, *, most: int = MOST_LAYERS) -> tuple[int, ...]:
-    """Which of a model's hidden states are read: all of a shallow one, else evenly spaced ones up to the last.
+    """Indices of the hidden states to read: all of a shallow model, evenly spaced ones up to the last of a deep one.
 
     Args:
         count: hidden states that the model returns, the first one being its embedding.
@@ -33,8 +33,7 @@ def depths(count: int, *, most: int = MOST_LAYERS) -> tuple[int, ...]:
 def pool_layers(layers: Sequence[Hidden]) -> tuple[Float[Tensor, "batch pooled"], ...]:
     """One vector a row of each layer: the means of the four quarters of an image's grid, or the mean over a text.
 
-    A single mean over the grid would lose where things are, which another task may ask for though the teacher's own
-    did not.
+    A single mean over the grid would lose positions, which the target task may need though the teacher's task did not.
 
     Args:
         layers: hidden layers of one batch.

@@ -1,4 +1,4 @@
-"""Work that several processes share, where an error on one of them must reach all: the others would wait for ever."""
+"""Work shared by several processes: an error on one of them reaches all, or the others would wait for ever."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,30 +12,38 @@ Result = TypeVar("Result")
 
 
 def on_main(accelerator: Accelerator, work: Callable[[], Result]) -> Result:
-    """Do something on the main process only and hand what came out of it to every process.
+    """Run a function on the main process only and return its result on every process.
 
     Use it for anything that reads or writes files; not for work that itself waits for the other processes.
 
     Args:
         accelerator: the processes.
-        work: what to do; its result must be picklable.
+        work: the function; its result must be picklable.
 
     Raises:
-        CTKDError: what `work` raised, on every process.
+        CTKDError: the error that `work` raised, on every process.
+
+    Example:
+        >>> on_main(Accelerator(), lambda: 3)
+        3
     """
     (result,) = _shared(accelerator, [_attempt(work)] if accelerator.is_main_process else [])
     return result
 
 
 def on_all(accelerator: Accelerator, work: Callable[[], Result]) -> list[Result]:
-    """Do something on every process and hand all results, in the order of the processes, to each of them.
+    """Run a function on every process and return all results, in the order of the processes, on each of them.
 
     Args:
         accelerator: the processes.
-        work: what to do; its result must be picklable.
+        work: the function; its result must be picklable.
 
     Raises:
-        CTKDError: the first that any process raised, on every process.
+        CTKDError: the first error that any process raised, on every process.
+
+    Example:
+        >>> on_all(Accelerator(), lambda: 3)
+        [3]
     """
     return _shared(accelerator, [_attempt(work)])
 
@@ -48,7 +56,7 @@ def _attempt(work: Callable[[], Result]) -> Result | CTKDError:
 
 
 def _shared(accelerator: Accelerator, outcomes: list[Result | CTKDError]) -> list[Result]:
-    """What all processes have, in their order, on each of them; the first error is raised on each."""
+    """The outcomes of all processes in their order, on each of them; the first error is raised on each."""
     if accelerator.num_processes > 1:
         outcomes = gather_object(outcomes)
     results = []

@@ -1,4 +1,4 @@
-"""Loading fifty models without fifty reports."""
+"""Loading many models without the log of each."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,10 @@ from transformers.utils import logging
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Hold back what transformers tells of each model that it loads; what matters of it becomes an error of ours."""
+    """Silence the log and the progress bars of transformers while a model is loaded.
+
+    `Teacher.load` turns what matters of them, such as missing weights, into errors.
+    """
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""One frozen teacher: loaded safely, preprocessing in its own way, giving logits and features."""
+"""One frozen teacher: loaded safely, with its own preprocessing, giving logits and features."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +34,7 @@ _CLASSIFIERS: dict[Modality, tuple[str, AutoClass]] = {
     "image": ("ForImageClassification", AutoModelForImageClassification),
     "text": ("ForSequenceClassification", AutoModelForSequenceClassification),
 }
-# What loading a broken folder raises: missing files, malformed JSON, unknown types, wrong shapes, bad safetensors.
+# Errors of loading a broken folder: missing files, malformed JSON, unknown types, wrong shapes, bad safetensors.
 _BROKEN = (
     OSError,
     ValueError,
@@ -56,8 +56,8 @@ class LoadOptions:
 
     Args:
         allow_pickle: also load pickle weights, which run code when loaded.
-        trust_remote_code: run the model code that a repository brings along, of the pinned commit; where its
-            configuration names code of another repository, transformers takes the newest of that one.
+        trust_remote_code: run the model code of a repository at its pinned commit; where its configuration names code
+            of another repository, transformers uses the newest commit of that one.
         max_bytes: largest download of one teacher; None for no limit.
         dtype: of the weights.
         seed: of random weights, for candidates that ask for them.
@@ -72,7 +72,7 @@ class LoadOptions:
     token: str | None = field(default=None, repr=False)
 
     def fetch(self, candidate: TeacherCandidate) -> Path:
-        """The folder of a teacher, brought here first where it is on the Hub.
+        """The folder of a teacher, downloaded first if it is on the Hub.
 
         Raises:
             TeacherUnavailableError: see `fetch_teacher`.
@@ -118,16 +118,23 @@ class TeacherCollator:
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """A frozen model in evaluation mode that says its own things about raw rows.
+    """A frozen model in evaluation mode, with its own preprocessing of raw rows.
 
-    Build it with `Teacher.load`.
+    Build it with `Teacher.load`. For the outputs of a whole data set use `compute_outputs`; `collate` and `outputs` are
+    for single batches, such as augmented rows.
 
     Args:
-        candidate: where it comes from, with its number of parameters filled in.
-        preprocessor: its own view of raw rows.
+        candidate: its source, with its number of parameters filled in.
+        preprocessor: its preprocessing of raw rows.
         reader: gives logits and features.
         label_space: its classes; None without a head.
         seed: of its weights, where they are random.
+
+    Example:
+        >>> candidate = next(folder_teachers("models/resnet"))  # doctest: +SKIP
+        >>> teacher = Teacher.load(candidate, "image")  # doctest: +SKIP
+        >>> teacher.outputs(teacher.collate([image])).logits.shape  # doctest: +SKIP
+        torch.Size([1, 1000])
     """
 
     candidate: TeacherCandidate
@@ -149,8 +156,8 @@ class Teacher:
 
         Args:
             candidate: the teacher, pinned to a revision.
-            modality: of the rows it is to look at; of a model for both images and texts only that side is loaded.
-            device: where it will run.
+            modality: of the rows; of a model for both images and texts only this encoder is loaded.
+            device: of its weights.
             options: how to fetch and load.
 
         Raises:
@@ -160,7 +167,7 @@ class Teacher:
         candidate.check_usable(allow_pickle=options.allow_pickle)
         folder = options.fetch(candidate)
         try:
-            # Weights that are missing or asked to be random are drawn without a trace on the caller's generators.
+            # Missing or random weights are drawn without changing the caller's random numbers.
             with quiet_loading(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(options.seed)
                 model, label_space, trust_pooler = _model(folder, modality, candidate, options)
@@ -172,7 +179,7 @@ class Teacher:
             preprocessor = Preprocessor.of(processing_class, modality, model.config)
             _require_finite(model)
             if isinstance(preprocessor.processing_class, PreTrainedTokenizerBase):
-                _tell_padding(model, preprocessor.processing_class)
+                _set_padding_token(model, preprocessor.processing_class)
             model.requires_grad_(False).eval().to(device)
         except TeacherUnavailableError:
             raise
@@ -191,11 +198,11 @@ class Teacher:
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """The device of its weights."""
         return self.model.device
 
     def move(self, device: torch.device | str) -> "Teacher":
-        """Take its model to another device, and return the same teacher."""
+        """Move its model to another device, and return the same teacher."""
         self.model.eval().to(device)
         return self
 
@@ -208,7 +215,7 @@ class Teacher:
         )
 
     def collate(self, inputs: Sequence[PILImage.Image] | Sequence[str]) -> dict[str, Tensor]:
-        """Its own view of raw rows, as a batch on the CPU.
+        """Raw rows preprocessed for its model, as a batch on the CPU.
 
         Raises:
             TeacherUnavailableError: if its tokenizer gives tokens that its model does not know.
@@ -243,7 +250,7 @@ class Teacher:
 
 
 def _config(folder: Path, modality: Modality, options: LoadOptions) -> tuple[PreTrainedConfig, bool]:
-    """Its configuration, and whether it is a classifier's; of an encoder for images and texts, the side asked for."""
+    """Its configuration, and whether it is a classifier's; of a model for images and texts, that of one encoder."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=options.trust_remote_code)
     if any(name.endswith(_CLASSIFIERS[modality][0]) for name in config.architectures or ()):
         return config, True
@@ -278,14 +285,14 @@ def _model(
     return model, label_space, not pooler
 
 
-def _tell_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """A decoder needs to know which token is padding in order to find the last one of a text."""
+def _set_padding_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Tell a decoder which token is padding: it classifies a text by the last token before the padding."""
     if model.config.to_dict().get("pad_token_id") is None:
         model.config.pad_token_id = tokenizer.pad_token_id
 
 
 def _reason(error: Exception, folder: Path, name: str) -> str:
-    # Reasons are published with the ranking: they say nothing of where the folder lies.
+    # Reasons are published with the ranking: they must not show the path of the folder.
     text = without_folder(" ".join(str(error).split()), folder, name)[:300]
     return f"{type(error).__name__} {text}" if isinstance(error, KeyError) or not text else text
 

@@ -2,12 +2,12 @@
 
 Example:
     >>> from hf_ctkd import ProbeLoss
-    >>> check_loss(ProbeLoss)
+    >>> check_loss(ProbeLoss, weighs_labelled_rows=True)
 """
 
 from hf_ctkd.testing.costs import check_cost
-from hf_ctkd.testing.losses import LossCase, check_loss
+from hf_ctkd.testing.losses import LossCase, OutputsInParts, check_loss
 from hf_ctkd.testing.metrics import check_metric
 from hf_ctkd.testing.solvers import check_solver
 
-__all__ = ["LossCase", "check_cost", "check_loss", "check_metric", "check_solver"]
+__all__ = ["LossCase", "OutputsInParts", "check_cost", "check_loss", "check_metric", "check_solver"]

@@ -1,4 +1,4 @@
-"""Raw rows on their way to the models: one collator gives the student's and each teacher's view of the same row."""
+"""Raw rows on their way to the models: the collator makes a batch that holds all that a training step reads."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,8 @@ from torch.utils.data import Dataset
 
 from hf_ctkd.data import Preprocessor, TargetRows
 from hf_ctkd.tasks import Augmentation, Classification, Label, StudentTask
+from hf_ctkd.teachers.cache import named_tensors
+from hf_ctkd.types import RowOutputs
 
 
 @dataclass(frozen=True)
@@ -17,18 +19,20 @@ class Row:
     """One raw row.
 
     Args:
-        number: its place in the data set, by which cached outputs are found.
-        content: image or text; None where nobody is going to preprocess it.
+        number: its index in the data set.
+        content: image or text; None where no model preprocesses it.
         label: as the student's task reads it.
-        train: whether it is trained on, so that it is augmented and shown to teachers.
-        view: the student's preprocessed inputs where they are kept, texts with padding behind or before them.
+        train: whether it is trained on: only then is it augmented and read by teachers.
+        inputs: the student's preprocessed inputs where they are cached, texts with padding behind or before them.
+        target: what the loss teaches this row, `[width]`, where that is computed once.
     """
 
     number: int
     content: PILImage.Image | str | None
     label: Label
     train: bool
-    view: dict[str, Tensor] | None = None
+    inputs: dict[str, Tensor] | None = None
+    target: Tensor | None = None
 
 
 class RowDataset(Dataset):
@@ -37,13 +41,14 @@ class RowDataset(Dataset):
     Args:
         rows: checked raw rows.
         train: whether they are trained on.
-        keep: the student's preprocessing, to be applied once to all rows and kept in memory; None to leave it to the
+        preprocessor: the student's, to preprocess all rows once and cache the result in memory; None leaves it to the
             collator.
-        contents: whether raw contents are needed beside what is kept.
+        contents: whether raw contents are needed beside cached inputs.
         task: how the student's labels are read.
+        targets: `[rows, width]`, what the loss teaches each row; None where it is not computed once.
 
     Raises:
-        DatasetError: a row that is to be kept and cannot be read.
+        DatasetError: a row that cannot be read, where inputs are cached.
     """
 
     def __init__(
@@ -51,21 +56,24 @@ class RowDataset(Dataset):
         rows: TargetRows,
         *,
         train: bool,
-        keep: Preprocessor | None = None,
+        preprocessor: Preprocessor | None = None,
         contents: bool = True,
         task: StudentTask | None = None,
+        targets: Tensor | None = None,
     ) -> None:
         self.rows = rows
         self.train = train
-        self.keep = keep
-        self.contents = contents or keep is None
+        self.preprocessor = preprocessor
+        self.contents = contents or preprocessor is None
         self.task = Classification() if task is None else task
-        # Here and now: the workers of a loader live for an epoch each, and so would what they kept.
-        self._kept = None if keep is None else self._preprocessed(keep)
+        self.targets = targets
+        # In the constructor: a loader's workers live for one epoch, and so would what they cached.
+        self._cached = None if preprocessor is None else self._preprocessed(preprocessor)
 
-    def _preprocessed(self, keep: Preprocessor) -> tuple[dict[str, Tensor], list[Label]]:
+    def _preprocessed(self, preprocessor: Preprocessor) -> tuple[dict[str, Tensor], list[Label]]:
         contents = self.rows.inputs(range(len(self.rows)))
-        return keep(contents), [self.task.label(self.rows, number, contents[number]) for number in range(len(contents))]
+        labels = [self.task.label(self.rows, number, contents[number]) for number in range(len(contents))]
+        return preprocessor(contents), labels
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -74,51 +82,69 @@ class RowDataset(Dataset):
     def __getitem__(self, number: int) -> Row:
         """One raw row; raises DatasetError naming it if it cannot be decoded."""
         content = self.rows.inputs([number])[0] if self.contents else None
-        if self._kept is None:
-            return Row(number, content, self.task.label(self.rows, number, content), self.train)
-        views, labels = self._kept
-        return Row(number, content, labels[number], self.train, {name: view[number] for name, view in views.items()})
+        target = None if self.targets is None else self.targets[number]
+        if self._cached is None:
+            return Row(number, content, self.task.label(self.rows, number, content), self.train, target=target)
+        inputs, labels = self._cached
+        cached = {name: values[number] for name, values in inputs.items()}
+        return Row(number, content, labels[number], self.train, cached, target)
 
 
 @dataclass(frozen=True)
 class DistillationCollator:
-    """Makes a batch in which the student and every teacher see the same raw rows, each preprocessed in its own way.
+    """Makes a batch in which the student and every teacher read the same raw rows, each preprocessed in its own way.
 
     Args:
         student: the student's preprocessing.
         teachers: preprocessing of the teachers that run at every step; empty when their outputs are cached.
-        augmentation: applied once to each training row, so that all models see the same changed row.
+        augmentation: applied once to each training row, so that all models read the same changed row.
         task: how the student's labels become a batch.
+        teacher_outputs: outputs of each teacher over all training rows, for a loss that reads them at every step
+            (without teachers, none of them); None where the loss reads targets, or the teachers run.
     """
 
     student: Preprocessor
     teachers: tuple[Preprocessor, ...] = ()
     augmentation: Augmentation | None = None
     task: StudentTask = Classification()
+    teacher_outputs: tuple[RowOutputs, ...] | None = None
 
     def __call__(self, rows: list[Row]) -> dict[str, Any]:
-        """The batch: `labels` and `numbers` of its rows, `student` inputs, and a list of `teachers` inputs."""
-        changed = [self._changed(row) for row in rows]
-        contents: list[Any] = [content for content, _ in changed]
-        views = [row.view for row in rows if row.view is not None]
-        train = all(row.train for row in rows)
-        student = _joined(views) if views else self.student(contents)
-        return {
-            "labels": self.task.collate([label for _, label in changed], self.student, student),
-            "numbers": torch.tensor([row.number for row in rows]),
-            "student": student,
-            "teachers": [teacher(contents) for teacher in self.teachers] if train else [],
-        }
+        """The batch, on the CPU.
 
-    def _changed(self, row: Row) -> tuple[Any, Label]:
+        Always `labels`, `counts` (numbers of rows, of labelled rows and of labels), `numbers` of the rows in their data
+        set, and the `student` inputs. Of rows trained on also what the loss reads: `targets`, or `teacher_outputs` as a
+        list of named tensors, or a list of `teachers` inputs.
+        """
+        pairs = [self._augmented(row) for row in rows]
+        contents: list[Any] = [content for content, _ in pairs]
+        cached = [row.inputs for row in rows if row.inputs is not None]
+        student = _stacked(cached) if cached else self.student(contents)
+        labels = self.task.collate([label for _, label in pairs], self.student, student)
+        numbers = torch.tensor([row.number for row in rows])
+        counts = (torch.tensor(len(rows)), self.task.labelled(labels).sum(), self.task.count(labels))
+        batch = {"labels": labels, "counts": torch.stack(counts), "numbers": numbers, "student": student}
+        return batch | self._for_loss(rows, contents, numbers)
+
+    def _for_loss(self, rows: list[Row], contents: list[Any], numbers: Tensor) -> dict[str, Any]:
+        if not all(row.train for row in rows):
+            return {}
+        targets = [row.target for row in rows if row.target is not None]
+        if targets:
+            return {"targets": torch.stack(targets)}
+        if self.teacher_outputs is not None:
+            return {"teacher_outputs": [named_tensors(outputs.select(numbers)) for outputs in self.teacher_outputs]}
+        return {"teachers": [teacher(contents) for teacher in self.teachers]}
+
+    def _augmented(self, row: Row) -> tuple[Any, Label]:
         if self.augmentation is None or not row.train or row.content is None:
             return row.content, row.label
         return self.task.augment(self.augmentation, row.content, row.label)
 
 
-def _joined(views: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Kept rows as a batch; texts lose the padding that none of them needs."""
-    batch = {name: torch.stack([view[name] for view in views]) for name in views[0]}
+def _stacked(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Cached rows as a batch; texts lose the padding that none of them needs."""
+    batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     mask = batch.get("attention_mask")
     if mask is None:
         return batch

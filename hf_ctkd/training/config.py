@@ -43,8 +43,8 @@ class DistillationConfig(TrainingArguments):
     cache_dir: str | None = field(
         default=None,
         metadata={
-            "help": "Folder for cached teacher outputs, as in the selector; $HF_CTKD_CACHE or ~/.cache/hf_ctkd if "
-            "not given."
+            "help": "Folder for cached teacher outputs, as in the selector; $HF_CTKD_CACHE or huggingface_hub's assets "
+            "if not given."
         },
     )
     teacher_batch_size: int = field(

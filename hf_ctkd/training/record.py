@@ -28,12 +28,14 @@ from hf_ctkd.records import (
 )
 from hf_ctkd.tasks.evaluation import rows_per_second
 from hf_ctkd.teachers import Teacher
+from hf_ctkd.training.collator import RowDataset
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.student_with_loss import StudentWithLoss
 from hf_ctkd.training.teacher_runner import TeacherRunner
 from hf_ctkd.types import ModelOutputs
 
 _TIMED_ROWS = 32
+_CHUNK_ROWS = 4096
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate")
 _ARGUMENTS = (
     "seed",
@@ -55,19 +57,19 @@ class Run:
 
     Args:
         student_with_loss: the student with its loss.
-        outputs: what the student says, in the precision of the run.
+        outputs: gives the outputs of the student, in the precision of the run.
         args: arguments of the run.
-        teacher_runner: the teachers and their kept outputs.
+        teacher_runner: the teachers and their cached outputs.
         rows: rows trained on, or evaluated on when there was no training.
-        view: the student's preprocessing.
+        preprocessor: the student's.
         eval_rows: number of rows evaluated on.
-        eval_split: what these are called.
+        eval_split: name of their split.
         steps: optimiser steps taken.
         epochs: passes over the training rows that they made.
         seconds: of training, since it was resumed.
         processes: that trained together.
         license: licence of the checkpoint that the student started from, if any.
-        distils: whether the loss had a part; not where it has no weight, and then no teacher taught.
+        distils: whether the loss had a part; not where it has no strength.
         resumed_at: the step after which training went on from a checkpoint; 0 if it did not.
     """
 
@@ -76,7 +78,7 @@ class Run:
     args: DistillationConfig
     teacher_runner: TeacherRunner
     rows: TargetRows
-    view: Preprocessor
+    preprocessor: Preprocessor
     eval_rows: int
     eval_split: str
     steps: int
@@ -129,7 +131,7 @@ def summarise(
             **_seconds(run),
             "processes": run.processes,
             "bootstrap_resamples": args.bootstrap_resamples,
-            **({} if rows.modality == "image" else {"max_length": run.view.max_length}),
+            **({} if rows.modality == "image" else {"max_length": run.preprocessor.max_length}),
             **_passes(run.teacher_runner),
         },
         command=command,
@@ -140,6 +142,20 @@ def summarise(
         },
         transport_map=_transport_map(run, loss),
     )
+
+
+def evaluated_on(dataset: object) -> tuple[int, str]:
+    """Number of rows of an evaluation, and the name of their split.
+
+    Args:
+        dataset: of the trainer: one, a dict of them, or None.
+    """
+    if isinstance(dataset, dict):
+        return sum(len(rows) for rows in dataset.values()), " and ".join(dataset)
+    if not isinstance(dataset, RowDataset):
+        return 0, "test"
+    split = dataset.rows.dataset.split
+    return len(dataset), "test" if split is None else str(split)
 
 
 def _seconds(run: Run) -> dict[str, float]:
@@ -158,7 +174,7 @@ def _student(run: Run) -> StudentRecord:
     student, device = run.student_with_loss.student, run.args.device
     training = run.student_with_loss.training
     run.student_with_loss.eval()
-    batch = {name: tensor.to(device) for name, tensor in run.view(_timed_inputs(run.rows)).items()}
+    batch = {name: tensor.to(device) for name, tensor in run.preprocessor(_timed_inputs(run.rows)).items()}
     speed = rows_per_second(run.outputs, batch)
     run.student_with_loss.train(training)
     return StudentRecord(
@@ -202,17 +218,18 @@ def _timed_inputs(rows: TargetRows) -> list:
 
 def _transport_map(run: Run, loss: DistillationLoss | None) -> TransportMap | None:
     """How the first teacher's mean prediction is transported onto the class shares, under the empirical cost."""
-    if loss is None or not run.teacher_runner.kept or run.teacher_runner.teachers[0].label_space is None:
+    if loss is None or not run.teacher_runner.cached or run.teacher_runner.teachers[0].label_space is None:
         return None
     if not len(run.rows.labelled):  # labels of pixels are no classes of rows
         return None
-    outputs: ModelOutputs = run.teacher_runner.kept[0]
-    if outputs.logits is None:
+    logits = [chunk.logits for _, chunk in run.teacher_runner.cached[0].chunks(_CHUNK_ROWS) if chunk.logits is not None]
+    if not logits:
         return None
+    outputs = ModelOutputs(features=torch.cat(logits), logits=torch.cat(logits))  # the cost reads logits alone
     cost = EmpiricalCost().matrix(outputs, run.rows.labels, target=run.rows.label_space)
-    said = outputs.logits.double().softmax(1).mean(0, keepdim=True)
+    prediction = torch.cat(logits).double().softmax(1).mean(0, keepdim=True)
     shares = estimate_prior(run.rows.labels, len(run.rows.label_space)).double()[None]
-    problem = OTProblem(cost.double(), said / said.sum(), shares / shares.sum())
+    problem = OTProblem(cost.double(), prediction / prediction.sum(), shares / shares.sum())
     plan: torch.Tensor = Sinkhorn(epsilon=0.02, on_failure="report").solve(problem).plan()[0]
     teacher = run.teacher_runner.teachers[0]
     return TransportMap(

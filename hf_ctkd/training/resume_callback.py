@@ -1,4 +1,4 @@
-"""Which steps the last call of `train` took: a run that goes on from a checkpoint does not begin at the first one."""
+"""The step at which a run began: a run that resumes from a checkpoint does not begin at step 0."""
 
 from typing import Any
 
@@ -6,7 +6,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 
 class ResumeCallback(TrainerCallback):
-    """Remembers after which step the last call of `train` began; 0 if it did not go on from a checkpoint."""
+    """Remembers the step at which the last call of `train` began; 0 if it did not resume from a checkpoint.
+
+    A callback because `Trainer` restores its state inside `train`, after the last method that a subclass overrides.
+    """
 
     def __init__(self) -> None:
         self.first_step = 0
@@ -18,5 +21,5 @@ class ResumeCallback(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,  # noqa: ANN401 (as in the parent)
     ) -> None:
-        """Training begins, with the state of the checkpoint if there is one."""
+        """Read the step, once the state of a checkpoint is restored."""
         self.first_step = state.global_step

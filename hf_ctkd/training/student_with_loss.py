@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from jaxtyping import Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -17,8 +17,8 @@ from hf_ctkd.types import ModelOutputs
 TASK = "task_loss"
 LOGITS = "logits"
 
-Answers = tuple[ModelOutputs, ...] | Callable[[Tensor | None], tuple[ModelOutputs, ...]]
-"""Outputs of each teacher on all rows of a batch, or what gives them for the rows that a loss chooses (None: all)."""
+TeacherOutputs = tuple[ModelOutputs, ...] | Callable[[Tensor | None], tuple[ModelOutputs, ...]]
+"""Outputs of each teacher on the rows of a batch, or a function from the rows selected for each (None: all) to them."""
 
 
 class StudentWithLoss(nn.Module):
@@ -35,7 +35,9 @@ class StudentWithLoss(nn.Module):
         input_feature_reader: reads the student's own input for a loss that needs it.
     """
 
-    accepts_loss_kwargs = False
+    # `Trainer` reads it: the loss of a step is normalised over all its micro-batches already, so that no release of
+    # transformers divides it by their number once more.
+    accepts_loss_kwargs = True
     _keys_to_ignore_on_save = None
 
     def __init__(
@@ -84,39 +86,58 @@ class StudentWithLoss(nn.Module):
         return () if self.loss is None else tuple(pair[0] for pair in self.loss.hidden)
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> ModelOutputs:
-        """What the student says about preprocessed rows, with gradient, and its head where that is a linear layer."""
+        """Outputs on preprocessed rows, with gradient, and the student's head where that is a linear layer."""
         outputs = self.reader.read(inputs, self.hidden)
-        head = None if self.reader.head is None else self.reader.classify
-        shown = None if self.input_feature_reader is None else self.input_feature_reader.read(inputs)
-        return replace(outputs, head=head, inputs=shown)
+        return replace(outputs, head=None if self.reader.head is None else self.reader.classify)
 
     def forward(
         self,
         student: Mapping[str, Tensor],
         labels: Shaped[Tensor, "batch ..."],
-        teachers: Answers | None = None,
+        teachers: TeacherOutputs | None = None,
+        targets: Float[Tensor, "batch width"] | None = None,
     ) -> dict[str, Tensor]:
-        """Logits (or what else the head says), the task loss and, given teachers' outputs, the loss's terms.
+        """Logits (or the other prediction of the task), the task loss, and the terms of the distillation loss.
 
-        The task loss is a mean over labels, 0 without any.
+        The task loss is a mean over labels, 0 without any. The distillation loss is left out without `teachers` and
+        `targets`.
 
         Args:
             student: preprocessed rows.
             labels: as the task collates them: class ids, -100 for unlabelled rows, when the student classifies.
-            teachers: outputs of each teacher on the same rows, empty for a loss without teachers, or what gives them
-                once the student has spoken and the loss has chosen whom to ask; None to leave the loss out.
+            teachers: outputs of each teacher on the same rows, empty for a loss without teachers; or a function that
+                returns them once the loss has selected the rows that each teacher reads.
+            targets: rows of the loss's `row_targets`, in place of teachers.
 
         Raises:
-            InvalidArgumentError: if a term of the loss has a name that is taken.
+            InvalidArgumentError: if a term of the loss has a reserved name.
         """
         outputs = self.outputs(student)
         prediction = self.task.prediction(outputs)
         total = self.task.loss_sum(prediction, labels, label_smoothing=self.label_smoothing)
         result = {LOGITS: prediction, TASK: total / self.task.count(labels).clamp_min(1)}
-        if self.loss is not None and teachers is not None:
-            chosen = self.loss.select(outputs)
-            said = on_chosen(teachers, chosen) if isinstance(teachers, tuple) else teachers(chosen)
-            terms = self.loss(outputs, said, self.task.row_labels(labels))
-            check_names(self.loss, terms)
-            result.update(terms)
-        return result
+        terms = self._terms(outputs, student, self.task.row_labels(labels), teachers, targets)
+        return result | terms
+
+    def _terms(
+        self,
+        outputs: ModelOutputs,
+        inputs: Mapping[str, Tensor],
+        labels: Int[Tensor, " batch"],
+        teachers: TeacherOutputs | None,
+        targets: Tensor | None,
+    ) -> dict[str, Tensor]:
+        if self.loss is None:
+            return {}
+        if targets is not None:
+            terms = self.loss.on_targets(outputs, targets, labels)
+        elif teachers is not None:
+            if self.input_feature_reader is not None:
+                outputs = replace(outputs, inputs=self.input_feature_reader.read(inputs))
+            selected = self.loss.select(outputs)
+            read = on_chosen(teachers, selected) if isinstance(teachers, tuple) else teachers(selected)
+            terms = self.loss(outputs, read, labels)
+        else:
+            return {}
+        check_names(self.loss, terms)
+        return terms

@@ -1,7 +1,7 @@
-"""What teachers say about the rows of a batch: read from outputs computed once, or run at every step."""
+"""The frozen teachers of a run: loaded, run once over all rows, or run at every step."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from hf_ctkd.training.offloading import DeviceOffloading
 from hf_ctkd.types import ModelOutputs
 
 TeacherLike = TeacherCandidate | Teacher | str
+_SAMPLE_ROWS = 32
+"""Rows whose outputs stand for all where teachers run at every step: enough for the means and scales of a loss."""
 
 
 def load_teachers(
@@ -26,10 +28,14 @@ def load_teachers(
 ) -> tuple[Teacher, ...]:
     """Teachers from candidates, Hub ids (`"org/model@revision"`), folders, either after "random:", or loaded ones.
 
-    All of them end up on the device, those that were loaded elsewhere too.
+    Args:
+        teachers: of the run.
+        modality: of the rows.
+        device: where all of them are moved, those loaded before too.
+        options: how they are fetched and loaded.
 
     Raises:
-        TeacherUnavailableError: naming the first that cannot be used: training goes on with all or not at all.
+        TeacherUnavailableError: naming the first that cannot be used: a run has all its teachers or none.
     """
     return tuple(_load(teacher, modality, device, options) for teacher in teachers)
 
@@ -47,22 +53,25 @@ def _load(teacher: TeacherLike, modality: Modality, device: torch.device, option
 def candidate_named(name: str) -> TeacherCandidate:
     """The one candidate of a Hub id (`"org/model@revision"`) or a folder, after "random:" with random weights.
 
+    Args:
+        name: id or folder.
+
     Raises:
         NoTeacherLeftError: if it holds no model, or several.
     """
-    found = list(candidates_named(name))
-    if len(found) != 1:
-        raise NoTeacherLeftError(f"`teachers` names {name!r}, which holds {len(found)} models. Name one of them.")
-    return found[0]
+    candidates = list(candidates_named(name))
+    if len(candidates) != 1:
+        raise NoTeacherLeftError(f"`teachers` names {name!r}, which holds {len(candidates)} models. Name one of them.")
+    return candidates[0]
 
 
 @dataclass(eq=False)
 class PassCount:
-    """How many rows teachers were at hand for, and how many they were really asked about, on this process.
+    """Rows that teachers could have read in training, and those that they read, on this process.
 
     Args:
         offered: rows times teachers.
-        read: those that a teacher ran on, or whose kept outputs were looked up.
+        read: of these, rows that a teacher ran on, or whose cached outputs were read.
     """
 
     offered: int = 0
@@ -70,110 +79,120 @@ class PassCount:
 
     @property
     def skipped(self) -> int:
-        """Passes that a loss did without."""
+        """Rows that the loss selected no teacher for."""
         return self.offered - self.read
 
 
 @dataclass(frozen=True, eq=False)
 class TeacherRunner:
-    """The frozen teachers of a run, and their outputs on all training rows when these are kept.
+    """The frozen teachers of a run, and their outputs over all training rows where these are computed once.
 
     Args:
-        teachers: loaded, on their device.
-        kept: outputs of each over all training rows, in row order, on the CPU; empty when they run at every step.
+        teachers: loaded.
+        cached: outputs of each over all training rows, in row order, on the CPU; empty when they run at every step.
         hidden: layers of each teacher that the loss reads.
         layers: whether the loss reads pooled layers of all depths.
-        samples: outputs of each on one row, where they run at every step; tells what to hand over for no row at all.
-        offloading: keeps no more than so many of them on the device; None for all.
-        passes: counts the rows that they are asked about in training.
+        samples: outputs of each on a few rows, where they run at every step.
+        offloading: bounds the teachers on the device; None for all.
+        passes: counts the rows that they read in training.
     """
 
     teachers: tuple[Teacher, ...]
-    kept: tuple[ModelOutputs, ...] = ()
+    cached: tuple[ModelOutputs, ...] = ()
     hidden: tuple[int, ...] = ()
     layers: bool = False
     samples: tuple[ModelOutputs, ...] = ()
     offloading: DeviceOffloading | None = None
     passes: PassCount = field(default_factory=PassCount)
 
-    @classmethod
-    def computed_once(
-        cls,
-        teachers: tuple[Teacher, ...],
+    def outputs_of_all(
+        self,
         rows: TargetRows,
         *,
         accelerator: Accelerator,
         batch_size: int,
         cache_dir: Path | str,
         progress: bool = True,
-        layers: bool = False,
-        offloading: DeviceOffloading | None = None,
-    ) -> "TeacherRunner":
-        """Run every teacher once over all rows, or find its outputs in the cache."""
-        teacher_runner = cls(teachers, layers=layers, offloading=offloading)
+    ) -> tuple[ModelOutputs, ...]:
+        """Outputs of every teacher on all rows, computed or read from the cache.
+
+        Args:
+            rows: the training rows.
+            accelerator: the processes that share the work.
+            batch_size: rows a forward pass, to begin with; at least 1.
+            cache_dir: folder of caches.
+            progress: whether the main process shows a progress bar.
+        """
         outputs = tuple(
             compute_outputs(
-                teacher_runner.ready(place),
+                self.ready(index),
                 rows,
                 accelerator=accelerator,
                 batch_size=batch_size,
                 cache_dir=cache_dir,
                 progress=progress,
-                layers=layers,
+                layers=self.layers,
             ).select(torch.arange(len(rows)))
-            for place in range(len(teachers))
+            for index in range(len(self.teachers))
         )
-        if offloading is not None:
-            offloading.clear()  # what is kept needs no teacher: the device is the student's
-        return replace(teacher_runner, kept=outputs)
+        if self.offloading is not None:
+            self.offloading.clear()  # the device is free for the student until a teacher runs again
+        return outputs
 
-    def with_samples(self, outputs: tuple[ModelOutputs, ...]) -> "TeacherRunner":
-        """The same, knowing what outputs look like for no row at all.
+    def outputs_of_some(self, rows: TargetRows, *, batch_size: int) -> tuple[ModelOutputs, ...]:
+        """Outputs of every teacher on a few rows spread over all, with the hidden layers that the loss reads.
 
         Args:
-            outputs: of each teacher on any rows; the first of them are kept.
+            rows: the training rows.
+            batch_size: rows that fit a forward pass; at most 32 are used.
         """
-        return replace(self, samples=tuple(one.select(torch.arange(1)) for one in outputs))
+        count = min(_SAMPLE_ROWS, batch_size, len(rows))
+        contents = rows.inputs([number * len(rows) // count for number in range(count)])
+        teachers = (self.ready(index) for index in range(len(self.teachers)))
+        return tuple(
+            teacher.outputs(teacher.collate(contents), self.hidden, layers=self.layers).to("cpu")
+            for teacher in teachers
+        )
 
-    def ready(self, place: int) -> Teacher:
+    def ready(self, index: int) -> Teacher:
         """One of the teachers, on its device."""
-        teacher = self.teachers[place]
+        teacher = self.teachers[index]
         return teacher if self.offloading is None else self.offloading.enter(teacher)
 
     def outputs(
-        self, batch: dict[str, Any], chosen: Bool[Tensor, "batch teachers"] | None = None
+        self, batch: Mapping[str, Any], selected: Bool[Tensor, "batch teachers"] | None = None
     ) -> tuple[ModelOutputs, ...]:
         """Outputs of every teacher on the rows of a batch, on the batch's device, without gradient.
 
         Args:
             batch: from the collator.
-            chosen: which rows each teacher is asked about; None for all. It does not run on the others, whatever was
-                kept of them is not read, and its outputs are of the chosen rows alone.
+            selected: which rows each teacher reads; None for all. It does not run on the others, whose cached outputs
+                are not read either, and its outputs are of the selected rows alone.
 
         Raises:
-            InvalidArgumentError: if teachers are to run but the batch holds no view for them.
+            InvalidArgumentError: if teachers are to run but the batch holds no inputs for them.
         """
         numbers = batch["numbers"]
         self.passes.offered += len(numbers) * len(self.teachers)
-        self.passes.read += len(numbers) * len(self.teachers) if chosen is None else int(chosen.sum())
-        if self.kept:
-            rows = [numbers.cpu()] * len(self.kept)
-            if chosen is not None:
-                rows = [numbers[chosen[:, place]].cpu() for place in range(len(self.kept))]
-            return tuple(one.select(own).to(numbers.device) for one, own in zip(self.kept, rows, strict=True))
+        self.passes.read += len(numbers) * len(self.teachers) if selected is None else int(selected.sum())
+        if self.cached:
+            masks = [slice(None)] * len(self.cached) if selected is None else selected.unbind(1)
+            pairs = zip(self.cached, masks, strict=True)
+            return tuple(outputs.select(numbers[mask].cpu()).to(numbers.device) for outputs, mask in pairs)
         if len(batch["teachers"]) != len(self.teachers):
             raise InvalidArgumentError(
-                f"The batch must hold a view for each of {len(self.teachers)} teachers, got {len(batch['teachers'])}."
+                f"The batch must hold inputs for each of {len(self.teachers)} teachers, got {len(batch['teachers'])}. "
+                "Use the trainer's own collator on its training rows."
             )
         # In the precision of their weights even where the student runs in a lower one.
         with torch.autocast(numbers.device.type, enabled=False):
-            said = [self._run(place, view, chosen) for place, view in enumerate(batch["teachers"])]
-        return tuple(one.to(numbers.device) for one in said)
+            outputs = [self._run(index, inputs, selected) for index, inputs in enumerate(batch["teachers"])]
+        return tuple(part.to(numbers.device) for part in outputs)
 
-    def _run(self, place: int, view: dict[str, Tensor], chosen: Tensor | None) -> ModelOutputs:
-        if chosen is not None:
-            rows = chosen[:, place].nonzero()[:, 0]
+    def _run(self, index: int, inputs: dict[str, Tensor], selected: Tensor | None) -> ModelOutputs:
+        if selected is not None:
+            rows = selected[:, index].nonzero()[:, 0]
             if not len(rows):
-                return self.samples[place].select(rows.cpu())  # no row, of the right widths
-            view = {name: values[rows] for name, values in view.items()}
-        return self.ready(place).outputs(view, self.hidden, layers=self.layers)
+                return self.samples[index].select(rows.cpu())  # no row, of the right widths
+            inputs = {name: values[rows] for name, values in inputs.items()}
+        return self.ready(index).outputs(inputs, self.hidden, layers=self.layers)

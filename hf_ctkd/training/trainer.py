@@ -1,71 +1,126 @@
 """A drop-in `transformers.Trainer` whose student also learns from teachers of other tasks."""
 
 import copy
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import EvalPrediction, PreTrainedModel, TrainerCallback
-from transformers.trainer_utils import TrainOutput
+from torch.utils.data import DataLoader
+from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, PredictionOutput, TrainOutput
 
-from hf_ctkd.data import InputFeatureReader, ProcessingClass
+from hf_ctkd.cards import publish, write_card
+from hf_ctkd.cards.metadata import repo_name
+from hf_ctkd.data import InputFeatureReader, ProcessingClass, TargetRows
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.hub import license_named
 from hf_ctkd.losses import DistillationLoss, LossContext
 from hf_ctkd.losses.base import RESERVED, check_names
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherRanking, default_cache
-from hf_ctkd.tasks import Augmentation, first_student, task_of
-from hf_ctkd.teachers import LoadOptions, Teacher
-from hf_ctkd.training.arguments import check_arguments, check_config, check_given
+from hf_ctkd.tasks import Augmentation, StudentTask, task_of
+from hf_ctkd.tasks.evaluation import as_confidences
+from hf_ctkd.teachers import LoadOptions
+from hf_ctkd.teachers.cache import from_named
+from hf_ctkd.training.checks import (
+    check_arguments,
+    check_loss,
+    check_model,
+    check_optimizer,
+    check_student,
+    check_teachers_and_loss,
+    evaluation_rows,
+    initial_student,
+    largest_row_weight,
+    only_labelled,
+    reference_rows,
+    rows_to_predict,
+    student_preprocessor,
+    training_rows,
+)
 from hf_ctkd.training.collator import DistillationCollator, RowDataset
 from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
-from hf_ctkd.training.evaluating import EvaluatedTrainer, Evaluations
-from hf_ctkd.training.offloading import DeviceOffloading
-from hf_ctkd.training.preparation import (
-    check_optimizer,
-    check_precision,
-    check_student,
-    check_teachers,
-    computed_once,
-    eval_rows,
-    labelled_alone,
-    labelled_row_weight,
-    loss_context,
-    student_view,
+from hf_ctkd.training.files import (
+    LOSS_FILE,
+    load_loss_state,
+    off_memory,
+    part_of,
+    removed_if_unfinished,
+    replaced_together,
 )
-from hf_ctkd.training.record import Run, summarise
+from hf_ctkd.training.offloading import DeviceOffloading
+from hf_ctkd.training.record import Run, evaluated_on, summarise
 from hf_ctkd.training.resume_callback import ResumeCallback
 from hf_ctkd.training.student_with_loss import LOGITS, TASK, StudentWithLoss
 from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner, load_teachers
 from hf_ctkd.types import ModelOutputs, Needs
 
+# Private parts of `transformers.Trainer` that this class overrides (o) or calls (c), each without a public equivalent.
+# Tested with transformers 5.23.0.
+#
+#   _save                    o    writes the student alone, and the loss's weights into checkpoints
+#   _save_checkpoint         o    removes a checkpoint that was not finished
+#   _get_output_dir          c    the folder of checkpoints, which differs between trials of a search
+#   _load_from_checkpoint    o    restores the student and the loss from what `_save` wrote
+#   _load_best_model         o    the same for the best checkpoint
+#   _push_from_checkpoint    o    leaves checkpoints off the Hub
+#   _prepare_inputs          c    moves a batch of an evaluation to the device
+#   save_model(_internal_call=)   tells whether `Trainer` saves a checkpoint or the user saves the student
 
-class DistillationTrainer(EvaluatedTrainer):
-    """Trains a student on its own labels and on what frozen teachers, each with its own labels and preprocessing, say.
+RECORD_FILE = "distillation.json"
+RANKING_FILE = "ranking.json"
+OLD_RANKING_FILE = "ranking.old.json"
 
-    Data sets hold raw rows (images or texts); rows whose label is -100 are unlabelled and still distilled. Every term
-    of the loss is logged under its name; `eval_loss` is the task loss alone, a mean over labels. Checkpoints hold the
-    student and the loss's own weights; `save_model` and `push_to_hub` write the student alone, with a record of how it
-    was made. A script for `accelerate launch` ends with `trainer.accelerator.end_training()`, as with any `Trainer`:
-    processes that leave their group behind are now and then aborted by torch on the way out.
+
+@dataclass(eq=False)
+class Evaluations:
+    """Results of evaluations, and which of the student's weights they are of.
+
+    Args:
+        row_losses: of the last evaluation, a batch each: summed task loss and number of labels of every row.
+        metrics: of the last evaluation, by name without prefix.
+        by_step: metrics on the trainer's own evaluation rows, by the optimiser step of the weights.
+        restored_step: of the weights if they were restored from an earlier checkpoint; None for the last step.
+    """
+
+    row_losses: list[Tensor] = field(default_factory=list)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    by_step: dict[int, dict[str, Any]] = field(default_factory=dict)
+    restored_step: int | None = None
+
+
+class DistillationTrainer(Trainer):
+    """Trains a student on its labels and on the outputs of frozen teachers, which may be of any other task.
+
+    Use it as `transformers.Trainer`, with raw images or texts as rows: the student and each teacher preprocess them in
+    their own way. Rows with the label -100 are unlabelled and are still distilled. Every term of the loss is logged
+    under its name; `eval_loss` is the task loss alone, a mean over labels. Checkpoints hold the student and the weights
+    of the loss; `save_model` and `push_to_hub` write the student alone, with a record of how it was made. It is not for
+    student and teacher that generate text or that share one tokenised data set: trl has trainers for these. End a
+    script for `accelerate launch` with `trainer.accelerator.end_training()`, as with any `Trainer`: torch now and then
+    aborts processes that do not leave their group first.
 
     Args:
         model: the student, with a head for the data set's classes.
         args: a `DistillationConfig`.
         teachers: candidates (`ranking.top(1)`), Hub ids (`"org/model@revision"`), folders, or loaded teachers; None
             for a loss without teachers.
-        loss: how to learn from them: `RowTransportLoss()` for classes when None. Without teachers, None trains on the
-            labels alone, as a baseline does.
+        loss: how to learn from them; the task's default when None, `RowTransportLoss()` for a classifier. With neither
+            teachers nor a loss, the student trains on the labels alone, as a baseline does.
+        task: what the student is for; found from the student's class when None.
         train_dataset: raw rows with an image or text column and a label column.
         eval_dataset: the same, or a dict of them.
         processing_class: the student's image processor or tokenizer.
-        model_init: makes the student anew, instead of `model`, as in `Trainer`.
-        compute_metrics: from an `EvalPrediction` to metrics; accuracy and macro F1 with intervals when None.
+        model_init: returns a new student, instead of `model`, as in `Trainer`.
+        compute_metrics: from an `EvalPrediction` to metrics; those of the task with intervals when None.
         callbacks: as in `Trainer`.
         optimizers: as in `Trainer`; an optimizer must hold the loss's own parameters too, if it has any.
         augmentation: from a raw row to a changed one, applied once for student and teachers alike.
@@ -75,10 +130,27 @@ class DistillationTrainer(EvaluatedTrainer):
     Raises:
         InvalidArgumentError: a student without a head or with another number of classes, or with weights in half
             precision, no processor, an empty list of teachers, a teacher that lacks what the loss reads, an argument
-            that cannot be followed over raw rows.
+            that does not work on raw rows.
         DatasetError: rows or labels that cannot be used.
         TeacherUnavailableError: a teacher that cannot be loaded.
+
+    Example:
+        A student learns from a teacher of another task, then goes to the Hub with its card::
+
+            trainer = DistillationTrainer(
+                model=AutoModelForImageClassification.from_pretrained(student_id, num_labels=102),
+                args=DistillationConfig("flowers-student", num_train_epochs=20),
+                teachers=["google/vit-base-patch16-224"],
+                train_dataset=flowers["train"],
+                eval_dataset=flowers["test"],
+                processing_class=AutoImageProcessor.from_pretrained(student_id),
+            )
+            trainer.train()
+            trainer.push_to_hub()
     """
+
+    args: DistillationConfig
+    processing_class: ProcessingClass
 
     def __init__(
         self,
@@ -87,6 +159,7 @@ class DistillationTrainer(EvaluatedTrainer):
         *,
         teachers: Sequence[TeacherLike] | None = None,
         loss: DistillationLoss | None = None,
+        task: StudentTask | None = None,
         train_dataset: datasets.Dataset | None = None,
         eval_dataset: datasets.Dataset | dict[str, datasets.Dataset] | None = None,
         processing_class: ProcessingClass | None = None,
@@ -99,53 +172,52 @@ class DistillationTrainer(EvaluatedTrainer):
         options: LoadOptions = LoadOptions(),  # noqa: B008 (frozen)
     ) -> None:
         args = DistillationConfig("tmp_trainer") if args is None else args
-        check_config(args, DistillationConfig)
-        check_given(teachers, loss)
-        check_arguments(args, compute_metrics)
-        if processing_class is None:
-            raise InvalidArgumentError(
-                "`processing_class` must be the student's image processor or tokenizer, got None."
-            )
-        self.task = task_of(first_student(model, model_init), processing_class)
+        check_teachers_and_loss(teachers, loss)
+        processing_class = check_arguments(args, processing_class, compute_metrics)
+        student = initial_student(model, model_init, args.seed)
+        self.task = task_of(student, processing_class) if task is None else task
         self.task.check_arguments(args)
-        self._rows = None if train_dataset is None else self.task.rows(train_dataset, args)
-        loss = self.task.default_loss() if loss is None and teachers else loss
-        if loss is None and self._rows is not None:
-            self._rows = labelled_alone(self._rows, self.task, "There is no distillation loss")
-        evaluated = eval_rows(eval_dataset, args, self._rows, self.task)
-        self._space_rows = self._rows or next(iter(evaluated.values()), None)
-        self._labelled_row_weight = labelled_row_weight(args.labelled_row_weight, self._rows, self.task)
-        self._distils = loss is not None
-        self._loss_as_given, self._label_smoothing = loss, args.label_smoothing_factor
-        self._context: LossContext | None = None
-        self._input_reader: InputFeatureReader | None = None
-        self._terms: dict[str, Tensor] = {}
-        self._evaluations = Evaluations()
-        self._resume_callback = ResumeCallback()
-        self._steps_to_log, self._train_seconds = 0, 0.0
+        self._loss_as_given = self.task.default_loss() if loss is None and teachers else loss
+        rows = training_rows(train_dataset, args, self.task, only_labels=self._loss_as_given is None)
+        check_loss(self._loss_as_given, teachers, rows, self.task)
+        eval_rows = evaluation_rows(eval_dataset, args, rows, self.task)
+        self._reference_rows = reference_rows(rows, eval_rows)
+        self._preprocessor = student_preprocessor(processing_class, self._reference_rows, student, args.max_length)
+        self._label_smoothing = args.label_smoothing_factor
         self.ranking = ranking
-        self.baseline: Mapping[str, Confidence] = {}
         self.command: str | None = None
-        check_teachers(teachers, loss, self._rows, self.task)
+        self.baseline: Mapping[str, Confidence] = {}
+        self._terms: dict[str, Tensor] = {}
+        self._steps_to_log, self._train_seconds = 0, 0.0
+        self._evaluations, self._resume_callback = Evaluations(), ResumeCallback()
+        # Without `model_init`: the parent's constructor would call it before a loss can be set up.
         super().__init__(
-            model=None if model is None else self._trainee(model),
+            model=self._with_loss(student),
             args=args,
-            train_dataset=None if self._rows is None else RowDataset(self._rows, train=True, task=self.task),
-            eval_dataset=self._evaluated(evaluated, eval_dataset),
+            eval_dataset=self._as_datasets(eval_rows, eval_dataset),
             processing_class=processing_class,
-            model_init=model_init,
             compute_metrics=compute_metrics or self.task.compute_metrics(args),
             callbacks=[*(callbacks or ()), self._resume_callback],
             optimizers=optimizers,
         )
-        if args.n_gpu > 1:
-            raise InvalidArgumentError("Several GPUs need one process each. Start the script with `accelerate launch`.")
-        # `compute_loss` normalises every term over the whole accumulated batch of all processes by itself.
-        self.loss_is_scaled_for_ga = True
-        self.model_accepts_loss_kwargs = False
-        self.teacher_runner = self._prepare(teachers or (), options, augmentation)
+        if model_init is not None:
+            self.model_init = model_init
+        once = self._computes_once(augmentation)
+        first = self._first_outputs(self.student_with_loss)
+        self.teacher_runner, outputs = self._run_teachers(self._load_teachers(teachers or (), options), rows, once)
+        self._input_reader, self._context = self._loss_context(rows, first, outputs)
+        self._set_up_loss(self.student_with_loss)
+        check_optimizer(self.optimizer, self.loss)
+        self._distils, rows = self._rows_to_train_on(rows)
+        self._labelled_row_weight = largest_row_weight(args.labelled_row_weight, rows, self.task)
+        self.train_dataset, self.data_collator = self._training_data(rows, augmentation, once)
 
-    # ---- the student and the loss -----------------------------------------------------------------------------------
+    # ---- the student, the teachers and the loss ---------------------------------------------------------------------
+
+    @property
+    def student_with_loss(self) -> StudentWithLoss:
+        """Student and loss, unwrapped."""
+        return self.accelerator.unwrap_model(self.model)
 
     @property
     def student(self) -> PreTrainedModel:
@@ -157,144 +229,190 @@ class DistillationTrainer(EvaluatedTrainer):
         """The distillation loss in training, with its own weights."""
         return self.student_with_loss.loss
 
-    def _trainee(self, student: PreTrainedModel) -> StudentWithLoss:
-        check_precision(student)
+    def _with_loss(self, student: PreTrainedModel) -> StudentWithLoss:
+        """The student with a copy of the loss that is not set up yet."""
         loss = copy.deepcopy(self._loss_as_given)
-        if loss is not None and self._context is not None:
-            loss.setup(self._context)
-        return StudentWithLoss(
-            student,
-            loss,
-            label_smoothing=self._label_smoothing,
-            task=self.task,
-            input_feature_reader=self._input_reader,
-        )
+        return StudentWithLoss(student, loss, label_smoothing=self._label_smoothing, task=self.task)
 
     def call_model_init(self, trial: Any = None) -> nn.Module:  # noqa: ANN401 (as in the parent)
-        """A fresh student from `model_init` with a fresh loss, checked as the first one was; see `Trainer`."""
-        student = super().call_model_init(trial)
-        if not isinstance(student, PreTrainedModel):
-            raise InvalidArgumentError(f"`model_init` must return a PreTrainedModel, got {type(student).__name__}.")
-        student_with_loss = self._trainee(student)
-        if self._context is not None:  # the first of them is checked when all is prepared
-            self._first_outputs(student_with_loss)
+        """A new student from `model_init` with a new loss, checked as the first one was; see `Trainer`."""
+        student = check_model(super().call_model_init(trial), "`model_init` must return")
+        student_with_loss = self._with_loss(student)
+        self._first_outputs(student_with_loss)
+        self._set_up_loss(student_with_loss)
         return student_with_loss
 
     def _first_outputs(self, student_with_loss: StudentWithLoss) -> ModelOutputs:
+        """The untrained student's outputs on a few rows, compared with their labels."""
         with self.accelerator.autocast():
-            return check_student(student_with_loss, self._view, self._known_rows())
+            return check_student(student_with_loss, self._preprocessor, self._reference_rows)
 
-    def _outputs(self, inputs: Mapping[str, Tensor]) -> ModelOutputs:
-        """What the student says, in the precision of the run."""
-        with self.accelerator.autocast():
-            return self.student_with_loss.outputs(inputs)
-
-    def _prepare(
-        self, teachers: Sequence[TeacherLike], options: LoadOptions, augmentation: Augmentation | None
-    ) -> TeacherRunner:
-        space_rows = self._known_rows()
-        student_with_loss = self.student_with_loss
-        config, max_length = student_with_loss.student.config, self.args.max_length
-        self._view = view = student_view(self.processing_class, space_rows, config, max_length)
-        first = self._first_outputs(student_with_loss)
-        most = self.args.resident_teachers
-        offloading = None if most is None else DeviceOffloading(self.args.device, most)
-        place = self.args.device if offloading is None else torch.device("cpu")
-        loaded = load_teachers(teachers, space_rows.modality, place, options)
-        teacher_runner, self._context = self._run_teachers(loaded, offloading, first, augmentation)
+    def _set_up_loss(self, student_with_loss: StudentWithLoss) -> None:
+        student_with_loss.input_feature_reader = self._input_reader
         if student_with_loss.loss is not None and self._context is not None:
             student_with_loss.loss.setup(self._context)
             student_with_loss.loss.to(self.args.device)
-            check_optimizer(self.optimizer, student_with_loss.loss)
-            self._leave_out_a_loss_that_knows_nothing(student_with_loss.loss)
-        views = () if teacher_runner.kept else tuple(teacher.preprocessor for teacher in loaded)
-        self.data_collator = DistillationCollator(view, views, augmentation, self.task)
-        if self._rows is not None and self.args.cache_student_inputs and augmentation is None:
-            self.train_dataset = RowDataset(self._rows, train=True, keep=view, contents=bool(views), task=self.task)
-        return teacher_runner
 
-    def _leave_out_a_loss_that_knows_nothing(self, loss: DistillationLoss) -> None:
-        """Train as without a loss where this one has no weight: steps on unlabelled rows would teach nothing."""
-        if loss.strength() > 0 or self._rows is None:
-            return
-        self._distils = False
-        self._rows = labelled_alone(self._rows, self.task, f"The teachers know nothing that {loss.name} can use")
-        self._space_rows = self._rows
-        self.train_dataset = RowDataset(self._rows, train=True, task=self.task)
+    def _computes_once(self, augmentation: Augmentation | None) -> bool:
+        """Whether outputs and targets are computed before training: rows do not change, hidden layers are too large."""
+        hidden = self._loss_as_given is not None and bool(self._loss_as_given.hidden)
+        return self.args.cache_teacher_outputs and augmentation is None and not hidden
+
+    def _load_teachers(self, teachers: Sequence[TeacherLike], options: LoadOptions) -> TeacherRunner:
+        loss, device, limit = self._loss_as_given, self.args.device, self.args.resident_teachers
+        at_first = device if limit is None else torch.device("cpu")
+        return TeacherRunner(
+            load_teachers(teachers, self._reference_rows.modality, at_first, options),
+            hidden=() if loss is None else tuple(pair[1] for pair in loss.hidden),
+            layers=loss is not None and Needs.LAYERS in loss.needs,
+            offloading=None if limit is None else DeviceOffloading(device, limit),
+        )
 
     def _run_teachers(
-        self,
-        loaded: tuple[Teacher, ...],
-        offloading: DeviceOffloading | None,
-        first: ModelOutputs,
-        augmentation: Augmentation | None,
-    ) -> tuple[TeacherRunner, LossContext | None]:
-        """Run teachers over all rows where that is asked for; what guides the training, and what the loss is told."""
-        loss, rows, args = self._loss_as_given, self._rows, self.args
-        needs = Needs.NOTHING if loss is None else loss.needs
-        layers = Needs.LAYERS in needs
-        teacher_runner = TeacherRunner(loaded, hidden=_teacher_layers(loss), layers=layers, offloading=offloading)
-        if rows is None:
-            return teacher_runner, None
-        inputs: Tensor | None = None
-        if Needs.INPUT in needs:
-            self._input_reader, inputs = InputFeatureReader.of(self._view, rows)
-            self.student_with_loss.input_feature_reader = self._input_reader
-        once = computed_once(args, augmentation, teacher_runner.hidden)
-        kept = teacher_runner
-        if loaded and (once or Needs.FIT in needs):
-            kept = TeacherRunner.computed_once(
-                loaded,
+        self, runner: TeacherRunner, rows: TargetRows | None, once: bool
+    ) -> tuple[TeacherRunner, tuple[ModelOutputs, ...]]:
+        """Run the teachers over all training rows if they run once or the loss fits on their outputs, else over a few.
+
+        Args:
+            runner: the loaded teachers.
+            rows: the training rows; None where the student is only evaluated.
+            once: whether teachers run once instead of at every step.
+
+        Returns:
+            The teachers as they run in training, and the outputs that the loss is set up with.
+        """
+        loss, args = self._loss_as_given, self.args
+        if rows is None or loss is None or not runner.teachers:
+            return runner, ()
+        outputs: tuple[ModelOutputs, ...] = ()
+        if once or Needs.FIT in loss.needs:
+            outputs = runner.outputs_of_all(
                 rows,
                 accelerator=self.accelerator,
                 batch_size=args.teacher_batch_size,
-                cache_dir=Path(args.cache_dir or default_cache()) / "outputs",
+                cache_dir=self._cache / "outputs",
                 progress=not args.disable_tqdm,
-                layers=layers,
-                offloading=offloading,
             )
-        context = loss_context(rows, first, kept, inputs=inputs, seed=args.seed, batch_size=args.teacher_batch_size)
-        return (kept if once else teacher_runner.with_samples(context.teachers)), context
+        if once:
+            return replace(runner, cached=outputs), outputs
+        samples = runner.outputs_of_some(rows, batch_size=args.teacher_batch_size)
+        return replace(runner, samples=samples), outputs or samples
+
+    @property
+    def _cache(self) -> Path:
+        return Path(self.args.cache_dir or default_cache())
+
+    def _loss_context(
+        self, rows: TargetRows | None, student: ModelOutputs, teachers: tuple[ModelOutputs, ...]
+    ) -> tuple[InputFeatureReader | None, LossContext | None]:
+        """What the loss is set up with, and a reader of the student's input features for a loss that needs them."""
+        if rows is None:
+            return None, None
+        reader: InputFeatureReader | None = None
+        inputs: Tensor | None = None
+        if self._loss_as_given is not None and Needs.INPUT in self._loss_as_given.needs:
+            reader, inputs = InputFeatureReader.of(self._preprocessor, rows)
+        return reader, LossContext(
+            labels=rows.labels,
+            label_space=rows.label_space,
+            student=student.to("cpu"),
+            teachers=teachers,
+            teacher_label_spaces=tuple(teacher.label_space for teacher in self.teacher_runner.teachers),
+            seed=self.args.seed,
+            inputs=inputs,
+        )
 
     # ---- data -------------------------------------------------------------------------------------------------------
+
+    def _rows_to_train_on(self, rows: TargetRows | None) -> tuple[bool, TargetRows | None]:
+        """Whether the loss has a part in training, and the training rows.
+
+        A loss of no strength is left out, and with it the unlabelled rows: steps on these would teach nothing.
+        """
+        if self.loss is None or rows is None:
+            return self.loss is not None, rows
+        if self.loss.strength() > 0:
+            return True, rows
+        return False, only_labelled(rows, self.task, f"The teachers know nothing that {self.loss.name} can use")
+
+    def _training_data(
+        self, rows: TargetRows | None, augmentation: Augmentation | None, once: bool
+    ) -> tuple[RowDataset | None, DistillationCollator]:
+        """The training rows and the collator: together they put into a batch all that a step reads.
+
+        That is the loss's targets of its rows where these are computed once, or else the cached outputs of the
+        teachers. A loss that selects the rows of each teacher by the student's outputs reads them by itself.
+        """
+        loss = self.loss if self._distils else None
+        targets: Tensor | None = None
+        if once and loss is not None and self._context is not None:
+            targets = loss.row_targets(self._context)
+        selects = loss is not None and type(loss).select is not DistillationLoss.select
+        in_batch = once and loss is not None and targets is None and not selects
+        runs = () if once or loss is None else self.teacher_runner.teachers
+        collator = DistillationCollator(
+            self._preprocessor,
+            tuple(teacher.preprocessor for teacher in runs),
+            augmentation,
+            self.task,
+            self.teacher_runner.cached if in_batch else None,
+        )
+        if rows is None:
+            return None, collator
+        caches = self.args.cache_student_inputs and augmentation is None
+        return RowDataset(
+            rows,
+            train=True,
+            preprocessor=self._preprocessor if caches else None,
+            contents=bool(runs),
+            task=self.task,
+            targets=None if targets is None else off_memory(targets.detach().cpu(), self._cache),
+        ), collator
+
+    def _as_datasets(self, rows: Mapping[str, TargetRows], given: object) -> Any:  # noqa: ANN401 (as Trainer takes it)
+        """Evaluation rows as `Trainer` takes them: a data set, or a dict of them if a dict was given."""
+        wrapped = {name: RowDataset(part, train=False, task=self.task) for name, part in rows.items()}
+        return wrapped if isinstance(given, dict) else wrapped.get("")
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:  # noqa: ANN401 (as in the parent)
+        """Batches of raw rows for evaluation; see `Trainer`."""
+        if isinstance(eval_dataset, datasets.Dataset):
+            reference = None if self.train_dataset is None else self._reference_rows
+            rows = evaluation_rows(eval_dataset, self.args, reference, self.task)
+            eval_dataset = self._as_datasets(rows, eval_dataset)
+        return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:  # noqa: ANN401 (as in the parent)
+        """Batches of raw rows for prediction; see `Trainer`."""
+        return super().get_test_dataloader(self._to_predict(test_dataset))
+
+    def _to_predict(self, dataset: Any) -> Any:  # noqa: ANN401 (as in the parent)
+        if not isinstance(dataset, datasets.Dataset):
+            return dataset
+        rows = rows_to_predict(dataset, self._reference_rows, self.task)
+        return RowDataset(rows, train=False, task=self.task)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list, Tensor]:
         """The batches of one optimiser step with `[rows, labelled rows, labels]` in them, over all processes."""
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self._steps_to_log += 1  # not told by `global_step`, which a resumed run does not begin at 0
-        counts = torch.zeros(3, dtype=torch.long)
+        self._steps_to_log += 1  # `global_step` would not do: a resumed run does not begin at 0
+        counts = torch.zeros(3, dtype=torch.long, device=device)
         for sample in samples:
-            counts += self._counts(sample["labels"])
-        return samples, self.accelerator.reduce(counts.to(device), reduction="sum")
+            counts += sample["counts"].to(device)
+        return samples, self.accelerator.reduce(counts, reduction="sum")
 
-    def _counts(self, labels: Tensor) -> Tensor:
-        """`[rows, labelled rows, labels]` of a batch; the last two differ where every pixel has a label."""
-        rows = torch.tensor(len(labels), device=labels.device)
-        return torch.stack([rows, self.task.labelled(labels).sum(), self.task.count(labels)])
-
-    def _task_weight(self, step: Tensor) -> Tensor | float:
-        """The factor of the task loss of an optimiser step, which is a mean over its labels.
-
-        With it, a labelled row counts for `labelled_row_weight` rows of the step. A mean over the labelled rows alone
-        would let a few of them weigh as much as all others together, and the student would learn them by heart.
-
-        Args:
-            step: `[rows, labelled rows, labels]` of the step.
-        """
-        return self._labelled_row_weight * step[1] / step[0].clamp_min(1) if self._distils else 1.0
-
-    # ---- the loss ---------------------------------------------------------------------------------------------------
+    # ---- a training step --------------------------------------------------------------------------------------------
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """As in `Trainer`; with the last batch of an optimiser step the loss is told that it has seen all of it."""
-        found = super().training_step(model, inputs, num_items_in_batch)
-        if self.loss is not None and self.accelerator.sync_gradients:
+        """As in `Trainer`; after the last batch of an optimiser step, the loss takes all its rows into account."""
+        step_loss = super().training_step(model, inputs, num_items_in_batch)
+        if self._distils and self.accelerator.sync_gradients and self.loss is not None:
             self.loss.after_step(partial(self.accelerator.reduce, reduction="sum"))
-        return found
+        return step_loss
 
     def compute_loss(
         self,
@@ -306,83 +424,353 @@ class DistillationTrainer(EvaluatedTrainer):
         """Task loss plus weighted distillation terms, each a mean over the rows of the whole optimiser step.
 
         Args:
-            model: the student_with_loss, wrapped or not.
+            model: the student with its loss, wrapped or not.
             inputs: a batch from the collator.
             return_outputs: whether to return logits and terms as well.
-            num_items_in_batch: `[rows, labelled rows, labels]` of the optimiser step; this batch alone when None.
+            num_items_in_batch: `[rows, labelled rows, labels]` of the optimiser step; those of this batch when None.
         """
-        labels = inputs["labels"]
-        # The student speaks first: only then does a loss know which teachers to ask about which rows.
-        teachers = partial(self.teacher_runner.outputs, inputs) if self._distils else None
-        outputs = model(student=inputs["student"], labels=labels, teachers=teachers)
-        here = self._counts(labels)
-        whole, processes = here, 1
+        outputs = model(student=inputs["student"], labels=inputs["labels"], **self._read_by_loss(inputs))
+        counts = inputs["counts"]
+        step_counts, processes = counts, 1
         if isinstance(num_items_in_batch, Tensor):
-            # Gradients are averaged over processes, so that each has to count for as many as there are.
-            whole, processes = num_items_in_batch, self.accelerator.num_processes
-        rows, _, labelled = processes * here / whole.clamp_min(1)
-        task_weight = self._task_weight(whole)
+            # Gradients are averaged over processes: to be a mean over all rows, each counts for that many.
+            step_counts, processes = num_items_in_batch, self.accelerator.num_processes
+        row_share, _, label_share = processes * counts / step_counts.clamp_min(1)
+        task_weight = self._task_weight(step_counts)
         scaled = {
-            name: value * (labelled * task_weight if name == TASK else rows * self.args.distillation_weight)
+            name: value * (label_share * task_weight if name == TASK else row_share * self.args.distillation_weight)
             for name, value in outputs.items()
             if name != LOGITS
         }
         for name, value in scaled.items():
-            self._terms[name] = self._terms.get(name, torch.zeros_like(value)) + value.detach()
+            term = value.detach()
+            self._terms[name] = self._terms[name] + term if name in self._terms else term
         loss = torch.stack([value.float() for value in scaled.values()]).sum()
         return (loss, outputs) if return_outputs else loss
+
+    def _read_by_loss(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of `StudentWithLoss.forward`: what the distillation loss reads besides the student."""
+        if not self._distils:
+            return {}
+        if "targets" in inputs:
+            return {"targets": inputs["targets"]}
+        if "teacher_outputs" in inputs:
+            return {"teachers": tuple(from_named(tensors) for tensors in inputs["teacher_outputs"])}
+        # Only after the student's forward pass does a loss select which rows each teacher runs on.
+        return {"teachers": partial(self.teacher_runner.outputs, inputs)}
+
+    def _task_weight(self, step_counts: Tensor) -> Tensor | float:
+        """The factor of the task loss of an optimiser step, which is a mean over its labels.
+
+        With it, a labelled row counts for `labelled_row_weight` rows of the step. A mean over the labelled rows alone
+        would let a few of them weigh as much as all others together, and the student would learn them by heart.
+
+        Args:
+            step_counts: `[rows, labelled rows, labels]` of the step.
+        """
+        return self._labelled_row_weight * step_counts[1] / step_counts[0].clamp_min(1) if self._distils else 1.0
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add every term, as a mean over the steps since the last log, to what `Trainer` logs."""
         if "loss" in logs and self._terms:
             steps = max(self._steps_to_log, 1)
-            reduced = self.accelerator.reduce(self._terms, reduction="mean")
-            logs |= {name: float(value) / steps for name, value in reduced.items()}
+            terms = self.accelerator.reduce(self._terms, reduction="mean")
+            logs |= {name: float(value) / steps for name, value in terms.items()}
             if self.loss is not None:
                 diagnostics = self.loss.diagnostics()
                 check_names(self.loss, diagnostics, RESERVED | self._terms.keys())
                 logs |= diagnostics
-            logs |= self._passes()
+            logs |= self._teacher_passes()
             self._steps_to_log = 0
             self._terms = {}
         super().log(logs, start_time)
 
-    def _passes(self) -> dict[str, float]:
-        """Rows that teachers were asked about and those they were not, since the start and over all processes."""
+    def _teacher_passes(self) -> dict[str, float]:
+        """Rows that teachers read and those skipped, since the start and over all processes; empty if none was."""
         passes = self.teacher_runner.passes
         counts = torch.tensor([passes.read, passes.skipped], device=self.args.device)
         read, skipped = self.accelerator.reduce(counts, reduction="sum").tolist()
         return {"teacher_passes": float(read), "teacher_passes_skipped": float(skipped)} if skipped else {}
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:  # noqa: ANN401 (as in the parent)
-        """As in `Trainer`; the seconds are kept for the record."""
+        """As in `Trainer`; results of earlier evaluations are forgotten, and the duration goes into the record."""
+        self._evaluations = Evaluations()
         output = super().train(*args, **kwargs)
         self._train_seconds = output.metrics["train_runtime"]
         return output
 
-    def _teacher_signature(self) -> dict[str, str]:
-        # A revision is a digest where a teacher is a folder, and says nothing of weights that are drawn.
-        found = [(one.candidate, one.seed) for one in self.teacher_runner.teachers]
-        teachers = [one.revision + (f" random {seed}" if one.random_weights else "") for one, seed in found]
+    # ---- evaluation: teachers do not run ----------------------------------------------------------------------------
+
+    @property
+    def results(self) -> dict[str, Confidence]:
+        """Metrics of the student's present weights on the trainer's own `eval_dataset`; empty if it was not evaluated.
+
+        Those of several data sets have their names in front, as `"name_accuracy"`.
+        """
+        return as_confidences(self._evaluations.by_step.get(self._step_of_weights, {}))
+
+    @property
+    def _step_of_weights(self) -> int:
+        restored = self._evaluations.restored_step
+        return self.state.global_step if restored is None else restored
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,  # noqa: ANN401 (as in the parent)
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """As in `Trainer`; metrics on the trainer's own `eval_dataset` are remembered for the record."""
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        # `Trainer` evaluates several data sets one by one, by their names.
+        if isinstance(dataset, str) or (dataset is self.eval_dataset and not isinstance(dataset, dict)):
+            prefix = f"{dataset}_" if isinstance(dataset, str) else ""
+            named = {f"{prefix}{name}": value for name, value in self._evaluations.metrics.items()}
+            self._evaluations.by_step.setdefault(self._step_of_weights, {}).update(named)
+        return metrics
+
+    def predict(
+        self,
+        test_dataset: Any,  # noqa: ANN401 (as in the parent)
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "test",
+    ) -> PredictionOutput:
+        """As in `Trainer`, for raw rows with or without labels: without any there are no metrics and no `label_ids`.
+
+        There is a prediction for every row, in order: `skip_bad_rows` has no effect here.
+
+        Raises:
+            DatasetError: naming a row that cannot be used.
+        """
+        rows = self._to_predict(test_dataset)
+        if not isinstance(rows, RowDataset) or self.task.has_labels(rows.rows):
+            return super().predict(rows, ignore_keys, metric_key_prefix)
+        compute_metrics, self.compute_metrics = self.compute_metrics, None
+        try:
+            return super().predict(rows, ignore_keys, metric_key_prefix)._replace(label_ids=None)
+        finally:
+            self.compute_metrics = compute_metrics
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Task loss, prediction and labels of a batch."""
+        inputs = self._prepare_inputs(inputs)
+        labels = inputs["labels"]
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = model(student=inputs["student"], labels=labels)
+        loss, prediction = outputs[TASK].detach(), outputs[LOGITS].detach()
+        row_losses = self.task.row_losses(prediction, labels, label_smoothing=self._label_smoothing)
+        self._evaluations.row_losses.append(self.accelerator.gather_for_metrics(row_losses).cpu().double())
+        if prediction_loss_only:
+            return loss, None, None
+        return loss, self.task.evaluated(prediction, labels), labels
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """As in `Trainer`, but the loss is the mean over all labels, and left out where there is none."""
+        self._evaluations.row_losses = []
+        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        row_losses = torch.cat(self._evaluations.row_losses)
+        finite = row_losses.isfinite().all(dim=1)
+        if self.args.logging_nan_inf_filter and finite.any():
+            row_losses = row_losses[finite]
+        loss, labels = row_losses.sum(dim=0).tolist()
+        # `Trainer` averages the means of batches by their rows, however many of these have a label.
+        key = f"{metric_key_prefix}_loss"
+        metrics = {name: value for name, value in (output.metrics or {}).items() if name != key}
+        self._evaluations.metrics = {
+            name.removeprefix(f"{metric_key_prefix}_"): value
+            for name, value in metrics.items()
+            if name != f"{metric_key_prefix}_model_preparation_time"
+        }
+        return output._replace(metrics=metrics | ({key: loss / labels} if labels else {}))
+
+    # ---- checkpoints and the published folder -----------------------------------------------------------------------
+
+    @property
+    def folder(self) -> Path:
+        """Where the student is written."""
+        return Path(self.args.output_dir or "tmp_trainer")
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the student with its processor and, unless into a checkpoint, the record of how it was made."""
+        super().save_model(output_dir, _internal_call=True)
+        folder = self.folder if output_dir is None else Path(output_dir)
+        if not _internal_call and self.args.should_save:
+            self._write_records(folder)
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        """Write the student and its processor, in a checkpoint the weights of the loss too; no pickle.
+
+        The files that were there stay whole until all the new ones are written.
+
+        Raises:
+            InvalidArgumentError: if the folder cannot be written or the disk is full.
+        """
+        folder = self.folder if output_dir is None else Path(output_dir)
+        if not self.args.should_save:
+            return
+        student_with_loss = self.student_with_loss
+        student_state = None if state_dict is None else part_of(state_dict, "student.")
+        with replaced_together(folder) as temporary:
+            student_with_loss.student.save_pretrained(temporary, state_dict=student_state)
+            self.processing_class.save_pretrained(temporary)
+            if folder.name.startswith(PREFIX_CHECKPOINT_DIR) and student_with_loss.loss is not None:
+                state = student_with_loss.loss.state_dict() if state_dict is None else part_of(state_dict, "loss.")
+                tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+                save_file(tensors, temporary / LOSS_FILE, metadata=self._loss_signature())
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ANN401 (as in the parent)
+        """Write a whole checkpoint or none.
+
+        Raises:
+            InvalidArgumentError: if the folder cannot be written or the disk is full.
+        """
+        folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        with removed_if_unfinished(folder, main_process=self.args.should_save):
+            super()._save_checkpoint(model, trial)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Restore the student and the weights of the loss.
+
+        Raises:
+            InvalidArgumentError: if the checkpoint is of another loss, or of other teachers.
+        """
+        student_with_loss = self.accelerator.unwrap_model(self.model if model is None else model)
+        student, loss = student_with_loss.student, student_with_loss.loss
+        loss_state = load_loss_state(Path(resume_from_checkpoint), loss, self._loss_signature())
+        restored = type(student).from_pretrained(resume_from_checkpoint, dtype=student.dtype)
+        student.load_state_dict(restored.state_dict())
+        if loss is not None:
+            loss.load_state_dict(loss_state)
+
+    def _load_best_model(self) -> None:
+        """Restore the best checkpoint."""
+        best = self.state.best_model_checkpoint
+        if best is not None:
+            self._load_from_checkpoint(best)
+            self._evaluations.restored_step = int(Path(best).name.rpartition("-")[2])
+
+    def _loss_signature(self) -> dict[str, str]:
+        """Names of the loss and of its teachers' weights, to be compared with those of a checkpoint."""
+        # The revision of a folder is a digest of its files, which says nothing about weights drawn at random.
+        teachers = [
+            teacher.candidate.revision + (f" random {teacher.seed}" if teacher.candidate.random_weights else "")
+            for teacher in self.teacher_runner.teachers
+        ]
         return {"loss": "" if self.loss is None else self.loss.name, "teachers": ", ".join(teachers)}
 
-    def record(self, command: str | None = None) -> DistillationRecord:
-        """How this student was made and what came out: all that its card says.
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """As in `Trainer`, but a new repository is private by default."""
+        super().init_hf_repo(token, self._private(private))
 
-        What came out are its `results`: of the weights that it has now, on the trainer's own `eval_dataset`.
+    def _private(self, private: bool | None) -> bool:
+        private = self.args.hub_private_repo if private is None else private
+        return True if private is None else private
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (as in the parent)
+        """Write the card from the records, instead of `Trainer`'s draft; its arguments have no effect."""
+        if self.is_world_process_zero():
+            record, ranking = self._write_records(self.folder)
+            write_card(self.folder, self.hub_model_id, record=record, ranking=ranking)
+
+    def push_to_hub(  # type: ignore[override] # a commit's address is what the parent's CommitInfo reads as
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,  # noqa: ANN401 (as in the parent)
+    ) -> str:
+        """Publish the student with its card; private unless `private=False` or `hub_private_repo=False` says otherwise.
+
+        Args:
+            commit_message: of the commit.
+            blocking: must be True: the card is checked before anything is sent.
+            token: of the Hub; the stored login when None.
+            revision: must be None or "main".
+            private: whether a new repository is private.
+            kwargs: none is accepted.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            PublishingError: if the folder is not fit to publish or the Hub refuses it.
+        """
+        if not blocking or revision not in {None, "main"} or kwargs:
+            raise InvalidArgumentError(
+                "`push_to_hub` publishes to main at once; leave out `blocking`, `revision` and others."
+            )
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return ""
+        self._write_records(self.folder)
+        return publish(
+            self.folder,
+            self.args.hub_model_id or repo_name(self.folder),
+            private=self._private(private),
+            token=token or self.args.hub_token,
+            commit_message=commit_message,
+        )
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Push nothing during training: a checkpoint has no card and no results yet."""
+
+    # ---- the record -------------------------------------------------------------------------------------------------
+
+    def _write_records(self, folder: Path) -> tuple[DistillationRecord, TeacherRanking | None]:
+        record, ranking = self.record(), None if self.ranking is None else self.ranking.without_paths()
+        record.save(folder / RECORD_FILE)
+        path = folder / RANKING_FILE
+        if ranking is not None:
+            ranking.save(path)
+        elif path.exists():  # of an earlier student: the card would present it as the selection of this one's teachers
+            os.replace(path, folder / OLD_RANKING_FILE)
+        return record, ranking
+
+    @cached_property
+    def base_license(self) -> str | None:
+        """Licence of the checkpoint that the student started from: looked up once, for records are made often."""
+        name = self.student.config.name_or_path
+        return license_named(name, token=self.args.hub_token) if name else None
+
+    def _student_outputs(self, inputs: Mapping[str, Tensor]) -> ModelOutputs:
+        """Outputs of the student, in the precision of the run."""
+        with self.accelerator.autocast():
+            return self.student_with_loss.outputs(inputs)
+
+    def record(self, command: str | None = None) -> DistillationRecord:
+        """How this student was made and its `results`: all that its card says.
 
         Args:
             command: what to run to make it again; when None, the attribute of that name, or the present command
                 line without its tokens.
         """
-        eval_rows, eval_split = _evaluated_on(self.eval_dataset)
+        eval_rows, eval_split = evaluated_on(self.eval_dataset)
+        train = self.train_dataset
         run = Run(
             student_with_loss=self.student_with_loss,
-            outputs=self._outputs,
+            outputs=self._student_outputs,
             args=self.args,
             teacher_runner=self.teacher_runner,
-            rows=self._known_rows(),
-            view=self._view,
+            rows=train.rows if isinstance(train, RowDataset) else self._reference_rows,
+            preprocessor=self._preprocessor,
             eval_rows=eval_rows,
             eval_split=eval_split,
             steps=self.state.global_step,
@@ -399,17 +787,3 @@ class DistillationTrainer(EvaluatedTrainer):
             baseline=self.baseline,
             command=command or self.command or command_line(["python", *sys.argv]),
         )
-
-
-def _evaluated_on(dataset: object) -> tuple[int, str]:
-    """Number of rows of an evaluation, and what they are called."""
-    if isinstance(dataset, dict):
-        return sum(len(rows) for rows in dataset.values()), " and ".join(dataset)
-    if not isinstance(dataset, RowDataset):
-        return 0, "test"
-    split = dataset.rows.dataset.split
-    return len(dataset), "test" if split is None else str(split)
-
-
-def _teacher_layers(loss: DistillationLoss | None) -> tuple[int, ...]:
-    return () if loss is None else tuple(pair[1] for pair in loss.hidden)

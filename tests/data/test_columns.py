@@ -68,10 +68,10 @@ def test_class_ids_with_and_without_names():
 
 @pytest.mark.parametrize("feature", [NUMBER, Value("null")])
 def test_where_the_classes_are_known_no_label_is_needed(feature):
-    known = LabelSpace(("cat", "dog", "owl"))
+    classes = LabelSpace(("cat", "dog", "owl"))
     dataset = Dataset.from_dict({"y": [None, None]}, features=Features({"y": feature}))
-    space, labels = class_ids(dataset, "y", known=known)
-    assert space == known and labels.tolist() == [-100, -100]
+    space, labels = class_ids(dataset, "y", label_space=classes)
+    assert space == classes and labels.tolist() == [-100, -100]
 
 
 @pytest.mark.parametrize(

@@ -69,5 +69,5 @@ def test_an_image_of_more_than_8_bits_is_refused_before_it_is_cut_off(mode, aske
 
 def test_a_column_that_asks_for_more_than_8_bits_is_refused_too():
     column = ImageColumn(image_rows([png(0)], [0]).cast_column("image", Image(mode="F")), "image")
-    with pytest.raises(DatasetError, match="Row 0 has mode 'F', but models are shown images of 8 bits a channel"):
+    with pytest.raises(DatasetError, match="Row 0 has mode 'F', but models take images of 8 bits a channel"):
         column.read(0, "Row 0")

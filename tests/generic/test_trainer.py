@@ -190,7 +190,7 @@ def test_a_student_of_the_pool_is_distilled_from_it_as_from_any_teacher(config, 
     made.save_model()
     member = POOL.sample(1, seed=0)[0]
     student = DistillationTrainer(
-        member.build(made._known_rows().label_space),
+        member.build(made.train_dataset.rows.label_space),
         DistillationConfig(str(tmp_path / "student"), max_steps=2, use_cpu=True, disable_tqdm=True, save_strategy="no",
                            cache_dir=str(tmp_path / "cache")),
         teachers=list(folder_teachers(tmp_path / "teacher")), loss=KLLoss(), train_dataset=tiny.image_rows(),

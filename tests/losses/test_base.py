@@ -1,10 +1,22 @@
+import doctest
 import json
+import re
+from contextlib import nullcontext
 
 import pytest
 import torch
 
+from hf_ctkd import losses
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses import DistillationLoss, KLLoss
+from hf_ctkd.losses import (
+    DistillationLoss,
+    KLLoss,
+    LabelMapLoss,
+    ProbeLoss,
+    RowTransportLoss,
+    TeacherFreeLoss,
+    WeightedSum,
+)
 from hf_ctkd.losses.base import as_setting, on_chosen, teacher_logits
 from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import ModelOutputs, Needs
@@ -67,3 +79,42 @@ def test_a_loss_asks_about_all_rows_unless_it_says_otherwise():
 def test_logits_of_a_headless_teacher():
     with pytest.raises(InvalidArgumentError, match="`teachers` must have logits for this loss, got a headless"):
         teacher_logits(ModelOutputs(torch.zeros(2, 3)))
+
+
+@pytest.mark.parametrize("make", [KLLoss, LabelMapLoss, ProbeLoss, RowTransportLoss, TeacherFreeLoss])
+def test_a_step_never_waits_for_the_device(make, monkeypatch):
+    case = LossCase.of()
+    loss = make()
+    loss.setup(case.context)
+    targets = loss.row_targets(case.context)[: len(case.labels)]
+    expected = loss.on_targets(case.student, targets, case.labels)
+    loss.after_step(lambda sums: sums)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it does not know "meta"
+    # A tensor on "meta" has no values: reading one on the host, or an index whose size depends on values, raises.
+    student = ModelOutputs(case.student.features.to("meta"), case.student.logits.to("meta"))
+    terms = loss.to("meta").on_targets(student, targets.to("meta"), case.labels.to("meta"))
+    assert terms.keys() == expected.keys() and all(term.is_meta for term in terms.values())
+
+
+LOSSES = sorted(
+    {value for value in vars(losses).values() if isinstance(value, type) and issubclass(value, DistillationLoss)},
+    key=lambda loss: loss.__name__,
+)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
+def test_every_loss_has_an_example_and_a_citation(loss):
+    results = doctest.DocTestRunner(verbose=False)
+    (example,) = (test for test in doctest.DocTestFinder(recurse=False).find(loss) if test.examples)
+    assert results.run(example).failed == 0
+    assert "DistillationTrainer(" in example.docstring
+    if "arXiv:" in example.docstring:
+        assert re.search(r"^@\w+\{\w+,\n(?:  .*\n)+\}$", loss.citation, re.MULTILINE)
+    if "econstructed" in example.docstring:
+        assert "econstructed" in loss.citation
+
+
+def test_citation_of_a_sum_is_that_of_its_parts():
+    assert WeightedSum([(KLLoss(), 1.0), (KLLoss(2.0), 1.0), (ProbeLoss(), 1.0)]).citation == (
+        f"{KLLoss.citation}\n\n{ProbeLoss.citation}"
+    )

@@ -59,7 +59,7 @@ def test_one_teacher_alone_is_followed_as_it_answers():
     terms = case.terms(loss)
     torch.testing.assert_close(terms["committee"], 3 * gap.mean())
     torch.testing.assert_close(terms["committee_task"], 2 * task / len(case.labels) / share)
-    assert loss.weights() == (1.0,) and loss.asker.project is None
+    assert loss.weights() == (1.0,) and loss.importance_network.project is None
 
 
 @pytest.mark.parametrize("prior", [True, False], ids=["prior", "no prior"])
@@ -74,7 +74,7 @@ def test_a_committee_that_asks_one_teacher_is_that_teacher_alone(prior):
     )
     alone, committee = ready(case, **settings), ready(both, top_k=1, **settings)
     with torch.no_grad():
-        committee.asker.prior.copy_(torch.tensor([1.0, 1e-30]))
+        committee.importance_network.prior.copy_(torch.tensor([1.0, 1e-30]))
     if prior:  # the second is known to know nothing
         committee.trust, committee.expertise.potential = alone.trust, alone.expertise.potential
         read, wanted = committee.expertise.probes, alone.expertise.probes
@@ -149,7 +149,7 @@ def test_every_parameter_has_a_gradient_even_of_a_teacher_that_nobody_asked():
     case = LossCase.of(teachers=3)
     loss = ready(case, top_k=1)
     with torch.no_grad():
-        loss.asker.prior.copy_(torch.tensor([1.0, 1e-30, 1e-30]))
+        loss.importance_network.prior.copy_(torch.tensor([1.0, 1e-30, 1e-30]))
     sum(case.terms(loss).values()).backward()
     assert all(parameter.grad is not None for parameter in loss.parameters())
     assert not loss.members[2].network[0].weight.grad.any()

@@ -13,7 +13,7 @@ from hf_ctkd.losses.committee_modules import (
     most_important,
     normalised,
 )
-from hf_ctkd.probes.ensemble import mixed
+from hf_ctkd.probes.ensemble import weighted_mean
 from hf_ctkd.types import ModelOutputs
 
 
@@ -86,7 +86,7 @@ def test_questions_differ_by_teacher_and_row_and_leave_the_student_alone():
 def test_answers_read_every_view_at_its_own_scale():
     rows = torch.randn(40, 3, generator=generator())
     outputs = ModelOutputs(rows, layers=(1000 * rows + 5,))
-    answers = Answers(outputs, 7, asked=False, generator=generator(1))
+    answers = Answers(outputs, 7, with_question=False, generator=generator(1))
     found = answers(outputs, None)
     assert found.shape == (40, 7)
     seen = []
@@ -99,16 +99,16 @@ def test_answers_read_every_view_at_its_own_scale():
 
 def test_answers_depend_on_the_question():
     outputs = ModelOutputs(torch.randn(5, 3, generator=generator()))
-    answers = Answers(outputs, 4, asked=True, generator=generator(1))
+    answers = Answers(outputs, 4, with_question=True, generator=generator(1))
     assert not torch.allclose(answers(outputs, torch.zeros(5, QUESTION)), answers(outputs, torch.ones(5, QUESTION)))
 
 
 def test_mixed_answers_are_weighted_over_those_that_were_asked():
     first, second = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[10.0], [20.0], [30.0]])
     weights = torch.tensor([[0.5, 0.5], [1.0, 0.0], [0.25, 0.75]])
-    assert mixed([first, second], weights, None)[:, 0].tolist() == [5.5, 2.0, 23.25]
+    assert weighted_mean([first, second], weights, None)[:, 0].tolist() == [5.5, 2.0, 23.25]
     chosen = torch.tensor([[True, True], [True, False], [False, True]])
-    found = mixed([first[:2], second[[0, 2]]], weights, chosen)
+    found = weighted_mean([first[:2], second[[0, 2]]], weights, chosen)
     assert found[:, 0].tolist() == [5.5, 2.0, 22.5]
 
 

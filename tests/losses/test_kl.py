@@ -1,4 +1,5 @@
 import doctest
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ import torch.nn.functional as F
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import KLLoss, LossContext, kl
-from hf_ctkd.testing import check_loss
+from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import LabelSpace, ModelOutputs
 
 TARGET = LabelSpace(("cat", "dog", "owl"))
@@ -61,7 +62,7 @@ def test_classes_that_differ_in_case_alone_are_not_joined():
 def test_case_is_passed_over_only_where_one_class_is_meant(names, target, members):
     loss, logits = KLLoss(), torch.zeros(2, len(names))
     loss_value(loss, torch.zeros(2, len(target)), logits, names, LabelSpace(target))
-    assert [tuple(pair) for pair in loss.map_0.nonzero().tolist()] == members
+    assert [tuple(pair) for pair in loss.matches_0.nonzero().tolist()] == members
 
 
 def test_joined_classes_add_up_their_probabilities():
@@ -113,3 +114,11 @@ def test_bad_temperature():
 
 def test_settings_hold_the_mapping():
     assert KLLoss(mapping={"a": "b"}).settings() == {"temperature": 4.0, "mapping": {"a": "b"}}
+
+
+def test_targets_are_fixed_only_where_all_rows_are_given():
+    case = LossCase.of()
+    loss = KLLoss()
+    loss.setup(case.context)
+    assert loss.row_targets(case.context).shape == (96, 2 * 4)
+    assert loss.row_targets(replace(case.context, teachers=case.teachers)) is None

@@ -22,7 +22,7 @@ def test_map_is_where_transport_with_plain_entropy_is_cheapest():
     loss.setup(case.context)
     matrix = loss.costs.matrix(0).double()
     said = case.teachers[0].logits.double().softmax(1)
-    logits = loss.target(case.teachers[0], 0).double().log().requires_grad_()
+    logits = loss.mapped(case.teachers[0], 0).double().log().requires_grad_()
 
     def plain_value(logits):
         b = logits.softmax(1)

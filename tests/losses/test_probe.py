@@ -10,8 +10,8 @@ from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
 
 def test_contract():
-    check_loss(ProbeLoss, reads_labels=True)
-    check_loss(lambda: ProbeLoss(LinearProbe(folds=3), temperature=2.0), reads_labels=True)
+    check_loss(ProbeLoss, weighs_labelled_rows=True)
+    check_loss(lambda: ProbeLoss(LinearProbe(folds=3), temperature=2.0), weighs_labelled_rows=True)
 
 
 def test_term_is_the_weighted_kl_from_the_probes_posterior():

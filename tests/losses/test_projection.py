@@ -81,7 +81,7 @@ def test_singular_values_of_the_projection_between_whitened_sides_are_canonical_
     sides = ModelOutputs(whitened(ours)), ModelOutputs(whitened(theirs))
     value = set_up(loss, *sides)
     train(loss, lambda: value(*sides))
-    found = torch.linalg.svdvals(loss.links[0].projection.weight)
+    found = torch.linalg.svdvals(loss.heads[0].projection.weight)
     pairs = CCA(n_components=3, max_iter=5000, tol=1e-9).fit(ours.numpy(), theirs.numpy()).transform(ours, theirs)
     expected = [
         float(torch.corrcoef(torch.tensor([x, y]).float())[0, 1])
@@ -94,11 +94,11 @@ def test_spectrum_tells_how_many_directions_are_used():
     loss = InvertedProjectionLoss()
     set_up(loss, ModelOutputs(torch.randn(8, 4)), ModelOutputs(torch.randn(8, 6)))
     with torch.no_grad():
-        loss.links[0].projection.weight.copy_(torch.outer(torch.ones(4), torch.arange(6.0)))
+        loss.heads[0].projection.weight.copy_(torch.outer(torch.ones(4), torch.arange(6.0)))
     name = "inverted_projection/teacher_0"
     assert loss.diagnostics() == pytest.approx({f"{name}/effective_rank": 1.0, f"{name}/top_share": 1.0})
     with torch.no_grad():
-        loss.links[0].projection.weight.copy_(torch.eye(4, 6))
+        loss.heads[0].projection.weight.copy_(torch.eye(4, 6))
     assert loss.diagnostics() == pytest.approx({f"{name}/effective_rank": 4.0, f"{name}/top_share": 0.25})
 
 
@@ -120,7 +120,7 @@ def test_orthogonal_projection_stays_orthonormal_in_training():
     value = set_up(loss, ours, theirs)
     before = number(value(ours, theirs))
     assert train(loss, lambda: value(ours, theirs), steps=30) < before
-    weight = loss.links[0].projection.weight
+    weight = loss.heads[0].projection.weight
     assert torch.allclose(weight.T @ weight, torch.eye(4), atol=1e-5)
 
 
@@ -131,7 +131,7 @@ def test_batch_norm_on_both_sides_forbids_the_trivial_solution():
         loss = InvertedProjectionLoss("l2", normalise=normalise)
         value = set_up(loss, zero, teacher)
         with torch.no_grad():
-            loss.links[0].projection.weight.mul_(1e-2)
+            loss.heads[0].projection.weight.mul_(1e-2)
         assert (number(value(zero, teacher)) < 1e-2) == solved
 
 
@@ -159,7 +159,7 @@ def test_several_teachers_and_layers_have_one_projection_each():
     case = LossCase.of(2, teachers=3)
     loss = ProjectionLoss(layers=((0, 0), (1, 1)))
     loss.setup(case.context)
-    assert [tuple(link.projection.weight.shape) for link in loss.links] == [
+    assert [tuple(link.projection.weight.shape) for link in loss.heads] == [
         (8, 5),
         (8, 5),
         (8, 7),
@@ -177,7 +177,7 @@ def test_several_teachers_and_layers_have_one_projection_each():
             single.setup(
                 LossContext(case.labels, SPACE, _layer(case.student, place_in_pair), (_layer(teacher, place_in_pair),))
             )
-            single.links[0].load_state_dict(loss.links[2 * place + place_in_pair].state_dict())
+            single.heads[0].load_state_dict(loss.heads[2 * place + place_in_pair].state_dict())
             terms = single(_layer(case.student, place_in_pair), (_layer(teacher, place_in_pair),), case.labels)
             one_by_one.append(number(terms["projection"]))
     assert both == pytest.approx(sum(one_by_one) / 6, rel=1e-5)

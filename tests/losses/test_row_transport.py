@@ -17,8 +17,8 @@ PLAIN = {"self_distillation": 0.0, "input_features": False, "refit_rounds": 0}
 
 
 def test_contract():
-    check_loss(RowTransportLoss, reads_labels=True)
-    check_loss(lambda: RowTransportLoss(gain_exponent=0.0, prior_strength=float("inf")), reads_labels=True)
+    check_loss(RowTransportLoss, weighs_labelled_rows=True)
+    check_loss(lambda: RowTransportLoss(gain_exponent=0.0, prior_strength=float("inf")), weighs_labelled_rows=True)
 
 
 @pytest.mark.parametrize("make", [RowTransportLoss, ProbeLoss])
@@ -89,7 +89,7 @@ def test_term_is_the_weighted_kl_from_the_rows_of_the_plan(gain_exponent):
     term = terms_of(loss, context, logits)["row_transport"]
     fitted = LinearProbe().fit(context.teachers[0].features, context.labels, 4)
     posterior = fitted.log_posterior(context.teachers[0].features)
-    plan = transport_rows(posterior, estimate_prior(context.labels, 4), relax=2.0 * 80 / 400)
+    plan = transport_rows(posterior, estimate_prior(context.labels, 4), prior_strength=2.0 * 80 / 400)
     targets = ((posterior + plan.potential) / plan.epsilon).softmax(1)
     rows = F.kl_div(logits.log_softmax(1), targets, reduction="none").sum(1)
     divergence = (rows * torch.where(context.labels == UNLABELLED, 1.0, 0.2)).mean()  # 80 of 400 are labelled

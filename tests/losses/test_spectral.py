@@ -115,7 +115,7 @@ def test_inverted_projection_splits_into_transfer_and_spectral_part():
     student, teacher = ModelOutputs(ours), ModelOutputs(theirs)
     loss.setup(LossContext(LABELS, LabelSpace(("a", "b")), student, (teacher,)))
     value = loss(student, (teacher,), LABELS)["projection"].item() * ours.numel()
-    mapped = (theirs @ loss.links[0].projection.weight.T).detach()
+    mapped = (theirs @ loss.heads[0].projection.weight.T).detach()
     range_of = torch.linalg.qr(mapped[:, :3]).Q
     range_of = torch.linalg.svd(mapped, full_matrices=False).U[:, :3] if range_of.shape[1] < 3 else range_of
     inside = range_of @ (range_of.T @ ours)
@@ -134,7 +134,7 @@ def test_projection_on_the_best_teacher_costs_exactly_the_spectral_part():
     loss = InvertedProjectionLoss("l2", normalise="none")
     loss.setup(LossContext(LABELS, LabelSpace(("a", "b")), student, (teacher,)))
     with torch.no_grad():
-        loss.links[0].projection.weight.copy_((theirs.T @ ours).T)
+        loss.heads[0].projection.weight.copy_((theirs.T @ ours).T)
     best = loss(student, (teacher,), LABELS)["inverted_projection"].item() * 6
     assert best == pytest.approx(term(SpectralLoss(2, weight=1.0), ours).item(), rel=1e-4)
 

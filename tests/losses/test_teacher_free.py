@@ -26,7 +26,7 @@ def _term(loss, labels, inputs, logits):
 
 
 def test_contract():
-    check_loss(TeacherFreeLoss, reads_labels=True)
+    check_loss(TeacherFreeLoss, weighs_labelled_rows=True)
 
 
 def test_reads_the_classes_with_no_teacher_at_all():

@@ -26,6 +26,7 @@ def test_contract():
     check_loss(lambda: WeightedSum({KLLoss(): 0.5, InvertedProjectionLoss("vid"): 2.0, SpectralLoss(2): 1.0}))
     check_loss(lambda: WeightedSum([(ProjectionLoss(layers=((0, 0), (2, 1))), 1.0), (SpectralLoss(layer=3), 1.0)]))
     check_loss(lambda: WeightedSum({WeightedSum({BSSLoss(): 1.0}): 3.0, SpectralLoss(): 1.0}))
+    check_loss(lambda: WeightedSum({KLLoss(): 0.5, RowTransportLoss(): 2.0}), reads_labels=True)
 
 
 def test_doctests():
@@ -162,3 +163,13 @@ def test_share_of_the_input_is_the_mean_over_the_losses():
     assert 0 < transport.input_share() < 1 == alone.input_share()
     assert both.input_share() == pytest.approx((3 * transport.input_share() + 1) / 4)
     assert WeightedSum({BSSLoss(): 1.0}).input_share() == 0
+
+
+def test_targets_of_all_parts_stand_side_by_side_where_every_part_has_some():
+    case = LossCase.of()
+    loss = WeightedSum({KLLoss(): 1.0, RowTransportLoss(): 2.0, TeacherFreeLoss(): 1.0})
+    loss.setup(case.context)
+    assert loss.row_targets(case.context).shape == (96, 2 * 4 + 4 + 4)
+    with_projection = WeightedSum({KLLoss(): 1.0, InvertedProjectionLoss(): 1.0})
+    with_projection.setup(case.context)
+    assert with_projection.row_targets(case.context) is None

@@ -51,6 +51,22 @@ def test_agrees_with_geomloss():
     assert 2 * float(loss(x, y)) == pytest.approx(float(found.value), rel=1e-3)
 
 
+def test_autocast_around_a_solve_leaves_its_precision():
+    """Distances in bfloat16 are off by about an epsilon, and the true error would be far from the reported one."""
+    x, y = torch.randn(60, 5), torch.randn(40, 5) + 0.5
+    with torch.autocast("cpu", torch.bfloat16):
+        solution = CloudSinkhorn(0.02, tolerance=1e-5).solve(CloudProblem(x, y))
+        plan, moved = solution.pooled(torch.eye(60), torch.eye(40)), solution.cost
+    cost = torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist").square()
+    f, g = (potential.double() for potential in solution.potentials)
+    true = torch.exp((f[:, None] + g - cost) / solution.epsilon) / (60 * 40)
+    error = (true.sum(0) - 1 / 40).abs().sum() + (true.sum(1) - 1 / 60).abs().sum()
+    # What is left is the rounding of potentials and distances to float32, in units of epsilon.
+    assert float(error) == pytest.approx(solution.marginal_error, abs=2e-5)
+    torch.testing.assert_close(plan.double(), true, rtol=1e-3, atol=1e-7)
+    assert float(moved) == pytest.approx(float((true * cost).sum()), rel=1e-4)
+
+
 def test_identical_points_cost_nothing():
     x = torch.ones(4, 2)
     assert float(CloudSinkhorn().solve(CloudProblem(x, x)).cost) == 0

@@ -4,7 +4,7 @@ import torch
 from hf_ctkd.ot import OTProblem
 from hf_ctkd.ot.newton import newton
 from hf_ctkd.ot.potentials import Potentials
-from hf_ctkd.ot.prepared import PreparedProblem
+from hf_ctkd.ot.problem import PreparedProblem
 
 INFINITE = float("inf")
 

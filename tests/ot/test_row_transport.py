@@ -3,6 +3,7 @@ import math
 import ot
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hf_ctkd.errors import InvalidArgumentError, NotConvergedError
 from hf_ctkd.ot import transport_rows
@@ -19,7 +20,7 @@ def _targets(transport, log_posterior):
 
 def test_targets_are_the_rows_of_the_optimal_plan():
     log_posterior, prior = _log_posterior(), torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
-    targets = _targets(transport_rows(log_posterior, prior, relax=math.inf, tolerance=1e-10), log_posterior)
+    targets = _targets(transport_rows(log_posterior, prior, prior_strength=math.inf, tolerance=1e-10), log_posterior)
     rows = torch.full((40,), 1 / 40, dtype=torch.float64)
     plan = ot.sinkhorn(rows, prior, -log_posterior, reg=0.25, method="sinkhorn_log", stopThr=1e-12, numItermax=20000)
     assert torch.allclose(targets / 40, plan, atol=1e-8)
@@ -27,7 +28,7 @@ def test_targets_are_the_rows_of_the_optimal_plan():
 
 def test_relaxed_targets_meet_the_optimality_condition():
     log_posterior, prior = _log_posterior(), torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
-    transport = transport_rows(log_posterior, prior, relax=0.5, tolerance=1e-12)
+    transport = transport_rows(log_posterior, prior, prior_strength=0.5, tolerance=1e-12)
     share = _targets(transport, log_posterior).mean(dim=0)
     # Derivative of relax * KL(share || prior), up to sign and a constant, is the potential.
     assert torch.allclose(-0.5 * (share / prior).log(), transport.potential, atol=1e-8)
@@ -36,18 +37,76 @@ def test_relaxed_targets_meet_the_optimality_condition():
 def test_relax_goes_from_the_posteriors_own_shares_to_the_prior():
     log_posterior, prior = _log_posterior(), torch.tensor([0.7, 0.1, 0.1, 0.1], dtype=torch.float64)
     distance = [
-        float((_targets(transport_rows(log_posterior, prior, relax=relax), log_posterior).mean(0) - prior).abs().sum())
+        float(
+            (_targets(transport_rows(log_posterior, prior, prior_strength=relax), log_posterior).mean(0) - prior)
+            .abs()
+            .sum()
+        )
         for relax in (0.0, 0.1, 1.0, 10.0, math.inf)
     ]
     assert distance == sorted(distance, reverse=True) and distance[-1] < 1e-3
-    free = transport_rows(log_posterior, prior, relax=0.0)
+    free = transport_rows(log_posterior, prior, prior_strength=0.0)
     assert torch.equal(free.potential, torch.zeros_like(prior))
+
+
+@pytest.mark.parametrize("prior_strength", [0.5, 20.0, math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_reported_error_is_the_true_one_whatever_the_precision_around(prior_strength, dtype):
+    log_posterior, prior = _log_posterior(rows=500).to(dtype), torch.tensor([0.4, 0.3, 0.2, 0.1])
+    with torch.autocast("cpu", torch.bfloat16):
+        transport = transport_rows(log_posterior, prior, prior_strength=prior_strength, tolerance=1e-4)
+    potential = transport.potential.double()
+    share = ((log_posterior.double() + potential) / 0.25).softmax(dim=1).mean(dim=0)
+    required = prior.double() * (-potential / prior_strength).exp()
+    # The potential is rounded to float32.
+    assert float((share - required).abs().sum()) == pytest.approx(transport.marginal_error, abs=2e-6)
+    assert transport.marginal_error <= 1e-4
+
+
+def test_rows_that_arrive_in_chunks_give_the_same_potential_in_few_passes():
+    log_posterior, prior = _log_posterior(rows=500), torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
+    passes = []
+
+    def chunks():
+        passes.append(1)
+        return iter(log_posterior.split([7, 400, 93]))
+
+    whole = transport_rows(log_posterior, prior, prior_strength=2.0)
+    in_chunks = transport_rows(chunks, prior, prior_strength=2.0)
+    torch.testing.assert_close(in_chunks.potential, whole.potential)
+    assert len(passes) == in_chunks.steps + 1 <= 15  # one to check the values
+
+
+def test_memory_is_bounded_by_a_block_of_rows(monkeypatch):
+    monkeypatch.setattr("hf_ctkd.ot.row_transport._BLOCK_BYTES", 4 * 8 * 100)
+    sizes = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            views = {log_posterior.untyped_storage().data_ptr()}
+            if torch.is_tensor(out) and out.untyped_storage().data_ptr() not in views:
+                sizes.append(out.numel())
+            return out
+
+    log_posterior = _log_posterior(rows=4000, classes=8)
+    with Watch():
+        transport_rows(log_posterior, torch.full((8,), 1 / 8))
+    assert max(sizes) <= 4000  # one number a row, not one a row and class
+
+
+def test_many_steps_of_a_firm_prior_are_saved_by_its_common_level():
+    """Damping alone moves the level by 1 / 400 of its distance in each step."""
+    transport = transport_rows(_log_posterior(rows=200), torch.tensor([0.4, 0.3, 0.2, 0.1]), prior_strength=100.0)
+    assert transport.steps < 40
 
 
 def test_a_class_of_no_mass_gets_nothing_and_forbidden_cells_stay_empty():
     log_posterior = _log_posterior()
     log_posterior[0, 1] = -math.inf
-    transport = transport_rows(log_posterior, torch.tensor([0.5, 0.5, 0.0, 0.0], dtype=torch.float64), relax=math.inf)
+    transport = transport_rows(
+        log_posterior, torch.tensor([0.5, 0.5, 0.0, 0.0], dtype=torch.float64), prior_strength=math.inf
+    )
     targets = _targets(transport, log_posterior)
     assert bool((targets[:, 2:] == 0).all()) and float(targets[0, 1]) == 0 and not bool(targets.isnan().any())
     assert targets.mean(dim=0)[:2].tolist() == pytest.approx([0.5, 0.5], abs=1e-3)
@@ -57,9 +116,11 @@ def test_a_class_of_no_mass_gets_nothing_and_forbidden_cells_stay_empty():
     ("change", "message"),
     [
         ({"epsilon": 0.0}, "`epsilon` must be positive"),
-        ({"relax": -1.0}, "`relax` must not be negative"),
+        ({"tolerance": 0.0}, "`tolerance` must be positive"),
+        ({"prior_strength": -1.0}, "`prior_strength` must not be negative"),
         ({"log_posterior": torch.zeros(0, 2)}, "at least one row"),
         ({"log_posterior": torch.full((1, 2), -math.inf)}, "at least one possible class"),
+        ({"log_posterior": lambda: iter([torch.zeros(2, 2), torch.full((1, 2), math.nan)])}, "without NaN"),
         ({"prior": torch.tensor([1.0, -1.0])}, "`prior` must hold finite shares"),
     ],
 )
@@ -70,5 +131,5 @@ def test_bad_input_is_named(change, message):
 
 
 def test_says_when_it_did_not_converge():
-    with pytest.raises(NotConvergedError, match="after 1 rounds.*Increase `max_steps`"):
+    with pytest.raises(NotConvergedError, match="after 1 steps.*Increase `max_steps`"):
         transport_rows(_log_posterior(), torch.tensor([0.97, 0.01, 0.01, 0.01], dtype=torch.float64), max_steps=1)

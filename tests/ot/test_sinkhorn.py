@@ -183,3 +183,25 @@ def test_examples_in_the_documentation():
     module = sys.modules[Sinkhorn.__module__]
     assert doctest.testmod(module).attempted > 0
     assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("epsilon", [0.1, 0.01])
+def test_autocast_around_a_solve_leaves_its_precision(shared, epsilon):
+    cost = torch.rand(*(() if shared else (3,)), 20, 15).requires_grad_()
+    a, b = torch.softmax(torch.randn(3, 20), -1), torch.softmax(torch.randn(3, 15), -1)
+    with torch.autocast("cpu", torch.bfloat16):
+        solution = Sinkhorn(epsilon, tolerance=1e-5).solve(OTProblem(cost, a, b))
+        moved = solution.cost
+        solution.value.sum().backward()
+    f, g = (potential.double() for potential in solution.potentials)
+    prepared = solution.factors.prepared
+    exact_cost, strength = cost.detach().double(), prepared.epsilon.double()[:, None, None]
+    plan = a.double()[:, :, None] * b.double()[:, None] * ((f[:, :, None] + g[:, None] - exact_cost) / strength).exp()
+    error = (plan.sum(1) - b).abs().sum(1) + (plan.sum(2) - a).abs().sum(1)
+    # What is left is the rounding of potentials to float32, in units of epsilon.
+    torch.testing.assert_close(error, solution.marginal_error.double(), rtol=0, atol=1e-6 / epsilon)
+    torch.testing.assert_close(moved.double(), (plan * exact_cost).sum((1, 2)), rtol=1e-4, atol=0)
+    again = Sinkhorn(epsilon, tolerance=1e-5).solve(OTProblem(cost, a, b))
+    (gradient,) = torch.autograd.grad(again.value.sum(), cost)
+    torch.testing.assert_close(cost.grad, gradient)

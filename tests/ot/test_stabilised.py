@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from hf_ctkd.ot import OTProblem
-from hf_ctkd.ot.dual import dual_value
 from hf_ctkd.ot.iteration import Kernel, Limits
-from hf_ctkd.ot.prepared import PreparedProblem
+from hf_ctkd.ot.potentials import dual_value
+from hf_ctkd.ot.problem import PreparedProblem
 from hf_ctkd.ot.stabilised import scale, solve_stabilised
 
 

@@ -7,7 +7,7 @@ from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import LossContext
 from hf_ctkd.probes import LinearProbe, information_gain_of, log_mean
 from hf_ctkd.probes.ensemble import ProbeEnsemble
-from hf_ctkd.testing import LossCase
+from hf_ctkd.testing import LossCase, OutputsInParts
 from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs
 
 
@@ -125,9 +125,9 @@ def test_a_row_is_read_by_those_that_were_asked_and_by_its_input(input_features)
     inputs = case.context.inputs[:48] if input_features else None
     probes = ProbeEnsemble(LinearProbe(), input_features=input_features)
     probes.fit(case.context)
-    everybody = torch.ones(48, 3, dtype=torch.bool)
+    everywhere = torch.ones(48, 3, dtype=torch.bool)
     torch.testing.assert_close(
-        probes.log_posterior(inputs, case.teachers, everybody), probes.log_posterior(inputs, case.teachers)
+        probes.log_posterior(inputs, case.teachers, everywhere), probes.log_posterior(inputs, case.teachers)
     )
     alone = ProbeEnsemble(LinearProbe(), input_features=input_features)
     alone.fit(replace(case.context, teachers=case.context.teachers[1:2]))
@@ -138,3 +138,35 @@ def test_a_row_is_read_by_those_that_were_asked_and_by_its_input(input_features)
     torch.testing.assert_close(
         probes.log_posterior(inputs, teachers, chosen), alone.log_posterior(inputs, case.teachers[1:2])
     )
+
+
+def test_all_rows_in_chunks_have_the_posterior_of_a_batch(monkeypatch):
+    case = LossCase.of(teachers=2)
+    probes = ProbeEnsemble(LinearProbe(), input_features=True)
+    probes.fit(case.context)
+    monkeypatch.setattr("hf_ctkd.probes.ensemble.CHUNK_ROWS", 40)
+    torch.testing.assert_close(
+        probes.log_posteriors(case.context), probes.log_posterior(case.context.inputs, case.context.teachers)
+    )
+
+
+def test_teachers_are_read_in_parts_that_do_not_grow_with_the_rows(monkeypatch):
+    monkeypatch.setattr("hf_ctkd.probes.ensemble.CHUNK_ROWS", 50)
+    monkeypatch.setattr("hf_ctkd.probes.labelled.MAX_FITTING_ROWS", 120)
+    parts = {}
+    for rows in (400, 4000):
+        case = LossCase.of(teachers=2, rows=rows)
+        teachers = tuple(OutputsInParts(teacher) for teacher in case.context.teachers)
+        context = replace(case.context, teachers=teachers)
+        probes = ProbeEnsemble(LinearProbe(), input_features=True)
+        probes.fit(context)
+        probes.refit(context, probes.log_posteriors(context).exp())
+        parts[rows] = [teacher.most_rows for teacher in teachers]
+    assert parts == {400: [120, 120], 4000: [120, 120]}
+
+
+def test_a_teacher_of_other_rows_is_refused():
+    case = LossCase.of(teachers=2)
+    teachers = (case.context.teachers[0], case.teachers[1])
+    with pytest.raises(InvalidArgumentError, match="got 96 labels for 48 rows of teacher 1"):
+        ProbeEnsemble(LinearProbe()).fit(replace(case.context, teachers=teachers))

@@ -7,11 +7,12 @@ from hf_ctkd.probes.labelled import (
     check_outputs,
     content_order,
     deal_folds,
+    fitting_rows,
     labelled_rows,
     logits_of,
     row_groups,
 )
-from hf_ctkd.types import ModelOutputs, Needs
+from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
 
 def test_only_labelled_rows_stay_in_their_order():
@@ -108,3 +109,22 @@ def test_copies_share_a_fold_whatever_their_order_and_names():
 def test_a_class_of_equal_rows_is_dealt_row_by_row():
     values, labels = torch.tensor([0.0, 0.0, 0.0, 1.0, 2.0, 3.0])[:, None], torch.tensor([0, 0, 0, 1, 1, 1])
     assert len(set(deal_folds(values, labels, 3)[:3].tolist())) == 3
+
+
+def test_rows_to_fit_to_are_all_labelled_ones_then_a_part_of_the_others(monkeypatch):
+    labels = torch.full((100,), UNLABELLED)
+    labels[::10] = torch.arange(10) % 2
+    assert fitting_rows(labels, 0).tolist() == list(range(0, 100, 10))
+    assert fitting_rows(labels, 0, unlabelled=True).tolist() == list(range(100))
+    monkeypatch.setattr("hf_ctkd.probes.labelled.MAX_FITTING_ROWS", 30)
+    rows = fitting_rows(labels, 0, unlabelled=True)
+    assert len(rows) == 30 and set(range(0, 100, 10)) <= set(rows.tolist())
+    assert not torch.equal(rows, fitting_rows(labels, 1, unlabelled=True))
+
+
+def test_two_rows_of_every_class_come_before_the_others(monkeypatch):
+    monkeypatch.setattr("hf_ctkd.probes.labelled.MAX_FITTING_ROWS", 50)
+    labels = torch.cat([torch.zeros(1000, dtype=torch.long), torch.tensor([1, 2, 1, 2, 1])])
+    rows = fitting_rows(labels, 0, unlabelled=True)
+    counts = torch.bincount(labels[rows], minlength=3)
+    assert len(rows) == 50 and counts[1] >= 2 and counts[2] == 2

@@ -26,7 +26,7 @@ RECORD = DistillationRecord(
     task=TaskRecord("me/pets", "1f2e", "image-classification", "image", "label", ("cat", "dog"), 60, 20, 30),
     student=StudentRecord("ResNetForImageClassification", parameters=6),
     teachers=(TeacherRecord(CANDIDATE, 0.5),),
-    loss=LossRecord("TransportLoss", {"epsilon": 0.1}, "Lu et al. 2022"),
+    loss=LossRecord("row_transport", {"epsilon": 0.1}, "Lu et al. 2022"),
     results={"accuracy": Confidence(0.9, 0.8, 0.95)},
     transport_map=TransportMap("zoo/a", ("x", "y"), ("cat", "dog"), ((0.5, 0.0), (0.0, 0.5))),
     pool=PoolRecord({"family": "vit"}, 2, {"heads": (2, 4)}),

@@ -1,9 +1,9 @@
 import errno
 import json
 import os
-from pathlib import Path
 
 import pytest
+from huggingface_hub import cached_assets_path
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import default_cache
@@ -68,4 +68,12 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_CTKD_CACHE", str(tmp_path))
     assert default_cache() == tmp_path
     monkeypatch.setenv("HF_CTKD_CACHE", "")
-    assert default_cache() == Path.home() / ".cache" / "hf_ctkd"
+    assert default_cache() == cached_assets_path("hf_ctkd")
+
+
+def test_a_cache_that_cannot_be_made(monkeypatch, tmp_path):
+    monkeypatch.delenv("HF_CTKD_CACHE", raising=False)
+    (tmp_path / "hf_ctkd").write_text("")
+    monkeypatch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", str(tmp_path))
+    with pytest.raises(InvalidArgumentError, match="Cannot make the cache folder: .*Set `HF_CTKD_CACHE` to a folder"):
+        default_cache()

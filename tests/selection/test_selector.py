@@ -239,9 +239,6 @@ def test_where_results_are_kept(monkeypatch, tmp_path, zoo, rows):
     assert default_cache() == tmp_path / "mine"
     TeacherSelector(progress=False).rank(zoo / "first", rows)
     assert {path.name for path in (tmp_path / "mine").iterdir()} == {"outputs", "scores"}
-    monkeypatch.delenv("HF_CTKD_CACHE")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_cache() == tmp_path / ".cache" / "hf_ctkd"
 
 
 def test_progress_is_told_for_each_teacher(tmp_path, zoo, rows, capfd):

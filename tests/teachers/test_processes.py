@@ -1,12 +1,18 @@
+import doctest
+
 import pytest
 from accelerate import Accelerator
 
 from hf_ctkd.errors import DatasetError
-from hf_ctkd.teachers import on_all, on_main
+from hf_ctkd.teachers import on_all, on_main, processes
 
 
 def fail():
     raise DatasetError("row 3")
+
+
+def test_examples():
+    assert doctest.testmod(processes).failed == 0
 
 
 def test_alone_the_work_is_simply_done():

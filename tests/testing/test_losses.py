@@ -143,3 +143,88 @@ def test_contract_finds_bad_choices(chosen, promise):
 
     with pytest.raises(AssertionError, match=promise):
         check_loss(Bad)
+
+
+class Targets(Own):
+    """A loss whose targets are computed once."""
+
+    needs = Needs.TEACHER | Needs.FEATURES | Needs.FIT
+
+    def row_targets(self, context):
+        return torch.cat([part.features[:, :1] for _, part in context.teachers[0].chunks(40)])
+
+    def on_targets(self, student, targets, labels):
+        return {"own": (student.features.float().mean(1, keepdim=True) - targets).square().mean()}
+
+    def forward(self, student, teachers, labels):
+        return self.on_targets(student, teachers[0].features[:, :1].detach().float(), labels)
+
+
+def test_contract_holds_for_fixed_targets():
+    check_loss(Targets)
+
+
+@pytest.mark.parametrize(
+    ("row_targets", "promise"),
+    [
+        (lambda targets: targets[:, 0], "must be .rows, width."),
+        (lambda targets: targets[:-1], "must be .rows, width."),
+        (lambda targets: targets / 0, "must be finite"),
+        (lambda targets: targets + 0.1, "must give the terms of `forward`"),
+    ],
+)
+def test_contract_finds_targets_that_differ_from_the_teachers(row_targets, promise):
+    class Broken(Targets):
+        def row_targets(self, context):
+            return row_targets(super().row_targets(context))
+
+    with pytest.raises(AssertionError, match=promise):
+        check_loss(Broken)
+
+
+def test_contract_finds_targets_whose_gradient_differs():
+    class Twice(Targets):
+        def forward(self, student, teachers, labels):
+            targets = teachers[0].features[:, :1].detach().float()
+            (term,) = Targets.on_targets(self, student, targets, labels).values()
+            features = student.features.float().mean()
+            return {"own": term + features - features.detach()}
+
+    with pytest.raises(AssertionError, match="must give the gradients of `forward`"):
+        check_loss(Twice)
+
+
+def test_contract_finds_teachers_that_are_read_in_one_piece():
+    class Whole(Targets):
+        def setup(self, context):
+            self.register_buffer("mean", context.teachers[0].features.mean())
+
+    with pytest.raises(AttributeError, match="features"):
+        check_loss(Whole)
+
+
+class Weighing(Own):
+    """Counts a labelled row by the labelled share."""
+
+    def setup(self, context):
+        self.register_buffer("share", (context.labels >= 0).float().mean())
+
+    def forward(self, student, teachers, labels):
+        weights = torch.where(labels < 0, 1.0, self.share)
+        return {"own": (weights * student.features.float().square().mean(1)).mean()}
+
+
+def test_contract_finds_labelled_rows_that_count_otherwise():
+    check_loss(Weighing, weighs_labelled_rows=True)
+
+    class ByClass(Weighing):
+        def forward(self, student, teachers, labels):
+            return super().forward(student, teachers, torch.where(labels == 0, labels, -100))
+
+    class InFull(Weighing):
+        def forward(self, student, teachers, labels):
+            return super().forward(student, teachers, torch.full_like(labels, -100))
+
+    for broken in (ByClass, InFull):
+        with pytest.raises(AssertionError, match="must count by the labelled share"):
+            check_loss(broken, weighs_labelled_rows=True)

@@ -32,7 +32,7 @@ def _image_view():
 )
 def test_kept_rows_make_the_same_batches(dataset, view):
     rows = TargetRows.of(dataset)
-    fresh, kept = RowDataset(rows, train=True), RowDataset(rows, train=True, keep=view, contents=False)
+    fresh, kept = RowDataset(rows, train=True), RowDataset(rows, train=True, preprocessor=view, contents=False)
     collate = DistillationCollator(view)
     for numbers in ([0, 4, 8], [3, 2, 1], [7]):
         first, second = (collate([data[number] for number in numbers]) for data in (fresh, kept))
@@ -52,9 +52,9 @@ def test_kept_rows_are_preprocessed_once_and_contents_only_read_where_needed():
 
     view = Counting(tiny.processor(), "image")
     rows = TargetRows.of(tiny.image_rows())
-    kept = RowDataset(rows, train=True, keep=view, contents=False)
+    kept = RowDataset(rows, train=True, preprocessor=view, contents=False)
     assert [kept[3].content, kept[4].content] == [None, None]
-    assert RowDataset(rows, train=True, keep=view)[3].content is not None
+    assert RowDataset(rows, train=True, preprocessor=view)[3].content is not None
     collate = DistillationCollator(view)
     collate([kept[0], kept[1]])
     assert calls == [24, 24]
@@ -68,7 +68,7 @@ def test_workers_of_a_loader_preprocess_nothing_that_is_kept(tmp_path):
             return super().__call__(inputs)
 
     view = Counting(tiny.processor(), "image")
-    kept = RowDataset(TargetRows.of(tiny.image_rows()), train=True, keep=view, contents=False)
+    kept = RowDataset(TargetRows.of(tiny.image_rows()), train=True, preprocessor=view, contents=False)
     loader = DataLoader(kept, batch_size=6, num_workers=2, collate_fn=DistillationCollator(view))
     for _ in range(2):
         assert sum(len(batch["labels"]) for batch in loader) == 24
@@ -80,16 +80,16 @@ def test_workers_of_a_loader_preprocess_nothing_that_is_kept(tmp_path):
 def test_keeping_inputs_changes_no_step(config, image_teacher, text_teacher, modality, cache_teacher_outputs):
     image = modality == "image"
 
-    def losses(keep):
+    def losses(cached):
         trainer = DistillationTrainer(
             tiny.image_student() if image else tiny.text_model(),
-            config(cache_student_inputs=keep, cache_teacher_outputs=cache_teacher_outputs, num_train_epochs=2),
+            config(cache_student_inputs=cached, cache_teacher_outputs=cache_teacher_outputs, num_train_epochs=2),
             teachers=[image_teacher if image else text_teacher],
             loss=RowTransportLoss(),
             train_dataset=tiny.image_rows() if image else tiny.text_rows(),
             processing_class=tiny.processor() if image else tiny.tokenizer(),
         )
-        assert (trainer.train_dataset.keep is not None) == keep
+        assert (trainer.train_dataset.preprocessor is not None) == cached
         trainer.train()
         return [log["loss"] for log in trainer.state.log_history if "loss" in log]
 
@@ -104,4 +104,4 @@ def test_inputs_are_not_kept_with_an_augmentation(config):
         processing_class=tiny.processor(),
         augmentation=lambda image: image.rotate(90),
     )
-    assert trainer.train_dataset.keep is None
+    assert trainer.train_dataset.preprocessor is None

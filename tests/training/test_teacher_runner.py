@@ -137,7 +137,7 @@ def test_teachers_that_are_loaded_already_come_to_the_device(image_teacher):
 def test_outputs_are_on_the_device_of_the_batch_wherever_teachers_are(image_teacher, chosen, monkeypatch):
     teachers = load_teachers([image_teacher], "image", torch.device("cpu"), LoadOptions())
     view = teachers[0].collate(tiny.image_rows(2)["image"][:])
-    teacher_runner = TeacherRunner(teachers).with_samples((teachers[0].outputs(view),))
+    teacher_runner = TeacherRunner(teachers, samples=(teachers[0].outputs(view),))
     # There is no autocast for the one other device that every machine has.
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     (found,) = teacher_runner.outputs({"numbers": torch.arange(2, device="meta"), "teachers": [view]}, chosen)
@@ -150,9 +150,9 @@ def test_number_of_resident_teachers_is_checked(config):
         config(resident_teachers=0)
 
 
-def test_views_that_are_missing_are_refused(make):
+def test_inputs_that_are_missing_are_refused(make):
     trainer = make(cache_teacher_outputs=False)
-    with pytest.raises(InvalidArgumentError, match="must hold a view for each of 2 teachers, got 0"):
+    with pytest.raises(InvalidArgumentError, match="must hold inputs for each of 2 teachers, got 0"):
         trainer.teacher_runner.outputs({"numbers": torch.arange(2), "teachers": []})
 
 

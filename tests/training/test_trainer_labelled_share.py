@@ -19,7 +19,7 @@ SHARES = (1, 3, 10, 30, 100)
 
 @pytest.fixture
 def logged(caplog):
-    logger = get_logger("hf_ctkd.training.preparation")
+    logger = get_logger("hf_ctkd.training.checks")
     logger.addHandler(caplog.handler)
     caplog.set_level(logging.WARNING)
     yield caplog

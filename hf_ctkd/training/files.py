@@ -1,0 +1,149 @@
+"""Files of a run: written whole or not at all, with our errors where the disk refuses; and large tensors on disk."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses import DistillationLoss
+
+LOSS_FILE = "distillation_loss.safetensors"
+MEMORY_LIMIT = 2**30
+"""Bytes of a tensor from which on it is kept in a file instead of in memory: 1 GiB."""
+_PROBE_BYTES = 1 << 20
+"""Written to tell whether a disk is full: more than what a file system still takes of a file that did not fit."""
+
+
+@contextmanager
+def replaced_together(folder: Path) -> Iterator[Path]:
+    """A temporary folder whose files replace those of `folder` once all of them are written.
+
+    Args:
+        folder: made if it is not there.
+
+    Raises:
+        InvalidArgumentError: if it cannot be written or the disk is full.
+    """
+    temporary: Path | None = None
+    try:
+        with _disk_errors(f"the student to {folder}", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".saving-"))
+            yield temporary
+            for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
+                target = folder / path.relative_to(temporary)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, target)
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def removed_if_unfinished(folder: Path, *, main_process: bool) -> Iterator[None]:
+    """Around what writes a checkpoint: an unfinished one is removed, so that no run resumes from it.
+
+    Args:
+        folder: of the checkpoint.
+        main_process: whether this process is the one that removes it.
+
+    Raises:
+        InvalidArgumentError: if it cannot be written or the disk is full.
+    """
+    finished = False
+    try:
+        with _disk_errors(f"the checkpoint {folder}", folder):
+            yield
+        finished = True
+    finally:
+        if main_process and not finished:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _disk_errors(description: str, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        # torch.save has no exception class for a full disk: its RuntimeError looks like any other.
+        reason = _disk_error(folder) if isinstance(error, RuntimeError) else error
+        if reason is None:
+            raise
+        raise InvalidArgumentError(
+            f"Cannot write {description}: {reason}. The files that were there are whole; choose a folder that can be "
+            "written and has room."
+        ) from error
+
+
+def _disk_error(folder: Path) -> OSError | None:
+    """Why the disk takes no more, while what was written last is still there; None if it does."""
+    try:
+        with tempfile.TemporaryFile(dir=folder if folder.is_dir() else folder.parent) as stream:
+            stream.write(bytes(_PROBE_BYTES))
+            stream.flush()
+            os.fsync(stream.fileno())  # where blocks are allocated late, the error comes here
+    except OSError as error:
+        return error
+    return None
+
+
+def off_memory(tensor: Tensor, folder: Path, *, limit: int = MEMORY_LIMIT) -> Tensor:
+    """The same tensor, memory-mapped from a temporary file if it is larger than a limit.
+
+    The file has no name, so that the system removes it with the last process that reads it.
+
+    Args:
+        tensor: on the CPU.
+        folder: of the file; made if it is not there.
+        limit: in bytes.
+    """
+    if tensor.nbytes <= limit:
+        return tensor
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        mapped = np.memmap(file, dtype=tensor.numpy().dtype, mode="w+", shape=tuple(tensor.shape))
+    on_disk = torch.from_numpy(mapped)
+    return on_disk.copy_(tensor)
+
+
+def part_of(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries of a state dict under a prefix, by their names without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state_dict.items() if name.startswith(prefix)}
+
+
+def load_loss_state(checkpoint: Path, loss: DistillationLoss | None, signature: Mapping[str, str]) -> dict[str, Tensor]:
+    """Weights of the loss in a checkpoint.
+
+    Args:
+        checkpoint: its folder.
+        loss: in training, after `setup`; None without one.
+        signature: names of the loss and of its teachers' weights.
+
+    Raises:
+        InvalidArgumentError: if the checkpoint was made with another loss or other teachers.
+    """
+    path = checkpoint / LOSS_FILE
+    state, saved_signature = None, dict(signature)
+    if path.is_file():
+        with safe_open(path, "pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            saved_signature |= file.metadata() or {}
+    if saved_signature != signature or _shapes(state) != _shapes(None if loss is None else loss.state_dict()):
+        present = "no loss" if loss is None else f"{type(loss).__name__} with the teachers given now"
+        raise InvalidArgumentError(
+            f"`resume_from_checkpoint` {checkpoint} was made with another loss or other teachers than {present}. "
+            "Give those that it was made with, or train anew."
+        )
+    return state or {}
+
+
+def _shapes(state: Mapping[str, Tensor] | None) -> dict[str, torch.Size] | None:
+    return None if state is None else {name: tensor.shape for name, tensor in state.items()}
