@@ -42,13 +42,13 @@ def pot_batch(cost, a, b, epsilon=EPSILON) -> Answer:
     """Without autograd, to POT's advantage: with it each step is recorded, in the shared case more than 20 GB."""
     shared = cost.dim() == 2
     each = cost.expand(len(a), -1, -1).contiguous() if shared else cost
-    found = ot.solve_batch(
+    solution = ot.solve_batch(
         each, epsilon, a, b, max_iter=5000, tol=PEER_TOLERANCE, method="log_sinkhorn", reg_type="kl", grad="detach"
     )
-    plan = found.plan
+    plan = solution.plan
     _gradient_cost = plan.sum(0) if shared else plan
-    _gradient_b = epsilon * found.potentials[1]
-    return found.value, lambda: marginal_error(plan, a, b)
+    _gradient_b = epsilon * solution.potentials[1]
+    return solution.value, lambda: marginal_error(plan, a, b)
 
 
 def pot_loop(cost, a, b, epsilon=EPSILON) -> Answer:
@@ -67,8 +67,8 @@ def geomloss_batch(cost, a, b, steps, epsilon=EPSILON) -> Answer:
     from geomloss import ot as geomloss
 
     each = cost.expand(len(a), -1, -1) if cost.dim() == 2 else cost
-    found = geomloss.solve_batch(each.contiguous(), reg=epsilon, a=a, b=b, max_iter=steps)
-    return found.value.detach(), lambda: marginal_error(found.plan, a, b)
+    solution = geomloss.solve_batch(each.contiguous(), reg=epsilon, a=a, b=b, max_iter=steps)
+    return solution.value.detach(), lambda: marginal_error(solution.plan, a, b)
 
 
 class OTTJax:

@@ -15,13 +15,13 @@ PACKAGES = ("torch", "POT", "geomloss", "ott-jax", "jax", "numpy")
 
 
 def versions() -> str:
-    found = []
+    lines = []
     for name in PACKAGES:
         try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
+            lines.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            found.append(f"{name} not installed")
-    return ", ".join(found)
+            lines.append(f"{name} not installed")
+    return ", ".join(lines)
 
 
 def report(
