@@ -15,13 +15,13 @@ PACKAGES = ("torch", "POT", "geomloss", "ott-jax", "jax", "numpy")
 
 
 def versions() -> str:
-    versions = []
+    lines = []
     for name in PACKAGES:
         try:
-            versions.append(f"{name} {importlib.metadata.version(name)}")
+            lines.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            versions.append(f"{name} not installed")
-    return ", ".join(versions)
+            lines.append(f"{name} not installed")
+    return ", ".join(lines)
 
 
 def report(

@@ -78,15 +78,15 @@ def _interleaved(solvers: dict[str, tuple[Solver, int]], runs: dict, repeats: in
     return runs
 
 
-def _row(name: str, label: str, count: int, batch: int, runs: list[Run], own: list[Run], true) -> str:
+def _row(name: str, label: str, count: int, batch: int, runs: list[Run], base: list[Run], true) -> str:
     factor = batch / count
     wall, processor = factor * median(runs, "wall"), factor * median(runs, "processor")
     spread = factor * (max(run.wall for run in runs) - min(run.wall for run in runs)) / 2
     error, memory = max(run.error for run in runs), max(run.memory for run in runs)
     off = "" if true is None else f"{(runs[0].values[:FEW] / true - 1).abs().max():.1e}"
     return (
-        f"| {name} | {label} | {count} | {len(runs)} | {wall:.3g} ± {spread:.1g} | {wall / median(own, 'wall'):.3g} | "
-        f"{processor / median(own, 'processor'):.3g} | {'' if error != error else f'{error:.1e}'} | {off} | "
+        f"| {name} | {label} | {count} | {len(runs)} | {wall:.3g} ± {spread:.1g} | {wall / median(base, 'wall'):.3g} | "
+        f"{processor / median(base, 'processor'):.3g} | {'' if error != error else f'{error:.1e}'} | {off} | "
         f"{memory / 2**20:.0f} |"
     )
 
@@ -106,10 +106,10 @@ def clouds(repeats: int, points: int = 5000, width: int = 768) -> list[str]:
         for label, solve in solvers.items():
             runs[label].append(measured(solve))
     return [
-        f"| {points} x {points} points, width {width} | {label} | {median(group, 'wall'):.3g} | "
-        f"{median(group, 'processor'):.3g} | {'' if group[0].error != group[0].error else f'{group[0].error:.1e}'} | "
-        f"{max(run.memory for run in group) / 2**20:.0f} | {float(group[0].values):.6g} |"
-        for label, group in runs.items()
+        f"| {points} x {points} points, width {width} | {label} | {median(timed, 'wall'):.3g} | "
+        f"{median(timed, 'processor'):.3g} | {'' if timed[0].error != timed[0].error else f'{timed[0].error:.1e}'} | "
+        f"{max(run.memory for run in timed) / 2**20:.0f} | {float(timed[0].values):.6g} |"
+        for label, timed in runs.items()
     ]
 
 

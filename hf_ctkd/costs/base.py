@@ -9,6 +9,15 @@ from torch import Tensor
 
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
 
+SELECTIVE_CROSS_TASK_DISTILLATION = r"""@misc{lu2022selective,
+  title = {Selective cross-task distillation},
+  author = {Lu, Su and Ye, Han-Jia and Zhan, De-Chuan},
+  year = {2022},
+  eprint = {2204.11526},
+  archivePrefix = {arXiv}
+}"""
+"""From which the costs are reconstructed."""
+
 
 class LabelCost(ABC):
     """How far each class of a teacher is from each class of the target, as a matrix in [0, 1].
@@ -19,7 +28,7 @@ class LabelCost(ABC):
     name: ClassVar[str]
     """Short name for tables and logs."""
     citation: ClassVar[str]
-    """The paper, and whether this is *after* it or *reconstructed from* it."""
+    """The paper that this follows, as a BibTeX entry."""
     needs: ClassVar[Needs]
     """What of the teacher it reads."""
 

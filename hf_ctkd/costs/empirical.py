@@ -6,7 +6,7 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_ctkd.costs.base import LabelCost
+from hf_ctkd.costs.base import SELECTIVE_CROSS_TASK_DISTILLATION, LabelCost
 from hf_ctkd.costs.joint import joint
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.probes.labelled import labelled_rows, logits_of
@@ -44,7 +44,7 @@ class EmpiricalCost(LabelCost):
     smoothing: float = 1.0
 
     name: ClassVar[str] = "empirical"
-    citation: ClassVar[str] = "Reconstructed from Lu, Ye and Zhan, arXiv:2204.11526"
+    citation: ClassVar[str] = SELECTIVE_CROSS_TASK_DISTILLATION
     needs: ClassVar[Needs] = Needs.LOGITS
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_ctkd.costs.base import LabelCost, cosine_cost
+from hf_ctkd.costs.base import SELECTIVE_CROSS_TASK_DISTILLATION, LabelCost, cosine_cost
 from hf_ctkd.probes.labelled import labelled_rows, logits_of
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
 
@@ -35,7 +35,7 @@ class PrototypeCost(LabelCost):
     """
 
     name: ClassVar[str] = "prototype"
-    citation: ClassVar[str] = "Reconstructed from Lu, Ye and Zhan, arXiv:2204.11526"
+    citation: ClassVar[str] = SELECTIVE_CROSS_TASK_DISTILLATION
     needs: ClassVar[Needs] = Needs.LOGITS | Needs.FEATURES
 
     def matrix(

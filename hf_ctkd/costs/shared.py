@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_ctkd.costs.base import LabelCost, cosine_cost
+from hf_ctkd.costs.base import SELECTIVE_CROSS_TASK_DISTILLATION, LabelCost, cosine_cost
 from hf_ctkd.costs.prototype import weighted_centres
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.probes.labelled import labelled_rows
@@ -72,7 +72,7 @@ class SharedCost(LabelCost):
     specification: Specification
 
     name: ClassVar[str] = "shared"
-    citation: ClassVar[str] = "Reconstructed from Lu, Ye and Zhan, arXiv:2204.11526"
+    citation: ClassVar[str] = SELECTIVE_CROSS_TASK_DISTILLATION
     needs: ClassVar[Needs] = Needs.FEATURES
 
     def matrix(
@@ -84,15 +84,15 @@ class SharedCost(LabelCost):
         teacher: LabelSpace | None = None,
     ) -> Float[Tensor, "teacher_classes target_classes"]:
         """See `LabelCost.matrix`; `outputs` are the reference encoder's."""
-        here = _centres(outputs, labels, len(target), "labels")
-        there = self.specification.centres.cpu().double()
-        if here.shape[1] != there.shape[1]:
+        target_side = _centres(outputs, labels, len(target), "labels")
+        teacher_side = self.specification.centres.cpu().double()
+        if target_side.shape[1] != teacher_side.shape[1]:
             raise InvalidArgumentError(
-                f"`outputs` has {here.shape[1]} features, but the specification has {there.shape[1]}. Encode the rows "
-                f"with {self.specification.encoder!r}."
+                f"`outputs` has {target_side.shape[1]} features, but the specification has {teacher_side.shape[1]}. "
+                f"Encode the rows with {self.specification.encoder!r}."
             )
-        middle = (here.mean(dim=0) + there.mean(dim=0)) / 2
-        return cosine_cost(there - middle, here - middle).float()
+        middle = (target_side.mean(dim=0) + teacher_side.mean(dim=0)) / 2
+        return cosine_cost(teacher_side - middle, target_side - middle).float()
 
 
 def _centres(

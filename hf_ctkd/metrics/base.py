@@ -8,7 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import DatasetError
-from hf_ctkd.probes.labelled import content_order, labelled_rows
+from hf_ctkd.probes.folds import content_order
+from hf_ctkd.probes.labelled import labelled_rows
 from hf_ctkd.types import ModelOutputs, Needs
 
 
@@ -21,7 +22,7 @@ class TransferabilityMetric(ABC):
     """
 
     citation: ClassVar[str]
-    """The paper, and whether this is *after* it or *reconstructed from* it."""
+    """The paper that this follows, as a BibTeX entry; the docstring tells what differs from it."""
     needs: ClassVar[Needs]
     """What of the teacher it reads."""
 
@@ -100,3 +101,27 @@ def class_means(
     one_hot = torch.nn.functional.one_hot(labels).to(features)
     counts = one_hot.sum(dim=0)
     return (one_hot.T @ features) / counts[:, None], counts
+
+
+def principal_components(
+    features: Float[Tensor, "rows width"], *, most: int | None = None, variance: float = 1.0
+) -> Float[Tensor, "rows components"]:
+    """Coordinates of the rows along the directions of largest variance, at least one.
+
+    Each direction points to where its largest entry is positive, as in scikit-learn, so that the order of rows cannot
+    turn it round.
+
+    Args:
+        features: one vector a row.
+        most: most components; all that rows and width allow when None.
+        variance: share of the variance that the components explain, in (0, 1].
+    """
+    centred = features - features.mean(dim=0)
+    left, singular, right = torch.linalg.svd(centred, full_matrices=False)
+    power = singular.square()
+    explained = power.cumsum(dim=0) / power.sum().clamp_min(1e-300)
+    # Rounding leaves the last sums a little below or above one.
+    enough = int((explained < variance - 1e-12).sum()) + 1
+    count = min(enough, len(singular) if most is None else most, len(singular))
+    largest = right[:count].gather(1, right[:count].abs().argmax(dim=1, keepdim=True)).squeeze(1)
+    return left[:, :count] * singular[:count] * torch.where(largest < 0, -1.0, 1.0)

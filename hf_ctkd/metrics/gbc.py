@@ -8,8 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.metrics.base import TransferabilityMetric, class_means
-from hf_ctkd.metrics.principal import principal_components
+from hf_ctkd.metrics.base import TransferabilityMetric, class_means, principal_components
 from hf_ctkd.types import ModelOutputs, Needs
 
 _FLOOR = 1e-4
@@ -48,7 +47,15 @@ class GBC(TransferabilityMetric):
     spherical: bool = True
 
     name: ClassVar[str] = "gbc"
-    citation: ClassVar[str] = "After Pandy et al., arXiv:2111.12780"
+    citation: ClassVar[str] = r"""@inproceedings{pandy2022transferability,
+  title = {Transferability estimation using Bhattacharyya class separability},
+  author = {P{\'a}ndy, Michal and Agostinelli, Andrea and Uijlings, Jasper and Ferrari, Vittorio and Mensink,
+    Thomas},
+  booktitle = {CVPR},
+  year = {2022},
+  eprint = {2111.12780},
+  archivePrefix = {arXiv}
+}"""
     needs: ClassVar[Needs] = Needs.FEATURES
 
     def __post_init__(self) -> None:
@@ -76,6 +83,8 @@ def _coefficients(
     variances: Float[Tensor, "classes width"],
 ) -> Float[Tensor, " classes"]:
     """Bhattacharyya coefficient of one Gaussian with each of several."""
+    # D_B = (1/8) (m_1 - m_2)^T S^-1 (m_1 - m_2) + (1/2) log(det S / sqrt(det S_1 det S_2)), with
+    # S = (S_1 + S_2) / 2 diagonal; the coefficient is exp(-D_B).
     middle = (variance + variances) / 2
     distance = ((mean - means).square() / middle).sum(dim=1) / 8
     volume = (middle.log() - (variance.log() + variances.log()) / 2).sum(dim=1) / 2

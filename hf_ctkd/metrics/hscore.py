@@ -32,7 +32,14 @@ class HScore(TransferabilityMetric):
     """
 
     name: ClassVar[str] = "hscore"
-    citation: ClassVar[str] = "After Ibrahim et al., arXiv:2110.06893"
+    citation: ClassVar[str] = r"""@misc{ibrahim2021newer,
+  title = {Newer is not always better: rethinking transferability metrics, their peculiarities, stability and
+    performance},
+  author = {Ibrahim, Shibal and Ponomareva, Natalia and Mazumder, Rahul},
+  year = {2021},
+  eprint = {2110.06893},
+  archivePrefix = {arXiv}
+}"""
     needs: ClassVar[Needs] = Needs.FEATURES
 
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
@@ -47,6 +54,7 @@ class HScore(TransferabilityMetric):
         covariance.diagonal().add_(max(shrinkage, 1e-10) * variance)
         means, counts = class_means(features, labels)
         between = _spread(means, counts / rows)
+        # H = trace(cov(f)^-1 cov(E[f | y])), with (1 - a) cov(f) + a s I for cov(f), a after Ledoit and Wolf.
         return (1 - shrinkage) * float(torch.linalg.solve(covariance, between).trace())
 
 

@@ -37,7 +37,13 @@ class InformationGain(TransferabilityMetric):
     probe: LinearProbe = field(default_factory=LinearProbe)
 
     name: ClassVar[str] = "information_gain"
-    citation: ClassVar[str] = "Ours; after linear probes, Alain and Bengio, arXiv:1610.01644"
+    citation: ClassVar[str] = r"""@misc{alain2016understanding,
+  title = {Understanding intermediate layers using linear classifier probes},
+  author = {Alain, Guillaume and Bengio, Yoshua},
+  year = {2016},
+  eprint = {1610.01644},
+  archivePrefix = {arXiv}
+}"""
     needs: ClassVar[Needs] = Needs.FEATURES | Needs.LAYERS
 
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:

@@ -30,9 +30,17 @@ class LEEP(TransferabilityMetric):
     """
 
     name: ClassVar[str] = "leep"
-    citation: ClassVar[str] = "After Nguyen et al., arXiv:2002.12462"
+    citation: ClassVar[str] = r"""@inproceedings{nguyen2020leep,
+  title = {{LEEP}: a new measure to evaluate transferability of learned representations},
+  author = {Nguyen, Cuong V. and Hassner, Tal and Seeger, Matthias and Archambeau, Cedric},
+  booktitle = {ICML},
+  year = {2020},
+  eprint = {2002.12462},
+  archivePrefix = {arXiv}
+}"""
     needs: ClassVar[Needs] = Needs.LOGITS
 
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
         """See `TransferabilityMetric.of_rows`."""
+        # (1 / n) sum_i log sum_z P(y_i | z) theta(x_i)_z, with P(y | z) from the same rows.
         return log_likelihood_of_map(logits_of(outputs).softmax(dim=1), labels)

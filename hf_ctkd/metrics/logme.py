@@ -35,7 +35,14 @@ class LogME(TransferabilityMetric):
     """
 
     name: ClassVar[str] = "logme"
-    citation: ClassVar[str] = "After You et al., arXiv:2102.11005"
+    citation: ClassVar[str] = r"""@inproceedings{you2021logme,
+  title = {{LogME}: practical assessment of pre-trained models for transfer learning},
+  author = {You, Kaichao and Liu, Yong and Wang, Jianmin and Long, Mingsheng},
+  booktitle = {ICML},
+  year = {2021},
+  eprint = {2102.11005},
+  archivePrefix = {arXiv}
+}"""
     needs: ClassVar[Needs] = Needs.FEATURES
 
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
@@ -75,9 +82,9 @@ class _Regression:
         """Precision along each axis, squared length of the mean weights, squared residual."""
         precision = alpha + beta * self.power
         weights = float((beta**2 * self.power * self.captured / precision.square()).sum())
-        kept = float((self.captured * (alpha / precision).square()).sum())
+        inside = float((self.captured * (alpha / precision).square()).sum())
         outside = max(self.total - float(self.captured.sum()), 0.0)
-        return precision, weights, kept + outside
+        return precision, weights, inside + outside
 
     def evidence(self, alpha: float, beta: float) -> float:
         """Log evidence (equation 2 of the paper) under precision `alpha` of the weights and `beta` of the noise."""

@@ -32,13 +32,21 @@ class NCE(TransferabilityMetric):
     """
 
     name: ClassVar[str] = "nce"
-    citation: ClassVar[str] = "After Tran et al., arXiv:1908.08142"
+    citation: ClassVar[str] = r"""@inproceedings{tran2019transferability,
+  title = {Transferability and hardness of supervised classification tasks},
+  author = {Tran, Anh T. and Nguyen, Cuong V. and Hassner, Tal},
+  booktitle = {ICCV},
+  year = {2019},
+  eprint = {1908.08142},
+  archivePrefix = {arXiv}
+}"""
     needs: ClassVar[Needs] = Needs.LOGITS
 
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
         """See `TransferabilityMetric.of_rows`."""
         logits = logits_of(outputs)
         predicted = torch.nn.functional.one_hot(logits.argmax(dim=1), logits.shape[1]).double()
+        # - H(Y | Z) = sum_yz P(y, z) log P(y, z) - sum_z P(z) log P(z), z the predicted class.
         together = torch.nn.functional.one_hot(labels).double().T @ predicted / len(labels)
         teacher = together.sum(dim=0)
         entropy = torch.special.xlogy(teacher, teacher).sum() - torch.special.xlogy(together, together).sum()

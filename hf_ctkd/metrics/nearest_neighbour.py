@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from hf_ctkd.metrics.base import TransferabilityMetric
-from hf_ctkd.probes.labelled import row_groups
+from hf_ctkd.probes.folds import row_groups
 from hf_ctkd.types import ModelOutputs, Needs
 
 _BLOCK = 1024
@@ -34,7 +34,14 @@ class NearestNeighbour(TransferabilityMetric):
     """
 
     name: ClassVar[str] = "nearest_neighbour"
-    citation: ClassVar[str] = "After Renggli et al., arXiv:2010.06402"
+    citation: ClassVar[str] = r"""@misc{renggli2020which,
+  title = {Which model to transfer? Finding the needle in the growing haystack},
+  author = {Renggli, Cedric and Pinto, Andr{\'e} Susano and Rimanic, Luka and Puigcerver, Joan and Riquelme, Carlos
+    and Zhang, Ce and Lu{\v{c}}i{\'c}, Mario},
+  year = {2020},
+  eprint = {2010.06402},
+  archivePrefix = {arXiv}
+}"""
     needs: ClassVar[Needs] = Needs.FEATURES
 
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:

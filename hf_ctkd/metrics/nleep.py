@@ -11,8 +11,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.metrics.base import TransferabilityMetric, log_likelihood_of_map
-from hf_ctkd.metrics.principal import principal_components
+from hf_ctkd.metrics.base import TransferabilityMetric, log_likelihood_of_map, principal_components
 from hf_ctkd.types import ModelOutputs, Needs
 
 _ROWS_A_CLUSTER = 5
@@ -51,7 +50,15 @@ class NLEEP(TransferabilityMetric):
     variance: float = 0.8
 
     name: ClassVar[str] = "nleep"
-    citation: ClassVar[str] = "After Li et al., arXiv:2011.11200"
+    citation: ClassVar[str] = r"""@inproceedings{li2021ranking,
+  title = {Ranking neural checkpoints},
+  author = {Li, Yandong and Jia, Xuhui and Sang, Ruoxin and Zhu, Yukun and Green, Bradley and Wang, Liqiang and
+    Gong, Boqing},
+  booktitle = {CVPR},
+  year = {2021},
+  eprint = {2011.11200},
+  archivePrefix = {arXiv}
+}"""
     needs: ClassVar[Needs] = Needs.FEATURES
 
     def __post_init__(self) -> None:
@@ -66,8 +73,8 @@ class NLEEP(TransferabilityMetric):
         scale = float(components.square().mean().sqrt())
         # The mixture keeps variances above an absolute floor, which means something on one scale only.
         components = components / scale if scale > 0 else components
-        wanted = self.clusters * (int(labels.max()) + 1)
-        number = max(1, min(wanted, len(labels) // _ROWS_A_CLUSTER))
+        most = self.clusters * (int(labels.max()) + 1)
+        number = max(1, min(most, len(labels) // _ROWS_A_CLUSTER))
         return log_likelihood_of_map(_posterior(components, number), labels)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.metrics.base import TransferabilityMetric
-from hf_ctkd.metrics.coupling import SourceCoupling
+from hf_ctkd.metrics.fotce import SourceCoupling
 from hf_ctkd.ot import CloudSinkhorn
 from hf_ctkd.types import ModelOutputs, Needs
 
@@ -54,7 +54,14 @@ class OTCE(TransferabilityMetric):
     task_weight: float
 
     name: ClassVar[str] = "otce"
-    citation: ClassVar[str] = "After Tan et al., arXiv:2103.13843"
+    citation: ClassVar[str] = r"""@inproceedings{tan2021otce,
+  title = {{OTCE}: a transferability metric for cross-domain cross-task representations},
+  author = {Tan, Yang and Li, Yang and Huang, Shao-Lun},
+  booktitle = {CVPR},
+  year = {2021},
+  eprint = {2103.13843},
+  archivePrefix = {arXiv}
+}"""
     needs: ClassVar[Needs] = Needs.FEATURES
 
     def __post_init__(self) -> None:
@@ -65,6 +72,7 @@ class OTCE(TransferabilityMetric):
 
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
         """See `TransferabilityMetric.of_rows`."""
+        # OTCE = w_1 * domain difference <plan, cost> + w_2 * task difference H(Y_t | Y_s) + constant, here negated.
         coupling = self._coupling()
         solution = coupling.solve(outputs)
         centred = outputs.features - outputs.features.mean(dim=0)

@@ -48,7 +48,15 @@ class PACTran(TransferabilityMetric):
     prior_variance: float = 100.0
 
     name: ClassVar[str] = "pactran"
-    citation: ClassVar[str] = "After Ding et al., arXiv:2203.05126 (Gaussian variant)"
+    citation: ClassVar[str] = r"""@inproceedings{ding2022pactran,
+  title = {{PACTran}: {PAC}-{B}ayesian metrics for estimating the transferability of pretrained models to
+    classification tasks},
+  author = {Ding, Nan and Chen, Xi and Levinboim, Tomer and Changpinyo, Soravit and Soricut, Radu},
+  booktitle = {ECCV},
+  year = {2022},
+  eprint = {2203.05126},
+  archivePrefix = {arXiv}
+}"""
     needs: ClassVar[Needs] = Needs.FEATURES
 
     def __post_init__(self) -> None:

@@ -9,8 +9,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.metrics.base import TransferabilityMetric
-from hf_ctkd.metrics.principal import principal_components
+from hf_ctkd.metrics.base import TransferabilityMetric, principal_components
 from hf_ctkd.types import ModelOutputs, Needs
 
 _MOST_ROWS = 2000
@@ -48,7 +47,14 @@ class PARC(TransferabilityMetric):
     components: int = 32
 
     name: ClassVar[str] = "parc"
-    citation: ClassVar[str] = "After Bolya et al., arXiv:2111.06977"
+    citation: ClassVar[str] = r"""@inproceedings{bolya2021scalable,
+  title = {Scalable diverse model selection for accessible transfer learning},
+  author = {Bolya, Daniel and Mittapalli, Rohit and Hoffman, Judy},
+  booktitle = {NeurIPS},
+  year = {2021},
+  eprint = {2111.06977},
+  archivePrefix = {arXiv}
+}"""
     needs: ClassVar[Needs] = Needs.FEATURES
 
     def __post_init__(self) -> None:
@@ -65,6 +71,7 @@ class PARC(TransferabilityMetric):
         one_hot = torch.nn.functional.one_hot(labels).double()
         first, second = torch.triu_indices(len(labels), len(labels), offset=1)
         ranks = [torch.from_numpy(rankdata(_distances(rows)[first, second].numpy())) for rows in (points, one_hot)]
+        # Spearman's rho is Pearson's correlation of the ranks.
         return 100 * float(_unit(torch.stack(ranks)).prod(dim=0).sum())
 
 

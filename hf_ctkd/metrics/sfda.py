@@ -47,7 +47,15 @@ class SFDA(TransferabilityMetric):
     strength: float = 5.0
 
     name: ClassVar[str] = "sfda"
-    citation: ClassVar[str] = "Reconstructed from Shao et al., arXiv:2207.03036"
+    citation: ClassVar[str] = r"""@inproceedings{shao2022not,
+  title = {Not all models are equal: predicting model transferability in a self-challenging {F}isher space},
+  author = {Shao, Wenqi and Zhao, Xun and Ge, Yixiao and Zhang, Zhaoyang and Yang, Lei and Wang, Xiaogang and Shan,
+    Ying and Luo, Ping},
+  booktitle = {ECCV},
+  year = {2022},
+  eprint = {2207.03036},
+  archivePrefix = {arXiv}
+}"""
     needs: ClassVar[Needs] = Needs.FEATURES
 
     def __post_init__(self) -> None:
@@ -63,6 +71,7 @@ class SFDA(TransferabilityMetric):
         sure = first.gather(1, labels[:, None]).exp()
         means, counts = class_means(features, labels)
         others = ((counts[:, None] * means).sum(dim=0) - counts[:, None] * means) / (len(labels) - counts[:, None])
+        # Confidence mixing: x_i' = p_i x_i + (1 - p_i) (mean of the other classes), p_i the confidence in its label.
         mixed = sure * features + (1 - sure) * others[labels]
         second = _log_posterior(mixed, labels, _within(mixed, labels), shrinkage)
         return float(second.gather(1, labels[:, None]).mean())

@@ -12,7 +12,8 @@ from hf_ctkd.costs.empirical import EmpiricalCost
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.metrics.base import TransferabilityMetric
 from hf_ctkd.ot import OTProblem, Sinkhorn
-from hf_ctkd.probes.labelled import deal_folds, labelled_rows, logits_of
+from hf_ctkd.probes.folds import deal_folds
+from hf_ctkd.probes.labelled import labelled_rows, logits_of
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
 
 
@@ -51,7 +52,13 @@ class TransportScore(TransferabilityMetric):
     target: LabelSpace | None = None
     teacher: LabelSpace | None = None
 
-    citation: ClassVar[str] = "Reconstructed from Lu, Ye and Zhan, arXiv:2204.11526"
+    citation: ClassVar[str] = r"""@misc{lu2022selective,
+  title = {Selective cross-task distillation},
+  author = {Lu, Su and Ye, Han-Jia and Zhan, De-Chuan},
+  year = {2022},
+  eprint = {2204.11526},
+  archivePrefix = {arXiv}
+}"""
     needs: ClassVar[Needs] = Needs.LOGITS
 
     def __post_init__(self) -> None:
@@ -78,6 +85,7 @@ class TransportScore(TransferabilityMetric):
 
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
         """See `TransferabilityMetric.of_rows`; the one-hot identity of optimal transport."""
+        # A one-hot target leaves one plan: the cost is sum_u p_i(u) C[u, y_i].
         probabilities = logits_of(outputs).double().softmax(dim=1)
         rows = torch.arange(len(labels))
         total = sum(
@@ -108,14 +116,14 @@ class TransportScore(TransferabilityMetric):
         if len(student) != len(labels):
             raise InvalidArgumentError(f"`student` must have one row a label, got {len(student)} for {len(labels)}.")
         target = self.target or _numbered(student.shape[1])
-        known, chosen = labelled_rows(outputs, labels, needs=self.needs, n_classes=len(target))
+        labelled, chosen = labelled_rows(outputs, labels, needs=self.needs, n_classes=len(target))
         everywhere = torch.arange(len(labels))[labels.cpu() < 0]
         solver = solver or Sinkhorn(epsilon=0.1, tolerance=1e-4)
         logits = logits_of(outputs).cpu()
         total = 0.0
-        fits = self._matrices(known, chosen, torch.arange(len(labels))[labels.cpu() >= 0], target)
+        fits = self._matrices(labelled, chosen, torch.arange(len(labels))[labels.cpu() >= 0], target)
         if len(everywhere):
-            fits.append((everywhere, self.cost.matrix(known, chosen, target=target, teacher=self.teacher)))
+            fits.append((everywhere, self.cost.matrix(labelled, chosen, target=target, teacher=self.teacher)))
         for inside, matrix in fits:
             teacher_side = logits[inside].double().softmax(dim=1)
             problem = OTProblem(matrix.double(), teacher_side, student[inside].detach().cpu().double())

@@ -44,7 +44,14 @@ class TransRate(TransferabilityMetric):
     distortion: float = 1e-4
 
     name: ClassVar[str] = "transrate"
-    citation: ClassVar[str] = "After Huang et al., arXiv:2106.09362"
+    citation: ClassVar[str] = r"""@inproceedings{huang2022frustratingly,
+  title = {Frustratingly easy transferability estimation},
+  author = {Huang, Long-Kai and Huang, Junzhou and Rong, Yu and Yang, Qiang and Wei, Ying},
+  booktitle = {ICML},
+  year = {2022},
+  eprint = {2106.09362},
+  archivePrefix = {arXiv}
+}"""
     needs: ClassVar[Needs] = Needs.FEATURES
 
     def __post_init__(self) -> None:
@@ -56,9 +63,10 @@ class TransRate(TransferabilityMetric):
         features = outputs.features - outputs.features.mean(dim=0)
         length = features.square().sum(dim=1).mean()
         features = features / length.clamp_min(1e-300).sqrt()
+        # TransRate = R(Z, eps) - R(Z, eps | Y), R(Z, eps) = (1/2) log det(I + Z^T Z / (n eps)).
         within = sum(
-            float((labels == one).double().mean()) * self._rate(features[labels == one])
-            for one in range(int(labels.max()) + 1)
+            float((labels == label).double().mean()) * self._rate(features[labels == label])
+            for label in range(int(labels.max()) + 1)
         )
         return self._rate(features) - within
 

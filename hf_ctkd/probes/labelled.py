@@ -1,4 +1,4 @@
-"""The labelled part of a model's outputs, checked for every cost and metric, and folds that follow from content."""
+"""The labelled part of a model's outputs, checked for every cost and metric."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ def check_outputs(outputs: ModelOutputs, needs: Needs) -> None:
     """
     if Needs.LOGITS in needs:
         logits_of(outputs)
-    layers = [(f"layers[{place}]", layer) for place, layer in enumerate(outputs.layers)]
+    layers = [(f"layers[{index}]", layer) for index, layer in enumerate(outputs.layers)]
     for name, values in (("features", outputs.features), ("logits", outputs.logits), *layers):
         if values is not None and not bool(torch.isfinite(values).all()):
             row = int((~torch.isfinite(values).all(dim=1)).nonzero()[0])
@@ -91,7 +91,7 @@ def check_labels(labels: Int[Tensor, " labelled"], n_classes: int | None = None)
         n_classes: number of classes, when known.
 
     Raises:
-        DatasetError: as said.
+        DatasetError: naming the label.
     """
     if not len(labels):
         raise DatasetError("No row has a label (all are -100). Label a few rows of every class.")
@@ -102,69 +102,6 @@ def check_labels(labels: Int[Tensor, " labelled"], n_classes: int | None = None)
             f"Labels must be at least 0{upper}, or -100 for a row without one, got {low if low < 0 else high}. "
             "Map them to consecutive class ids."
         )
-
-
-def content_order(
-    values: Float[Tensor, "rows width"], labels: Int[Tensor, " rows"], seed: int = 0
-) -> Int[Tensor, " rows"]:
-    """An order of rows that follows from their content: shuffling rows or renaming classes leaves it as it was.
-
-    Rows of a class stand together, classes by their first row; within a class, by one random projection.
-
-    Args:
-        values: one vector a row.
-        labels: class ids, no row unlabelled.
-        seed: of the projection; another seed gives another order.
-    """
-    direction = torch.randn(values.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    key = (values.double() * direction).sum(dim=1)
-    by_key = torch.argsort(key, stable=True)
-    rank = torch.empty_like(by_key)
-    rank[by_key] = torch.arange(len(by_key))
-    first = torch.full((int(labels.max()) + 1,), len(rank)).scatter_reduce(0, labels, rank, "amin")
-    return torch.argsort(first[labels] * len(rank) + rank, stable=True)
-
-
-def row_groups(values: Float[Tensor, "rows width"], labels: Int[Tensor, " rows"]) -> Int[Tensor, " rows"]:
-    """Group of every row: rows of a class with equal values are one row that stands there several times.
-
-    Whatever judges rows by others has to leave out the whole group, or a copy gives the answer away. Where all rows of
-    a class are equal each is a group of its own, since without its group nothing would be known of the class.
-
-    Args:
-        values: one vector a row.
-        labels: class ids, no row unlabelled.
-    """
-    same = torch.unique(values, dim=0, return_inverse=True)[1]
-    different, groups = torch.unique(torch.stack([labels, same], dim=1), dim=0, return_inverse=True)
-    alone = torch.bincount(different[:, 0])[labels] == 1
-    return torch.unique(torch.where(alone, len(labels) + torch.arange(len(labels)), groups), return_inverse=True)[1]
-
-
-def deal_folds(
-    values: Float[Tensor, "rows width"],
-    labels: Int[Tensor, " rows"],
-    folds: int,
-    seed: int = 0,
-    *,
-    groups: Int[Tensor, " rows"] | None = None,
-) -> Int[Tensor, " rows"]:
-    """Fold of every row, stratified by class: groups of equal rows, in content order, are dealt like cards.
-
-    Args:
-        values: one vector a row.
-        labels: class ids, no row unlabelled.
-        folds: at least 2; fewer are used when there are fewer groups.
-        seed: of the content order.
-        groups: rows of one group stay together; `row_groups` of the values when None.
-    """
-    groups = row_groups(values, labels) if groups is None else groups
-    order = content_order(values, labels, seed)
-    count = int(groups.max()) + 1
-    first = torch.full((count,), len(order)).scatter_reduce(0, groups[order], torch.arange(len(order)), "amin")
-    turn = torch.empty_like(first)
-    turn[first.argsort()] = torch.arange(count)
-    return turn[groups] % min(folds, count)
 
 
 def fitting_rows(labels: Int[Tensor, " rows"], seed: int, *, unlabelled: bool = False) -> Int[Tensor, " fitted"]:

@@ -8,7 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
-from hf_ctkd.probes.labelled import deal_folds, labelled_rows, row_groups
+from hf_ctkd.probes.folds import deal_folds, row_groups
+from hf_ctkd.probes.labelled import labelled_rows
 from hf_ctkd.probes.prior import estimate_prior
 from hf_ctkd.probes.solver import Basis, fit_path
 from hf_ctkd.types import LabelSpace, ModelOutputs

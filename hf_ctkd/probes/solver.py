@@ -41,8 +41,8 @@ class Basis:
         values = (features - mean) / scale
         wide = values.shape[1] > values.shape[0]
         power, vectors = torch.linalg.eigh(values @ values.T if wide else values.T @ values)
-        kept = power > max(1e-9 * float(power[-1]), 1e-20)
-        vectors, power = vectors[:, kept], power[kept]
+        significant = power > max(1e-9 * float(power[-1]), 1e-20)
+        vectors, power = vectors[:, significant], power[significant]
         axes = values.T @ vectors / power.sqrt() if wide else vectors
         return cls(values @ axes, axes, mean, scale)
 
@@ -99,8 +99,8 @@ def _fit(
         loss = 0.5 * (penalty * weights).sum(dtype=torch.float64) - (log_posterior * target).sum(dtype=torch.float64)
         return float(loss), penalty.addmm_(scaled.T, mass * log_posterior.exp() - target).view(-1)
 
-    found = _minimise(loss_and_gradient, (start / unit).to(precision).view(-1))
-    return found.double().view(start.shape) * unit
+    minimum = _minimise(loss_and_gradient, (start / unit).to(precision).view(-1))
+    return minimum.double().view(start.shape) * unit
 
 
 def _minimise(loss_and_gradient: Callable[[Tensor], tuple[float, Tensor]], point: Tensor) -> Tensor:

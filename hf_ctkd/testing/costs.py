@@ -20,9 +20,9 @@ def example(seed: int = 0, rows: int = 60) -> tuple[ModelOutputs, torch.Tensor]:
     """Outputs of a teacher that knows the target's classes under names of its own, and target labels, some missing."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(rows) % len(TARGET)
-    shown = torch.tensor(SHOWN_AS)[labels]
+    teacher_classes = torch.tensor(SHOWN_AS)[labels]
     directions = torch.eye(len(TEACHER), 6)
-    features = directions[shown] + 0.1 * torch.randn(rows, 6, generator=generator)
+    features = directions[teacher_classes] + 0.1 * torch.randn(rows, 6, generator=generator)
     logits = 6 * features @ directions.T
     labels[::10] = UNLABELLED
     return ModelOutputs(features=features, logits=logits), labels

@@ -5,14 +5,14 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 
-def expect(kept: bool, promise: str) -> None:
+def expect(holds: bool, promise: str) -> None:
     """Raise AssertionError with the promise that was broken.
 
     Args:
-        kept: whether it was kept.
+        holds: whether it holds.
         promise: what a method must do.
     """
-    if not kept:
+    if not holds:
         raise AssertionError(promise)
 
 

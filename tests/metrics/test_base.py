@@ -1,9 +1,10 @@
 import pytest
 import torch
+from sklearn.decomposition import PCA
 
 from hf_ctkd.errors import DatasetError
 from hf_ctkd.metrics import LEEP, TransferabilityMetric
-from hf_ctkd.metrics.base import canonical, class_means, log_likelihood_of_map
+from hf_ctkd.metrics.base import canonical, class_means, log_likelihood_of_map, principal_components
 from hf_ctkd.types import ModelOutputs, Needs
 
 
@@ -49,3 +50,19 @@ def test_a_metric_has_a_name():
     with pytest.raises(TypeError, match="abstract .* 'name'|abstract .*name"):
         Unnamed()
     assert LEEP.name == LEEP().name == "leep"
+
+
+FEATURES = torch.randn(30, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * torch.arange(1.0, 9.0)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [({"variance": 0.8}, 0.8), ({"most": 3}, 3), ({}, 8)])
+def test_agrees_with_scikit_learn(ours, theirs):
+    found = principal_components(FEATURES, **ours).numpy()
+    expected = PCA(theirs, svd_solver="full").fit_transform(FEATURES.numpy())
+    assert found.shape == expected.shape
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_constant_features_keep_one_component():
+    assert principal_components(torch.ones(5, 3)).shape[1] >= 1
+    assert not principal_components(torch.ones(5, 3)).any()

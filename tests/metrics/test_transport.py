@@ -5,7 +5,7 @@ from hf_ctkd.costs import EmpiricalCost, SemanticCost
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.metrics import TransportScore
 from hf_ctkd.ot import OTProblem, exact
-from hf_ctkd.probes.labelled import deal_folds
+from hf_ctkd.probes.folds import deal_folds
 from hf_ctkd.types import LabelSpace, ModelOutputs
 
 
