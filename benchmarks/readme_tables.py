@@ -6,7 +6,9 @@ With `--check` nothing is written, and the exit status is 1 if the table is not 
 """
 
 import argparse
+import re
 import sys
+import unicodedata
 from pathlib import Path
 
 from hf_ctkd import metrics
@@ -40,7 +42,33 @@ def _row(by_name: str, metric: TransferabilityMetric | type[TransferabilityMetri
     gives = ", ".join(word for need, word in WORDS.items() if need in metric.needs) or "nothing"
     if kind is metric:
         gives += ", also of rows of its own task"
-    return f"| `{kind.__name__}` | {by_name} | {gives} | {metric.citation} |"
+    return f"| `{kind.__name__}` | {by_name} | {gives} | {reference(metric.citation)} |"
+
+
+_ENTRY = re.compile(r"^@\w+\{.*?^\}", re.DOTALL | re.MULTILINE)
+_ACCENTS = {"'": "\N{COMBINING ACUTE ACCENT}", "`": "\N{COMBINING GRAVE ACCENT}", '"': "\N{COMBINING DIAERESIS}"}
+
+
+def reference(citation: str) -> str:
+    """Authors, year and arXiv number of each BibTeX entry of a citation, in one line; then what else it says."""
+    entries = "; ".join(_short(entry) for entry in _ENTRY.findall(citation))
+    return ". ".join(filter(None, (entries, " ".join(_ENTRY.sub("", citation).split()))))
+
+
+def _short(entry: str) -> str:
+    fields = {
+        name.lower(): " ".join(value.split()) for name, value in re.findall(r"(\w+)\s*=\s*\{(.*)\}", _lines(entry))
+    }
+    names = [author.partition(",")[0] for author in fields["author"].split(" and ")]
+    authors = f"{names[0]} et al." if len(names) > 2 else " and ".join(names)
+    accented = re.sub(r"\{\\(['`\"])(\w)\}", lambda match: match[2] + _ACCENTS[match[1]], authors)
+    number = f", arXiv:{fields['eprint']}" if "eprint" in fields else ""
+    return f"{unicodedata.normalize('NFC', accented)}, {fields['year']}{number}"
+
+
+def _lines(entry: str) -> str:
+    """The entry with each field on one line."""
+    return re.sub(r"\n {4,}", " ", entry)
 
 
 def filled(text: str) -> str:

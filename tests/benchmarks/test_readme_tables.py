@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.readme_tables import BEGIN, END, README, filled, metric_table
+from benchmarks.readme_tables import BEGIN, END, README, filled, metric_table, reference
 from hf_ctkd import metrics
 
 
@@ -21,3 +21,20 @@ def test_every_metric_has_a_row_and_stale_rows_go():
 def test_marks_must_be_there_once(text):
     with pytest.raises(ValueError, match="once each"):
         filled(text)
+
+
+def test_a_reference_is_one_line_of_authors_year_and_number():
+    fields = [
+        "title = {{LEEP}}",
+        "author = {P{\\'a}ndy, A. and Li, B. and\n    Wu, C.}",
+        "year = {2022}",
+        "eprint = {1.2}",
+    ]
+    entry = "@misc{a,\n  " + ",\n  ".join(fields) + "\n}"
+    assert reference(entry) == "Pándy et al., 2022, arXiv:1.2"
+    two = "@book{b,\n  author = {Li, B. and Wu, C.},\n  year = {2020}\n}"
+    assert reference(f"{two}\nReconstructed.") == "Li and Wu, 2020. Reconstructed."
+
+
+def test_every_row_is_one_line():
+    assert all(line.startswith("| ") and line.endswith(" |") for line in metric_table().splitlines()[2:])
