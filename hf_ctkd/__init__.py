@@ -39,6 +39,7 @@ _DEFINED_IN = {
     "Sinkhorn": "hf_ctkd.ot",
     "SpectralLoss": "hf_ctkd.losses",
     "StudentPool": "hf_ctkd.generic",
+    "StudentTask": "hf_ctkd.tasks",
     "Supernet": "hf_ctkd.generic",
     "TeacherCandidate": "hf_ctkd.records",
     "TeacherFreeLoss": "hf_ctkd.losses",
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from hf_ctkd.probes import LinearProbe
     from hf_ctkd.records import DistillationRecord, TeacherCandidate, TeacherRanking
     from hf_ctkd.selection import TeacherSelector
+    from hf_ctkd.tasks import StudentTask
     from hf_ctkd.teachers import LoadOptions
     from hf_ctkd.training import DistillationConfig, DistillationTrainer
     from hf_ctkd.types import LabelSpace, ModelOutputs, Needs

@@ -37,6 +37,8 @@ class Needs(enum.Flag):
     """At least one teacher; a loss without it trains with `teachers=None`."""
     INPUT = enum.auto()
     """The student's own input as plain features, `ModelOutputs.inputs` of the student."""
+    TARGETS = enum.auto()
+    """Labels as numbers, `LossContext.targets`, instead of one class a row."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,8 @@ class LossContext:
         seed: of anything random in the fitting.
         inputs: the student's own input of all training rows as plain features, in the order of `labels`, when the loss
             needs `Needs.INPUT`.
+        targets: labels of all training rows as numbers, one for each output of the student, NaN in rows without a
+            label, when the loss needs `Needs.TARGETS`.
     """
 
     labels: Int[Tensor, " rows"]
@@ -213,3 +217,4 @@ class LossContext:
     teacher_label_spaces: tuple[LabelSpace | None, ...] = ()
     seed: int = 0
     inputs: Float[Tensor, "rows width"] | None = None
+    targets: Float[Tensor, "rows outputs"] | None = None

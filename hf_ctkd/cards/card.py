@@ -31,10 +31,7 @@ TEMPLATE = Path(__file__).with_name("template.md")
 
 _BIBTEX = re.compile(r"^@[A-Za-z]+\s*\{", re.MULTILINE)
 _YES_OR_NO = {True: "yes", False: "no", None: ""}
-_NOUNS = {"image-classification": "images", "text-classification": "texts"}
-_PACKAGES = dict.fromkeys(
-    ("image-classification", "image-segmentation", "depth-estimation"), "transformers torch pillow"
-)
+_LONGEST_SUMMARY = 300
 
 
 def render_card(
@@ -104,9 +101,9 @@ def _about(record: DistillationRecord, repo_id: str | None) -> dict[str, str]:
             f"A model ({escape(student.architecture)}, {size(student.parameters)} parameters, {origin}) that "
             f"{_does(record)}. It was {made_from(record)}."
         ),
-        "install": f"`pip install {_PACKAGES.get(task.task, 'transformers torch')}`; hf_ctkd itself is not needed"
+        "install": f"`pip install {escape(task.words.packages)}`; hf_ctkd itself is not needed"
         + (":" if repo_id else ". In this folder:"),
-        "snippet": fence(snippet(task.task, repo_id), "python"),
+        "snippet": fence(snippet(task, repo_id), "python"),
         "dataset": (
             f"Data: {dataset_link(record, is_repo_id(task.dataset))}, columns {escape(task.input_column)} and "
             f"{escape(task.label_column)}, {task.train_rows} rows, of which {task.labelled_rows} have a label."
@@ -117,13 +114,9 @@ def _about(record: DistillationRecord, repo_id: str | None) -> dict[str, str]:
 
 
 def _does(record: DistillationRecord) -> str:
-    task, names = record.task.task, record.task.label_names
-    if task == "depth-estimation":
-        return "estimates how far away every pixel of an image is, in metres"
-    classes = f"{len(names)} classes: {listing(names)}"
-    if task == "image-segmentation":
-        return f"puts every pixel of an image into one of {classes}"
-    return f"sorts {_NOUNS.get(task, 'inputs')} into {classes}"
+    names = record.task.label_names
+    summary = escape(record.task.words.summary, _LONGEST_SUMMARY)
+    return summary.replace("{classes}", f"{len(names)} classes: {listing(names)}")
 
 
 def _outcome(record: DistillationRecord) -> dict[str, Any]:
@@ -380,7 +373,7 @@ def made_from(record: DistillationRecord) -> str:
     kind = "the teacher" if len(names) == 1 else f"a committee of {len(names)} teachers,"
     return (
         f"distilled with hf_ctkd from {kind} {listing(names, 4)}, by cross-task knowledge distillation: a teacher need "
-        "not know these classes"
+        "not know this task"
     )
 
 

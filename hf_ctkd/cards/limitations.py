@@ -9,14 +9,8 @@ from hf_ctkd.records import DistillationRecord, TeacherRanking
 
 FEW_ROWS_A_CLASS = 100
 SMALL_TEST_SET = 1000
-FEW_LABELLED_IMAGES = 1000
-
-_DENSE = {
-    "image-segmentation": "It knows {} classes and puts every pixel into one, also what belongs to none. It was "
-    "measured on the pixels that its own processor makes of an image, which may be fewer.",
-    "depth-estimation": "Its depths are metres as its training rows had them: with other cameras and scenes they may "
-    "be wrong by a factor. It was measured on the pixels that its own processor makes of an image, which may be fewer.",
-}
+FEW_LABELLED_ROWS = 1000
+_LONGEST_LIMITATION = 1000
 
 
 def limitations(record: DistillationRecord, ranking: TeacherRanking | None = None) -> list[str]:
@@ -30,23 +24,21 @@ def limitations(record: DistillationRecord, ranking: TeacherRanking | None = Non
 
 
 def _training(record: DistillationRecord) -> list[str]:
-    task, sentences = record.task, []
-    each = task.labelled_rows / max(1, len(task.label_names))
-    if task.task in _DENSE and task.labelled_rows < FEW_LABELLED_IMAGES:
-        sentences.append(f"Few labels: {task.labelled_rows} labelled images.")
-    elif task.task not in _DENSE and each < FEW_ROWS_A_CLASS:
-        sentences.append(f"Few labels: {task.labelled_rows} labelled rows, {each:.3g} a class on average.")
+    task, words, sentences = record.task, record.task.words, []
+    per_class = task.labelled_rows / max(1, len(task.label_names))
+    if words.one_class_a_row and per_class < FEW_ROWS_A_CLASS:
+        sentences.append(
+            f"Few labels: {task.labelled_rows} labelled {escape(words.rows)}, {per_class:.3g} a class on average."
+        )
+    elif not words.one_class_a_row and task.labelled_rows < FEW_LABELLED_ROWS:
+        sentences.append(f"Few labels: {task.labelled_rows} labelled {escape(words.rows)}.")
     unlabelled = task.train_rows - task.labelled_rows
     if unlabelled > 0:
-        sentences.append(
-            f"{unlabelled} of {task.train_rows} training rows had no label. {_unlabelled(record)}"
-            if record.teachers
-            else f"{unlabelled} of {task.train_rows} training rows had no label."
-        )
-    sentences.append(
-        _DENSE.get(task.task, "It knows {} classes and puts every input into one, also what belongs to none.")
-    )
-    sentences[-1] = sentences[-1].format(len(task.label_names))
+        source = f" {_unlabelled(record)}" if record.teachers else ""
+        sentences.append(f"{unlabelled} of {task.train_rows} training rows had no label.{source}")
+    if words.limitation:
+        limitation = escape(words.limitation, _LONGEST_LIMITATION)
+        sentences.append(limitation.replace("{count}", str(len(task.label_names))))
     return sentences
 
 
@@ -59,9 +51,9 @@ def _evaluation(record: DistillationRecord) -> list[str]:
     rows = record.task.eval_rows
     if not record.results or rows == 0:
         return ["It was not evaluated: nothing is known of how well it does."]
-    sentences = []
-    if rows < SMALL_TEST_SET and record.task.task in _DENSE:
-        sentences.append(f"Small test set: {rows} images.")
+    sentences, words = [], record.task.words
+    if rows < SMALL_TEST_SET and not words.one_class_a_row:
+        sentences.append(f"Small test set: {rows} {escape(words.rows)}.")
     elif rows < SMALL_TEST_SET:
         widest = 100 * 1.96 * math.sqrt(0.25 / rows)
         sentences.append(

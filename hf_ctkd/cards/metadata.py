@@ -119,7 +119,10 @@ def eval_result_files(record: DistillationRecord) -> dict[str, str]:
 
 def _tags(record: DistillationRecord) -> list[str]:
     kind = [*([] if record.labels_only else DISTILLED), *([] if record.pool is None else [GENERIC])]
-    return [LIBRARY, *kind, slug(record.task.task)]
+    problem = record.task.problem_type
+    # Of single labels the Hub's own task tag says it all.
+    special = [] if problem in (None, "single_label_classification") else [slug(problem)]
+    return [LIBRARY, *kind, slug(record.task.task), *special]
 
 
 def _license(binding: BindingLicense | None) -> tuple[str | None, str | None]:

@@ -107,7 +107,7 @@ class TargetRows:
         return rows._checked(skip_bad_rows=False, evaluation=True)
 
     @classmethod
-    def of_images(
+    def with_raw_labels(
         cls,
         dataset: Dataset,
         label_space: LabelSpace,
@@ -117,19 +117,19 @@ class TargetRows:
         skip_bad_rows: bool = False,
         prediction: bool = False,
     ) -> "TargetRows":
-        """Images whose labels are images too, such as masks, so that no row has a class.
+        """Rows whose labels are no class ids but masks, numbers or lists, which the student's task reads one by one.
 
         Args:
-            dataset: one split, with raw images.
-            label_space: classes of the pixels; the labels are not read.
+            dataset: one split, with raw images or texts.
+            label_space: what the labels tell apart; they are not looked at here.
             label_column: column of labels.
-            input_column: column of images; found by its feature type among the other columns when None.
-            skip_bad_rows: leave out images that cannot be decoded or have more than 8 bits a channel, instead of
-                stopping at the first one.
-            prediction: the rows serve prediction alone, and the column of labels may be missing.
+            input_column: column of images or texts; found by its feature type among the other columns when None.
+            skip_bad_rows: leave out empty texts and images that cannot be decoded or have more than 8 bits a channel,
+                instead of stopping at the first one.
+            prediction: the rows are only to be predicted, and the column of labels may be missing.
 
         Raises:
-            DatasetError: no usable column.
+            DatasetError: no usable column, or an empty text (which is named).
         """
         _require_rows(dataset)
         dataset = dataset.with_format(None)
@@ -137,10 +137,9 @@ class TargetRows:
             require_column(dataset.features, "label_column", label_column)
         others = Features({name: feature for name, feature in dataset.features.items() if name != label_column})
         input_column = find_input(others, input_column)
-        if not isinstance(others[input_column], Image):
-            raise DatasetError(f"`input_column` {input_column!r} must hold images, got {others[input_column]}.")
+        modality: Modality = "image" if isinstance(others[input_column], Image) else "text"
         labels = torch.full((len(dataset),), UNLABELLED)
-        rows = cls(dataset, "image", input_column, label_column, label_space, labels, torch.arange(len(dataset)))
+        rows = cls(dataset, modality, input_column, label_column, label_space, labels, torch.arange(len(dataset)))
         return rows._checked(skip_bad_rows, evaluation=True)
 
     def _checked(self, skip_bad_rows: bool, evaluation: bool) -> "TargetRows":

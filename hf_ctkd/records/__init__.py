@@ -9,6 +9,7 @@ from hf_ctkd.records.distillation import (
     PoolRecord,
     StudentRecord,
     TaskRecord,
+    TaskWords,
     TeacherRecord,
     TransportMap,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "RankedTeacher",
     "StudentRecord",
     "TaskRecord",
+    "TaskWords",
     "TeacherCandidate",
     "TeacherRanking",
     "TeacherRecord",

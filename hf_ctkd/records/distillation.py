@@ -46,6 +46,29 @@ class Confidence:
 
 
 @dataclass(frozen=True)
+class TaskWords:
+    """What the card of a student says about the task: sentences that the task wrote when the record was made.
+
+    Args:
+        summary: what the student does, to follow "A model that"; `{classes}` stands for the number and names of its
+            classes.
+        limitation: what the student cannot do, in whole sentences; `{count}` stands for the number of its classes.
+        example: Python code that opens the student with plain transformers and shows it one row; `{model}` stands for
+            its quoted id on the Hub or its folder. A pipeline when empty.
+        packages: what has to be installed to run that code.
+        rows: what the rows are called, `"rows"` or `"images"`.
+        one_class_a_row: whether every row has one class, so that labels per class and accuracy have a meaning.
+    """
+
+    summary: str = "sorts inputs into {classes}"
+    limitation: str = "It knows {count} classes and puts every input into one, also what belongs to none."
+    example: str = ""
+    packages: str = "transformers torch"
+    rows: str = "rows"
+    one_class_a_row: bool = True
+
+
+@dataclass(frozen=True)
 class TaskRecord:
     """The user's own task.
 
@@ -62,6 +85,8 @@ class TaskRecord:
         eval_split: name of the evaluation rows, such as "test".
         majority_share: share of the most frequent class among the evaluation rows, in (0, 1]; None where it was not
             counted, or where labels are no classes of rows.
+        problem_type: of the student's configuration, such as `"multi_label_classification"`; None for none.
+        words: what the card says about the task.
 
     Raises:
         InvalidArgumentError: if the numbers of rows do not fit each other.
@@ -78,6 +103,8 @@ class TaskRecord:
     eval_rows: int = 0
     eval_split: str = "test"
     majority_share: float | None = None
+    problem_type: str | None = None
+    words: TaskWords = TaskWords()
 
     def __post_init__(self) -> None:
         if not 0 <= self.labelled_rows <= self.train_rows:

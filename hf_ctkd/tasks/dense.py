@@ -2,27 +2,41 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import datasets
 import numpy as np
 import torch
 import torch.nn.functional as F
-import xxhash
 from datasets import Features
 from jaxtyping import Bool, Float, Int, Shaped
 from PIL import Image as PILImage
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from hf_ctkd.data import Modality, Preprocessor, TargetRows
+from hf_ctkd.data import Preprocessor, TargetRows
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, InvertedProjectionLoss
-from hf_ctkd.tasks.base import Augmentation, Label, StudentTask, TaskArguments
+from hf_ctkd.tasks.base import Augmentation, Label, StudentTask
 from hf_ctkd.tasks.pixels import onto_view, source_pixels
-from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs, Needs
+from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs
 
 _FIRST_ROWS = 4
+
+_EXAMPLE = """
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, {auto_class}
+
+processor = AutoImageProcessor.from_pretrained({model})
+model = {auto_class}.from_pretrained({model})
+
+image = Image.open("picture.png").convert("RGB")
+with torch.no_grad():
+    outputs = model(**processor(image, return_tensors="pt"))
+# On the pixels that the processor made of the picture, which may be fewer.
+{lines}
+"""
 
 
 class DenseTask(StudentTask, ABC):
@@ -37,107 +51,79 @@ class DenseTask(StudentTask, ABC):
         label_space: what the labels tell apart.
     """
 
-    columns: ClassVar[tuple[str, ...]]
-    """Usual names of the label column."""
+    loss_labels = "none"
     nothing: ClassVar[float]
     """The label of a pixel without one."""
     dtype: ClassVar[torch.dtype]
     """Of labels in a batch."""
-    hub_tag: ClassVar[str]
-    auto_class: ClassVar[str]
 
     def __init__(self, label_space: LabelSpace) -> None:
         self.label_space = label_space
 
     @abstractmethod
-    def read(self, values: np.ndarray, place: str) -> np.ndarray:
+    def read_pixels(self, values: np.ndarray, where: str) -> np.ndarray:
         """A label `[height, width]` as it is trained on, pixels without one marked with `nothing`.
 
         Args:
             values: as the data set has them.
-            place: row and column, for messages.
+            where: row and column, for messages.
 
         Raises:
             DatasetError: a value that cannot be.
         """
 
-    def tag(self, modality: Modality) -> str:
-        """See `StudentTask.tag`."""
-        return self.hub_tag
+    def label_space_of(self, dataset: datasets.Dataset, column: str) -> LabelSpace:
+        """What the student tells apart."""
+        return self.label_space
 
-    def rows(
-        self,
-        dataset: datasets.Dataset,
-        args: TaskArguments,
-        *,
-        like: TargetRows | None = None,
-        evaluation: bool = False,
-    ) -> TargetRows:
-        """Rows with a column of images and a column of labels over their pixels; see `StudentTask.rows`."""
-        named = args.label_column if like is None else like.label_column
-        features = dataset.features if isinstance(dataset, datasets.Dataset) else Features()
-        return TargetRows.of_images(
-            dataset,
-            self.label_space,
-            label_column=named or self._find_label(features),
-            input_column=args.input_column if like is None else like.input_column,
-            skip_bad_rows=args.skip_bad_rows,
-        )
-
-    def rows_to_predict(self, dataset: datasets.Dataset, like: TargetRows) -> TargetRows:
-        """Images with or without labels over their pixels; see `StudentTask.rows_to_predict`."""
-        return TargetRows.of_images(
-            dataset, self.label_space, label_column=like.label_column, input_column=like.input_column, prediction=True
-        )
-
-    def _find_label(self, features: Features) -> str:
-        usual = [name for name in self.columns if name in features]
-        if not usual and features:
+    def find_label(self, features: Features, named: str | None) -> str:
+        """The label column, which must not be the column of images; see `StudentTask.find_label`."""
+        usual = [name for name in self.label_columns if name in features]
+        if named is None and not usual and features:
             raise DatasetError(
                 f"Found no label column among {sorted(features)}. Name it with `label_column`; it must hold an image "
                 "or an array over the pixels of each image."
             )
-        return usual[0] if usual else ""
+        return super().find_label(features, named)
 
     def default_loss(self) -> DistillationLoss:
         """The inverted projection of the last layers: it needs no classes of the teacher."""
         return InvertedProjectionLoss(layers=((-1, -1),))
 
-    def check_loss(self, loss: DistillationLoss, rows: TargetRows | None) -> None:
-        """A loss that reads classes of rows cannot serve; see `StudentTask.check_loss`."""
-        if loss.needs & (Needs.FIT | Needs.LOGITS | Needs.LABEL_NAMES):
-            raise InvalidArgumentError(
-                f"`loss` {type(loss).__name__} reads one class a row, but the student is for {self.hub_tag}. "
-                "Use InvertedProjectionLoss(layers=...) or SpectralLoss(layer=...)."
-            )
-
     def check_student(self, student: PreTrainedModel, outputs: ModelOutputs, rows: TargetRows) -> None:
-        """A dense head, and labels of the first rows that can be read."""
+        """A dense head, images as inputs, and labels of the first rows that can be read."""
         self.prediction(outputs)
+        self.auto_class(rows.modality)
         for number in range(min(_FIRST_ROWS, len(rows))):
             self.label(rows, number, rows.inputs([number])[0])
 
-    def label(self, rows: TargetRows, number: int, content: PILImage.Image | str | None = None) -> Label:
-        """An array over the pixels of the image, None without a label."""
-        raw = rows.raw_label(number)
-        if raw is None:
+    def read(self, value: Any, feature: object, where: str) -> np.ndarray | None:  # noqa: ANN401 (as data sets have it)
+        """An array over the pixels, None without a label."""
+        if value is None:
             return None
-        place = f"Row {int(rows.origin[number])} of `{rows.label_column}`"
         try:
-            values = np.asarray(raw)
+            values = np.asarray(value)
         except ValueError as error:
-            raise DatasetError(f"{place} must hold rows of equal length, as an image does.") from error
+            raise DatasetError(f"{where} must hold rows of equal length, as an image does.") from error
         if values.ndim != 2:
             raise DatasetError(
-                f"{place} must hold one value a pixel, [height, width], got an array of shape {values.shape}. "
+                f"{where} must hold one value a pixel, [height, width], got an array of shape {values.shape}. "
                 "Turn colours into class ids, or take one channel."
             )
-        if isinstance(content, PILImage.Image) and values.shape != (content.height, content.width):
+        return self.read_pixels(values, where)
+
+    def label(self, rows: TargetRows, number: int, content: PILImage.Image | str | None = None) -> Label:
+        """An array over the pixels of the image, None without a label."""
+        where = f"Row {int(rows.origin[number])} of `{rows.label_column}`"
+        label = self.read(rows.raw_label(number), rows.dataset.features.get(rows.label_column), where)
+        if label is None or not isinstance(content, PILImage.Image):
+            return label
+        if label.shape != (content.height, content.width):
             raise DatasetError(
-                f"{place} must be of the size of its image, {content.width}x{content.height}, got "
-                f"{values.shape[1]}x{values.shape[0]}. Resize one of them."
+                f"{where} must be of the size of its image, {content.width}x{content.height}, got "
+                f"{label.shape[1]}x{label.shape[0]}. Resize one of them."
             )
-        return self.read(values, place)
+        return label
 
     def augment(
         self, augmentation: Augmentation, content: PILImage.Image | str, label: Label
@@ -166,20 +152,33 @@ class DenseTask(StudentTask, ABC):
                 batch[row] = onto_view(label, source_pixels(view, *label.shape), self.nothing)
         return batch
 
+    def label_counts(self, labels: Shaped[Tensor, "batch ..."]) -> Int[Tensor, " batch"]:
+        """Number of labelled pixels of each row."""
+        return (labels != self.nothing).flatten(1).sum(dim=1)
+
     def labelled(self, labels: Shaped[Tensor, "batch ..."]) -> Bool[Tensor, " batch"]:
         """Those with a label of any pixel."""
-        return (labels != self.nothing).flatten(1).any(dim=1)
+        return self.label_counts(labels) > 0
 
     def row_labels(self, labels: Shaped[Tensor, "batch ..."]) -> Int[Tensor, " batch"]:
         """No row has a class."""
         return torch.full((len(labels),), UNLABELLED, device=labels.device)
 
+    def has_labels(self, rows: TargetRows) -> bool:
+        """Whether any pixel of any row has a label."""
+        labels = (self.label(rows, number) for number in range(len(rows)))
+        return any(isinstance(label, np.ndarray) and bool((label != self.nothing).any()) for label in labels)
+
+    def rows_with_label(self, rows: TargetRows) -> list[int]:
+        """Those with a label image."""
+        return [row for row, digest in enumerate(rows.label_digests) if digest is not None]
+
     def prediction(self, outputs: ModelOutputs) -> Tensor:
-        """What the student says of its pixels; see `StudentTask.prediction`."""
+        """What the student predicts of its pixels; see `StudentTask.prediction`."""
         if outputs.dense is None:
             raise InvalidArgumentError(
-                f"`model` says nothing of single pixels, but is to be trained for {self.hub_tag}. Load it with "
-                f"{self.auto_class}."
+                f"`model` predicts nothing of single pixels, but is to be trained for {self.hub_tags['image']}. Load "
+                f"it with {self.auto_classes['image'].__name__}."
             )
         return outputs.dense
 
@@ -187,16 +186,15 @@ class DenseTask(StudentTask, ABC):
         """The classes of the student."""
         return self.label_space.names
 
-    def rows_with_label(self, rows: TargetRows) -> list[int]:
-        """Those with a label image."""
-        return [row for row, digest in enumerate(rows.label_digests) if digest is not None]
 
-    def fingerprint(self, rows: TargetRows) -> str:
-        """Of images and raw labels."""
-        hasher = xxhash.xxh3_128()
-        for image, label in zip(rows.digests, rows.label_digests, strict=True):
-            hasher.update(f"{image}:{label};".encode())
-        return hasher.hexdigest()
+def example_of(auto_class: str, lines: str) -> str:
+    """Code for a card that shows one image to a dense student.
+
+    Args:
+        auto_class: name of the class that loads it.
+        lines: what is done with its `outputs`.
+    """
+    return _EXAMPLE.replace("{auto_class}", auto_class).replace("{lines}", lines)
 
 
 def view_name(inputs: dict[str, Tensor]) -> str:

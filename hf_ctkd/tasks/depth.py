@@ -1,20 +1,34 @@
 """One distance a pixel."""
 
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from transformers import EvalPrediction
+from transformers import AutoModelForDepthEstimation, EvalPrediction
 
-from hf_ctkd.data import TargetRows
-from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.data import Modality, TargetRows
+from hf_ctkd.errors import DatasetError
+from hf_ctkd.records import TaskWords
 from hf_ctkd.tasks.base import TaskArguments
-from hf_ctkd.tasks.dense import DenseTask, resized
+from hf_ctkd.tasks.dense import DenseTask, example_of, resized
 from hf_ctkd.tasks.pixel_metrics import DepthMetrics
 from hf_ctkd.types import LabelSpace
+
+_WORDS = TaskWords(
+    "estimates how far away every pixel of an image is, in metres",
+    "Its depths are metres as its training rows had them: with other cameras and scenes they may be wrong by a factor. "
+    "It was measured on the pixels that its own processor makes of an image, which may be fewer.",
+    example_of(
+        "AutoModelForDepthEstimation",
+        "metres = outputs.predicted_depth[0]\nprint(metres.shape, float(metres.min()), float(metres.max()))",
+    ),
+    packages="transformers torch pillow",
+    rows="images",
+    one_class_a_row=False,
+)
 
 
 class DepthEstimation(DenseTask):
@@ -26,43 +40,32 @@ class DepthEstimation(DenseTask):
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("abs_rel", "rmse")
-    columns: ClassVar[tuple[str, ...]] = ("depth", "depth_map", "label", "labels", "target")
+    label_columns: ClassVar[tuple[str, ...]] = ("depth", "depth_map", "label", "labels", "target")
     nothing: ClassVar[float] = 0.0
     dtype: ClassVar[torch.dtype] = torch.float32
-    hub_tag: ClassVar[str] = "depth-estimation"
-    auto_class: ClassVar[str] = "AutoModelForDepthEstimation"
+    hub_tags: ClassVar[Mapping[Modality, str]] = {"image": "depth-estimation"}
+    auto_classes: ClassVar[Mapping[Modality, Any]] = {"image": AutoModelForDepthEstimation}
 
     def __init__(self) -> None:
         super().__init__(LabelSpace(("depth",)))
 
-    def read(self, values: np.ndarray, place: str) -> np.ndarray:
+    def read_pixels(self, values: np.ndarray, where: str) -> np.ndarray:
         """Depths, 0 for pixels without one."""
         if values.dtype.kind not in "iuf":
-            raise DatasetError(f"{place} must hold depths in metres, got {values.dtype}.")
+            raise DatasetError(f"{where} must hold depths in metres, got {values.dtype}.")
         depths = values.astype(np.float32)
         return np.where(np.isfinite(depths) & (depths > 0), depths, np.float32(self.nothing))
 
-    def check_arguments(self, args: TaskArguments) -> None:
-        """Refuse label smoothing, which is for classes."""
-        if args.label_smoothing_factor:
-            raise InvalidArgumentError(
-                f"`label_smoothing_factor` must be 0 for {self.hub_tag}, got {args.label_smoothing_factor}."
-            )
-
-    def count(self, labels: Float[Tensor, "batch height width"]) -> Int[Tensor, ""]:
-        """Number of labelled pixels."""
-        return (labels > 0).sum()
-
-    def loss_sum(
+    def row_losses(
         self,
         prediction: Float[Tensor, "batch rows columns"],
         labels: Float[Tensor, "batch height width"],
         *,
         label_smoothing: float = 0.0,
-    ) -> Tensor:
+    ) -> Float[Tensor, " batch"]:
         """Absolute error in metres, depths resized to the labels."""
         error = resized(prediction.unsqueeze(1), labels).squeeze(1) - labels
-        return torch.where(labels > 0, error.abs(), 0.0).sum()
+        return torch.where(labels > 0, error.abs(), 0.0).flatten(1).sum(dim=1)
 
     def evaluated(
         self, prediction: Float[Tensor, "batch rows columns"], labels: Float[Tensor, "batch height width"]
@@ -77,3 +80,7 @@ class DepthEstimation(DenseTask):
     def label_names(self, rows: TargetRows) -> tuple[str, ...]:
         """There are no classes."""
         return ()
+
+    def words(self, modality: Modality) -> TaskWords:
+        """Distances in metres."""
+        return _WORDS

@@ -61,8 +61,8 @@ def _macro_f1(references: np.ndarray, predictions: np.ndarray) -> float:
     """As scikit-learn's over the classes that occur, from counts alone: it runs once a resample."""
     classes = int(max(references.max(), predictions.max())) + 1
     right = np.bincount(references[references == predictions], minlength=classes)
-    found = np.bincount(references, minlength=classes) + np.bincount(predictions, minlength=classes)
-    return float((2 * right[found > 0] / found[found > 0]).mean())
+    counts = np.bincount(references, minlength=classes) + np.bincount(predictions, minlength=classes)
+    return float((2 * right[counts > 0] / counts[counts > 0]).mean())
 
 
 _BUILT_IN: dict[str, tuple[type[evaluate.Metric], Callable[[np.ndarray, np.ndarray], float]]] = {
@@ -113,13 +113,37 @@ def confidence(
 
     value = through_evaluate(references, predictions)
     fast = _BUILT_IN[name][1] if name in _BUILT_IN else None
+    count = resamples if fast is not None else min(resamples, _SLOW_RESAMPLES)
+    low, high = interval(fast or through_evaluate, (references, predictions), resamples=count, seed=seed)
+    return Confidence(value, low, high)
+
+
+def interval(
+    statistic: Callable[..., float], arrays: Sequence[np.ndarray], *, resamples: int, seed: int = 0
+) -> tuple[float, float]:
+    """The 95 % percentile bootstrap interval of a statistic over rows.
+
+    Args:
+        statistic: of the arrays.
+        arrays: one entry a row each, resampled together.
+        resamples: of the rows, 1 or more.
+        seed: of the resampling.
+
+    Example:
+        >>> interval(lambda values: float(values.mean()), (np.arange(100.0),), resamples=1000)
+        (43.819250000000004, 54.950500000000005)
+    """
+    # Not scipy.stats.bootstrap: paired=True with method="percentile" gives the same interval to the last digit, but of
+    # 1000 resamples of 30 000 rows it took 5.5 s in one batch of 240 MB and 0.9 s row by row, where this takes 0.5 s;
+    # it refuses a single row, and arrays of more than one dimension only go in through an array of indices.
     generator = np.random.default_rng(seed)
+    rows = len(arrays[0])
     values = []
-    for _ in range(resamples if fast is not None else min(resamples, _SLOW_RESAMPLES)):
-        rows = generator.integers(len(references), size=len(references))
-        values.append((fast or through_evaluate)(references[rows], predictions[rows]))
+    for _ in range(resamples):
+        drawn = generator.integers(rows, size=rows)
+        values.append(statistic(*(array[drawn] for array in arrays)))
     low, high = np.percentile(values, [2.5, 97.5])
-    return Confidence(value, float(low), float(high))
+    return float(low), float(high)
 
 
 class ClassificationMetrics:
@@ -139,19 +163,19 @@ class ClassificationMetrics:
     def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
         """Metrics of the labelled rows."""
         references = np.asarray(prediction.label_ids)
-        kept = references != UNLABELLED
-        predictions = np.asarray(prediction.predictions)[kept].argmax(axis=1)
-        found: dict[str, float] = {}
+        labelled = references != UNLABELLED
+        predictions = np.asarray(prediction.predictions)[labelled].argmax(axis=1)
+        metrics: dict[str, float] = {}
         for name in self.names:
             if self.resamples:
-                measured = confidence(name, predictions, references[kept], resamples=self.resamples, seed=self.seed)
-                found[name] = measured.value
+                measured = confidence(name, predictions, references[labelled], resamples=self.resamples, seed=self.seed)
+                metrics[name] = measured.value
                 if measured.interval is not None:
-                    found[f"{name}_low"], found[f"{name}_high"] = measured.interval
+                    metrics[f"{name}_low"], metrics[f"{name}_high"] = measured.interval
             else:
-                computed = load_metric(name).compute(predictions=predictions, references=references[kept]) or {}
-                found[name] = float(next(iter(computed.values())))
-        return found
+                computed = load_metric(name).compute(predictions=predictions, references=references[labelled]) or {}
+                metrics[name] = float(next(iter(computed.values())))
+        return metrics
 
 
 def as_confidences(metrics: Mapping[str, Any]) -> dict[str, Confidence]:

@@ -57,14 +57,14 @@ class PixelMetrics(ABC):
             raise DatasetError("`eval_dataset` must have labelled pixels, but has none. Evaluate on other rows.")
         generator = np.random.default_rng(self.seed)
         drawn = generator.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=self.resamples) @ rows
-        found: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         for name in self.names:
             measure = self.measures[name]
-            found[name] = float(measure(rows.sum(axis=0)))
+            metrics[name] = float(measure(rows.sum(axis=0)))
             if self.resamples:
                 low, high = np.percentile(measure(drawn), [2.5, 97.5])
-                found |= {f"{name}_low": float(low), f"{name}_high": float(high)}
-        return found
+                metrics |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+        return metrics
 
 
 def _mean_iou(sums: np.ndarray) -> np.ndarray:
@@ -104,13 +104,13 @@ class SegmentationMetrics(PixelMetrics):
         self, predictions: Int[np.ndarray, "rows height width"], references: Int[np.ndarray, "rows height width"]
     ) -> Int[np.ndarray, "rows statistics"]:
         """Pixels of each class in both, in the prediction and in the reference."""
-        found = []
+        counts = []
         for predicted, referred in zip(predictions, references, strict=True):
-            kept = referred != UNLABELLED
-            both = predicted[kept & (predicted == referred)]
-            parts = (both, predicted[kept], referred[kept])
-            found.append(np.concatenate([np.bincount(part, minlength=self.classes) for part in parts]))
-        return np.stack(found)
+            labelled = referred != UNLABELLED
+            both = predicted[labelled & (predicted == referred)]
+            parts = (both, predicted[labelled], referred[labelled])
+            counts.append(np.concatenate([np.bincount(part, minlength=self.classes) for part in parts]))
+        return np.stack(counts)
 
 
 class DepthMetrics(PixelMetrics):
@@ -136,7 +136,7 @@ class DepthMetrics(PixelMetrics):
         self, predictions: Float[np.ndarray, "rows height width"], references: Float[np.ndarray, "rows height width"]
     ) -> Float[np.ndarray, "rows statistics"]:
         """Pixels, their relative errors and their squared errors."""
-        kept = references > 0
-        error = np.where(kept, predictions - references, 0.0).astype(np.float64)
-        relative = np.abs(error) / np.where(kept, references, 1.0)
-        return np.stack([part.sum(axis=(1, 2)) for part in (kept.astype(np.float64), relative, error**2)], axis=1)
+        labelled = references > 0
+        error = np.where(labelled, predictions - references, 0.0).astype(np.float64)
+        relative = np.abs(error) / np.where(labelled, references, 1.0)
+        return np.stack([part.sum(axis=(1, 2)) for part in (labelled.astype(np.float64), relative, error**2)], axis=1)

@@ -36,16 +36,16 @@ def source_pixels(view: Preprocessor, height: int, width: int) -> Int[Tensor, "r
     """
     # Counted from 1, as padding is 0.
     numbers = np.arange(1, height * width + 1, dtype=np.uint32).reshape(height, width)
-    planes = [_grey(((numbers >> (8 * place)) & 255).astype(np.uint8), view.channels) for place in range(_BYTES)]
-    shown = view.processing_class(
+    planes = [_grey(((numbers >> (8 * byte)) & 255).astype(np.uint8), view.channels) for byte in range(_BYTES)]
+    processed = view.processing_class(
         images=planes,
         resample=PILImage.Resampling.NEAREST,
         do_rescale=False,
         do_normalize=False,
         return_tensors="pt",
     )
-    seen = shown["pixel_values"][:, 0].double().round().long()
-    source = sum((plane << (8 * place) for place, plane in enumerate(seen)), torch.zeros_like(seen[0])) - 1
+    seen = processed["pixel_values"][:, 0].double().round().long()
+    source = sum((plane << (8 * byte) for byte, plane in enumerate(seen)), torch.zeros_like(seen[0])) - 1
     if seen.min() < 0 or seen.max() > 255 or source.max() >= height * width:
         raise InvalidArgumentError(
             f"`processing_class` {type(view.processing_class).__name__} changes values even without rescaling and "

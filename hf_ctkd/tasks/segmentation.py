@@ -1,20 +1,36 @@
 """One class a pixel."""
 
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import EvalPrediction
+from transformers import AutoModelForSemanticSegmentation, EvalPrediction
 
+from hf_ctkd.data import Modality
 from hf_ctkd.errors import DatasetError
+from hf_ctkd.records import TaskWords
 from hf_ctkd.tasks.base import TaskArguments
-from hf_ctkd.tasks.dense import DenseTask, resized
+from hf_ctkd.tasks.dense import DenseTask, example_of, resized
 from hf_ctkd.tasks.pixel_metrics import SegmentationMetrics
 from hf_ctkd.types import UNLABELLED, LabelSpace
+
+_WORDS = TaskWords(
+    "puts every pixel of an image into one of {classes}",
+    "It knows {count} classes and puts every pixel into one, also what belongs to none. It was measured on the pixels "
+    "that its own processor makes of an image, which may be fewer.",
+    example_of(
+        "AutoModelForSemanticSegmentation",
+        "classes = outputs.logits.argmax(1)[0]\n"
+        "print({model.config.id2label[int(number)]: int((classes == number).sum()) for number in classes.unique()})",
+    ),
+    packages="transformers torch pillow",
+    rows="images",
+    one_class_a_row=False,
+)
 
 
 class SemanticSegmentation(DenseTask):
@@ -30,7 +46,7 @@ class SemanticSegmentation(DenseTask):
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("mean_iou", "pixel_accuracy")
-    columns: ClassVar[tuple[str, ...]] = (
+    label_columns: ClassVar[tuple[str, ...]] = (
         "mask",
         "label",
         "labels",
@@ -40,18 +56,19 @@ class SemanticSegmentation(DenseTask):
     )
     nothing: ClassVar[float] = UNLABELLED
     dtype: ClassVar[torch.dtype] = torch.long
-    hub_tag: ClassVar[str] = "image-segmentation"
-    auto_class: ClassVar[str] = "AutoModelForSemanticSegmentation"
+    hub_tags: ClassVar[Mapping[Modality, str]] = {"image": "image-segmentation"}
+    auto_classes: ClassVar[Mapping[Modality, Any]] = {"image": AutoModelForSemanticSegmentation}
+    smooths_labels: ClassVar[bool] = True
 
     def __init__(self, label_space: LabelSpace, *, ignored: int = 255, reduced: bool = False) -> None:
         super().__init__(label_space)
         self.ignored = ignored
         self.reduced = reduced
 
-    def read(self, values: np.ndarray, place: str) -> np.ndarray:
+    def read_pixels(self, values: np.ndarray, where: str) -> np.ndarray:
         """Class ids, -100 for pixels without one."""
         if values.dtype.kind not in "iub":
-            raise DatasetError(f"{place} must hold integer class ids, got {values.dtype}.")
+            raise DatasetError(f"{where} must hold integer class ids, got {values.dtype}.")
         ids = values.astype(np.int64)
         first = 1 if self.reduced else 0
         empty = (
@@ -60,30 +77,24 @@ class SemanticSegmentation(DenseTask):
         wrong = ids[((ids < first) | (ids >= first + len(self.label_space))) & ~empty]
         if len(wrong):
             raise DatasetError(
-                f"{place} must hold class ids in [{first}, {first + len(self.label_space)}), or {self.ignored} or -100 "
+                f"{where} must hold class ids in [{first}, {first + len(self.label_space)}), or {self.ignored} or -100 "
                 f"for none, got {int(wrong[0])}."
             )
         return np.where(empty, UNLABELLED, ids - first)
 
-    def check_arguments(self, args: TaskArguments) -> None:
-        """Every argument has its use."""
-
-    def count(self, labels: Int[Tensor, "batch height width"]) -> Int[Tensor, ""]:
-        """Number of labelled pixels."""
-        return (labels != UNLABELLED).sum()
-
-    def loss_sum(
+    def row_losses(
         self,
         prediction: Float[Tensor, "batch classes rows columns"],
         labels: Int[Tensor, "batch height width"],
         *,
         label_smoothing: float = 0.0,
-    ) -> Tensor:
+    ) -> Float[Tensor, " batch"]:
         """Cross-entropy, scores resized to the labels."""
         scores = resized(prediction, labels)
-        return F.cross_entropy(
-            scores, labels, reduction="sum", label_smoothing=label_smoothing, ignore_index=UNLABELLED
+        losses = F.cross_entropy(
+            scores, labels, reduction="none", label_smoothing=label_smoothing, ignore_index=UNLABELLED
         )
+        return losses.flatten(1).sum(dim=1)
 
     def evaluated(
         self, prediction: Float[Tensor, "batch classes rows columns"], labels: Int[Tensor, "batch height width"]
@@ -99,3 +110,7 @@ class SemanticSegmentation(DenseTask):
             resamples=args.bootstrap_resamples,
             seed=args.seed,
         )
+
+    def words(self, modality: Modality) -> TaskWords:
+        """Pixels into one of several classes."""
+        return _WORDS

@@ -56,7 +56,9 @@ class LossCase:
         inputs = torch.nn.functional.one_hot(truth, len(names)) + torch.randn(rows, len(names), generator=generator)
         student = replace(student, inputs=inputs)
         space = LabelSpace(names)
-        context = LossContext(labels, space, student, committee, (space,) * teachers, seed, inputs)
+        targets = torch.nn.functional.one_hot(truth, len(names)).float()
+        targets[labels == UNLABELLED] = torch.nan
+        context = LossContext(labels, space, student, committee, (space,) * teachers, seed, inputs, targets)
         first = torch.arange(batch)
         batch_teachers = tuple(teacher.select(first) for teacher in committee)
         return cls(context, student.select(first), batch_teachers, labels[:batch])

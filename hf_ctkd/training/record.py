@@ -116,6 +116,8 @@ def summarise(
             labelled_rows=len(kind.rows_with_label(rows)),
             eval_rows=run.eval_rows,
             eval_split=run.eval_split,
+            problem_type=kind.problem_type,
+            words=kind.words(rows.modality),
         ),
         student=_student(run),
         teachers=_teachers(run) if run.distils else (),

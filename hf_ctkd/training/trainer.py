@@ -115,7 +115,7 @@ class DistillationTrainer(Trainer):
             for a loss without teachers.
         loss: how to learn from them; the task's default when None, `RowTransportLoss()` for a classifier. With neither
             teachers nor a loss, the student trains on the labels alone, as a baseline does.
-        task: what the student is for; found from the student's class when None.
+        task: what the student is for; found from the student's class and its labels when None.
         train_dataset: raw rows with an image or text column and a label column.
         eval_dataset: the same, or a dict of them.
         processing_class: the student's image processor or tokenizer.
@@ -175,7 +175,13 @@ class DistillationTrainer(Trainer):
         check_teachers_and_loss(teachers, loss)
         processing_class = check_arguments(args, processing_class, compute_metrics)
         student = initial_student(model, model_init, args.seed)
-        self.task = task_of(student, processing_class) if task is None else task
+        self.task = (
+            task_of(
+                student, processing_class, _first_split(train_dataset, eval_dataset), label_column=args.label_column
+            )
+            if task is None
+            else task
+        )
         self.task.check_arguments(args)
         self._loss_as_given = self.task.default_loss() if loss is None and teachers else loss
         rows = training_rows(train_dataset, args, self.task, only_labels=self._loss_as_given is None)
@@ -310,7 +316,8 @@ class DistillationTrainer(Trainer):
             return None, None
         reader: InputFeatureReader | None = None
         inputs: Tensor | None = None
-        if self._loss_as_given is not None and Needs.INPUT in self._loss_as_given.needs:
+        needs = Needs.NOTHING if self._loss_as_given is None else self._loss_as_given.needs
+        if Needs.INPUT in needs:
             reader, inputs = InputFeatureReader.of(self._preprocessor, rows)
         return reader, LossContext(
             labels=rows.labels,
@@ -320,6 +327,7 @@ class DistillationTrainer(Trainer):
             teacher_label_spaces=tuple(teacher.label_space for teacher in self.teacher_runner.teachers),
             seed=self.args.seed,
             inputs=inputs,
+            targets=self.task.targets(rows) if Needs.TARGETS in needs else None,
         )
 
     # ---- data -------------------------------------------------------------------------------------------------------
@@ -565,7 +573,8 @@ class DistillationTrainer(Trainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(student=inputs["student"], labels=labels)
         loss, prediction = outputs[TASK].detach(), outputs[LOGITS].detach()
-        row_losses = self.task.row_losses(prediction, labels, label_smoothing=self._label_smoothing)
+        losses = self.task.row_losses(prediction, labels, label_smoothing=self._label_smoothing)
+        row_losses = torch.stack([losses, self.task.label_counts(labels).to(losses.dtype)], dim=1)
         self._evaluations.row_losses.append(self.accelerator.gather_for_metrics(row_losses).cpu().double())
         if prediction_loss_only:
             return loss, None, None
@@ -787,3 +796,9 @@ class DistillationTrainer(Trainer):
             baseline=self.baseline,
             command=command or self.command or command_line(["python", *sys.argv]),
         )
+
+
+def _first_split(train: object, evaluation: object) -> datasets.Dataset | None:
+    """A split whose labels show what the student is for."""
+    splits = [train, *(evaluation.values() if isinstance(evaluation, dict) else [evaluation])]
+    return next((split for split in splits if isinstance(split, datasets.Dataset)), None)

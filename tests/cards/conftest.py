@@ -17,6 +17,7 @@ from hf_ctkd.records import (
     TeacherRecord,
     TransportMap,
 )
+from hf_ctkd.tasks import Classification
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -42,6 +43,7 @@ def image_record() -> DistillationRecord:
             600,
             labelled_rows=50,
             eval_rows=300,
+            words=Classification().words("image"),
         ),
         student=StudentRecord(
             "ResNetForImageClassification", 78_000, "org/tiny-resnet", 4200.0, "cpu", batch_size=32, license="mit"
@@ -65,7 +67,15 @@ def image_record() -> DistillationRecord:
 def text_record() -> DistillationRecord:
     return DistillationRecord(
         task=TaskRecord(
-            "docstrings of scipy", "77aa", "text-classification", "text", "label", ("fft", "stats"), 900, 900
+            "docstrings of scipy",
+            "77aa",
+            "text-classification",
+            "text",
+            "label",
+            ("fft", "stats"),
+            900,
+            900,
+            words=Classification().words("text"),
         ),
         student=StudentRecord("BertForSequenceClassification", 400_000),
         teachers=(),
@@ -105,7 +115,18 @@ def ranking() -> TeacherRanking:
 def pets_record() -> DistillationRecord:
     teacher = TeacherCandidate("zoo/letters", "ab12" * 10, license="mit", label_names=("a", "b"), parameters=9000)
     return DistillationRecord(
-        task=TaskRecord("me/pets", "1f2e", "image-classification", "image", "label", ("cat", "dog"), 60, 20, 30),
+        task=TaskRecord(
+            "me/pets",
+            "1f2e",
+            "image-classification",
+            "image",
+            "label",
+            ("cat", "dog"),
+            60,
+            20,
+            30,
+            words=Classification().words("image"),
+        ),
         student=StudentRecord("ResNetForImageClassification", parameters=6),
         teachers=(TeacherRecord(teacher),),
         loss=LossRecord("row_transport", {"epsilon": 0.1}, "after Lu et al. 2022"),

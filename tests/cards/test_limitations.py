@@ -2,6 +2,8 @@ from dataclasses import replace
 
 from hf_ctkd.cards.limitations import limitations
 from hf_ctkd.records import Confidence, PoolRecord, TeacherRecord
+from hf_ctkd.tasks import DepthEstimation, SemanticSegmentation
+from hf_ctkd.types import LabelSpace
 
 
 def said(record, ranking=None) -> str:
@@ -68,10 +70,11 @@ def test_where_the_teachers_come_from(image_record, ranking):
 
 
 def test_students_that_say_something_of_every_pixel(image_record):
-    task = replace(image_record.task, task="image-segmentation")
+    words = SemanticSegmentation(LabelSpace(image_record.task.label_names)).words("image")
+    task = replace(image_record.task, task="image-segmentation", words=words)
     masks = said(replace(image_record, task=task))
     assert "Few labels: 50 labelled images." in masks and "Small test set: 300 images." in masks
     assert "It knows 10 classes and puts every pixel into one" in masks and "an accuracy" not in masks
-    depths = said(replace(image_record, task=replace(task, task="depth-estimation", label_names=())))
+    depths = said(replace(image_record, task=replace(task, label_names=(), words=DepthEstimation().words("image"))))
     assert "Its depths are metres" in depths and "classes" not in depths
     assert "Few labels" not in said(replace(image_record, task=replace(task, train_rows=1000, labelled_rows=1000)))

@@ -19,6 +19,9 @@ from transformers import (
 
 from hf_ctkd.cards import render_card
 from hf_ctkd.cards.usage import snippet
+from hf_ctkd.records import TaskRecord
+from hf_ctkd.tasks import DepthEstimation, SemanticSegmentation
+from hf_ctkd.types import LabelSpace
 
 
 @pytest.fixture
@@ -69,14 +72,14 @@ def test_the_code_on_a_text_card_runs_in_the_folder(text_student, text_record, m
 
 
 @pytest.mark.parametrize(
-    ("task", "student", "said"),
+    ("task", "student", "printed"),
     [
-        ("image-segmentation", DPTForSemanticSegmentation, "{'"),
-        ("depth-estimation", DPTForDepthEstimation, "torch.Size(["),
+        (SemanticSegmentation(LabelSpace(("cat", "dog"))), DPTForSemanticSegmentation, "{'"),
+        (DepthEstimation(), DPTForDepthEstimation, "torch.Size(["),
     ],
 )
 def test_the_code_on_the_card_of_a_dense_student_runs(
-    image_student, image_record, monkeypatch, capsys, task, student, said
+    image_student, image_record, monkeypatch, capsys, task, student, printed
 ):
     config = DPTConfig(
         image_size=16, patch_size=4, hidden_size=8, num_hidden_layers=4, num_attention_heads=1, intermediate_size=8,
@@ -85,18 +88,19 @@ def test_the_code_on_the_card_of_a_dense_student_runs(
     )  # fmt: skip
     student(config).save_pretrained(image_student)
     monkeypatch.chdir(image_student)
-    card = render_card(replace(image_record, task=replace(image_record.task, task=task)))
+    words = task.words("image")
+    card = render_card(replace(image_record, task=replace(image_record.task, task=task.tag("image"), words=words)))
     assert "every pixel of an image" in card and "sorts" not in card and "torch pillow`" in card
     exec(code_on(card), {})
-    assert capsys.readouterr().out.startswith(said)
+    assert capsys.readouterr().out.startswith(printed)
 
 
-def test_the_code_for_other_tasks_runs_too(image_student, monkeypatch):
+def test_without_an_example_of_the_task_a_pipeline_opens_the_student(image_student, monkeypatch):
     monkeypatch.chdir(image_student)
-    code = snippet("image-feature-extraction")
-    found = {}
-    exec(code.replace('"image-feature-extraction"', '"image-classification"'), found)
-    assert found["student"].model.config.id2label == {0: "cat", 1: "dog"}
+    code = snippet(TaskRecord("me/x", "1f", "image-classification", "image", "label", (), 1, 1))
+    variables = {}
+    exec(code, variables)
+    assert variables["student"].model.config.id2label == {0: "cat", 1: "dog"}
 
 
 def test_the_repository_is_named_when_there_is_one(image_record):

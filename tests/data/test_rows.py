@@ -173,7 +173,9 @@ def test_images_in_another_mode_are_other_rows(images):
         Dataset.from_dict({"image": stored, "mask": stored}, Features({"image": Image(), "mask": Image(mode=mode)}))
         for mode in (None, "1")
     ]
-    of_labels = [TargetRows.of_images(each, rows.label_space, label_column="mask").label_digests for each in masks]
+    of_labels = [
+        TargetRows.with_raw_labels(each, rows.label_space, label_column="mask").label_digests for each in masks
+    ]
     assert not set(of_labels[0]) & set(of_labels[1])
 
 

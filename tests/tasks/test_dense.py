@@ -82,7 +82,7 @@ def test_published_folder_opens_with_its_auto_class_and_has_a_card(request, tmp_
     record = DistillationRecord.load(folder / "distillation.json")
     assert set(record.results) == set(trainer.task.metric_names) and record.transport_map is None
     card = render_card(record)
-    assert auto.__name__ in card and f"pipeline_tag: {trainer.task.hub_tag}" in card
+    assert auto.__name__ in card and f"pipeline_tag: {trainer.task.tag('image')}" in card
 
 
 class _Keep(TrainerCallback):

@@ -14,13 +14,13 @@ TASK = DepthEstimation()
 
 def test_depths_are_read_and_unknown_pixels_marked():
     values = np.array([[1.5, 0.0], [-3.0, np.nan], [np.inf, 2.0]], np.float32)
-    assert TASK.read(values, "").tolist() == [[1.5, 0.0], [0.0, 0.0], [0.0, 2.0]]
-    assert TASK.read(np.array([[3, 0]], np.uint16), "").dtype == np.float32
+    assert TASK.read_pixels(values, "").tolist() == [[1.5, 0.0], [0.0, 0.0], [0.0, 2.0]]
+    assert TASK.read_pixels(np.array([[3, 0]], np.uint16), "").dtype == np.float32
 
 
 def test_wrong_values_are_named():
     with pytest.raises(DatasetError, match="Row 1 of `depth` must hold depths in metres, got bool"):
-        TASK.read(np.array([[True]]), "Row 1 of `depth`")
+        TASK.read_pixels(np.array([[True]]), "Row 1 of `depth`")
 
 
 def test_loss_is_a_sum_over_labelled_pixels_of_depths_resized_to_the_label():
@@ -46,7 +46,7 @@ def test_training_and_evaluation(make_depth, config):
 
 
 def test_label_smoothing_is_refused(make_depth, config):
-    with pytest.raises(InvalidArgumentError, match="`label_smoothing_factor` must be 0 for depth-estimation, got 0.1"):
+    with pytest.raises(InvalidArgumentError, match="`label_smoothing_factor` must be 0 for DepthEstimation, got 0.1"):
         make_depth(args=config(label_smoothing_factor=0.1))
 
 

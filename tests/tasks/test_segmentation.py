@@ -13,16 +13,16 @@ TASK = SemanticSegmentation(LabelSpace(tiny_dense.NAMES))
 
 
 def test_class_ids_are_read_and_ignored_pixels_marked():
-    read = TASK.read(np.array([[0, 2], [255, -100]]), "Row 0 of `mask`")
+    read = TASK.read_pixels(np.array([[0, 2], [255, -100]]), "Row 0 of `mask`")
     assert read.tolist() == [[0, 2], [-100, -100]]
-    assert TASK.read(np.array([[True, False]]), "").tolist() == [[1, 0]]
+    assert TASK.read_pixels(np.array([[True, False]]), "").tolist() == [[1, 0]]
 
 
 def test_reduced_labels_count_from_one():
     reduced = task_of(tiny_dense.mask_student(), SegformerImageProcessorPil(do_reduce_labels=True))
-    assert reduced.read(np.array([[0, 1, 3, 255]], np.uint8), "").tolist() == [[-100, 0, 2, -100]]
+    assert reduced.read_pixels(np.array([[0, 1, 3, 255]], np.uint8), "").tolist() == [[-100, 0, 2, -100]]
     with pytest.raises(DatasetError, match=r"class ids in \[1, 4\), or 255 or -100 for none, got 4"):
-        reduced.read(np.array([[4]]), "Row 0 of `mask`")
+        reduced.read_pixels(np.array([[4]]), "Row 0 of `mask`")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_reduced_labels_count_from_one():
 )
 def test_wrong_values_are_named(values, message):
     with pytest.raises(DatasetError, match=message):
-        TASK.read(values, "Row 2 of `mask`")
+        TASK.read_pixels(values, "Row 2 of `mask`")
 
 
 def test_loss_is_a_sum_over_labelled_pixels_of_scores_resized_to_the_mask():
