@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 import xxhash
-from datasets import Dataset, Features, Image
+from datasets import ClassLabel, Dataset, Features, Image, LargeList, List, Value
 from jaxtyping import Int
 from PIL import Image as PILImage
 from torch import Tensor
@@ -236,6 +236,8 @@ class TargetRows:
         """
         if self.label_column not in self.dataset.features:
             return None
+        if self._plain_labels is not None:
+            return self._plain_labels[row]
         try:
             label = self._label[row][self.label_column]
             if isinstance(label, PILImage.Image):
@@ -245,6 +247,13 @@ class TargetRows:
                 f"Row {int(self.origin[row])} of `{self.label_column}` holds no image that can be decoded. Repair it."
             ) from error
         return label
+
+    @cached_property
+    def _plain_labels(self) -> list | None:
+        """All labels where they are numbers or lists of numbers, read at once; None where they are larger."""
+        feature = self.dataset.features[self.label_column]
+        inner = feature.feature if isinstance(feature, List | LargeList) else feature
+        return self._label[:][self.label_column] if isinstance(inner, Value | ClassLabel) else None
 
     @cached_property
     def _label(self) -> Dataset:

@@ -7,6 +7,7 @@ from hf_ctkd.losses.label_map import LabelMapLoss
 from hf_ctkd.losses.label_transport import LabelTransportLoss
 from hf_ctkd.losses.probe import ProbeLoss
 from hf_ctkd.losses.projection import InvertedProjectionLoss, ProjectionLoss
+from hf_ctkd.losses.regression_probe import RegressionProbeLoss
 from hf_ctkd.losses.relationship import RelationshipMatchingLoss
 from hf_ctkd.losses.row_transport import RowTransportLoss
 from hf_ctkd.losses.spectral import BSSLoss, SpectralLoss
@@ -25,6 +26,7 @@ __all__ = [
     "LossContext",
     "ProbeLoss",
     "ProjectionLoss",
+    "RegressionProbeLoss",
     "RelationshipMatchingLoss",
     "RowTransportLoss",
     "SpectralLoss",

@@ -1,10 +1,13 @@
-"""What a student is for: classification of rows, semantic segmentation or depth estimation."""
+"""What a student is trained to predict, one file a task; subclass `StudentTask` to add one."""
 
 from hf_ctkd.tasks.base import Augmentation, Label, StudentTask, TaskArguments, listed
 from hf_ctkd.tasks.choice import first_student, task_of
 from hf_ctkd.tasks.classification import Classification
 from hf_ctkd.tasks.depth import DepthEstimation
-from hf_ctkd.tasks.evaluation import Accuracy, ClassificationMetrics, MacroF1, confidence
+from hf_ctkd.tasks.evaluation import Accuracy, ClassificationMetrics, MacroF1, RowMetrics, confidence, interval
+from hf_ctkd.tasks.examples import example_code, example_packages
+from hf_ctkd.tasks.multi_label import MultiLabelClassification
+from hf_ctkd.tasks.regression import Regression
 from hf_ctkd.tasks.segmentation import SemanticSegmentation
 
 __all__ = [
@@ -16,7 +19,13 @@ __all__ = [
     "Classification",
     "DepthEstimation",
     "Label",
+    "MultiLabelClassification",
+    "Regression",
+    "RowMetrics",
     "SemanticSegmentation",
+    "example_code",
+    "example_packages",
+    "interval",
     "StudentTask",
     "TaskArguments",
     "first_student",

@@ -71,7 +71,7 @@ class StudentTask(ABC):
         ...     metric_names = ("mae",)
         ...     problem_type = "regression"
         ...
-        ...     def read(self, value, feature, where):
+        ...     def read(self, value, rows, where):
         ...         if value is None:
         ...             return None
         ...         if value < 0:
@@ -120,12 +120,12 @@ class StudentTask(ABC):
     # ---- what every task must say ------------------------------------------------------------------------------------
 
     @abstractmethod
-    def read(self, value: Any, feature: object, where: str) -> np.ndarray | None:  # noqa: ANN401 (as data sets have it)
+    def read(self, value: Any, rows: TargetRows, where: str) -> np.ndarray | None:  # noqa: ANN401 (as data sets have it)
         """The label of one row as it is trained on, None where the row has none.
 
         Args:
             value: what the label column holds.
-            feature: the type of that column, one of `datasets.features`.
+            rows: raw rows, with the type of the column and the names of the outputs.
             where: row and column, for messages.
 
         Raises:
@@ -258,8 +258,7 @@ class StudentTask(ABC):
             DatasetError: naming the row, if it cannot be used.
         """
         where = f"Row {int(rows.origin[number])} of `{rows.label_column}`"
-        feature = rows.dataset.features.get(rows.label_column)
-        label = self.read(rows.raw_label(number), feature, where)
+        label = self.read(rows.raw_label(number), rows, where)
         if label is not None and label.shape != (len(rows.label_space),):
             raise DatasetError(
                 f"{where} must hold {len(rows.label_space)} numbers, got an array of shape {label.shape}."

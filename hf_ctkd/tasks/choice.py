@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import datasets
+from datasets import ClassLabel, Features, LargeList, List, Value
 from transformers import (
     MODEL_FOR_DEPTH_ESTIMATION_MAPPING,
     MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING,
@@ -16,6 +17,8 @@ from hf_ctkd.data import ProcessingClass
 from hf_ctkd.tasks.base import StudentTask
 from hf_ctkd.tasks.classification import Classification
 from hf_ctkd.tasks.depth import DepthEstimation
+from hf_ctkd.tasks.multi_label import MultiLabelClassification
+from hf_ctkd.tasks.regression import Regression
 from hf_ctkd.tasks.segmentation import SemanticSegmentation
 from hf_ctkd.types import LabelSpace
 
@@ -47,7 +50,27 @@ def task_of(
         )
     if student is not None and _is_one_of(student, MODEL_FOR_DEPTH_ESTIMATION_MAPPING):
         return DepthEstimation()
+    return _task_of_rows(student, None if dataset is None else _label_feature(dataset.features, label_column))
+
+
+def _task_of_rows(student: PreTrainedModel | None, feature: object) -> StudentTask:
+    """The task of a student with a head for rows, by the type of its labels, or by its configuration without any."""
+    problem, outputs = ("", 1) if student is None else (student.config.problem_type, student.config.num_labels)
+    if isinstance(feature, List | LargeList) or (feature is None and problem == "multi_label_classification"):
+        return MultiLabelClassification(None if student is None else LabelSpace.from_id2label(student.config.id2label))
+    numbers = isinstance(feature, Value) and "float" in feature.dtype
+    # Whole numbers are class ids, unless the student says that it estimates them, as one with a single output can.
+    if (numbers and outputs == 1) or (problem == "regression" and outputs == 1 and not isinstance(feature, ClassLabel)):
+        return Regression()
     return Classification()
+
+
+def _label_feature(features: Features, column: str | None) -> object:
+    """The type of the label column; None where it has no usual name."""
+    classes = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+    usual = (*MultiLabelClassification.label_columns, *Regression.label_columns)
+    names = [column] if column is not None else [*classes, *(name for name in usual if name in features)]
+    return features.get(names[0]) if names else None
 
 
 def _is_one_of(student: PreTrainedModel, mapping: Mapping[type, Any]) -> bool:

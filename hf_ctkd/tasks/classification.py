@@ -17,40 +17,10 @@ from hf_ctkd.losses import DistillationLoss, RowTransportLoss
 from hf_ctkd.records import TaskWords
 from hf_ctkd.tasks.base import Label, ProblemType, StudentTask, TaskArguments
 from hf_ctkd.tasks.evaluation import ClassificationMetrics
+from hf_ctkd.tasks.examples import example_code, example_packages
 from hf_ctkd.types import UNLABELLED, Needs
 
-_IMAGE = """
-import torch
-from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForImageClassification
-
-processor = AutoImageProcessor.from_pretrained({model})
-model = AutoModelForImageClassification.from_pretrained({model})
-
-image = Image.open("picture.png").convert("RGB")
-with torch.no_grad():
-    logits = model(**processor(image, return_tensors="pt")).logits
-print(model.config.id2label[int(logits.argmax())])
-"""
-
-_TEXT = """
-import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained({model})
-model = AutoModelForSequenceClassification.from_pretrained({model})
-
-inputs = tokenizer("The text to classify.", truncation=True, return_tensors="pt")
-with torch.no_grad():
-    logits = model(**inputs).logits
-print(model.config.id2label[int(logits.argmax())])
-"""
-
-_LIMITATION = "It knows {count} classes and puts every input into one, also what belongs to none."
-_WORDS: dict[Modality, TaskWords] = {
-    "image": TaskWords("sorts images into {classes}", _LIMITATION, _IMAGE, packages="transformers torch pillow"),
-    "text": TaskWords("sorts texts into {classes}", _LIMITATION, _TEXT),
-}
+_PRINT = "print(model.config.id2label[int(outputs.logits.argmax())])"
 
 
 class Classification(StudentTask):
@@ -65,7 +35,7 @@ class Classification(StudentTask):
     loss_labels = "class"
     smooths_labels: ClassVar[bool] = True
 
-    def read(self, value: int | None, feature: object, where: str) -> np.ndarray | None:
+    def read(self, value: int | None, rows: TargetRows, where: str) -> np.ndarray | None:
         """A class id; `TargetRows.of` has checked it."""
         return None if value is None or value in (-1, UNLABELLED) else np.array(value)
 
@@ -140,7 +110,12 @@ class Classification(StudentTask):
 
     def words(self, modality: Modality) -> TaskWords:
         """Images or texts into one of several classes."""
-        return _WORDS[modality]
+        return TaskWords(
+            summary=f"sorts {modality}s into {{classes}}",
+            limitation="It knows {count} classes and puts every input into one, also what belongs to none.",
+            example=example_code(modality, self.auto_class(modality).__name__, _PRINT),
+            packages=example_packages(modality),
+        )
 
     def fingerprint(self, rows: TargetRows) -> str:
         """Of inputs and class ids."""

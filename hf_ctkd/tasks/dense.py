@@ -23,21 +23,6 @@ from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs
 
 _FIRST_ROWS = 4
 
-_EXAMPLE = """
-import torch
-from PIL import Image
-from transformers import AutoImageProcessor, {auto_class}
-
-processor = AutoImageProcessor.from_pretrained({model})
-model = {auto_class}.from_pretrained({model})
-
-image = Image.open("picture.png").convert("RGB")
-with torch.no_grad():
-    outputs = model(**processor(image, return_tensors="pt"))
-# On the pixels that the processor made of the picture, which may be fewer.
-{lines}
-"""
-
 
 class DenseTask(StudentTask, ABC):
     """A student with a label for every pixel: an image, or a two-dimensional array, of the size of its own image.
@@ -97,7 +82,7 @@ class DenseTask(StudentTask, ABC):
         for number in range(min(_FIRST_ROWS, len(rows))):
             self.label(rows, number, rows.inputs([number])[0])
 
-    def read(self, value: Any, feature: object, where: str) -> np.ndarray | None:  # noqa: ANN401 (as data sets have it)
+    def read(self, value: Any, rows: TargetRows, where: str) -> np.ndarray | None:  # noqa: ANN401 (as data sets have it)
         """An array over the pixels, None without a label."""
         if value is None:
             return None
@@ -115,7 +100,7 @@ class DenseTask(StudentTask, ABC):
     def label(self, rows: TargetRows, number: int, content: PILImage.Image | str | None = None) -> Label:
         """An array over the pixels of the image, None without a label."""
         where = f"Row {int(rows.origin[number])} of `{rows.label_column}`"
-        label = self.read(rows.raw_label(number), rows.dataset.features.get(rows.label_column), where)
+        label = self.read(rows.raw_label(number), rows, where)
         if label is None or not isinstance(content, PILImage.Image):
             return label
         if label.shape != (content.height, content.width):
@@ -185,16 +170,6 @@ class DenseTask(StudentTask, ABC):
     def label_names(self, rows: TargetRows) -> tuple[str, ...]:
         """The classes of the student."""
         return self.label_space.names
-
-
-def example_of(auto_class: str, lines: str) -> str:
-    """Code for a card that shows one image to a dense student.
-
-    Args:
-        auto_class: name of the class that loads it.
-        lines: what is done with its `outputs`.
-    """
-    return _EXAMPLE.replace("{auto_class}", auto_class).replace("{lines}", lines)
 
 
 def view_name(inputs: dict[str, Tensor]) -> str:

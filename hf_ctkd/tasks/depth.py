@@ -13,7 +13,8 @@ from hf_ctkd.data import Modality, TargetRows
 from hf_ctkd.errors import DatasetError
 from hf_ctkd.records import TaskWords
 from hf_ctkd.tasks.base import TaskArguments
-from hf_ctkd.tasks.dense import DenseTask, example_of, resized
+from hf_ctkd.tasks.dense import DenseTask, resized
+from hf_ctkd.tasks.examples import example_code, example_packages
 from hf_ctkd.tasks.pixel_metrics import DepthMetrics
 from hf_ctkd.types import LabelSpace
 
@@ -21,11 +22,13 @@ _WORDS = TaskWords(
     "estimates how far away every pixel of an image is, in metres",
     "Its depths are metres as its training rows had them: with other cameras and scenes they may be wrong by a factor. "
     "It was measured on the pixels that its own processor makes of an image, which may be fewer.",
-    example_of(
+    example_code(
+        "image",
         "AutoModelForDepthEstimation",
+        "# On the pixels that the processor made of the picture, which may be fewer.\n"
         "metres = outputs.predicted_depth[0]\nprint(metres.shape, float(metres.min()), float(metres.max()))",
     ),
-    packages="transformers torch pillow",
+    packages=example_packages("image"),
     rows="images",
     one_class_a_row=False,
 )

@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 from transformers import EvalPrediction
 
-from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.records import Confidence
 from hf_ctkd.types import UNLABELLED
 
@@ -175,6 +175,56 @@ class ClassificationMetrics:
             else:
                 computed = load_metric(name).compute(predictions=predictions, references=references[labelled]) or {}
                 metrics[name] = float(next(iter(computed.values())))
+        return metrics
+
+
+class RowMetrics:
+    """A `compute_metrics` for labels that are vectors of numbers: every metric, its interval beside it.
+
+    Args:
+        measures: the metrics on offer, each of labels and predictions `[rows, outputs]`.
+        names: of those to compute.
+        resamples: of the bootstrap; 0 leaves the intervals out.
+        seed: of the bootstrap.
+
+    Raises:
+        InvalidArgumentError: a name that is not on offer.
+    """
+
+    def __init__(
+        self,
+        measures: Mapping[str, Callable[[np.ndarray, np.ndarray], float]],
+        names: Sequence[str],
+        *,
+        resamples: int,
+        seed: int,
+    ) -> None:
+        for name in names:
+            if name not in measures:
+                raise InvalidArgumentError(
+                    f"`metrics` must be among {', '.join(measures)} for such a student, got {name!r}."
+                )
+        self.measures = {name: measures[name] for name in names}
+        self.resamples = resamples
+        self.seed = seed
+
+    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Metrics of the labelled rows; those without a label hold NaN.
+
+        Raises:
+            DatasetError: if no row has a label.
+        """
+        labels, predictions = np.asarray(prediction.label_ids), np.asarray(prediction.predictions)
+        labelled = ~np.isnan(labels).any(axis=1)
+        if not labelled.any():
+            raise DatasetError("`eval_dataset` must have labelled rows, but has none. Evaluate on other rows.")
+        arrays = labels[labelled].astype(np.float64), predictions[labelled].astype(np.float64)
+        metrics: dict[str, float] = {}
+        for name, measure in self.measures.items():
+            metrics[name] = measure(*arrays)
+            if self.resamples:
+                low, high = interval(measure, arrays, resamples=self.resamples, seed=self.seed)
+                metrics |= {f"{name}_low": low, f"{name}_high": high}
         return metrics
 
 

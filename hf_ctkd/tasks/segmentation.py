@@ -14,7 +14,8 @@ from hf_ctkd.data import Modality
 from hf_ctkd.errors import DatasetError
 from hf_ctkd.records import TaskWords
 from hf_ctkd.tasks.base import TaskArguments
-from hf_ctkd.tasks.dense import DenseTask, example_of, resized
+from hf_ctkd.tasks.dense import DenseTask, resized
+from hf_ctkd.tasks.examples import example_code, example_packages
 from hf_ctkd.tasks.pixel_metrics import SegmentationMetrics
 from hf_ctkd.types import UNLABELLED, LabelSpace
 
@@ -22,12 +23,14 @@ _WORDS = TaskWords(
     "puts every pixel of an image into one of {classes}",
     "It knows {count} classes and puts every pixel into one, also what belongs to none. It was measured on the pixels "
     "that its own processor makes of an image, which may be fewer.",
-    example_of(
+    example_code(
+        "image",
         "AutoModelForSemanticSegmentation",
+        "# On the pixels that the processor made of the picture, which may be fewer.\n"
         "classes = outputs.logits.argmax(1)[0]\n"
         "print({model.config.id2label[int(number)]: int((classes == number).sum()) for number in classes.unique()})",
     ),
-    packages="transformers torch pillow",
+    packages=example_packages("image"),
     rows="images",
     one_class_a_row=False,
 )
