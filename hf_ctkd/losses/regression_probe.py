@@ -32,7 +32,7 @@ class RegressionProbeLoss(DistillationLoss):
     labelled row counts by the labelled share of all rows, as the task loss already teaches its label.
 
     Use it for students that regress numbers or that give a row several classes, with rows that are mostly unlabelled.
-    For one class a row use `TransportLoss` or `ProbeLoss`. It needs at least four labelled rows, and reads headless
+    For one class a row use `RowTransportLoss` or `ProbeLoss`. It needs at least four labelled rows, and reads headless
     encoders as well as classifiers.
 
     | input | shape |

@@ -32,7 +32,7 @@ Augmentation = Callable[..., Any]
 """From a raw image or text to a changed one; for dense students from image and label to both. Applied once a row."""
 
 Label = int | np.ndarray | None
-"""Of one row: a class id, -100 without one; or an array, None without one."""
+"""Of one row: a class id, -100 without one; a vector, NaN without one; or an array over pixels, None without one."""
 
 ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
 """As in the configuration of a model."""
@@ -247,7 +247,7 @@ class StudentTask(ABC):
     # ---- labels ------------------------------------------------------------------------------------------------------
 
     def label(self, rows: TargetRows, number: int, content: PILImage.Image | str | None = None) -> Label:
-        """The label of one row.
+        """The label of one row: a vector, filled with NaN where there is none, unless overridden.
 
         Args:
             rows: raw rows.
@@ -259,7 +259,9 @@ class StudentTask(ABC):
         """
         where = f"Row {int(rows.origin[number])} of `{rows.label_column}`"
         label = self.read(rows.raw_label(number), rows, where)
-        if label is not None and label.shape != (len(rows.label_space),):
+        if label is None:
+            return np.full(len(rows.label_space), np.nan, np.float32)
+        if label.shape != (len(rows.label_space),):
             raise DatasetError(
                 f"{where} must hold {len(rows.label_space)} numbers, got an array of shape {label.shape}."
             )
@@ -279,9 +281,7 @@ class StudentTask(ABC):
             view: the student's preprocessing.
             inputs: what it made of the same rows.
         """
-        width = next((label.shape[0] for label in labels if isinstance(label, np.ndarray)), 1)
-        empty = np.full(width, np.nan, np.float32)
-        return torch.from_numpy(np.stack([label if isinstance(label, np.ndarray) else empty for label in labels]))
+        return torch.from_numpy(np.stack([label for label in labels if isinstance(label, np.ndarray)]))
 
     def labelled(self, labels: Shaped[Tensor, "batch ..."]) -> Bool[Tensor, " batch"]:
         """Which rows of a batch have a label, if only of one pixel."""
@@ -315,12 +315,11 @@ class StudentTask(ABC):
         """
         if self.loss_labels != "numbers":
             return None
-        matrix = torch.full((len(rows), len(rows.label_space)), torch.nan)
-        for number in range(len(rows)):
-            label = self.label(rows, number)
-            if isinstance(label, np.ndarray):
-                matrix[number] = torch.from_numpy(label)
-        return matrix
+        return self._matrix(rows)
+
+    def _matrix(self, rows: TargetRows) -> Float[Tensor, "rows outputs"]:
+        labels = (self.label(rows, number) for number in range(len(rows)))
+        return torch.from_numpy(np.stack([label for label in labels if isinstance(label, np.ndarray)]))
 
     def has_labels(self, rows: TargetRows) -> bool:
         """Whether any row has a label, if only of one pixel.
@@ -331,11 +330,11 @@ class StudentTask(ABC):
         Raises:
             DatasetError: naming the row whose label cannot be used.
         """
-        return any(self.label(rows, number) is not None for number in range(len(rows)))
+        return bool(self.labelled(self._matrix(rows)).any())
 
     def rows_with_label(self, rows: TargetRows) -> list[int]:
         """Indices of the rows with a label."""
-        return [number for number in range(len(rows)) if self.label(rows, number) is not None]
+        return self.labelled(self._matrix(rows)).nonzero()[:, 0].tolist()
 
     def label_names(self, rows: TargetRows) -> tuple[str, ...]:
         """Names of the student's outputs for the record; none for a task without."""
