@@ -148,7 +148,11 @@ class MethodArguments:
 
     _argument_group_name = "method"
 
-    loss: str = flag("name of a loss (`--help-all` lists them), or package.module:Class", "row_transport")
+    loss: str | None = flag(
+        "name of a loss (`--help-all` lists them), or package.module:Class; row_transport for classifiers and that of "
+        "their task for other students if not given",
+        None,
+    )
     loss_settings: str | None = flag("arguments of the loss, such as '{\"epsilon\": 0.2}'", None, metavar="JSON")
     baseline: bool = flag(
         "also train the same student on the labels alone, with the same seed and as many steps, and record it", False

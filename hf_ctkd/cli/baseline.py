@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, set_seed
 
 from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.records import Confidence, DistillationRecord
+from hf_ctkd.tasks import StudentTask
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
 _RECORD = "distillation.json"
@@ -17,6 +18,7 @@ def train_baseline(
     student: Callable[[], tuple[PreTrainedModel, ProcessingClass]],
     config: DistillationConfig,
     *,
+    task: StudentTask,
     rows: TargetRows,
     evaluation: Dataset,
     again: bool = True,
@@ -29,11 +31,12 @@ def train_baseline(
     Args:
         student: loads the student anew.
         config: of the baseline: its `max_steps` are those of the distilled student, its folder is its own.
+        task: what the student is for.
         rows: the training rows.
         evaluation: raw rows to evaluate on.
         again: train even where the folder holds the record of a finished baseline of the same rows and settings.
     """
-    labelled = rows.select(rows.labelled.tolist())
+    labelled = rows.select(task.rows_with_label(rows))
     set_seed(config.seed)
     model, processing_class = student()
     trainer = DistillationTrainer(
@@ -46,7 +49,7 @@ def train_baseline(
     folder = Path(str(config.output_dir))
     if not again and (folder / _RECORD).is_file():
         record = DistillationRecord.load(folder / _RECORD)
-        if record.task.fingerprint == labelled.fingerprint and record.training["steps"] == config.max_steps:
+        if record.task.fingerprint == task.fingerprint(labelled) and record.training["steps"] == config.max_steps:
             return record.results
     trainer.train()
     trainer.evaluate()

@@ -19,7 +19,9 @@ from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.training import checkpoint_of, load_options, training_config
 from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.losses import RowTransportLoss
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherCandidate, TeacherRanking, default_cache
+from hf_ctkd.tasks import StudentTask, task_of
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.training.command import command_line
 from hf_ctkd.training.teacher_runner import candidate_named
@@ -40,20 +42,21 @@ def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig
     arguments, folder = parsed.arguments, str(config.output_dir)
     check_writable(folder, "--output_dir")
     resume = checkpoint_of(config)
-    loss = build_loss(arguments.loss, arguments.loss_settings)
+    loss_name = arguments.loss or (None if arguments.loss_settings is None else RowTransportLoss.name)
+    loss = None if loss_name is None else build_loss(loss_name, arguments.loss_settings)
     ranking = None if arguments.ranking is None else TeacherRanking.load(arguments.ranking)
     teachers = _teachers(arguments, ranking)
     data = _data(arguments, config)
     options = load_options(arguments, config)
     set_seed(config.seed)
     student, processing_class = load_student(
-        arguments.student, data.rows.modality, data.rows.label_space, options=options
+        arguments.student, data.rows.modality, data.rows.label_space, task=data.task, options=options
     )
     trainer = DistillationTrainer(
         model=student,
         args=config,
         teachers=teachers or None,
-        loss=loss,
+        loss=data.task.default_loss() if loss is None else loss,
         train_dataset=data.train,
         eval_dataset=data.evaluation,
         processing_class=processing_class,
@@ -77,11 +80,13 @@ class Data:
     """What is trained and evaluated on.
 
     Args:
+        task: what the student is for.
         rows: the training rows, checked.
         train: the same, raw.
         evaluation: raw rows, None without any.
     """
 
+    task: StudentTask
     rows: TargetRows
     train: Dataset
     evaluation: Dataset | None
@@ -103,8 +108,11 @@ def _baseline(
         resume_from_checkpoint=None,
     )
     return train_baseline(
-        lambda: load_student(arguments.student, data.rows.modality, data.rows.label_space, options=options),
+        lambda: load_student(
+            arguments.student, data.rows.modality, data.rows.label_space, task=data.task, options=options
+        ),
         config,
+        task=data.task,
         rows=data.rows,
         evaluation=data.evaluation,
         again=again,
@@ -121,13 +129,8 @@ def _data(arguments: DistillArguments, config: DistillationConfig) -> Data:
     if arguments.encode_labels:
         train, *encoded = encode_labels(train, config.label_column, *([] if evaluation is None else [evaluation]))
         evaluation = encoded[0] if encoded else None
-    rows = TargetRows.of(
-        train,
-        input_column=config.input_column,
-        label_column=config.label_column,
-        skip_bad_rows=config.skip_bad_rows,
-    )
-    return Data(rows, train, evaluation)
+    task = task_of(None, dataset=train, label_column=config.label_column)
+    return Data(task, task.rows(train, config), train, evaluation)
 
 
 def _teachers(arguments: DistillArguments, ranking: TeacherRanking | None) -> list[TeacherCandidate | str]:

@@ -4,29 +4,30 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_ctkd.data import Modality, ProcessingClass, load_processing_class
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
 from hf_ctkd.hub import folder_teachers, hub_teachers
 from hf_ctkd.records import TeacherCandidate
+from hf_ctkd.tasks import Classification, StudentTask
 from hf_ctkd.teachers import LoadOptions
 from hf_ctkd.teachers.quiet import quiet_loading
 from hf_ctkd.types import LabelSpace
 
-_CLASSES = {"image": AutoModelForImageClassification, "text": AutoModelForSequenceClassification}
 _KINDS = {"image": "an image model with its image processor", "text": "a text model with its tokenizer"}
 # What transformers raises for folders that lack a file or hold something else, and models of another kind.
 _REFUSALS = (OSError, ValueError, KeyError, RuntimeError, TeacherUnavailableError)
 
 
 def load_student(
-    name: str, modality: Modality, classes: LabelSpace, *, options: LoadOptions, flag: str = "--student"
+    name: str,
+    modality: Modality,
+    classes: LabelSpace,
+    *,
+    options: LoadOptions,
+    task: StudentTask | None = None,
+    flag: str = "--student",
 ) -> tuple[PreTrainedModel, ProcessingClass]:
     """Load a student and its preprocessing; a head for another number of classes is replaced by a fresh one.
 
@@ -37,21 +38,22 @@ def load_student(
         modality: of the rows.
         classes: of the data set.
         options: how to fetch and load: safetensors only and no remote code unless they say so.
+        task: what the student is for, by which its Auto class and its head are chosen; classification when None.
         flag: what the error calls it.
 
     Raises:
         InvalidArgumentError: if it cannot be loaded for these rows.
     """
+    task = Classification() if task is None else task
     try:
         candidate = _candidate(name, options)
         folder = replace(options, max_bytes=None).fetch(candidate)  # the bound is on teachers
         processing_class = load_processing_class(folder, modality, trust_remote_code=options.trust_remote_code)
         with quiet_loading():
-            model = _CLASSES[modality].from_pretrained(
+            model = task.auto_class(modality).from_pretrained(
                 folder,
                 dtype=torch.float32,
-                id2label=dict(enumerate(classes.names)),
-                label2id={label: number for number, label in enumerate(classes.names)},
+                **task.head_settings(classes),
                 ignore_mismatched_sizes=True,
                 use_safetensors=None if options.allow_pickle else True,
                 trust_remote_code=options.trust_remote_code,

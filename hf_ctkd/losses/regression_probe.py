@@ -12,7 +12,7 @@ from torch import Tensor
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses.base import DistillationLoss, require_teachers, student_logits
 from hf_ctkd.probes import gain_shares, views
-from hf_ctkd.probes.labelled import check_outputs, deal_folds
+from hf_ctkd.probes.labelled import CHUNK_ROWS, check_outputs, deal_folds
 from hf_ctkd.probes.solver import Basis
 from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
 
@@ -20,7 +20,6 @@ _CLIP = 0.01
 """Probabilities are held inside [0.01, 0.99]: a line through 0/1 labels leaves that range, and a logit must not."""
 _FEWEST_ROWS = 4
 _POWER = 4.0
-_CHUNK = 4096
 
 
 class RegressionProbeLoss(DistillationLoss):
@@ -66,7 +65,10 @@ class RegressionProbeLoss(DistillationLoss):
     """
 
     name: ClassVar[str] = "regression_probe"
-    citation: ClassVar[str] = "Ours (hf_ctkd): cross-fitted ridge probes of the teacher's features as a soft target"
+    citation = (
+        "Introduced with hf_ctkd, without a paper: squared error, or divergence, from cross-fitted ridge probes of the "
+        "teachers' features."
+    )
     needs = Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT | Needs.TARGETS
     bias: Tensor
     output_weights: Tensor
@@ -164,9 +166,9 @@ class RegressionProbeLoss(DistillationLoss):
 
     def row_targets(self, context: LossContext) -> Float[Tensor, "rows outputs"]:
         """Predictions of the probes for all training rows; see `DistillationLoss.row_targets`."""
-        parts = zip(*(outputs.chunks(_CHUNK) for outputs in context.teachers), strict=True)
+        parts = zip(*(outputs.chunks(CHUNK_ROWS) for outputs in context.teachers), strict=True)
         device = self.bias.device
-        return torch.cat([self.predict([outputs.to(device) for _, outputs in part]) for part in parts])
+        return torch.cat([self.predict([outputs.to(device) for _, outputs in part]).cpu() for part in parts])
 
     def on_targets(
         self, student: ModelOutputs, targets: Float[Tensor, "batch outputs"], labels: Int[Tensor, " batch"]

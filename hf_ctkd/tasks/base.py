@@ -366,13 +366,13 @@ class StudentTask(ABC):
             )
         return self.auto_classes[modality]
 
-    def head_settings(self, rows: TargetRows) -> dict[str, Any]:
-        """Arguments of `from_pretrained` that give a student its head for these rows.
+    def head_settings(self, label_space: LabelSpace) -> dict[str, Any]:
+        """Arguments of `from_pretrained` that give a student its head.
 
         Args:
-            rows: raw rows.
+            label_space: of the training rows.
         """
-        names = rows.label_space.names
+        names = label_space.names
         settings: dict[str, Any] = {
             "id2label": dict(enumerate(names)),
             "label2id": {name: index for index, name in enumerate(names)},

@@ -190,7 +190,7 @@ def _check_description(task: StudentTask, batch: _Batch) -> None:
     modality = batch.rows.modality
     expect(bool(task.tag(modality)), "`hub_tags` must name the Hub's task tag")
     expect(callable(task.auto_class(modality).from_pretrained), "`auto_classes` must load models")
-    json.dumps([task.head_settings(batch.rows), task.label_names(batch.rows)])
+    json.dumps([task.head_settings(batch.rows.label_space), task.label_names(batch.rows)])
     words = task.words(modality)
     expect(isinstance(words, TaskWords), "`words` must be TaskWords")
     expect(bool(words.summary) and words.summary[-1] != ".", "the summary must end a sentence that the card begins")

@@ -6,6 +6,7 @@ from hf_ctkd.cli.baseline import train_baseline
 from hf_ctkd.cli.students import load_student
 from hf_ctkd.data import TargetRows
 from hf_ctkd.records import DistillationRecord
+from hf_ctkd.tasks import Classification
 from hf_ctkd.teachers import LoadOptions
 from hf_ctkd.training import DistillationConfig
 
@@ -23,7 +24,9 @@ def train(tmp_path, shelf):
         )
         rows = TargetRows.of(image_rows(24, labels=lambda row: row % 3 if row < 12 else -1))
         load = lambda: load_student(str(shelf / "student"), "image", rows.label_space, options=LoadOptions())  # noqa: E731
-        return train_baseline(load, config, rows=rows, evaluation=image_rows(12, seed=1), **named)
+        return train_baseline(
+            load, config, task=Classification(), rows=rows, evaluation=image_rows(12, seed=1), **named
+        )
 
     return call
 

@@ -39,6 +39,21 @@ def test_a_text_student_and_no_evaluation(distill, shelf, tmp_path):
     assert "There was nothing to evaluate on; name rows with `--eval_split`." in out
 
 
+def test_labels_that_are_numbers_make_a_student_that_estimates_them(distill, tmp_path):
+    splits = {}
+    for name, count in (("train", 24), ("test", 12)):
+        rows = image_rows(count).remove_columns("label")
+        splits[name] = rows.add_column("score", [None if row % 4 == 3 else row % 3 / 2 for row in range(count)])
+    code, out, err = distill("--baseline", dataset=write_splits(tmp_path / "numbers", **splits))
+    assert code == 0, err
+    record = DistillationRecord.load("student/distillation.json")
+    assert (record.loss.name, record.task.problem_type) == ("regression_probe", "regression")
+    assert (record.task.labelled_rows, record.task.train_rows) == (18, 24)
+    assert set(record.results) == set(record.baseline) == {"rmse", "mae", "r2", "pearson"}
+    student = AutoModelForImageClassification.from_pretrained("student")
+    assert student.config.id2label == {0: "score"} and student.config.problem_type == "regression"
+
+
 def test_another_loss_of_the_two_best(select, distill, shelf):
     assert select()[0] == 0
     words = ["--ranking", "ranking.json", "--top", 2, "--loss", "probe", "--loss_settings", '{"temperature": 2.0}']
