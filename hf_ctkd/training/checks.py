@@ -133,6 +133,17 @@ def _described(value: object) -> str:
 # ---- rows -----------------------------------------------------------------------------------------------------------
 
 
+def first_split(train: object, evaluation: object) -> datasets.Dataset | None:
+    """A split whose labels show what the student is for, None without any.
+
+    Args:
+        train: the training rows as given.
+        evaluation: the evaluation rows as given, or a dictionary of them.
+    """
+    splits = [train, *(evaluation.values() if isinstance(evaluation, dict) else [evaluation])]
+    return next((split for split in splits if isinstance(split, datasets.Dataset)), None)
+
+
 def training_rows(
     dataset: datasets.Dataset | None, args: DistillationConfig, task: StudentTask, *, only_labels: bool
 ) -> TargetRows | None:

@@ -37,6 +37,7 @@ from hf_ctkd.training.checks import (
     check_student,
     check_teachers_and_loss,
     evaluation_rows,
+    first_split,
     initial_student,
     largest_row_weight,
     only_labelled,
@@ -175,13 +176,8 @@ class DistillationTrainer(Trainer):
         check_teachers_and_loss(teachers, loss)
         processing_class = check_arguments(args, processing_class, compute_metrics)
         student = initial_student(model, model_init, args.seed)
-        self.task = (
-            task_of(
-                student, processing_class, _first_split(train_dataset, eval_dataset), label_column=args.label_column
-            )
-            if task is None
-            else task
-        )
+        split = first_split(train_dataset, eval_dataset)
+        self.task = task or task_of(student, processing_class, split, label_column=args.label_column)
         self.task.check_arguments(args)
         self._loss_as_given = self.task.default_loss() if loss is None and teachers else loss
         rows = training_rows(train_dataset, args, self.task, only_labels=self._loss_as_given is None)
@@ -796,9 +792,3 @@ class DistillationTrainer(Trainer):
             baseline=self.baseline,
             command=command or self.command or command_line(["python", *sys.argv]),
         )
-
-
-def _first_split(train: object, evaluation: object) -> datasets.Dataset | None:
-    """A split whose labels show what the student is for."""
-    splits = [train, *(evaluation.values() if isinstance(evaluation, dict) else [evaluation])]
-    return next((split for split in splits if isinstance(split, datasets.Dataset)), None)

@@ -53,7 +53,7 @@ def make_digits(config, digit_teacher):
         settings = {
             "model": digit_rows.model(outputs, widths=(8, 16), seed=seed, problem_type=problem_type),
             "args": config(
-                max_steps=50, per_device_train_batch_size=32, per_device_eval_batch_size=200, logging_steps=50,
+                max_steps=80, per_device_train_batch_size=32, per_device_eval_batch_size=200, logging_steps=80,
                 seed=seed, cache_student_inputs=True,
             ),
             "teachers": [digit_teacher] if distils else None,
