@@ -22,7 +22,7 @@ _ROWS = 32
 _STEP = 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Arguments:
     """Arguments of a run as tasks read them."""
 
@@ -99,7 +99,7 @@ def _batch(task: StudentTask, rows: TargetRows, student: PreTrainedModel, proces
         task.problem_type in (None, student.config.problem_type),
         "`check_student` must leave the student with the `problem_type` of the task",
     )
-    labels = task.collate([task.label(rows, row, content) for row, content in enumerate(contents)], view, inputs)
+    labels = task.collate([task.label(rows, row, contents[row]) for row in range(len(rows))], view, inputs)
     return _Batch(rows, outputs, task.prediction(outputs), labels, task.rows_with_label(rows))
 
 
