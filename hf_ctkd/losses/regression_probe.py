@@ -12,7 +12,8 @@ from torch import Tensor
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses.base import DistillationLoss, require_teachers, student_logits
 from hf_ctkd.probes import gain_shares, views
-from hf_ctkd.probes.labelled import CHUNK_ROWS, check_outputs, deal_folds
+from hf_ctkd.probes.folds import deal_folds
+from hf_ctkd.probes.labelled import CHUNK_ROWS, check_outputs
 from hf_ctkd.probes.solver import Basis
 from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
 
