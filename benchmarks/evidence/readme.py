@@ -51,6 +51,7 @@ LOSSES = {
 """Method -> how to write it, what its teacher must give, whom it is after."""
 UNMEASURED = (
     ("KLLoss()", "class predictions, same or mapped labels", "not measured", "Hinton et al."),
+    ("RegressionProbeLoss()", "features", "not measured", "ours: for labels that are numbers"),
     (
         "CommitteeLoss()",
         "layers of several",
