@@ -1,5 +1,6 @@
 """A model card from two records: how the student was made, and how its teachers were chosen."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,28 +11,35 @@ from huggingface_hub import ModelCard
 from hf_ctkd.cards.figures import LEADERBOARD, RESULTS, TRANSPORT_MAP, drawable_figures
 from hf_ctkd.cards.licenses import NOT_STATED
 from hf_ctkd.cards.limitations import limitations
-from hf_ctkd.cards.markdown import escape, fence, listing, number, plain, setting, size, table
-from hf_ctkd.cards.metadata import binding_license, card_data, is_repo_id, short_name
+from hf_ctkd.cards.markdown import escape, fence, listing, number, plain, setting, table
+from hf_ctkd.cards.metadata import LONGEST_ID, binding_license, card_data, hub_dataset, is_repo_id, short_name
 from hf_ctkd.cards.signature import blank_signature, seal
-from hf_ctkd.cards.usage import snippet
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import (
     Confidence,
     DistillationRecord,
     PoolRecord,
     RankedTeacher,
+    TaskRecord,
     TeacherCandidate,
     TeacherRanking,
+    parameter_count,
 )
 
 HUB = "https://huggingface.co"
-SHOWN_TEACHERS = 10
-SHOWN_SKIPPED = 20
+MAX_TEACHERS = 10
+MAX_SKIPPED = 20
 TEMPLATE = Path(__file__).with_name("template.md")
 
 _BIBTEX = re.compile(r"^@[A-Za-z]+\s*\{", re.MULTILINE)
+_EQUAL = {"smaller": "large", "faster": "fast"}
 _YES_OR_NO = {True: "yes", False: "no", None: ""}
 _LONGEST_SUMMARY = 300
+_PIPELINE = """
+from transformers import pipeline
+
+student = pipeline({task}, model={model})
+"""
 
 
 def render_card(
@@ -43,14 +51,14 @@ def render_card(
 ) -> str:
     """The whole README.md of a student, metadata included, from its records alone.
 
-    Use `hf_ctkd.cards.write_card` to write it with its figures into the student's folder; use this to see the
-    text, or to put it elsewhere. The same records give the same text, byte for byte.
+    Use it to see the text or to store it elsewhere; `hf_ctkd.cards.write_card` writes it with its figures into the
+    student's folder. The same records give the same text, byte for byte.
 
     Args:
         record: how the student was made and what came out.
         ranking: how its teachers were chosen, if there was a selection.
-        repo_id: repository that it is published as, `"owner/name"`; None for a folder, from which the snippet loads.
-        figures: which of `hf_ctkd.cards.figures.FIGURES` stand beside the card.
+        repo_id: repository that it is published as, `"owner/name"`; None for a folder, from which the code loads it.
+        figures: those of `hf_ctkd.cards.figures.FIGURES` that lie beside the card.
 
     Raises:
         InvalidArgumentError: if `repo_id` has another form.
@@ -60,7 +68,7 @@ def render_card(
         >>> task = TaskRecord("digits", "1f2e", "image-classification", "image", "label", ("zero", "one"), 60, 20)
         >>> student = StudentRecord("ResNetForImageClassification", parameters=10_000)
         >>> card = render_card(DistillationRecord(task, student, (), LossRecord("Spectral", {}, "Auty et al. 2024")))
-        >>> "20 labelled rows" in card
+        >>> "20 of 60 training rows have a label" in card
         True
     """
     if repo_id is not None and not is_repo_id(repo_id):
@@ -91,23 +99,21 @@ def render_card(
 
 def _about(record: DistillationRecord, repo_id: str | None) -> dict[str, str]:
     task, student = record.task, record.student
+    base = student.base_model
     origin = (
-        "trained from its configuration"
-        if student.base_model is None
-        else (f"started from {escape(short_name(student.base_model))}")
+        "trained from its configuration" if base is None else f"started from {escape(short_name(base), LONGEST_ID)}"
     )
     return {
         "summary": (
-            f"A model ({escape(student.architecture)}, {size(student.parameters)} parameters, {origin}) that "
-            f"{_does(record)}. It was {made_from(record)}."
+            f"A model ({escape(student.architecture)}, {parameter_count(student.parameters)} parameters, {origin}) "
+            f"that {_does(record)}. It was {made_from(record)}."
         ),
-        "install": f"`pip install {escape(task.words.packages)}`; hf_ctkd itself is not needed"
-        + (":" if repo_id else ". In this folder:"),
+        "install": f"Run `pip install {escape(task.words.packages)}` first. The model does not need hf_ctkd."
+        + ("" if repo_id else " Start this code in the folder of the model:"),
         "snippet": fence(snippet(task, repo_id), "python"),
         "dataset": (
-            f"Data: {dataset_link(record, is_repo_id(task.dataset))}, columns {escape(task.input_column)} and "
-            f"{escape(task.label_column)}, {task.train_rows} rows, of which {task.labelled_rows} have a label."
-            f"{labelled_row_weight(record)}"
+            f"Data: {dataset_link(task)}, columns {escape(task.input_column)} and {escape(task.label_column)}. "
+            f"{task.labelled_rows} of {task.train_rows} training rows have a label.{labelled_row_weight(record)}"
         ),
         "fingerprint": "".join(c for c in plain(task.fingerprint) if c.isalnum() or c in "-_."),
     }
@@ -121,21 +127,41 @@ def _does(record: DistillationRecord) -> str:
 
 def _outcome(record: DistillationRecord) -> dict[str, Any]:
     student = record.student
-    measured = student.rows_per_second is not None
+    device, batch = escape(student.device or "an unknown device"), student.batch_size or "an unknown number of"
     return {
         "results": results_table(record) if record.results else "",
         "baseline": bool(record.baseline),
         "eval_rows": record.task.eval_rows,
         "eval_split": escape(record.task.eval_split),
         "levels": " and ".join(f"{100 * level:g} %" for level in record.confidence_levels),
+        "chance": _chance_note(record),
         "cost": cost_table(record),
         "speed_note": (
-            f"Forward passes on {escape(student.device or 'an unknown device')}, "
-            f"{student.batch_size or 'an unknown number of'} rows at once, preprocessing left out."
-            if measured
-            else "Speed was not measured."
+            "Speed was not measured."
+            if student.rows_per_second is None
+            else f"Speed: forward passes on {device} with {batch} rows per batch, without preprocessing."
         ),
     }
+
+
+def _chance_note(record: DistillationRecord) -> str:
+    levels = record.chance_levels
+    if not levels:
+        return ""
+    share, uniform = record.task.majority_share, 1 / len(record.task.label_names)
+    one_of_all = f"one divided by the number of classes ({number(uniform)})"
+    if "accuracy" not in levels or share is None:
+        texts = [one_of_all]
+    else:
+        texts = [f"the share of the most frequent class ({number(share)}) for accuracy"]
+        texts += [f"{one_of_all} for macro F1"] if "macro_f1" in levels else []
+    sentences = [f"*Chance* is the score of guessing without the input: {' and '.join(texts)}."]
+    if "accuracy" in levels and share is None:
+        sentences.append("The share of the most frequent class, which always guessing it would reach, was not counted.")
+    failed = record.not_above_chance
+    if failed:
+        sentences.append(f"**This model is not measurably better than chance in {listing(failed)}.**")
+    return " ".join(sentences)
 
 
 def _origin(record: DistillationRecord) -> dict[str, str]:
@@ -144,35 +170,37 @@ def _origin(record: DistillationRecord) -> dict[str, str]:
         text = "No other model went into this one, so no licence of another model binds it."
     else:
         text = (
-            f"**Licence: {escape(binding.name)}** ({binding.meaning}). It is the most restrictive among the teachers "
-            f"and the model that the student started from, brought by {listing(binding.models)}. Whether a student is "
-            "bound by its teachers' licences is not settled; this card takes the careful side."
+            f"**Licence: {escape(binding.name)}** ({binding.meaning}). It is the most restrictive licence among the "
+            f"teachers and the model that training started from. It comes from "
+            f"{listing(binding.models, longest=LONGEST_ID)}. Whether the licence of a teacher binds its student is an "
+            "open legal question; this card assumes that it does."
         )
     return {
-        "license": text + " The licence of the data is not recorded here.",
+        "license": text + " The licence of the data is not recorded.",
         "teachers": teachers_table(record) if record.teachers else "",
+        "weights": "The weight is the teacher's share in the distillation loss."
+        if any(teacher.weight is not None for teacher in record.teachers)
+        else "",
     }
 
 
 def _selection(record: DistillationRecord, ranking: TeacherRanking | None) -> dict[str, Any]:
     if ranking is None:
         return {"ranking": ""}
-    if ranking.controls:
-        controls = (
-            f"*Control* marks scores that know nothing of this task. Whether {escape(ranking.metric)} predicts better "
-            "than they do cannot be told from a ranking: it takes students trained from several of these teachers."
-        )
-    else:
-        controls = (
-            "No control (size, chance) was scored beside it, so nothing says whether this order is better than theirs."
-        )
+    metric = escape(ranking.metric)
     return {
         "ranking": ranking_table(record, ranking),
-        "metric": escape(ranking.metric),
+        "metric": metric,
         "candidates": len(ranking.teachers),
         "ranked_rows": max((teacher.rows for teacher in ranking.scored), default=0),
-        "more": max(0, len(ranking.scored) - SHOWN_TEACHERS),
-        "controls": controls,
+        "more": max(0, len(ranking.scored) - MAX_TEACHERS),
+        "controls": (
+            f"Scores marked *control* know nothing of this task. This ranking alone cannot show that {metric} chooses "
+            "better teachers than a control does; that would take students trained from several of these teachers."
+            if ranking.controls
+            else f"No control, such as size or chance, was scored. So nothing here shows that {metric} chooses better "
+            "teachers than chance does."
+        ),
         "skipped": skipped_list(ranking),
     }
 
@@ -181,18 +209,18 @@ def _pool(record: DistillationRecord) -> dict[str, str]:
     pool = record.pool
     if pool is None:
         return {"pool": ""}
-    trained = " with the probability that training left each option with" if pool.probabilities else ""
+    probabilities = " Each option has its probability at the end of training." if pool.probabilities else ""
     return {
         "pool": (
-            f"It is a generic teacher: while it learned, branches of students from a pool of {pool.members:,} "
-            f"architectures of the family {escape(str(pool.description.get('family')))} were grafted onto its stages, "
-            "and it learned to say what they can follow. The branches are not in this model. The pool, by what its "
-            f"members differ in{trained}:"
+            f"This model is a generic teacher for a pool of {pool.members:,} architectures of the family "
+            f"{escape(str(pool.description.get('family')))}. During training, branches of such students were attached "
+            "to its stages, so that it learned outputs that they can imitate. The branches are not part of this model. "
+            f"The members of the pool differ in these choices.{probabilities}"
         ),
         "pool_table": pool_table(pool),
         "pool_use": (
-            "`distillation.json` describes the pool: `StudentPool.from_dict(record.pool.description)` gives it back, "
-            "`pool.sample(n, seed)` draws students, `students_within_budget(pool, label_space)` finds small ones, and "
+            "`StudentPool.from_dict(record.pool.description)` rebuilds the pool from `distillation.json`. "
+            "`pool.sample(n, seed)` draws students and `students_within_budget(pool, label_space)` finds small ones. "
             "`DistillationTrainer` with `KLLoss` trains any of them from this model."
         ),
     }
@@ -211,9 +239,20 @@ def _making(record: DistillationRecord) -> dict[str, Any]:
     }
 
 
+def snippet(task: TaskRecord, repo_id: str | None = None) -> str:
+    """Python code that loads the student and shows it one row: the example that its task wrote, or a pipeline.
+
+    Args:
+        task: the record of the task.
+        repo_id: the student's repository; None for the folder in which the reader runs the code.
+    """
+    template = task.words.example or _PIPELINE.replace("{task}", json.dumps(task.task))
+    return template.replace("{model}", json.dumps(repo_id or ".")).strip()
+
+
 def teacher_link(candidate: TeacherCandidate) -> str:
-    """The teacher's name, linked to the very revision when it lies on the Hub."""
-    name = escape(candidate.name)
+    """The teacher's name; for a teacher on the Hub a link to its revision."""
+    name = escape(candidate.name, LONGEST_ID)
     if candidate.source != "hub" or not candidate.revision.isalnum():
         return name
     return f"[{name}]({HUB}/{_url(candidate.model_id)}/tree/{candidate.revision})"
@@ -229,30 +268,31 @@ def teachers_table(record: DistillationRecord) -> str:
             [
                 teacher_link(candidate) + (f" ({escape(candidate.role)})" if candidate.role else ""),
                 escape(candidate.revision[:12]),
-                "none, or not known" if names is None else f"{len(names)}: {listing(names, 6)}",
-                size(candidate.parameters),
+                "none, or not recorded" if names is None else f"{len(names)}: {listing(names, 6)}",
+                parameter_count(candidate.parameters),
                 escape(candidate.license) if candidate.license else NOT_STATED,
                 number(teacher.weight),
             ]
         )
-    return table(["teacher", "revision", "its own classes", "parameters", "licence", "weight"], rows)
+    return table(["teacher", "revision", "classes of the teacher", "parameters", "licence", "weight"], rows)
 
 
 def ranking_table(record: DistillationRecord, ranking: TeacherRanking) -> str:
-    """The ten best teachers with every score, those used marked."""
+    """The ten best teachers with their scores; those that taught the student are marked."""
     used = {(teacher.candidate.model_id, teacher.candidate.revision) for teacher in record.teachers}
-    names = ranking.score_names
-    header = ["rank", "teacher", "used", *(_score_title(name, ranking) for name in names), "parameters", "licence"]
+    names = [name for name in ranking.score_names if name != "parameters"]  # a column of its own
+    size = "parameters (control)" if "parameters" in ranking.controls else "parameters"
+    header = ["rank", "teacher", "used", *(_score_title(name, ranking) for name in names), size, "licence"]
     rows = [
         [
             str(rank),
             teacher_link(teacher.candidate),
             "yes" if (teacher.candidate.model_id, teacher.candidate.revision) in used else "",
             *(number(teacher.scores.get(name)) for name in names),
-            size(teacher.candidate.parameters),
+            parameter_count(teacher.candidate.parameters),
             escape(teacher.candidate.license) if teacher.candidate.license else NOT_STATED,
         ]
-        for rank, teacher in enumerate(ranking.scored[:SHOWN_TEACHERS], 1)
+        for rank, teacher in enumerate(ranking.scored[:MAX_TEACHERS], 1)
     ]
     return table(header, rows) if rows else "No candidate could be scored."
 
@@ -260,47 +300,49 @@ def ranking_table(record: DistillationRecord, ranking: TeacherRanking) -> str:
 def skipped_list(ranking: TeacherRanking) -> str:
     """The teachers that could not be scored, each with its reason."""
     skipped: list[RankedTeacher] = [teacher for teacher in ranking.teachers if teacher.skipped is not None]
-    lines = [f"- {escape(t.candidate.name)}: {escape(t.skipped or '', 240)}" for t in skipped[:SHOWN_SKIPPED]]
+    lines = [f"- {escape(t.candidate.name, LONGEST_ID)}: {escape(t.skipped or '', 240)}" for t in skipped[:MAX_SKIPPED]]
     more = len(skipped) - len(lines)
     return "\n".join([*lines, *([f"- and {more} more, in `ranking.json`"] if more else [])])
 
 
 def results_table(record: DistillationRecord) -> str:
-    """Metrics with their intervals, if any, beside the student trained without distillation where there is one."""
-    if not record.baseline:
-        return table(["metric", "student"], [[escape(n), _interval(v)] for n, v in record.results.items()])
+    """Metrics with their intervals, beside chance and the student trained without distillation where they exist."""
+    chance = record.chance_levels
+    header = ["metric", "student"]
+    header += ["chance"] if chance else []
+    header += ["without distillation", "difference", "intervals overlap"] if record.baseline else []
     rows = []
     for name, student in record.results.items():
-        baseline = record.baseline.get(name)
-        difference = None if baseline is None else student.value - baseline.value
-        rows.append(
-            [
-                escape(name),
-                _interval(student),
-                _interval(baseline),
-                number(difference, sign=True),
-                _YES_OR_NO[None if baseline is None else student.overlaps(baseline)],
-            ]
-        )
-    return table(["metric", "student", "without distillation", "difference", "intervals overlap"], rows)
+        row = [escape(name), _interval(student)]
+        row += [number(chance.get(name))] if chance else []
+        if record.baseline:
+            baseline = record.baseline.get(name)
+            difference = None if baseline is None else student.value - baseline.value
+            overlaps = _YES_OR_NO[None if baseline is None else student.overlaps(baseline)]
+            row += [_interval(baseline), number(difference, sign=True), overlaps]
+        rows.append(row)
+    return table(header, rows)
 
 
 def cost_table(record: DistillationRecord) -> str:
     """Size and speed of the student and of its teachers."""
     student = record.student
-    rows = [["this student", size(student.parameters), "", _speed(student.rows_per_second), ""]]
+    rows = [["this student", parameter_count(student.parameters), _speed(student.rows_per_second), ""]]
     for teacher in record.teachers:
         parameters = teacher.candidate.parameters
+        comparisons = [
+            _comparison(parameters, student.parameters, "smaller", "larger"),
+            _comparison(student.rows_per_second, teacher.rows_per_second, "faster", "slower"),
+        ]
         rows.append(
             [
-                escape(teacher.candidate.name),
-                size(parameters),
-                _times(parameters, student.parameters),
+                escape(teacher.candidate.name, LONGEST_ID),
+                parameter_count(parameters),
                 _speed(teacher.rows_per_second),
-                _times(student.rows_per_second, teacher.rows_per_second),
+                ", ".join(comparison for comparison in comparisons if comparison),
             ]
         )
-    return table(["model", "parameters", "size in students", "rows a second", "student is faster by"], rows)
+    return table(["model", "parameters", "rows per second", "the student is"], rows)
 
 
 def citation_text(citation: str) -> str:
@@ -341,46 +383,48 @@ def settings_table(values: Mapping[str, object]) -> str:
 
 
 def labelled_row_weight(record: DistillationRecord) -> str:
-    """For how many rows a labelled row counted, as a sentence; empty where every row has a label, or without a loss."""
+    """The weight of a labelled row in the task loss, as a sentence; empty where every row has a label."""
     task, weight = record.task, record.training.get("labelled_row_weight")
-    if record.labels_only or weight is None or not 0 < task.labelled_rows < task.train_rows:
+    if record.labels_only or not isinstance(weight, int | float) or not 0 < task.labelled_rows < task.train_rows:
         return ""
-    most = task.train_rows / task.labelled_rows
-    if float(weight) >= most:
+    if weight >= task.train_rows / task.labelled_rows:
         return " The task loss was a mean over labelled rows."
-    return f" In the task loss, a mean over all rows, a labelled row counted {float(weight):g} times."
+    return f" The task loss was a mean over all rows, in which a labelled row counted {weight:g} times."
 
 
 def pool_table(pool: PoolRecord) -> str:
-    """What the members of a pool differ in, with the probability of each option."""
+    """The choices in which members of a pool differ, with the probability of each option."""
     rows = []
     for name, options in pool.choices.items():
-        chances = pool.probabilities.get(name, ())
-        with_chances = [f"{option} ({chance:.2f})" for option, chance in zip(options, chances, strict=False)]
-        rows.append([escape(name), ", ".join(with_chances or map(str, options))])
+        probabilities = pool.probabilities.get(name, ())
+        pairs = [f"{option} ({chance:.2f})" for option, chance in zip(options, probabilities, strict=False)]
+        rows.append([escape(name), ", ".join(pairs or map(str, options))])
     return table(["choice", "options"], rows)
 
 
 def made_from(record: DistillationRecord) -> str:
-    """From what the student was distilled, in half a sentence."""
+    """The end of the sentence "It was ...": from which teachers, or without any."""
     if record.pool is not None:
         return "trained with hf_ctkd on labels, as a teacher for a whole pool of student architectures"
-    names: Sequence[str] = [teacher.candidate.name for teacher in record.teachers]
     if record.labels_only:
         return "trained with hf_ctkd on the labels alone, without distillation"
-    if not names:
+    if not record.teachers:
         return "trained with hf_ctkd, with a loss that needs no teacher"
-    kind = "the teacher" if len(names) == 1 else f"a committee of {len(names)} teachers,"
+    names = [teacher.candidate.name for teacher in record.teachers_with_weight]
+    if not names:
+        return "trained with hf_ctkd; its teachers had no weight in the loss"
+    teachers = "the teacher" if len(names) == 1 else f"a committee of {len(names)} teachers:"
     return (
-        f"distilled with hf_ctkd from {kind} {listing(names, 4)}, by cross-task knowledge distillation: a teacher need "
-        "not know this task"
+        f"distilled with hf_ctkd from {teachers} {listing(names, 4, LONGEST_ID)}. In cross-task distillation a teacher "
+        "may have been trained for other classes than its student"
     )
 
 
-def dataset_link(record: DistillationRecord, linked: bool) -> str:
-    """The data set's name, linked when it is on the Hub."""
-    name = escape(short_name(record.task.dataset), 120)
-    return f"[{name}]({HUB}/datasets/{_url(record.task.dataset)})" if linked else name
+def dataset_link(task: TaskRecord) -> str:
+    """The name of the data set; for one on the Hub a link to it."""
+    repo_id = hub_dataset(task)
+    name = escape(short_name(task.dataset), LONGEST_ID)
+    return name if repo_id is None else f"[{escape(repo_id, LONGEST_ID)}]({HUB}/datasets/{_url(repo_id)})"
 
 
 def _url(repo_id: str) -> str:
@@ -407,5 +451,9 @@ def _speed(rows_per_second: float | None) -> str:
     return "not measured" if rows_per_second is None else f"{rows_per_second:,.0f}"
 
 
-def _times(large: int | float | None, small: int | float | None) -> str:
-    return "" if large is None or not small else f"{large / small:.1f}"
+def _comparison(large: float | None, small: float | None, more: str, less: str) -> str:
+    """How many times `large` exceeds `small`, such as "1.9 times faster"; "1.1 times slower" where it is less."""
+    if not large or not small:
+        return ""
+    factor = max(large / small, small / large)
+    return f"about as {_EQUAL[more]}" if factor < 1.05 else f"{factor:,.1f} times {more if large > small else less}"

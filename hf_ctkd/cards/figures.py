@@ -1,4 +1,4 @@
-"""The pictures on a card: leaderboard of teachers, transport map between label spaces, results beside the baseline."""
+"""The figures of a card: leaderboard of teachers, transport map between label spaces, results beside the baseline."""
 
 import io
 import math
@@ -18,24 +18,24 @@ TRANSPORT_MAP = "figures/transport_map.png"
 RESULTS = "figures/results.png"
 FIGURES = (LEADERBOARD, TRANSPORT_MAP, RESULTS)
 
-SHOWN_CLASSES = 25
+MAX_CLASSES = 25
 _STUDENT, _BASELINE = "#3d6b99", "#9a9a9a"
 
 
 def drawable_figures(record: DistillationRecord, ranking: TeacherRanking | None = None) -> tuple[str, ...]:
-    """Which figures the records have something for, as paths relative to the card."""
-    there = {
+    """The figures that the records have data for, as paths relative to the card."""
+    has_data = {
         LEADERBOARD: ranking is not None and bool(ranking.scored),
         TRANSPORT_MAP: record.transport_map is not None,
         RESULTS: bool(record.results),
     }
-    return tuple(name for name in FIGURES if there[name])
+    return tuple(name for name in FIGURES if has_data[name])
 
 
 def draw_figures(
     folder: Path | str, record: DistillationRecord, ranking: TeacherRanking | None = None
 ) -> tuple[str, ...]:
-    """Draw every figure that the records have something for into `folder/figures`.
+    """Draw every figure that the records have data for into `folder/figures`.
 
     Args:
         folder: the student's folder.
@@ -75,9 +75,9 @@ def leaderboard(ranking: TeacherRanking) -> "Figure":
 def transport_map(map: TransportMap) -> "Figure":
     """How the teacher's classes are transported onto the task's, as a heatmap.
 
-    Each cell is the share of all rows, in percent. Teacher classes stand in the order of the target classes that they
-    mostly go to, so that a good correspondence shows as a diagonal. At most the 25 most massive classes of each side
-    are drawn.
+    Each cell is the share of all rows, in percent. Teacher classes are sorted by the target class that receives most of
+    their mass, so a good correspondence forms a diagonal. At most the 25 classes with the largest mass are drawn on
+    each side.
 
     Args:
         map: masses and names of the classes of both sides.
@@ -124,12 +124,12 @@ def results(record: DistillationRecord) -> "Figure":
         ("student", record.results, _STUDENT, -0.14),
         ("without distillation", record.baseline, _BASELINE, 0.14),
     ):
-        shown = [(row, measured[name]) for row, name in enumerate(names) if name in measured]
-        if not shown:
+        points = [(row, measured[name]) for row, name in enumerate(names) if name in measured]
+        if not points:
             continue
-        heights = [row + (shift if record.baseline else 0) for row, _ in shown]
-        values = [value.value for _, value in shown]
-        reach = list(zip(*(_reach(value) for _, value in shown), strict=True))
+        heights = [row + (shift if record.baseline else 0) for row, _ in points]
+        values = [value.value for _, value in points]
+        reach = list(zip(*(_reach(value) for _, value in points), strict=True))
         axes.errorbar(values, heights, xerr=reach, fmt="o", color=color, capsize=3, label=label)
         for height, value in zip(heights, values, strict=True):
             axes.annotate(f"{value:.3f}", (value, height), (0, 5), textcoords="offset points", ha="center", fontsize=8)
@@ -156,7 +156,7 @@ def _figure(width: float, height: float) -> "Figure":
 
 
 def _heaviest(masses: list[float]) -> list[int]:
-    best = sorted(range(len(masses)), key=lambda index: -masses[index])[:SHOWN_CLASSES]
+    best = sorted(range(len(masses)), key=lambda index: -masses[index])[:MAX_CLASSES]
     return sorted(best)
 
 
@@ -194,11 +194,11 @@ def _write_shares(axes: "Axes", share: list[list[float]]) -> None:
 
 def _map_title(map: TransportMap, rows: list[int], columns: list[int]) -> str:
     title = f"From {drawable(plain(map.teacher), 60)}"
-    hidden = len(rows) < len(map.teacher_labels) or len(columns) < len(map.target_labels)
-    if not hidden:
+    complete = len(rows) == len(map.teacher_labels) and len(columns) == len(map.target_labels)
+    if complete:
         return title
-    shown = 100 * sum(map.mass[u][v] for u in rows for v in columns)
+    covered = 100 * sum(map.mass[u][v] for u in rows for v in columns)
     return (
         f"{title}\nthe {len(rows)} of {len(map.teacher_labels)} by {len(columns)} of {len(map.target_labels)} "
-        f"most massive classes, {shown:.0f} % of the rows"
+        f"largest classes, {covered:.0f} % of the rows"
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 class Restriction(enum.IntEnum):
-    """How much a licence asks of those who use a model, from little to most; not stated counts as most."""
+    """How much a licence restricts the users of a model, from least to most; an unknown licence restricts most."""
 
     PERMISSIVE = 0
     WEAK_COPYLEFT = 1
@@ -42,11 +42,11 @@ _RESTRICTIONS = {name: kind for kind, names in _BY_RESTRICTION.items() for name 
 _MEANING = {
     Restriction.PERMISSIVE: "permissive: keep the notices",
     Restriction.WEAK_COPYLEFT: "weak copyleft: changes to the model itself must be shared under the same licence",
-    Restriction.COPYLEFT: "copyleft: what is derived must be shared under the same licence",
-    Restriction.RESTRICTED_USE: "some uses are excluded: read its terms",
+    Restriction.COPYLEFT: "copyleft: derived work must be shared under the same licence",
+    Restriction.RESTRICTED_USE: "some uses are forbidden: read its terms",
     Restriction.NON_COMMERCIAL: "no commercial use",
-    Restriction.NO_DERIVATIVES: "nothing derived may be shared: ask the authors before you publish",
-    Restriction.UNKNOWN: "its terms are not known here: read them, or ask the authors",
+    Restriction.NO_DERIVATIVES: "derived work must not be shared: ask the authors before you publish",
+    Restriction.UNKNOWN: "hf_ctkd does not know its terms: read them, or ask the authors",
 }
 
 NOT_STATED = "not stated: ask the authors"
@@ -58,8 +58,8 @@ class BindingLicense:
 
     Args:
         license: its identifier; None when a model states none.
-        restriction: what it asks.
-        models: names of the models that bring it.
+        restriction: its kind.
+        models: names of the models under it.
     """
 
     license: str | None
@@ -68,22 +68,22 @@ class BindingLicense:
 
     @property
     def name(self) -> str:
-        """The identifier, or that there is none."""
+        """The identifier, or a note that there is none."""
         return self.license or NOT_STATED
 
     @property
     def meaning(self) -> str:
-        """What it asks, in a few words."""
-        return _MEANING[self.restriction] if self.license else "without a licence nothing is permitted"
+        """Its restriction in a few words."""
+        return _MEANING[self.restriction] if self.license else "without a licence, no use is permitted"
 
     @property
     def known(self) -> bool:
-        """Whether it is one of the identifiers whose terms are known here."""
+        """Whether the identifier is in the table of this file."""
         return self.license in _RESTRICTIONS
 
 
 def restriction(license: str | None) -> Restriction:
-    """What a licence asks; `UNKNOWN` for None and for identifiers that are not known here (`other`, `cc`, own names).
+    """The restriction of a licence; `UNKNOWN` for None and for identifiers outside the table (`other`, `cc`).
 
     Example:
         >>> restriction("mit") < restriction("gpl-3.0") < restriction("cc-by-nc-4.0") < restriction(None)
@@ -93,10 +93,10 @@ def restriction(license: str | None) -> Restriction:
 
 
 def most_restrictive(licenses: Iterable[tuple[str, str | None]]) -> BindingLicense | None:
-    """The licence that binds whatever is made from several models.
+    """The licence that binds a model made from several others.
 
-    Use it to know under which terms a student may be published at most. It compares kinds of licences and cannot tell
-    whether two of one kind may be combined: that is for a lawyer.
+    Use it to find the terms under which a student may be published. It compares kinds of licences only. Whether two
+    licences of one kind may be combined is a question for a lawyer.
 
     Args:
         licenses: pairs of a model's name and its licence identifier, None where it states none; the first of

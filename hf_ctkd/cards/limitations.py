@@ -1,10 +1,10 @@
-"""What a reader should beware of, as far as it follows from the records."""
+"""Limitations of a student, as far as they follow from its records."""
 
 import math
 
 from hf_ctkd.cards.licenses import Restriction
 from hf_ctkd.cards.markdown import escape, listing
-from hf_ctkd.cards.metadata import binding_license
+from hf_ctkd.cards.metadata import LONGEST_ID, binding_license
 from hf_ctkd.records import DistillationRecord, TeacherRanking
 
 FEW_ROWS_A_CLASS = 100
@@ -28,43 +28,47 @@ def _training(record: DistillationRecord) -> list[str]:
     per_class = task.labelled_rows / max(1, len(task.label_names))
     if words.one_class_a_row and per_class < FEW_ROWS_A_CLASS:
         sentences.append(
-            f"Few labels: {task.labelled_rows} labelled {escape(words.rows)}, {per_class:.3g} a class on average."
+            f"Few labels: {task.labelled_rows} labelled {escape(words.rows)}, {per_class:.3g} per class on average."
         )
     elif not words.one_class_a_row and task.labelled_rows < FEW_LABELLED_ROWS:
         sentences.append(f"Few labels: {task.labelled_rows} labelled {escape(words.rows)}.")
     unlabelled = task.train_rows - task.labelled_rows
     if unlabelled > 0:
-        source = f" {_unlabelled(record)}" if record.teachers else ""
-        sentences.append(f"{unlabelled} of {task.train_rows} training rows had no label.{source}")
+        sentences.append(f"{unlabelled} of {task.train_rows} training rows have no label.{_targets(record)}")
     if words.limitation:
         limitation = escape(words.limitation, _LONGEST_LIMITATION)
         sentences.append(limitation.replace("{count}", str(len(task.label_names))))
     return sentences
 
 
-def _unlabelled(record: DistillationRecord) -> str:
-    whom = "the teacher and the input" if record.loss.input_share > 0 else "the teacher alone"
-    return f"They were learnt from {whom}, with whatever errors are made on them."
+def _targets(record: DistillationRecord) -> str:
+    if not record.teachers_with_weight:
+        return ""
+    teachers = "the teacher" if len(record.teachers_with_weight) == 1 else "the teachers"
+    source = f"{teachers} and the input features" if record.loss.input_share > 0 else f"{teachers} alone"
+    return f" Their targets come from {source}, errors included."
 
 
 def _evaluation(record: DistillationRecord) -> list[str]:
-    rows = record.task.eval_rows
+    rows, words = record.task.eval_rows, record.task.words
     if not record.results or rows == 0:
-        return ["It was not evaluated: nothing is known of how well it does."]
-    sentences, words = [], record.task.words
+        return ["The model was not evaluated, so its quality is unknown."]
+    sentences = []
+    chance = record.not_above_chance
+    if chance:
+        sentences.append(f"The model is not measurably better than chance in {listing(chance)}.")
     if rows < SMALL_TEST_SET and not words.one_class_a_row:
         sentences.append(f"Small test set: {rows} {escape(words.rows)}.")
     elif rows < SMALL_TEST_SET:
-        widest = 100 * 1.96 * math.sqrt(0.25 / rows)
+        half_width = 100 * 1.96 * math.sqrt(0.25 / rows)  # of a binomial share, widest at one half
         sentences.append(
-            f"Small test set: with {rows} rows, an accuracy is uncertain by up to {widest:.1f} points either way "
-            "(95 %, at an accuracy of one half)."
+            f"Small test set: with {rows} rows, the 95 % interval of an accuracy of 0.5 is {half_width:.1f} points "
+            "wide on either side."
         )
     sentences.append(
-        "The intervals say how much the result depends on the choice of test rows, and nothing of other training seeds "
-        "or of data from elsewhere."
+        "The intervals cover the choice of test rows only. They do not cover other training seeds or other data."
         if record.confidence_levels
-        else "No intervals were computed: how much the result depends on the choice of test rows is not known."
+        else "No intervals were computed, so the influence of the choice of test rows is unknown."
     )
     return sentences
 
@@ -72,45 +76,47 @@ def _evaluation(record: DistillationRecord) -> list[str]:
 def _baseline(record: DistillationRecord) -> list[str]:
     if not record.results or record.labels_only:
         return []
-    if not record.baseline and record.teachers:
-        return ["No student was trained without distillation, so what the teacher added is not known."]
+    if not record.baseline and record.teachers_with_weight:
+        return ["No student was trained without distillation, so the effect of the teachers is unknown."]
     if not record.baseline:
-        return ["The same model was not trained on the labels alone, so what the loss added is not known."]
-    unsure = [
+        return ["The same model was not trained on the labels alone, so the effect of the loss is unknown."]
+    overlapping = [
         name
         for name, value in record.results.items()
         if name in record.baseline and value.overlaps(record.baseline[name])
     ]
-    if not unsure:
+    if not overlapping:
         return []
-    return [f"The intervals with and without distillation overlap for {listing(unsure)}: the difference may be chance."]
+    return [
+        f"The intervals with and without distillation overlap for {listing(overlapping)}, so the difference may be due "
+        "to chance."
+    ]
 
 
 def _teachers(record: DistillationRecord, ranking: TeacherRanking | None) -> list[str]:
     if not record.teachers:
         return []
-    sentences = ["What the teachers were trained on is not recorded; it may include rows of this test set."]
+    sentences = ["The training data of the teachers is not recorded. It may include rows of this test set."]
     share = record.loss.input_share
     if share > 0:
         sentences.append(
-            f"{100 * share:.0f} % of what it was taught beside its labels was read out of its own input, not out of a "
-            "teacher: the same student taught by `TeacherFreeLoss` would show what the teachers brought."
+            f"{100 * share:.0f} % of the distillation targets were predicted from the input features and not from a "
+            "teacher. Train the same student with `TeacherFreeLoss` to see what the teachers added."
         )
     local = [teacher.candidate.name for teacher in record.teachers if teacher.candidate.source == "folder"]
     if local:
-        sentences.append(f"Not on the Hub, so that others may be unable to get it: {listing(local)}.")
+        sentences.append(f"Not on the Hub, so others may be unable to obtain it: {listing(local)}.")
     if ranking is None:
-        sentences.append("The teachers were chosen by hand, not from a ranking.")
-    elif _other_rows(record, ranking):
+        sentences.append("The teachers were chosen by hand and not from a ranking.")
+    elif _ranked_on_other_rows(record, ranking):
         sentences.append(
-            "The teachers were ranked on other rows than those trained on: "
-            f"{escape(str(ranking.dataset['fingerprint']))} instead of {escape(record.task.fingerprint)}."
+            "The teachers were ranked on rows with the fingerprint "
+            f"{escape(str(ranking.dataset['fingerprint']))}, which are not the training rows."
         )
     binding = binding_license(record)
     if binding is not None and binding.restriction is Restriction.UNKNOWN:
-        sentences.append(
-            f"Under which terms it may be used is not settled: see the licence of {listing(binding.models)}."
-        )
+        names = listing(binding.models, longest=LONGEST_ID)
+        sentences.append(f"The terms of use are unclear: see the licence of {names}.")
     return sentences
 
 
@@ -118,11 +124,11 @@ def _pool(record: DistillationRecord) -> list[str]:
     if record.pool is None:
         return []
     return [
-        "Whether its students are better than those of a plainly trained teacher is not measured here; for students "
-        "outside the pool it was not meant."
+        "Students of this teacher were not compared with students of an ordinary teacher. It is not meant for students "
+        "outside its pool."
     ]
 
 
-def _other_rows(record: DistillationRecord, ranking: TeacherRanking) -> bool:
-    ranked_on = ranking.dataset.get("fingerprint")
-    return ranked_on is not None and ranked_on != record.task.fingerprint
+def _ranked_on_other_rows(record: DistillationRecord, ranking: TeacherRanking) -> bool:
+    fingerprint = ranking.dataset.get("fingerprint")
+    return fingerprint is not None and fingerprint != record.task.fingerprint

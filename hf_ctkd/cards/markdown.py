@@ -1,4 +1,4 @@
-"""Text that others chose (names of teachers, labels, files), made safe to stand in Markdown and YAML."""
+"""Text from other people (names of teachers, labels, files), escaped for Markdown and YAML."""
 
 import json
 import re
@@ -20,17 +20,17 @@ def plain(text: str, limit: int | None = None) -> str:
         text: any text.
         limit: longest result, at least 2; None for no limit.
     """
-    kept = "".join(c if unicodedata.category(c) not in _UNSEEN or c in JOINERS else " " for c in text)
-    line = " ".join(kept.split())
+    visible = "".join(c if unicodedata.category(c) not in _UNSEEN or c in JOINERS else " " for c in text)
+    line = " ".join(visible.split())
     return line if limit is None or len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
 def escape(text: str, limit: int = 80) -> str:
-    r"""Text that Markdown shows as it is, wherever it stands: in a sentence, a list or a cell of a table.
+    r"""Text that Markdown shows literally: in a sentence, a list or a cell of a table.
 
     Args:
         text: any text.
-        limit: longest text shown.
+        limit: most characters; longer text is cut and ends with an ellipsis.
 
     Example:
         >>> escape("a|b *c*")
@@ -70,28 +70,24 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def listing(names: Sequence[str], limit: int = 10) -> str:
-    """Names in a sentence, escaped, and how many more there are."""
-    shown = ", ".join(escape(name, 40) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+def listing(names: Sequence[str], limit: int = 10, longest: int = 40) -> str:
+    """Names in a sentence, escaped, and how many more there are.
+
+    Args:
+        names: what to list.
+        limit: most names listed.
+        longest: most characters of a name; the id of a model on the Hub has up to 193.
+    """
+    listed = ", ".join(escape(name, longest) for name in names[:limit])
+    return listed if len(names) <= limit else f"{listed} and {len(names) - limit} more"
 
 
 def number(value: float | None, sign: bool = False) -> str:
-    """A measured number with three decimals, or in powers of ten where that would be no use; a dash for None."""
+    """A measured number with three decimals, or with a power of ten if very small or large; a dash for None."""
     if value is None:
         return "-"
     small = value != 0 and abs(value) < 1e-3
     return format(value, ("+" if sign else "") + (".2e" if small or abs(value) >= 1e5 else ".3f"))
-
-
-def size(parameters: int | None) -> str:
-    """A number of parameters for people."""
-    if parameters is None:
-        return "unknown"
-    for unit, factor in (("billion", 1e9), ("million", 1e6), ("thousand", 1e3)):
-        if parameters >= factor:
-            return f"{parameters / factor:.3g} {unit}"
-    return str(parameters)
 
 
 def setting(value: Any) -> str:

@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_res
 
 from hf_ctkd.cards.licenses import BindingLicense, most_restrictive
 from hf_ctkd.cards.markdown import plain, slug
-from hf_ctkd.records import NOT_LOOKED_UP, DistillationRecord, write_text
+from hf_ctkd.records import NOT_LOOKED_UP, DistillationRecord, TaskRecord, write_text
 
 LIBRARY = "hf_ctkd"
 DISTILLED = ("knowledge-distillation", "cross-task-distillation")
@@ -16,23 +16,32 @@ GENERIC = "generic-teacher"
 EVAL_RESULTS = ".eval_results"
 EVAL_RESULTS_PREFIX = "hf_ctkd-"
 
+LONGEST_ID = 193
+"""Most characters of an id on the Hub: 96 for its owner, 96 for its name, and the slash."""
 _LONGEST_NAME = 96
+_LOCAL_DATA = "not-on-the-hub"
+"""What the metadata gives as the type of local data: any other name might be the id of a data set on the Hub."""
 _REPO_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 
 
 def is_repo_id(name: str) -> bool:
-    """Whether a name has the form `owner/name` of a repository on the Hub: a folder or a description has not."""
+    """Whether a name has the form `owner/name` of a repository on the Hub; a relative folder may have it too."""
     return _REPO_ID.fullmatch(name) is not None and not name.endswith((".", "-", ".git"))
 
 
+def hub_dataset(task: TaskRecord) -> str | None:
+    """The id of the data set on the Hub; None for local data, or where the record holds no valid id."""
+    return task.hub_dataset if task.hub_dataset is not None and is_repo_id(task.hub_dataset) else None
+
+
 def repo_name(folder: Path) -> str:
-    """What a repository for a folder is called: as the folder where the Hub takes that, else by a name made from it."""
+    """The name of the repository for a folder: the folder's own where the Hub accepts it, else one made from it."""
     name = folder.absolute().name
     return name if is_repo_id(f"owner/{name}") else slug(name)[:_LONGEST_NAME].rstrip("-.")
 
 
 def short_name(name: str) -> str:
-    """A repository id or a description as it is; of a folder its last part: a path may tell too much."""
+    """A repository id or a description unchanged; of a path its last name, as the rest is private."""
     path = plain(name).replace("\\", "/").rstrip("/")
     looks_local = path.startswith(("/", "./", "../", "~")) or path[1:3] == ":/" or path.count("/") > 1
     return PurePosixPath(path).name if looks_local and " " not in path else plain(name)
@@ -54,12 +63,13 @@ def card_data(record: DistillationRecord, title: str) -> ModelCardData:
     """
     base = record.student.base_model
     on_hub = base is not None and is_repo_id(base)
-    teachers = [t.candidate.model_id for t in record.teachers if t.candidate.source == "hub"]
+    teachers = [t.candidate.model_id for t in record.teachers_with_weight if t.candidate.source == "hub"]
+    dataset = hub_dataset(record.task)
     license, license_name = _license(binding_license(record))
     return ModelCardData(
         base_model=plain(base) if base is not None and on_hub else None,
         base_model_relation="finetune" if on_hub else None,
-        datasets=[record.task.dataset] if is_repo_id(record.task.dataset) else None,
+        datasets=None if dataset is None else [dataset],
         library_name="transformers",
         pipeline_tag=slug(record.task.task),
         tags=_tags(record),
@@ -73,13 +83,13 @@ def card_data(record: DistillationRecord, title: str) -> ModelCardData:
 
 
 def write_eval_results(folder: Path, record: DistillationRecord) -> list[str]:
-    """Write one file a metric, and remove those that we wrote before and that the record no longer has.
+    """Write one file for each metric, and remove files of an earlier card for metrics that the record no longer has.
 
-    The format names a data set on the Hub, so that nothing is written for other data; the card has the results anyway.
+    The format names a data set on the Hub, so nothing is written for local data. The card has the results anyway.
 
     Args:
         folder: the student's folder.
-        record: what came out.
+        record: holds the results.
 
     Returns:
         The files, relative to `folder`.
@@ -99,11 +109,11 @@ def write_eval_results(folder: Path, record: DistillationRecord) -> list[str]:
 def eval_result_files(record: DistillationRecord) -> dict[str, str]:
     """The files of `write_eval_results`, by name.
 
-    The Hub allows one value a file, data set and task. The task is `default`, as a data set's own list of tasks
-    is not known here.
+    The Hub allows one value for each file, data set and task. The task is `default`, because the record does not hold
+    the list of tasks that a data set may define.
     """
-    task = record.task
-    if not is_repo_id(task.dataset):
+    task, dataset = record.task, hub_dataset(record.task)
+    if dataset is None:
         return {}
     files = {}
     for name, measured in record.results.items():
@@ -111,14 +121,14 @@ def eval_result_files(record: DistillationRecord) -> dict[str, str]:
         if measured.interval is not None:
             low, high = measured.interval
             notes += f"; {100 * measured.level:g} % bootstrap interval {low:.4f} to {high:.4f}"
-        entry = EvalResultEntry(dataset_id=task.dataset, task_id="default", value=measured.value, notes=notes)
+        entry = EvalResultEntry(dataset_id=dataset, task_id="default", value=measured.value, notes=notes)
         text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True)
         files[f"{EVAL_RESULTS}/{EVAL_RESULTS_PREFIX}{slug(name)}.yaml"] = text
     return files
 
 
 def _tags(record: DistillationRecord) -> list[str]:
-    kind = [*([] if record.labels_only else DISTILLED), *([] if record.pool is None else [GENERIC])]
+    kind = [*(DISTILLED if record.teachers_with_weight else ()), *([] if record.pool is None else [GENERIC])]
     problem = record.task.problem_type
     # Of single labels the Hub's own task tag says it all.
     special = [] if problem in (None, "single_label_classification") else [slug(problem)]
@@ -138,7 +148,7 @@ def _eval_results(record: DistillationRecord) -> list[EvalResult]:
     return [
         EvalResult(
             task_type=slug(task.task),
-            dataset_type=task.dataset if is_repo_id(task.dataset) else slug(short_name(task.dataset)),
+            dataset_type=hub_dataset(task) or _LOCAL_DATA,
             dataset_name=short_name(task.dataset),
             dataset_split=plain(task.eval_split),
             metric_type=slug(name),

@@ -1,4 +1,4 @@
-"""How a student was made and what came out: all that its card is rendered from."""
+"""How a student was made and how well it does: the record from which its card is rendered."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,7 +14,7 @@ KIND = "distillation"
 FORMAT = 1
 """Version of the fields of `distillation.json`; raised when a field is added, renamed or removed."""
 NO_LOSS = "none"
-"""Name of the loss in the record of a student that learnt from the labels alone."""
+"""Name of the loss in the record of a student that was trained on labels alone."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +73,22 @@ class TaskRecord:
     """The user's own task.
 
     Args:
-        dataset: its name on the Hub, its folder (of an absolute one the last name), or a description.
+        dataset: name for people: its id on the Hub, the last name of its folder or file, or a description.
         fingerprint: digest of the rows that were trained on.
         task: Hub task tag, such as `"image-classification"`.
         input_column: column of images or texts.
         label_column: column of labels.
-        label_names: classes by id.
-        train_rows: rows trained on, labelled and unlabelled.
-        labelled_rows: those with a label.
+        label_names: names of the classes, by id.
+        train_rows: number of training rows, labelled and unlabelled.
+        labelled_rows: number of training rows with a label.
         eval_rows: rows of the evaluation; 0 if there was none.
         eval_split: name of the evaluation rows, such as "test".
         majority_share: share of the most frequent class among the evaluation rows, in (0, 1]; None where it was not
             counted, or where labels are no classes of rows.
         problem_type: of the student's configuration, such as `"multi_label_classification"`; None for none.
         words: what the card says about the task.
+        hub_dataset: id of the data set on the Hub, `"owner/name"`; None for local data, which the metadata of a card
+            must not confuse with a data set on the Hub.
 
     Raises:
         InvalidArgumentError: if the numbers of rows do not fit each other.
@@ -105,6 +107,7 @@ class TaskRecord:
     majority_share: float | None = None
     problem_type: str | None = None
     words: TaskWords = TaskWords()
+    hub_dataset: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.labelled_rows <= self.train_rows:
@@ -147,7 +150,7 @@ class TeacherRecord:
 
     Args:
         candidate: which one, pinned to its revision.
-        weight: its share in the loss, if the loss gives one (a relatedness in [0, 1], or a committee's weight).
+        weight: its share in the loss, in [0, 1]; None for a loss without such shares.
         rows_per_second: its speed, measured as the student's.
     """
 
@@ -162,9 +165,10 @@ class LossRecord:
 
     Args:
         name: of the loss; `NO_LOSS` without any.
-        settings: as given.
-        citation: its source.
-        input_share: how much of what it taught was read out of the student's own input and not of a teacher, in [0, 1].
+        settings: arguments of its constructor.
+        citation: its source, as BibTeX entries, words, or both.
+        input_share: share of the targets that was predicted from the student's input features and not from a teacher,
+            in [0, 1].
     """
 
     name: str
@@ -219,21 +223,21 @@ class PoolRecord:
 
 @dataclass(frozen=True)
 class DistillationRecord:
-    """Everything that a card says of one trained student.
+    """How one student was made and how well it does.
 
     Args:
         task: the user's task.
         student: the student.
-        teachers: the teachers used; empty for a teacher-free loss.
+        teachers: the teachers of the run; empty without any, and when the loss had no weight.
         loss: the distillation loss.
         results: metric name -> value, with interval where there is one, on the evaluation rows.
         baseline: the same for the student trained without distillation, when there was one.
-        training: seed, steps, learning rate, batch size, seconds and other arguments that shape the outcome; after a
-            checkpoint was gone on from, `resumed_at_step` and `seconds_since` instead of `seconds`.
-        command: what to run to make it again.
+        training: seed, steps, learning rate, batch size, seconds and other arguments that shape the outcome; for a
+            resumed run, `resumed_at_step` and `seconds_since` instead of `seconds`.
+        command: command line that reproduces it.
         versions: package -> version.
         transport_map: label-space transport of the first teacher, when it has classes.
-        pool: the students that it is to teach, when it is a generic teacher itself.
+        pool: the students that it was made for, when it is a generic teacher itself.
     """
 
     task: TaskRecord
@@ -250,8 +254,33 @@ class DistillationRecord:
 
     @property
     def labels_only(self) -> bool:
-        """Whether it learnt from the labels alone, without any distillation loss."""
+        """Whether it was trained on labels alone, without a distillation loss."""
         return self.loss.name == NO_LOSS
+
+    @property
+    def teachers_with_weight(self) -> tuple[TeacherRecord, ...]:
+        """The teachers that the student was distilled from: those whose weight in the loss is not 0."""
+        return () if self.labels_only else tuple(teacher for teacher in self.teachers if teacher.weight != 0)
+
+    @property
+    def chance_levels(self) -> dict[str, float]:
+        """Score of guessing without the input, for those of the results for which it is defined.
+
+        For `accuracy` the share of the most frequent class, or one divided by the number of classes where that share
+        was not counted; for `macro_f1` one divided by the number of classes, which guesses drawn from the class shares
+        reach. Empty for tasks in which a row has not one class.
+        """
+        if not self.task.words.one_class_a_row or not self.task.label_names:
+            return {}
+        uniform = 1 / len(self.task.label_names)
+        levels = {"accuracy": self.task.majority_share or uniform, "macro_f1": uniform}
+        return {name: levels[name] for name in self.results if name in levels}
+
+    @property
+    def not_above_chance(self) -> tuple[str, ...]:
+        """Results at or below chance, or whose interval reaches down to it."""
+        lowest = {name: value.value if value.low is None else value.low for name, value in self.results.items()}
+        return tuple(name for name, level in self.chance_levels.items() if lowest[name] <= level)
 
     @property
     def confidence_levels(self) -> tuple[float, ...]:

@@ -43,6 +43,8 @@ def image_record() -> DistillationRecord:
             600,
             labelled_rows=50,
             eval_rows=300,
+            majority_share=0.12,
+            hub_dataset="me/digits",
             words=Classification().words("image"),
         ),
         student=StudentRecord(
@@ -125,6 +127,7 @@ def pets_record() -> DistillationRecord:
             60,
             20,
             30,
+            hub_dataset="me/pets",
             words=Classification().words("image"),
         ),
         student=StudentRecord("ResNetForImageClassification", parameters=6),

@@ -7,8 +7,8 @@ from PIL import Image
 from hf_ctkd.cards.figures import (
     FIGURES,
     LEADERBOARD,
+    MAX_CLASSES,
     RESULTS,
-    SHOWN_CLASSES,
     draw_figures,
     drawable_figures,
     leaderboard,
@@ -83,10 +83,10 @@ def test_a_transport_map_names_both_label_spaces_and_makes_a_diagonal():
     assert {text.get_text() for text in axes.texts} == {"40", "30"}
 
 
-def test_only_the_most_massive_classes_are_drawn_and_the_title_says_so():
+def test_only_the_largest_classes_are_drawn_and_the_title_says_so():
     figure = transport_map(uniform(40, 30))
-    assert len(figure.axes[0].get_yticklabels()) == len(figure.axes[0].get_xticklabels()) == SHOWN_CLASSES
-    assert "the 25 of 40 by 25 of 30 most massive classes, 52 % of the rows" in figure.get_suptitle()
+    assert len(figure.axes[0].get_yticklabels()) == len(figure.axes[0].get_xticklabels()) == MAX_CLASSES
+    assert "the 25 of 40 by 25 of 30 largest classes, 52 % of the rows" in figure.get_suptitle()
     assert "\n" not in transport_map(uniform(3, 4)).get_suptitle()
 
 

@@ -34,7 +34,7 @@ def test_without_matplotlib_the_card_comes_without_figures_and_says_so(image_rec
     for name in ("matplotlib", "matplotlib.figure", "matplotlib.font_manager"):
         monkeypatch.setitem(sys.modules, name, None)
     card = draw_card(tmp_path, image_record)
-    assert "Figures are left out" in card
+    assert "This card has no figures" in card
     assert "figures/" not in card
     assert not (tmp_path / "figures").exists()
 
@@ -169,7 +169,7 @@ def test_a_card_for_a_folder_needs_no_network_and_no_ranking(folder):
     card = write_card(folder)
     assert card == folder / "README.md"
     assert CardSignature.read(card.read_text()) == CardSignature(None, untouched=True)
-    assert "By hand: there was no selection." in card.read_text()
+    assert "The teacher was chosen by hand." in card.read_text()
 
 
 def test_a_card_that_somebody_else_wrote_is_not_overwritten(folder):
@@ -212,4 +212,4 @@ def test_records_that_the_caller_has_are_not_read_again(folder, pets_record, pet
     (folder / "distillation.json").write_text("only the caller's record is read")
     (folder / "ranking.json").write_text("only the caller's ranking is read")
     assert write_card(folder, record=pets_record, ranking=pets_ranking).read_text() == from_files
-    assert "By hand: there was no selection." in write_card(folder, record=pets_record).read_text()
+    assert "The teacher was chosen by hand." in write_card(folder, record=pets_record).read_text()

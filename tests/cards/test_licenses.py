@@ -42,7 +42,7 @@ def test_the_most_restrictive_binds(found, license, models):
 def test_no_statement_is_said_as_such():
     binding = most_restrictive([("a", None)])
     assert binding.name == "not stated: ask the authors"
-    assert binding.meaning == "without a licence nothing is permitted"
+    assert binding.meaning == "without a licence, no use is permitted"
     assert not binding.known
 
 

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from hf_ctkd.cards import markdown
-from hf_ctkd.cards.markdown import escape, fence, listing, number, plain, setting, size, slug, table
+from hf_ctkd.cards.markdown import escape, fence, listing, number, plain, setting, slug, table
 
 
 def test_examples():
@@ -57,7 +57,7 @@ def test_a_listing_says_how_many_more():
     assert listing([str(i) for i in range(12)]).endswith("9 and 2 more")
 
 
-def test_numbers_and_sizes():
+def test_numbers():
     assert [number(v) for v in (0.91234, -3.0, 1.2e6, 2e-5, 0.0, None)] == [
         "0.912",
         "-3.000",
@@ -67,13 +67,6 @@ def test_numbers_and_sizes():
         "-",
     ]
     assert number(0.1, sign=True) == "+0.100"
-    assert [size(v) for v in (None, 12, 1500, 86_600_000, 7_000_000_000)] == [
-        "unknown",
-        "12",
-        "1.5 thousand",
-        "86.6 million",
-        "7 billion",
-    ]
 
 
 def test_settings_of_any_type():

@@ -113,9 +113,7 @@ def test_eval_result_without_an_interval_claims_none(pets_record, tmp_path):
 
 
 def test_nothing_for_data_that_are_not_on_the_hub(pets_record, tmp_path):
-    assert (
-        write_eval_results(tmp_path, replace(pets_record, task=replace(pets_record.task, dataset="docstrings"))) == []
-    )
+    assert write_eval_results(tmp_path, replace(pets_record, task=replace(pets_record.task, hub_dataset=None))) == []
     assert not (tmp_path / ".eval_results").exists()
 
 
@@ -124,3 +122,13 @@ def test_files_of_an_earlier_run_go_and_those_of_others_stay(pets_record, tmp_pa
     (tmp_path / ".eval_results" / "mine.yaml").write_text("[]")
     write_eval_results(tmp_path, replace(pets_record, results={"accuracy": pets_record.results["accuracy"]}))
     assert {path.name for path in (tmp_path / ".eval_results").iterdir()} == {"hf_ctkd-accuracy.yaml", "mine.yaml"}
+
+
+@pytest.mark.parametrize("name", [None, "flowers", "data/flowers.csv\n", "a/b/c"])
+def test_local_data_are_never_named_as_a_data_set_on_the_hub(image_record, tmp_path, name):
+    local = replace(image_record, task=replace(image_record.task, dataset="data/flowers", hub_dataset=name))
+    data = card_data(local, "student").to_dict()
+    assert "datasets" not in data
+    [result] = data["model-index"][0]["results"]
+    assert result["dataset"] == {"name": "data/flowers", "type": "not-on-the-hub", "split": "test"}
+    assert write_eval_results(tmp_path, local) == []

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from hf_ctkd.cards import render_card
-from hf_ctkd.cards.usage import snippet
+from hf_ctkd.cards.card import snippet
 from hf_ctkd.records import TaskRecord
 from hf_ctkd.tasks import DepthEstimation, SemanticSegmentation
 from hf_ctkd.types import LabelSpace
