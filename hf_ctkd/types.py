@@ -1,4 +1,4 @@
-"""What the folders hand each other: a model's outputs, a label space, and what a method may ask for."""
+"""Types that the folders exchange: outputs of a model, a label space, and the inputs that a method needs."""
 
 import enum
 import re
@@ -14,31 +14,31 @@ from torch import Tensor
 from hf_ctkd.errors import InvalidArgumentError
 
 UNLABELLED = -100
-"""The label of a row without one, as everywhere in PyTorch: no task loss, but still distilled."""
+"""The label of a row without one, as in PyTorch: it has no task loss but is still distilled."""
 
 
 class Needs(enum.Flag):
-    """What a metric, a cost or a loss asks to be handed."""
+    """The inputs that a metric, a cost or a loss needs."""
 
     NOTHING = 0
     LOGITS = enum.auto()
-    """The teacher's logits: a headless encoder cannot serve."""
+    """The teacher's logits, which a headless encoder does not have."""
     FEATURES = enum.auto()
-    """What the teacher's head reads, `[rows, width]`."""
+    """The input of the teacher's head, `[rows, width]`."""
     HIDDEN = enum.auto()
     """Chosen intermediate layers, `[rows, positions, width]`."""
     LAYERS = enum.auto()
-    """Layers of all depths of the teacher, each pooled to one vector a row."""
+    """Layers of all depths of the teacher, each pooled to one vector for each row."""
     LABEL_NAMES = enum.auto()
-    """Names of the teacher's and the target's classes that say something."""
+    """Informative names of the teacher's and the target's classes; see `LabelSpace.informative`."""
     FIT = enum.auto()
     """The teacher's outputs over all training rows, once, before training starts."""
     TEACHER = enum.auto()
-    """At least one teacher; a loss without it trains with `teachers=None`."""
+    """At least one teacher; a loss without this need trains with `teachers=None`."""
     INPUT = enum.auto()
-    """The student's own input as plain features, `ModelOutputs.inputs` of the student."""
+    """The student's input as plain features, `ModelOutputs.inputs` of the student."""
     TARGETS = enum.auto()
-    """Labels as numbers, `LossContext.targets`, instead of one class a row."""
+    """Labels as numbers, `LossContext.targets`, instead of one class for each row."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Hidden:
 
     Args:
         values: `[batch, positions, width]`.
-        grid: height and width of the positions of an image model, their product being `positions`; `(positions,)` for
+        grid: height and width of the positions of an image model, whose product is `positions`; `(positions,)` for
             text.
-        mask: `[batch, positions]`, false at padding; None where every position counts.
+        mask: `[batch, positions]`, false at padding; None if every position counts.
     """
 
     values: Float[Tensor, "batch positions width"]
@@ -59,18 +59,19 @@ class Hidden:
 
 @dataclass(frozen=True)
 class ModelOutputs:
-    """What a student or a teacher says about a batch of rows.
+    """The outputs of a student or a teacher for a batch of rows.
 
     Args:
-        features: `[batch, width]`, what the head reads, or the pooled output of a model without a head.
+        features: `[batch, width]`, the input of the head, or the pooled output of a model without a head.
         logits: `[batch, classes]`, or None for a model without a head.
-        hidden: chosen intermediate layers, in the order in which they were asked for.
-        layers: layers of all depths, first to last, each pooled to `[batch, width of its own]`; empty unless asked for.
-        dense: what a dense model says of every pixel, class scores `[batch, classes, height, width]` or depths
+        hidden: selected intermediate layers, in the order in which they were requested.
+        layers: layers of all depths, first to last, each pooled to `[batch, width of the layer]`; empty unless
+            requested.
+        dense: output of a dense model for every pixel, class scores `[batch, classes, height, width]` or depths
             `[batch, height, width]`; None for any other model.
-        inputs: `[batch, inputs]`, what a student was shown, as plain features; None unless asked for.
-        head: what the model's own head says of any features like these, `[rows, width] -> [rows, classes]`; handed over
-            for a student with a linear head, so that a loss can use the head without owning it. None for a teacher.
+        inputs: `[batch, inputs]`, the input of a student as plain features; None unless requested.
+        head: the model's head as a function of such features, `[rows, width] -> [rows, classes]`, for a student with a
+            linear head. A loss can call it without registering its weights. None for a teacher.
     """
 
     features: Float[Tensor, "batch width"]
@@ -101,7 +102,7 @@ class ModelOutputs:
         )
 
     def chunks(self, size: int) -> Iterator[tuple[slice, "ModelOutputs"]]:
-        """The outputs in order, `size` rows at a time, each with its place."""
+        """The outputs in order, `size` rows at a time, each with its slice of rows."""
         for start in range(0, len(self), size):
             rows = slice(start, min(start + size, len(self)))
             yield rows, self.select(torch.arange(rows.start, rows.stop))
@@ -127,10 +128,10 @@ class LabelSpace:
     """The classes of a task, in the order of their integer ids.
 
     Args:
-        names: one name a class.
+        names: one name for each class.
 
     Raises:
-        InvalidArgumentError: if there is no name, or a name stands twice.
+        InvalidArgumentError: if there is no name, or a name occurs twice.
     """
 
     names: tuple[str, ...]
@@ -142,7 +143,7 @@ class LabelSpace:
         repeated = sorted(name for name, count in counts.items() if count > 1)
         if repeated:
             raise InvalidArgumentError(
-                f"Label names must differ from each other, but {repeated[0]!r} stands {counts[repeated[0]]} "
+                f"Label names must differ from each other, but {repeated[0]!r} occurs {counts[repeated[0]]} "
                 "times. Rename or merge these classes."
             )
 
@@ -152,12 +153,12 @@ class LabelSpace:
 
     @property
     def informative(self) -> bool:
-        """Whether the names say something: `LABEL_0`, `class_3` and bare numbers do not."""
+        """Whether the names describe the classes; `LABEL_0`, `class_3` and bare numbers do not."""
         return not all(re.fullmatch(r"(label|class)?[\s_-]*\d+", name.strip().lower()) for name in self.names)
 
     @classmethod
     def from_id2label(cls, id2label: Mapping[int, str] | Mapping[str, str] | None) -> "LabelSpace":
-        """From a model configuration's `id2label`; names that stand twice are told apart by their id.
+        """From a model configuration's `id2label`; a repeated name gets its id as a suffix.
 
         Raises:
             InvalidArgumentError: if it is None.
@@ -169,7 +170,7 @@ class LabelSpace:
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "LabelSpace":
-        """From names of which some may stand twice (a fault of many published models): the later ones get their id."""
+        """From names that may repeat, as in many published models; each repetition gets its id as a suffix."""
         seen: set[str] = set()
         unique = []
         for index, name in enumerate(names):
@@ -189,22 +190,22 @@ class RowOutputs(Protocol):
         """The outputs of some rows, by index or mask, on the CPU."""
 
     def chunks(self, size: int) -> Iterator[tuple[slice, ModelOutputs]]:
-        """The outputs in order, `size` rows at a time, each with its place."""
+        """The outputs in order, `size` rows at a time, each with its slice of rows."""
 
 
 @dataclass(frozen=True, eq=False)
 class LossContext:
-    """What is known before the optimiser is made: widths, label spaces and, for losses that fit, all teacher outputs.
+    """What a loss may read before the optimiser is built: widths, label spaces and, if it fits, all teacher outputs.
 
     Args:
-        labels: `[rows]` of all training rows, -100 where there is none; empty for dense tasks.
-        label_space: the target's classes.
+        labels: `[rows]` of all training rows, -100 for a row without one; empty for dense tasks.
+        label_space: classes of the target.
         student: outputs of the untrained student on a few rows, to read widths and grids from.
         teachers: outputs of each teacher; over *all* training rows, in the order of `labels`, when the loss needs
             `Needs.FIT`. They may lie on disk: read some rows by `select`, all rows by `chunks`.
         teacher_label_spaces: classes of each teacher; None for a headless encoder.
         seed: of anything random in the fitting.
-        inputs: the student's own input of all training rows as plain features, in the order of `labels`, when the loss
+        inputs: the student's input for all training rows as plain features, in the order of `labels`, when the loss
             needs `Needs.INPUT`.
         targets: labels of all training rows as numbers, one for each output of the student, NaN in rows without a
             label, when the loss needs `Needs.TARGETS`.

@@ -49,7 +49,7 @@ def test_the_head_goes_along():
 def test_bad_names_of_classes_are_refused():
     with pytest.raises(InvalidArgumentError, match="`names` of a label space must hold at least one class, got none"):
         LabelSpace(())
-    with pytest.raises(InvalidArgumentError, match="'cat' stands 2 times. Rename or merge"):
+    with pytest.raises(InvalidArgumentError, match="'cat' occurs 2 times. Rename or merge"):
         LabelSpace(("cat", "dog", "cat"))
 
 

@@ -99,16 +99,16 @@ def draw_card(
     try:
         figures = draw_figures(folder, record, ranking)
     except MissingExtraError:
-        figures = ()  # the card itself says so
+        figures = ()  # the card tells its readers why
     return render_card(record, ranking, repo_id=repo_id, figures=figures)
 
 
 def publishable_files(folder: Path | str) -> list[str]:
     """The files of a student's folder that are published, in order of name.
 
-    An allow-list: configuration, safetensors weights of the model, processor or tokenizer, the card with the figures
-    that it shows, the records, evaluation results, a licence. Pickles, checkpoints, training state, the loss's own
-    weights, logs and whatever else lies there stay at home.
+    It is an allow-list: configuration, safetensors weights of the model, processor or tokenizer, the card with the
+    figures that it shows, the records, evaluation results, a licence. Pickles, checkpoints, training state, weights of
+    the loss, logs and any other file are not published.
 
     Args:
         folder: where the student was saved.
@@ -131,7 +131,7 @@ def publishable_files(folder: Path | str) -> list[str]:
 
 
 def check_folder(folder: Path, record: DistillationRecord) -> None:
-    """Refuse a folder that nobody could load the student from.
+    """Refuse a folder from which others could not load the student.
 
     Args:
         folder: where the student was saved.
@@ -200,7 +200,7 @@ def _check_classes(folder: Path, record: DistillationRecord) -> None:
     names = _read_json(folder / "config.json").get("id2label")
     if names is not None and len(names) != len(record.task.label_names):
         raise PublishingError(
-            f"The model in {folder} has {len(names)} classes but {RECORD} says {len(record.task.label_names)}. "
+            f"The model in {folder} has {len(names)} classes but {RECORD} lists {len(record.task.label_names)}. "
             "Put the student and its own record into one folder."
         )
 

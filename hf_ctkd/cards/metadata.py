@@ -130,7 +130,7 @@ def eval_result_files(record: DistillationRecord) -> dict[str, str]:
 def _tags(record: DistillationRecord) -> list[str]:
     kind = [*(DISTILLED if record.teachers_with_weight else ()), *([] if record.pool is None else [GENERIC])]
     problem = record.task.problem_type
-    # Of single labels the Hub's own task tag says it all.
+    # The Hub's task tag already implies single labels.
     special = [] if problem in (None, "single_label_classification") else [slug(problem)]
     return [LIBRARY, *kind, slug(record.task.task), *special]
 

@@ -1,4 +1,4 @@
-"""From a student's folder to a page on the Hub: card, clean list of files, push."""
+"""Publishes a student's folder on the Hub: check, card, push."""
 
 from pathlib import Path
 
@@ -20,17 +20,17 @@ def publish(
     commit_message: str | None = None,
     overwrite_card: bool = False,
 ) -> str:
-    """Publish a student: write its card, check that others can load it, push what belongs to it and nothing else.
+    """Publish a student: check that others can load it, write its card, push its files and no others.
 
-    Use it on the folder of a finished student. What is wrong with the folder is said before anything is sent.
+    Use it on the folder of a finished student. All problems of the folder are reported before anything is sent.
 
     Args:
         folder: model, processor or tokenizer, `distillation.json`, and `ranking.json` if there was a selection.
-        repo_id: `"owner/name"` on the Hub, or `"name"` for your own; made if it is not there.
-        private: whether the repository is for its owner's eyes only; one that is there already must be so too.
+        repo_id: `"owner/name"` on the Hub, or `"name"` for a repository of yours; created if missing.
+        private: whether only its owner can see the repository; an existing one must have the same visibility.
         token: access token; by default the one that you are logged in with.
         commit_message: first line of the commit; by default the student's name.
-        overwrite_card: replace a README.md that somebody else wrote, or that was changed by hand.
+        overwrite_card: replace a README.md that hf_ctkd did not write, or that was changed by hand.
 
     Returns:
         The address that `push_folder` gives.

@@ -47,7 +47,7 @@ class Confidence:
 
 @dataclass(frozen=True)
 class TaskWords:
-    """What the card of a student says about the task: sentences that the task wrote when the record was made.
+    """Sentences about the task for the card of a student, written by the task when the record was made.
 
     Args:
         summary: what the student does, to follow "A model that"; `{classes}` stands for the number and names of its
@@ -86,7 +86,7 @@ class TaskRecord:
         majority_share: share of the most frequent class among the evaluation rows, in (0, 1]; None where it was not
             counted, or where labels are no classes of rows.
         problem_type: of the student's configuration, such as `"multi_label_classification"`; None for none.
-        words: what the card says about the task.
+        words: sentences about the task for the card.
         hub_dataset: id of the data set on the Hub, `"owner/name"`; None for local data, which the metadata of a card
             must not confuse with a data set on the Hub.
 

@@ -66,8 +66,8 @@ class TeacherRanking:
     Args:
         teachers: one entry a candidate; `TeacherRanking.of` puts them in order.
         metric: name of the score that orders them.
-        controls: names of the scores that say nothing about the target (size, downloads, random): a metric that does
-            not beat them is no evidence.
+        controls: names of the scores that know nothing of the target (size, downloads, random): a metric that does not
+            beat them is no evidence.
         dataset: facts about the target rows: name, fingerprint, columns, label names, number of rows.
         settings: seed, metric settings and versions, enough to run it again.
         members: the committee that was chosen from it, in the order of choice; empty without one.
@@ -114,7 +114,7 @@ class TeacherRanking:
 
         Raises:
             InvalidArgumentError: if `k` is below one.
-            NoTeacherLeftError: if none was scored; the message says why each fell.
+            NoTeacherLeftError: if none was scored; the message gives the reason for each.
         """
         if k < 1:
             raise InvalidArgumentError(f"`k` must be at least 1, got {k}.")

@@ -159,7 +159,7 @@ def test_no_processor_or_tokenizer(folder, pets_record):
 def test_a_record_of_another_student(folder, pets_record):
     other = replace(pets_record, task=replace(pets_record.task, label_names=("cat", "dog", "fox")))
     assert refusal(folder, other) == (
-        f"The model in {folder} has 2 classes but distillation.json says 3. "
+        f"The model in {folder} has 2 classes but distillation.json lists 3. "
         "Put the student and its own record into one folder."
     )
 
