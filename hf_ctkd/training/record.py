@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hf_ctkd._version import __version__
+from hf_ctkd.cards.metadata import is_repo_id
 from hf_ctkd.costs import EmpiricalCost
 from hf_ctkd.data import Preprocessor, TargetRows
 from hf_ctkd.losses import DistillationLoss
@@ -70,6 +71,7 @@ class Run:
         processes: that trained together.
         license: licence of the checkpoint that the student started from, if any.
         distils: whether the loss had a part; not where it has no strength.
+        majority_share: share of the most frequent class among the rows evaluated on; None without classes of rows.
         resumed_at: the step after which training went on from a checkpoint; 0 if it did not.
     """
 
@@ -86,6 +88,7 @@ class Run:
     seconds: float
     processes: int
     license: str | None = None
+    majority_share: float | None = None
     resumed_at: int = 0
     distils: bool = True
 
@@ -106,7 +109,9 @@ def summarise(
     values = args.to_dict()
     return DistillationRecord(
         task=TaskRecord(
-            dataset=last_name(args.dataset_name or rows.dataset.info.dataset_name or "a data set of the user's own"),
+            dataset=_without_path(args.dataset_name or rows.dataset.info.dataset_name)
+            or "a data set of the user's own",
+            hub_dataset=_hub_dataset(args.dataset_name),
             fingerprint=kind.fingerprint(rows),
             task=kind.tag(rows.modality),
             input_column=rows.input_column,
@@ -116,6 +121,7 @@ def summarise(
             labelled_rows=len(kind.rows_with_label(rows)),
             eval_rows=run.eval_rows,
             eval_split=run.eval_split,
+            majority_share=run.majority_share,
             problem_type=kind.problem_type,
             words=kind.words(rows.modality),
         ),
@@ -160,6 +166,23 @@ def evaluated_on(dataset: object) -> tuple[int, str]:
     return len(dataset), "test" if split is None else str(split)
 
 
+def majority_share(dataset: object) -> float | None:
+    """Share of the most frequent class among the labelled evaluation rows; None where rows have no class ids.
+
+    Args:
+        dataset: of the trainer, as in `evaluated_on`.
+    """
+    if not isinstance(dataset, RowDataset) or dataset.task.loss_labels != "class":
+        return None
+    labels = dataset.rows.labels[dataset.rows.labelled]
+    return float(torch.bincount(labels).max()) / len(labels) if len(labels) else None
+
+
+def _hub_dataset(name: str | None) -> str | None:
+    """The id of a data set on the Hub; a relative folder or file may have the form of one, but it exists here."""
+    return name if name and is_repo_id(name) and not Path(name).exists() else None
+
+
 def _seconds(run: Run) -> dict[str, float]:
     """How long training took; the time before it was resumed is not known."""
     seconds = round(run.seconds, 1)
@@ -182,7 +205,7 @@ def _student(run: Run) -> StudentRecord:
     return StudentRecord(
         architecture=type(student).__name__,
         parameters=sum(parameter.numel() for parameter in student.parameters()),
-        base_model=_base_model(student.config.name_or_path),
+        base_model=_without_path(student.config.name_or_path),
         rows_per_second=speed,
         device=str(device),
         batch_size=min(_TIMED_ROWS, len(run.rows)),
@@ -190,8 +213,8 @@ def _student(run: Run) -> StudentRecord:
     )
 
 
-def _base_model(name: str | None) -> str | None:
-    """A checkpoint's id on the Hub, or of a folder of this machine the last name; None for one from a configuration."""
+def _without_path(name: str | None) -> str | None:
+    """An id on the Hub or a description unchanged; of a folder or file of this machine the last name; None for none."""
     if not name:
         return None
     return Path(name).resolve().name if Path(name).exists() else last_name(name)

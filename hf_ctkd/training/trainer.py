@@ -58,7 +58,7 @@ from hf_ctkd.training.files import (
     replaced_together,
 )
 from hf_ctkd.training.offloading import DeviceOffloading
-from hf_ctkd.training.record import Run, evaluated_on, summarise
+from hf_ctkd.training.record import Run, evaluated_on, majority_share, summarise
 from hf_ctkd.training.resume_callback import ResumeCallback
 from hf_ctkd.training.student_with_loss import LOGITS, TASK, StudentWithLoss
 from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner, load_teachers
@@ -778,6 +778,7 @@ class DistillationTrainer(Trainer):
             preprocessor=self._preprocessor,
             eval_rows=eval_rows,
             eval_split=eval_split,
+            majority_share=majority_share(self.eval_dataset),
             steps=self.state.global_step,
             epochs=self.state.epoch or 0.0,
             seconds=self._train_seconds,

@@ -137,3 +137,21 @@ def test_several_evaluation_sets_are_recorded_by_their_names(make):
     assert saved(trainer) == {"near_accuracy": Confidence(0.5), "far_accuracy": Confidence(0.75)}
     task = trainer.record().task
     assert (task.eval_rows, task.eval_split) == (21, "near and far")
+
+
+def test_share_of_the_most_frequent_class_is_recorded(make):
+    rows = tiny.image_rows(12, seed=5)
+    labels = [label for label in rows["label"] if label >= 0]
+    assert make(eval_dataset=rows).record().task.majority_share == max(map(labels.count, labels)) / len(labels)
+
+
+def test_only_data_that_are_not_on_this_machine_are_recorded_as_being_on_the_hub(make, config, tmp_path, monkeypatch):
+    (tmp_path / "me" / "rows").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for name, dataset, hub_dataset in (
+        ("me/rows", "rows", None),
+        ("me/pets", "me/pets", "me/pets"),
+        ("pets of mine", "pets of mine", None),
+    ):
+        task = make(args=config(dataset_name=name)).record().task
+        assert (task.dataset, task.hub_dataset) == (dataset, hub_dataset)
