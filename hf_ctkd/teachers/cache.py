@@ -75,12 +75,14 @@ class StoredOutputs:
         """
         rows = rows.cpu()
         shards, positions = self.shards[rows], self.positions[rows]
-        packed = torch.empty(len(shards), sum(self.widths.values()))
+        tensors = {name: torch.empty(len(shards), width) for name, width in self.widths.items()}
         for shard in shards.unique().tolist():
             in_shard = (shards == shard).nonzero().flatten()
-            packed[in_shard] = self._read(self.paths[shard], positions[in_shard])
-        parts = packed.split(list(self.widths.values()), dim=1)
-        return from_named({name: part.contiguous() for name, part in zip(self.widths, parts, strict=True)})
+            packed = self._read(self.paths[shard], positions[in_shard])
+            parts = packed.split(list(self.widths.values()), dim=1)
+            for tensor, part in zip(tensors.values(), parts, strict=True):
+                tensor[in_shard] = part.float()
+        return from_named(tensors)
 
     def chunks(self, size: int) -> Iterator[tuple[slice, ModelOutputs]]:
         """The outputs in row order, `size` rows at a time, each with the slice of rows that it covers."""
@@ -94,7 +96,7 @@ class StoredOutputs:
         try:
             with safe_open(path, "pt") as shard:
                 # `get_tensor` maps the file: only the pages of the indexed rows are read.
-                return shard.get_tensor("rows")[positions].float()
+                return shard.get_tensor("rows")[positions]
         except (OSError, SafetensorError) as error:
             raise StaleCacheError(
                 f"The shard {path} was deleted or changed while its outputs were in use: {error}. "
