@@ -78,7 +78,10 @@ class StoredOutputs:
         tensors = {name: torch.empty(len(shards), width) for name, width in self.widths.items()}
         for shard in shards.unique().tolist():
             in_shard = (shards == shard).nonzero().flatten()
-            self._copy(self.paths[shard], positions[in_shard], in_shard, tensors)
+            packed = self._read(self.paths[shard], positions[in_shard])
+            parts = packed.split(list(self.widths.values()), dim=1)
+            for tensor, part in zip(tensors.values(), parts, strict=True):
+                tensor[in_shard] = part.float()
         return from_named(tensors)
 
     def chunks(self, size: int) -> Iterator[tuple[slice, ModelOutputs]]:
@@ -88,13 +91,12 @@ class StoredOutputs:
             yield rows, self.select(torch.arange(rows.start, rows.stop))
 
     @staticmethod
-    def _copy(path: Path, positions: Tensor, targets: Tensor, tensors: Mapping[str, Tensor]) -> None:
+    def _read(path: Path, positions: Tensor) -> Tensor:
         # Shards stay open for one selection alone: pages of an open map count as this process's memory.
         try:
             with safe_open(path, "pt") as shard:
-                for name, tensor in tensors.items():
-                    # `get_tensor` maps the file: only the pages of the indexed rows are read.
-                    tensor[targets] = shard.get_tensor(name)[positions].to(tensor.dtype)
+                # `get_tensor` maps the file: only the pages of the indexed rows are read.
+                return shard.get_tensor("rows")[positions]
         except (OSError, SafetensorError) as error:
             raise StaleCacheError(
                 f"The shard {path} was deleted or changed while its outputs were in use: {error}. "
@@ -110,8 +112,11 @@ class OutputCache:
 
     A shard is a safetensors file named by the checksum of its content, with the key in its header. Both are compared
     before its rows are used: a shard that was cut, changed or copied from another folder is deleted with a warning, and
-    its rows are computed again. (Safetensors rather than Arrow through `datasets`: rows of a tensor, in float16 too,
-    are indexed straight from the map and need no decoding from lists, and the header has room for the key.)
+    its rows are computed again.
+
+    All outputs of a row lie side by side in one tensor, so a selection of scattered rows opens and indexes one tensor a
+    shard. (Safetensors rather than Arrow through `datasets`: rows of a tensor, in float16 too, are indexed straight
+    from the map and need no decoding from lists, and the header has room for the key.)
 
     Args:
         folder: for this teacher alone; made if absent.
@@ -195,18 +200,20 @@ class OutputCache:
             InvalidArgumentError: if it cannot be written (the disk is full); earlier shards are intact.
             StaleCacheError: if the stored outputs have other widths.
         """
-        tensors = {name: tensor.to(self.dtype) for name, tensor in named_tensors(outputs).items()}
+        tensors = named_tensors(outputs)
         widths = {name: tensor.shape[1] for name, tensor in tensors.items()}
         if self._widths is not None and widths != self._widths:
             raise StaleCacheError(
                 f"The cache {self.folder} holds outputs of widths {self._widths}, but the teacher gives {widths}. "
                 "Delete it, or use another `cache_dir`."
             )
-        tensors["digests"] = torch.from_numpy(_as_bytes(digests))
+        packed = torch.cat([tensor.to(self.dtype) for tensor in tensors.values()], dim=1)
+        shard = {"digests": torch.from_numpy(_as_bytes(digests)), "rows": packed}
+        metadata = {"kind": _KIND, "key": self._key_digest, "widths": json.dumps(widths)}
         # Under another name first: an interruption leaves whole shards.
         temporary = self.folder / f"{uuid.uuid4().hex}.partial"
         try:
-            save_file(tensors, temporary, metadata={"kind": _KIND, "key": self._key_digest})
+            save_file(shard, temporary, metadata=metadata)
             checksum = _checksum(temporary)
             os.replace(temporary, self.folder / f"{checksum}.safetensors")
         except (SafetensorError, OSError) as error:
@@ -275,8 +282,7 @@ class OutputCache:
             _drop(path, "does not match its checksum")
             return False
         with safe_open(path, "pt") as shard:
-            names = sorted(set(shard.keys()) - {"digests"})
-            widths = {name: shard.get_slice(name).get_shape()[1] for name in names}
+            widths = json.loads(shard.metadata()["widths"])
         self._widths = widths if self._widths is None else self._widths
         if widths != self._widths:
             _drop(path, "holds outputs of other widths than the shards before it")

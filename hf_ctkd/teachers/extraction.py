@@ -92,10 +92,10 @@ class FeatureExtractor:
         batches = [_batches(shard[rank::processes], self.batch_size) for shard in shards]
         loader = iter(self._loader([batch for shard_batches in batches for batch in shard_batches]))
         for shard, shard_batches in zip(shards, batches, strict=True):
-            shares = on_all(self.accelerator, partial(self._run, loader, len(shard_batches), bar))
+            outputs = self._joined(on_all(self.accelerator, partial(self._run, loader, len(shard_batches), bar)))
             bar.update(len(shard) - len(shard[rank::processes]))
-            order = [row for process in range(processes) for row in shard[process::processes]]
-            yield order, self._joined([part for share in shares for part in share])
+            yield [row for process in range(processes) for row in shard[process::processes]], outputs
+            del outputs  # or two shards would be in memory while the next one is computed
 
     def _loader(self, batches: list[list[int]]) -> DataLoader[Batch]:
         dataset = _PreprocessedBatches(self.rows, self.teacher.collator)
@@ -177,8 +177,8 @@ class FeatureExtractor:
             )
         self._widths = widths
 
-    def _joined(self, parts: Sequence[ModelOutputs]) -> ModelOutputs:
-        named = [named_tensors(part) for part in parts]
+    def _joined(self, shares: Sequence[Sequence[ModelOutputs]]) -> ModelOutputs:
+        named = [named_tensors(part) for share in shares for part in share]
         widths = {tuple((name, tensor.shape[1]) for name, tensor in part.items()) for part in named}
         if len(widths) > 1:  # each process compares its own batches alone
             raise TeacherUnavailableError(

@@ -171,6 +171,7 @@ def _on_disk(extractor: FeatureExtractor, cache: OutputCache, max_bytes: int | N
                 on_main(accelerator, partial(cache.reserve, len(missing), outputs, max_bytes=max_bytes))
                 reserved = True
             on_main(accelerator, partial(cache.add, [rows.digests[row] for row in shard_rows], outputs))
+            del outputs
     return on_main(accelerator, lambda: cache.read(rows.digests))
 
 
