@@ -57,8 +57,8 @@ PLANS = {
         labels=50,
         seeds=3,
         steps=300,
-        plain_steps=300,
-        learning_rate=(3e-2, 1e-2, 1e-2),
+        plain_steps=900,
+        learning_rate=(3e-2, 3e-2, 3e-2),
         regularisation=0.1,
     ),
     "text": DemoPlan(
@@ -68,7 +68,7 @@ PLANS = {
         seeds=1,
         steps=300,
         plain_steps=300,
-        learning_rate=(3e-3, 3e-3, 1e-3),
+        learning_rate=(3e-3, 3e-3, 1e-2),
         regularisation=0.0,
     ),
 }
