@@ -206,9 +206,9 @@ def main() -> None:
     write_section(
         "\n".join(lines)
         + f"\n\nMedian optimiser step of {options.steps}, one of each trainer in turn, {BATCH} images of {SIDE} x "
-        f"{SIDE} pixels, one thread, {os.cpu_count()} cores, load average {psutil.getloadavg()[0]:.1f}. The default loss, "
-        "outputs of randomly initialised teachers computed beforehand. Targets are of the processor time.\n"
-        "Written by `python -m benchmarks.trainer`."
+        f"{SIDE} pixels, one thread, {os.cpu_count()} cores, load average {psutil.getloadavg()[0]:.1f}. "
+        "The default loss, outputs of randomly initialised teachers computed beforehand. Targets are of the processor "
+        "time.\nWritten by `python -m benchmarks.trainer`."
     )
 
 

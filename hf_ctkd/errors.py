@@ -4,7 +4,9 @@ Every error raised on purpose derives from `CTKDError`; the command line turns t
 only these, into one readable line.
 """
 
+import pkgutil
 from enum import Enum
+from typing import Any
 
 
 class CTKDError(Exception):
@@ -90,3 +92,25 @@ class PublishingError(CTKDError):
 
 class MissingExtraError(CTKDError, ImportError):
     """An optional package is needed; the message names the extra that installs it."""
+
+
+def resolve_name(name: str, argument: str) -> Any:  # noqa: ANN401 (any object: the caller checks it)
+    """The object behind `package.module:attribute`, as `pkgutil.resolve_name` finds it, with our error if it does not.
+
+    Args:
+        name: `package.module:attribute`.
+        argument: that the user gave it for, for the message.
+
+    Raises:
+        InvalidArgumentError: if there is no such module, or no such attribute in it.
+
+    Example:
+        >>> resolve_name("math:pi", "metric")
+        3.141592653589793
+    """
+    try:
+        return pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"`{argument}` {name!r} cannot be imported: {error}. Put its module on the Python path."
+        ) from error

@@ -11,7 +11,7 @@ import hf_ctkd
 ROOT = Path(hf_ctkd.__file__).parent
 LEVELS = (
     {"errors", "_version"},
-    {"types", "records", "import_path"},
+    {"types", "records"},
     {"ot"},
     {"data", "hub"},
     {"probes"},

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_ctkd.cli.arguments import Command, TrainingFlags, is_required
-from hf_ctkd.import_path import imported
+from hf_ctkd.errors import resolve_name
 
 _CONFIG_FILES = ("training/config.py", "generic/config.py")
 _TRAINER = "the trainer's configuration"
@@ -132,7 +132,7 @@ def _flags(command: Command, everything: bool) -> Iterator[tuple[str, Flag]]:
 
 
 def _of_class(training: TrainingFlags, listed: set[str]) -> Iterator[Flag]:
-    config = imported(training.config, "config")
+    config = resolve_name(training.config, "config")
     for argument in dataclasses.fields(config):
         if argument.init and argument.name not in listed:
             flag = _flag_of(argument)

@@ -7,8 +7,7 @@ from typing import Any
 
 from hf_ctkd import costs, losses
 from hf_ctkd.costs import LabelCost
-from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.import_path import imported, is_import_path
+from hf_ctkd.errors import InvalidArgumentError, resolve_name
 from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.probes import LinearProbe
 
@@ -100,9 +99,9 @@ def _costs() -> dict[str, type]:
 def _find(name: str, classes: Mapping[str, type], flag: str) -> Any:  # noqa: ANN401 (whatever stands there)
     if name in classes:
         return classes[name]
-    if not is_import_path(name):
+    if ":" not in name:
         raise InvalidArgumentError(
             f"`{flag}` {name!r} is unknown: choose one of {', '.join(sorted(classes))}, or name a class of your own as "
             "`package.module:Class`."
         )
-    return imported(name, flag)
+    return resolve_name(name, flag)

@@ -17,7 +17,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from hf_ctkd.cli.arguments import Command, ParsedCommand
-from hf_ctkd.import_path import imported
+from hf_ctkd.errors import resolve_name
 
 _WRONG_USAGE = 2
 _TRUTH_VALUES = {"yes", "true", "t", "y", "1", "no", "false", "f", "n", "0"}
@@ -35,7 +35,7 @@ class CommandParser(HfArgumentParser):
         self.command = command
         self.kinds: list[Any] = [command.arguments]
         if command.training is not None:
-            self.kinds.append(imported(command.training.config, "config"))
+            self.kinds.append(resolve_name(command.training.config, "config"))
         super().__init__(self.kinds, prog=f"hf-ctkd {name}", add_help=False, allow_abbrev=False)
         if command.training is not None:
             self.set_defaults(output_dir=command.training.output_dir, seed=0)

@@ -14,8 +14,7 @@ from datasets import ClassLabel, Dataset, DatasetInfo, Features, concatenate_dat
 
 from hf_ctkd.demo.images import CHARSETS, STUDENT_FONTS, digits_dataset, glyphs_dataset
 from hf_ctkd.demo.text import docstrings_dataset, text_key
-from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.import_path import imported, is_import_path
+from hf_ctkd.errors import InvalidArgumentError, resolve_name
 from hf_ctkd.types import UNLABELLED, LabelSpace
 
 Modality = Literal["image", "text"]
@@ -104,12 +103,12 @@ def build_task(name: str, *, labels: int, seed: int) -> DemoTask:
     if name in TASKS:
         modality, pools = TASKS[name]
         return assemble_task(name, modality, pools(), labels=labels, seed=seed)
-    if not is_import_path(name):
+    if ":" not in name:
         raise InvalidArgumentError(
             f"`name` must be one of {', '.join(TASKS)}, got {name!r}. Choose one of these, or name a function of your "
             "own as `package.module:function`."
         )
-    task = imported(name, "name")(labels=labels, seed=seed)
+    task = resolve_name(name, "name")(labels=labels, seed=seed)
     if not isinstance(task, DemoTask):
         raise InvalidArgumentError(
             f"`name` {name!r} must be a function that returns a `DemoTask`, got {type(task).__name__}. "

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 from hf_ctkd import metrics as library
 from hf_ctkd.costs import EmpiricalCost, PrototypeCost
-from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.import_path import imported, is_import_path
+from hf_ctkd.errors import InvalidArgumentError, resolve_name
 from hf_ctkd.metrics import LEEP, InformationGain, NearestNeighbour, TransferabilityMetric, TransportScore
 
 BESIDE: tuple[TransferabilityMetric, ...] = (
@@ -68,12 +67,12 @@ def _resolve(metric: TransferabilityMetric | str, argument: str) -> Transferabil
     by_name = _by_name()
     if metric in by_name:
         return by_name[metric]
-    if not is_import_path(metric):
+    if ":" not in metric:
         raise InvalidArgumentError(
             f"`{argument}` {metric!r} is no metric: choose one of {', '.join(sorted(by_name))}, or name your own class "
             "as `package.module:Class`."
         )
-    kind = imported(metric, argument)
+    kind = resolve_name(metric, argument)
     if not (isinstance(kind, type) and issubclass(kind, TransferabilityMetric)):
         raise InvalidArgumentError(f"`{argument}` {metric!r} is no TransferabilityMetric. Derive it from that class.")
     return kind()

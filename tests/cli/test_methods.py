@@ -55,7 +55,11 @@ def test_a_class_of_somebody_else():
     [
         ("row_transprot", None, "`--loss` 'row_transprot' is unknown: choose one of .*row_transport"),
         ("no.such.module:Loss", None, "'no.such.module:Loss' cannot be imported: No module named 'no'"),
-        ("hf_ctkd.losses:Missing", None, "'hf_ctkd.losses:Missing' cannot be imported: 'Missing'"),
+        (
+            "hf_ctkd.losses:Missing",
+            None,
+            "'hf_ctkd.losses:Missing' cannot be imported: module 'hf_ctkd.losses' has no attribute 'Missing'",
+        ),
         ("hf_ctkd.probes:LinearProbe", None, "is no DistillationLoss. Derive it"),
         ("row_transport", "epsilon=1", "`--loss_settings` is not valid JSON"),
         ("row_transport", "[1]", "must be a JSON object"),
