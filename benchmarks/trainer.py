@@ -53,7 +53,7 @@ class Size:
 
 SIZES = (
     Size("ResNet, 40 thousand", (16, 24, 40), (1, 1, 1), 1.10),
-    Size("ResNet, 1 million", (32, 64, 96, 160), (1, 1, 1, 1), 1.03),
+    Size("ResNet, 1 million", (32, 64, 128, 192), (1, 1, 1, 1), 1.03),
     Size("ResNet-18, 11 million", (64, 128, 256, 512), (2, 2, 2, 2), 1.03),
 )
 

@@ -219,7 +219,8 @@ class DistillationTrainer(Trainer):
     @property
     def student_with_loss(self) -> StudentWithLoss:
         """Student and loss, unwrapped."""
-        return self.accelerator.unwrap_model(self.model)
+        # `unwrap_model` walks over all modules: twice in a step, that takes 1 of the 13 ms of a tiny student.
+        return self.model if isinstance(self.model, StudentWithLoss) else self.accelerator.unwrap_model(self.model)
 
     @property
     def student(self) -> PreTrainedModel:
