@@ -14,6 +14,8 @@ from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss
+from hf_ctkd.teachers.cache import named_tensors
+from hf_ctkd.types import RowOutputs
 
 LOSS_FILE = "distillation_loss.safetensors"
 MEMORY_LIMIT = 2**30
@@ -112,6 +114,19 @@ def off_memory(tensor: Tensor, folder: Path, *, limit: int = MEMORY_LIMIT) -> Te
         mapped = np.memmap(file, dtype=tensor.numpy().dtype, mode="w+", shape=tuple(tensor.shape))
     on_disk = torch.from_numpy(mapped)
     return on_disk.copy_(tensor)
+
+
+def in_memory(outputs: RowOutputs, *, limit: int = MEMORY_LIMIT) -> RowOutputs:
+    """The same outputs, read from disk into memory if they take no more than a limit.
+
+    For outputs that are read at every step: those on disk open a file for every 512 rows of the data set each time.
+
+    Args:
+        outputs: of a teacher over all rows.
+        limit: in bytes.
+    """
+    row_bytes = sum(tensor.nbytes for tensor in named_tensors(outputs.select(torch.arange(1))).values())
+    return outputs.select(torch.arange(len(outputs))) if row_bytes * len(outputs) <= limit else outputs
 
 
 def part_of(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from hf_ctkd.hub import candidates_named
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs
 from hf_ctkd.training.offloading import DeviceOffloading
-from hf_ctkd.types import ModelOutputs
+from hf_ctkd.types import ModelOutputs, RowOutputs
 
 TeacherLike = TeacherCandidate | Teacher | str
 _SAMPLE_ROWS = 32
@@ -89,7 +89,8 @@ class TeacherRunner:
 
     Args:
         teachers: loaded.
-        cached: outputs of each over all training rows, in row order, on the CPU; empty when they run at every step.
+        cached: outputs of each over all training rows, in row order, in memory or on disk; empty when they run at
+            every step.
         hidden: layers of each teacher that the loss reads.
         layers: whether the loss reads pooled layers of all depths.
         samples: outputs of each on a few rows, where they run at every step.
@@ -98,7 +99,7 @@ class TeacherRunner:
     """
 
     teachers: tuple[Teacher, ...]
-    cached: tuple[ModelOutputs, ...] = ()
+    cached: tuple[RowOutputs, ...] = ()
     hidden: tuple[int, ...] = ()
     layers: bool = False
     samples: tuple[ModelOutputs, ...] = ()
@@ -113,7 +114,7 @@ class TeacherRunner:
         batch_size: int,
         cache_dir: Path | str,
         progress: bool = True,
-    ) -> tuple[ModelOutputs, ...]:
+    ) -> tuple[RowOutputs, ...]:
         """Outputs of every teacher on all rows, computed or read from the cache.
 
         Args:
@@ -132,7 +133,7 @@ class TeacherRunner:
                 cache_dir=cache_dir,
                 progress=progress,
                 layers=self.layers,
-            ).select(torch.arange(len(rows)))
+            )
             for index in range(len(self.teachers))
         )
         if self.offloading is not None:

@@ -51,6 +51,7 @@ from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.files import (
     LOSS_FILE,
+    in_memory,
     load_loss_state,
     off_memory,
     part_of,
@@ -62,7 +63,7 @@ from hf_ctkd.training.record import Run, evaluated_on, majority_share, summarise
 from hf_ctkd.training.resume_callback import ResumeCallback
 from hf_ctkd.training.student_with_loss import LOGITS, TASK, StudentWithLoss
 from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner, load_teachers
-from hf_ctkd.types import ModelOutputs, Needs
+from hf_ctkd.types import ModelOutputs, Needs, RowOutputs
 
 # Private parts of `transformers.Trainer` that this class overrides (o) or calls (c), each without a public equivalent.
 # Tested with transformers 5.23.0.
@@ -273,7 +274,7 @@ class DistillationTrainer(Trainer):
 
     def _run_teachers(
         self, runner: TeacherRunner, rows: TargetRows | None, once: bool
-    ) -> tuple[TeacherRunner, tuple[ModelOutputs, ...]]:
+    ) -> tuple[TeacherRunner, tuple[RowOutputs, ...]]:
         """Run the teachers over all training rows if they run once or the loss fits on their outputs, else over a few.
 
         Args:
@@ -287,7 +288,7 @@ class DistillationTrainer(Trainer):
         loss, args = self._loss_as_given, self.args
         if rows is None or loss is None or not runner.teachers:
             return runner, ()
-        outputs: tuple[ModelOutputs, ...] = ()
+        outputs: tuple[RowOutputs, ...] = ()
         if once or Needs.FIT in loss.needs:
             outputs = runner.outputs_of_all(
                 rows,
@@ -306,7 +307,7 @@ class DistillationTrainer(Trainer):
         return Path(self.args.cache_dir or default_cache())
 
     def _loss_context(
-        self, rows: TargetRows | None, student: ModelOutputs, teachers: tuple[ModelOutputs, ...]
+        self, rows: TargetRows | None, student: ModelOutputs, teachers: tuple[RowOutputs, ...]
     ) -> tuple[InputFeatureReader | None, LossContext | None]:
         """What the loss is set up with, and a reader of the student's input features for a loss that needs them."""
         if rows is None:
@@ -353,14 +354,17 @@ class DistillationTrainer(Trainer):
         if once and loss is not None and self._context is not None:
             targets = loss.row_targets(self._context)
         selects = loss is not None and type(loss).select is not DistillationLoss.select
-        in_batch = once and loss is not None and targets is None and not selects
+        every_step = once and loss is not None and targets is None
+        if every_step:
+            cached = tuple(in_memory(outputs) for outputs in self.teacher_runner.cached)
+            self.teacher_runner = replace(self.teacher_runner, cached=cached)
         runs = () if once or loss is None else self.teacher_runner.teachers
         collator = DistillationCollator(
             self._preprocessor,
             tuple(teacher.preprocessor for teacher in runs),
             augmentation,
             self.task,
-            self.teacher_runner.cached if in_batch else None,
+            self.teacher_runner.cached if every_step and not selects else None,
         )
         if rows is None:
             return None, collator
