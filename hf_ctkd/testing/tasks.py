@@ -119,23 +119,23 @@ def _check_rows(task: StudentTask, dataset: datasets.Dataset, batch: _Batch) -> 
 
 
 def _check_labels(task: StudentTask, batch: _Batch) -> None:
-    labels, known = batch.labels, torch.zeros(len(batch.rows), dtype=torch.bool)
-    known[batch.with_label] = True
+    labels, has_label = batch.labels, torch.zeros(len(batch.rows), dtype=torch.bool)
+    has_label[batch.with_label] = True
     expect(len(labels) == len(batch.rows), "`collate` must give one entry a row")
-    expect(bool((task.labelled(labels) == known).all()), "`labelled` must agree with `rows_with_label`")
+    expect(bool((task.labelled(labels) == has_label).all()), "`labelled` must agree with `rows_with_label`")
     counts = task.label_counts(labels)
-    expect(bool(((counts > 0) == known).all()), "`label_counts` must be 0 exactly for rows without a label")
+    expect(bool(((counts > 0) == has_label).all()), "`label_counts` must be 0 exactly for rows without a label")
     expect(int(task.count(labels)) == int(counts.sum()), "`count` must be the sum of `label_counts`")
     row_labels, targets = task.row_labels(labels), task.targets(batch.rows)
     if task.loss_labels != "none":
         expect(
-            bool(((row_labels != UNLABELLED) == known).all()),
+            bool(((row_labels != UNLABELLED) == has_label).all()),
             "`row_labels` must be -100 exactly for rows without a label",
         )
     expect((targets is not None) == (task.loss_labels == "numbers"), "`targets` must be there for numbers alone")
     if targets is not None:
-        expect(targets.shape == (len(known), len(batch.rows.label_space)), "`targets` must be [rows, outputs]")
-        expect(bool((targets.isnan().any(dim=1) == ~known).all()), "`targets` must be NaN exactly without a label")
+        expect(targets.shape == (len(has_label), len(batch.rows.label_space)), "`targets` must be [rows, outputs]")
+        expect(bool((targets.isnan().any(dim=1) == ~has_label).all()), "`targets` must be NaN exactly without a label")
 
 
 def _check_loss(task: StudentTask, batch: _Batch) -> None:
@@ -174,8 +174,8 @@ def _check_metrics(task: StudentTask, batch: _Batch, arguments: _Arguments) -> N
         expect(isinstance(value, float) and math.isfinite(value), f"metric {name!r} must be a finite float")
         low, high = metrics.get(f"{name}_low", value), metrics.get(f"{name}_high", value)
         expect(low <= high, f"the interval of metric {name!r} must not be empty")
-    known = task.labelled(batch.labels)
-    alone = _metrics(compute, evaluated[known], batch.labels[known])
+    has_label = task.labelled(batch.labels)
+    alone = _metrics(compute, evaluated[has_label], batch.labels[has_label])
     same = all(math.isclose(alone[name], metrics[name], rel_tol=1e-5, abs_tol=1e-8) for name in task.metric_names)
     expect(same, "rows without a label must not change the metrics")
 
