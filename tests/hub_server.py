@@ -17,12 +17,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from loopback_hub import TOKEN, USER, LoopbackHub
 
-__all__ = ["HUB", "TOKEN", "USER", "model_files"]
+__all__ = ["HUB", "TOKEN", "USER", "model_files", "needs_retried_listings"]
+
+needs_retried_listings = pytest.mark.skipif(
+    tuple(map(int, version("huggingface_hub").split(".")[:2])) < (2, 1),
+    reason="before 2.1 huggingface_hub does not repeat the first request of a listing that the Hub refused",
+)
+"""For tests of what huggingface_hub does by itself when a listing is refused."""
 
 ROOT = Path(__file__).parent.parent
 
