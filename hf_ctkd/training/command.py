@@ -1,4 +1,4 @@
-"""The command that made a student, fit to be published: quoted for a shell, without secrets or places on a machine."""
+"""The command that made a student, fit to be published: quoted for a shell, without secrets or paths of a machine."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -23,13 +23,13 @@ def command_line(words: Sequence[str]) -> str:
         >>> command_line(["hf-ctkd", "distill", "--hub_token", "hf_abc", "--student", "/home/me/my model"])
         "hf-ctkd distill --hub_token '***' --student 'my model'"
     """
-    shown, secret = [], False
+    printable, secret = [], False
     for word in _from_the_start(words):
         flag, equals, _ = word.partition("=")
         is_secret = flag.startswith("-") and flag.lower().endswith("token")
-        shown.append(_HIDDEN if secret else f"{flag}={_HIDDEN}" if is_secret and equals else _without_path(word))
+        printable.append(_HIDDEN if secret else f"{flag}={_HIDDEN}" if is_secret and equals else _without_path(word))
         secret = is_secret and not equals and not secret
-    return shlex.join(shown)
+    return shlex.join(printable)
 
 
 def _from_the_start(words: Sequence[str]) -> Iterator[str]:

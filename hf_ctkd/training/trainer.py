@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,8 @@ class DistillationTrainer(Trainer):
     their own way. Rows with the label -100 are unlabelled and are still distilled. Every term of the loss is logged
     under its name; `eval_loss` is the task loss alone, a mean over labels. Checkpoints hold the student and the weights
     of the loss; `save_model` and `push_to_hub` write the student alone, with a record of how it was made. It is not for
-    student and teacher that generate text or that share one tokenised data set: trl has trainers for these. End a
-    script for `accelerate launch` with `trainer.accelerator.end_training()`, as with any `Trainer`: torch now and then
-    aborts processes that do not leave their group first.
+    models that generate text, or that share one tokenised data set: trl has trainers for these. End a script for
+    `accelerate launch` with `trainer.accelerator.end_training()`: torch may abort processes that stay in their group.
 
     Args:
         model: the student, with a head for the data set's classes.
@@ -193,7 +193,6 @@ class DistillationTrainer(Trainer):
         self._terms: dict[str, Tensor] = {}
         self._steps_to_log, self._train_seconds = 0, 0.0
         self._evaluations, self._resume_callback = Evaluations(), ResumeCallback()
-        # Without `model_init`: the parent's constructor would call it before a loss can be set up.
         super().__init__(
             model=self._with_loss(student),
             args=args,
@@ -203,7 +202,7 @@ class DistillationTrainer(Trainer):
             callbacks=[*(callbacks or ()), self._resume_callback],
             optimizers=optimizers,
         )
-        if model_init is not None:
+        if model_init is not None:  # the parent's constructor would call it before a loss can be set up
             self.model_init = model_init
         once = self._computes_once(augmentation)
         first = self._first_outputs(self.student_with_loss)
@@ -405,11 +404,11 @@ class DistillationTrainer(Trainer):
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list, Tensor]:
         """The batches of one optimiser step with `[rows, labelled rows, labels]` in them, over all processes."""
-        samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self._steps_to_log += 1  # `global_step` would not do: a resumed run does not begin at 0
-        counts = torch.zeros(3, dtype=torch.long, device=device)
-        for sample in samples:
-            counts += sample["counts"].to(device)
+        # Not by the parent, which would count labels too and gather their number from all processes.
+        samples = list(islice(epoch_iterator, num_batches))
+        self._steps_to_log += 1  # not `global_step`, which does not begin at 0 in a resumed run
+        start = torch.zeros(3, dtype=torch.long, device=device)
+        counts = sum((sample["counts"].to(device) for sample in samples), start)
         return samples, self.accelerator.reduce(counts, reduction="sum")
 
     # ---- a training step --------------------------------------------------------------------------------------------
