@@ -88,6 +88,10 @@ def test_nothing_newer_than_python_3_10_is_used():
     assert not newer
 
 
+TESTED_ON = {"transformers": "5.18.0"}
+"""Oldest versions that the tests run on where these are not the bound: transformers 5.17 needs torchvision."""
+
+
 def test_bounds_and_oldest_versions_agree():
     lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
     oldest = dict(line.split("==") for line in lines if line and not line.startswith("#"))
@@ -95,7 +99,7 @@ def test_bounds_and_oldest_versions_agree():
     for requirement in requirements("dependencies"):
         name, _, bound = requirement.partition(">=")
         if normalised(name) != "torch":  # its version is `TORCH_OLDEST` of the Makefile
-            assert oldest[normalised(name)] == bound, name
+            assert oldest[normalised(name)] == TESTED_ON.get(name, bound), name
     makefile = (ROOT / "Makefile").read_text()
     assert f"torch>={re.search('TORCH_OLDEST [?]= (.*)', makefile)[1]}" in requirements("dependencies")
 
