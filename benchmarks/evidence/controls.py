@@ -25,6 +25,7 @@ class SelfTrainingLoss(DistillationLoss):
     """
 
     name: ClassVar[str] = "self_training"
+    teaches_labels = True
     citation = "Control"
     needs = Needs.TEACHER | Needs.FIT | Needs.LOGITS
     potential: Tensor

@@ -192,8 +192,9 @@ def _plain_run(plan: DemoPlan, seed: int, out: Path) -> StudentRun:
 def _other_teachers(ranking: TeacherRanking, label_names: Sequence[str]) -> Iterable[tuple[str, TeacherCandidate]]:
     """The best teacher of another task, and the teacher with random weights."""
     ranked = [scored.candidate for scored in ranking.scored]
-    cross = next((teacher for teacher in ranked if is_cross_task(teacher, label_names)), None)
     random = next((teacher for teacher in ranked if teacher.name == _RANDOM_TEACHER), None)
+    trained = [teacher for teacher in ranked if teacher.name != _RANDOM_TEACHER]
+    cross = next((teacher for teacher in trained if is_cross_task(teacher, label_names)), None)
     return [(name, teacher) for name, teacher in ((CROSS, cross), (RANDOM, random)) if teacher is not None]
 
 

@@ -53,6 +53,13 @@ class DistillationLoss(nn.Module, ABC):
     hidden: tuple[tuple[int, int], ...] = ()
     """Pairs of indices into `hidden_states` (student's, teacher's) that it reads, as `ModelOutputs.hidden`."""
 
+    teaches_labels: bool = False
+    """Whether it teaches unlabelled rows what the task loss teaches labelled ones, so that both count row by row.
+
+    The trainer then makes the task loss a mean over all rows of a step, see `DistillationConfig.labelled_row_weight`;
+    beside a loss of features or a regulariser it stays a mean over labelled rows.
+    """
+
     def setup(self, context: LossContext) -> None:
         """Make parameters and buffers that depend on models and data; called once, before the optimiser is made.
 

@@ -87,6 +87,7 @@ class CommitteeLoss(DistillationLoss):
     """
 
     name: ClassVar[str] = "committee"
+    teaches_labels = True
     citation = """@misc{liu2024wisdom,
   title = {Wisdom of Committee: Diverse Distillation from Large Foundation Models and Domain Experts},
   author = {Liu, Zichang and Liu, Qingyun and Li, Yuening and Liu, Liang and Shrivastava, Anshumali and Bi, Shuchao

@@ -54,6 +54,7 @@ class KLLoss(DistillationLoss):
     """
 
     name: ClassVar[str] = "kl"
+    teaches_labels = True
     citation = """@misc{hinton2015distilling,
   title = {Distilling the Knowledge in a Neural Network},
   author = {Hinton, Geoffrey and Vinyals, Oriol and Dean, Jeff},

@@ -49,6 +49,7 @@ class LabelMapLoss(DistillationLoss):
     """
 
     name: ClassVar[str] = "label_map"
+    teaches_labels = True
     citation = """Introduced with hf_ctkd: the optimum of the entropic transport objective of the following paper.
 
 @misc{lu2022selective,

@@ -51,6 +51,7 @@ class LabelTransportLoss(DistillationLoss):
     """
 
     name: ClassVar[str] = "label_transport"
+    teaches_labels = True
     citation = """@misc{lu2022selective,
   title = {Selective Cross-Task Distillation},
   author = {Lu, Su and Ye, Han-Jia and Zhan, De-Chuan},

@@ -48,6 +48,7 @@ class ProbeLoss(DistillationLoss):
     """
 
     name: ClassVar[str] = "probe"
+    teaches_labels = True
     citation = "Introduced with hf_ctkd, without a paper: KL from the posterior of cross-fitted linear probes."
     labelled_share: Tensor
     needs = Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT

@@ -66,6 +66,7 @@ class RegressionProbeLoss(DistillationLoss):
     """
 
     name: ClassVar[str] = "regression_probe"
+    teaches_labels = True
     citation = (
         "Introduced with hf_ctkd, without a paper: squared error, or divergence, from cross-fitted ridge probes of the "
         "teachers' features."

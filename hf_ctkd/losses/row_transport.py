@@ -78,6 +78,7 @@ class RowTransportLoss(DistillationLoss):
     """
 
     name: ClassVar[str] = "row_transport"
+    teaches_labels = True
     citation = """Introduced with hf_ctkd, without a paper. Entropic transport is after the first of these, relaxed
 class shares after the second.
 

@@ -49,6 +49,7 @@ class TeacherFreeLoss(DistillationLoss):
     """
 
     name: ClassVar[str] = "teacher_free"
+    teaches_labels = True
     citation = "Introduced with hf_ctkd, without a paper: the teacher-free baseline of the loss row_transport."
     needs = Needs.FIT | Needs.INPUT
 

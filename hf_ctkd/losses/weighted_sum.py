@@ -51,6 +51,7 @@ class WeightedSum(DistillationLoss):
         self.parts = nn.ModuleList(loss for loss, _ in pairs)
         self.citation = "\n\n".join(dict.fromkeys(loss.citation for loss, _ in pairs))
         self._widths: list[int] = []
+        self.teaches_labels = any(loss.teaches_labels for loss, _ in pairs)
         self.needs = Needs.NOTHING
         for loss, _ in pairs:
             self.needs |= loss.needs

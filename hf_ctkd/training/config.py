@@ -21,9 +21,10 @@ class DistillationConfig(TrainingArguments):
     labelled_row_weight: float = field(
         default=1.0,
         metadata={
-            "help": "Weight of a labelled row in the task loss, which is a mean over all rows of a step; positive. 1 "
-            "counts it like any other row; from the number of rows over that of labelled rows on, the task loss is a "
-            "mean over labelled rows. Without effect where every row is labelled."
+            "help": "Weight of a labelled row in the task loss, which is a mean over all rows of a step beside a loss "
+            "that teaches labels; positive. 1 counts it like any other row; from the number of rows over that of "
+            "labelled rows on, the task loss is a mean over labelled rows, as it always is beside losses of features. "
+            "Without effect where every row is labelled."
         },
     )
     cache_teacher_outputs: bool = field(

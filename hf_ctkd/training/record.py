@@ -133,7 +133,7 @@ def summarise(
         results=results,
         baseline=baseline,
         training={
-            **{name: values[name] for name in _ARGUMENTS},
+            **{name: values[name] for name in _ARGUMENTS if name != "labelled_row_weight" or _by_row(loss)},
             "steps": run.steps,
             "epochs": round(run.epochs, 2),
             **_seconds(run),
@@ -263,3 +263,8 @@ def _transport_map(run: Run, loss: DistillationLoss | None) -> TransportMap | No
         target_labels=run.rows.label_space.names,
         mass=tuple(tuple(round(value, 8) for value in row) for row in plan.tolist()),
     )
+
+
+def _by_row(loss: DistillationLoss | None) -> bool:
+    """Whether the task loss was a mean over all rows, so that the weight of a labelled row had an effect."""
+    return loss is not None and loss.teaches_labels

@@ -470,13 +470,12 @@ class DistillationTrainer(Trainer):
     def _task_weight(self, step_counts: Tensor) -> Tensor | float:
         """The factor of the task loss of an optimiser step, which is a mean over its labels.
 
-        With it, a labelled row counts for `labelled_row_weight` rows of the step. A mean over the labelled rows alone
-        would let a few of them weigh as much as all others together, and the student would learn them by heart.
-
-        Args:
-            step_counts: `[rows, labelled rows, labels]` of the step.
+        Beside a loss that teaches labels, a labelled row counts for `labelled_row_weight` rows of the step: a mean over
+        labelled rows alone would let a few of them weigh as much as all others, and the student learn them by heart.
         """
-        return self._labelled_row_weight * step_counts[1] / step_counts[0].clamp_min(1) if self._distils else 1.0
+        if self.loss is None or not (self._distils and self.loss.teaches_labels):
+            return 1.0
+        return self._labelled_row_weight * step_counts[1] / step_counts[0].clamp_min(1)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add every term, as a mean over the steps since the last log, to what `Trainer` logs."""

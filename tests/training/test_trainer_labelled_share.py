@@ -34,7 +34,13 @@ def rows(percent, count=ROWS):
     return dataset.remove_columns("label").add_column("label", labels, feature=dataset.features["label"])
 
 
-def one_step(make, config, percent, **settings):
+class LabelTeacher(BSSLoss):
+    """A loss without teachers that counts row by row with the task loss, whatever the share of labelled rows."""
+
+    teaches_labels = True
+
+
+def one_step(make, config, percent, loss=LabelTeacher, **settings):
     """Logits before the only step, and what was logged of it."""
     args = config(
         max_steps=1,
@@ -44,7 +50,7 @@ def one_step(make, config, percent, **settings):
         **settings,
     )
     dataset = rows(percent)
-    trainer = make(args=args, loss=BSSLoss(weight=1.0), model=tiny.normless_student(), train_dataset=dataset)
+    trainer = make(args=args, loss=loss(weight=1.0), model=tiny.normless_student(), train_dataset=dataset)
     batch = trainer.data_collator([trainer.train_dataset[row] for row in range(len(dataset))])
     logits = trainer.student(**batch["student"]).logits
     trainer.train()
@@ -58,6 +64,11 @@ def test_a_labelled_row_counts_as_often_as_said_at_every_share(make, config, per
     times = min(weight, 100 / percent)
     assert log["task_loss"] == pytest.approx(times * float(total) / ROWS, rel=1e-4)
     assert log["loss"] == pytest.approx(log["task_loss"] + log["bss"], rel=1e-4)
+
+
+def test_beside_a_loss_of_features_the_task_loss_is_a_mean_over_labelled_rows(make, config):
+    total, log = one_step(make, config, 10, loss=BSSLoss)
+    assert log["task_loss"] == pytest.approx(float(total) / (ROWS / 10), rel=1e-4)
 
 
 def test_by_default_every_row_counts_once(make, config):
@@ -115,7 +126,7 @@ def test_a_loss_without_any_weight_leaves_the_student_as_it_is_without_one(make,
 
 
 def test_the_card_says_for_how_many_rows_a_labelled_one_counted(make, config):
-    trainer = make(args=config(max_steps=1), loss=BSSLoss(), train_dataset=tiny.image_rows(24, unlabelled=12))
+    trainer = make(args=config(max_steps=1), loss=LabelTeacher(), train_dataset=tiny.image_rows(24, unlabelled=12))
     trainer.train()
     record = trainer.record()
     assert labelled_row_weight(record).endswith("a mean over all rows, in which a labelled row counted 1 times.")
