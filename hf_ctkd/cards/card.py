@@ -389,7 +389,8 @@ def labelled_row_weight(record: DistillationRecord) -> str:
         return ""
     if weight >= task.train_rows / task.labelled_rows:
         return " The task loss was a mean over labelled rows."
-    return f" The task loss was a mean over all rows, in which a labelled row counted {weight:g} times."
+    times = "once, like any other" if weight == 1 else f"{weight:g} times"
+    return f" The task loss was a mean over all rows, in which a labelled row counted {times}."
 
 
 def pool_table(pool: PoolRecord) -> str:
