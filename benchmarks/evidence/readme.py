@@ -69,6 +69,8 @@ def losses_record(runs: pandas.DataFrame) -> dict[str, object]:
     entries = {}
     for method in [name for name in LOSSES if name in set(part["method"])]:
         mine = part[part["method"] == method]
+        if set(mine["cell"]) != set(part["cell"]):
+            continue  # a mean over fewer cells cannot be compared with the others
         entry: dict[str, object] = {"gain": _values(estimate(mine)), "runs": len(mine)}
         if method not in CONTROLS:
             name, worst = worst_teacher(part, method)

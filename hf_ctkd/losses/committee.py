@@ -39,11 +39,11 @@ class CommitteeLoss(DistillationLoss):
     a row, without running them. Without such a need, and for a single teacher, `RowTransportLoss` is simpler and was
     measured to gain as much (`benchmarks/RESULTS.md`). All of it is dropped when the student is published.
 
-    *Collapse.* Answers are trained, so a student and answers that agree on nothing are close. Three things forbid it:
+    *Collapse.* Answers are trained too, so both could match by becoming constant. Three things prevent it:
     the distance is relative to the length of both, so that shrinking them gains nothing; with `stop_gradient` answers
     do not follow the student; and the student's head must tell the classes from the answers (`task_weight`). Questions
     and importances take the student's features without gradient, and a question is narrow, so that an answer is no copy
-    of them. `answer_spread` in the logs (variance of answers over that of features) tells: near 0 it has collapsed.
+    of them. `answer_spread` in the logs is the variance of answers over that of features: near 0 means collapse.
 
     Args:
         feature_weight: of the distance between features and answers, positive.
@@ -57,8 +57,8 @@ class CommitteeLoss(DistillationLoss):
             answer; see `RowTransportLoss`. With a `prior` only.
         importance: "learned" row by row from the start that `prior` gives, "prior" to stay there, "uniform" to believe
             all members alike.
-        question: ask questions, as the paper does; else an answer depends on the teacher alone. Off: with few labels an
-            answer that knows the student's features says what the student thinks already, and teaches it little
+        question: ask questions, as the paper does; else an answer depends on the teacher alone. Off by default: with
+            few labels, an answer that depends on the student's features tends to repeat the student's own prediction
             (measured on validation rows).
         stop_gradient: let answers learn from the task alone, and not from the distance too.
         importance_threshold: teachers below it are not asked about a row, in [0, 1); the first one is in any case.

@@ -140,7 +140,7 @@ class ProjectionLoss(_ThroughProjection):
     """Distance between student and teacher features, one of them through a learned linear map, dropped afterwards.
 
     `direction` says which side is mapped. *Inverted*: `d(Z_s, Z_t P)`; teacher directions that the student's task has
-    no use for may be ignored, so use it when the teacher was trained for another task, or not at all. *Traditional*:
+    no use for may be ignored, so use it when the teacher was trained for another task, or is untrained. *Traditional*:
     `d(Z_s P, Z_t)`; the student is asked to hold all that the teacher knows, so use it for the same task only.
     *Orthogonal*: traditional with orthonormal `P`, which can neither discard nor rescale what it maps; same task,
     teacher at least as wide as the student. It never looks at labels, needs no logits, and pays off most where the

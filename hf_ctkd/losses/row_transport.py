@@ -28,12 +28,14 @@ class RowTransportLoss(DistillationLoss):
        the rows, as estimated from the labels and held as firmly as their number allows. Each row of the transport plan
        is that row's soft target.
     3. The probes are refitted to the plan of all rows, and the rows are transported again, `refit_rounds` times.
-    4. At each step, the student's own prediction is mixed into the log posterior as far as the two have agreed so far,
-       so that a student that comes to know better is not held back.
+    4. At each step, the student's own log prediction is mixed into the log posterior, so that a student that comes to
+       know better is not held back. Its share is `self_distillation` times the information gain, times the agreement
+       of student and targets in the step before.
 
-    The term is weighted by the information gain of the probes, so a teacher that knows nothing does no harm, and one
-    that knows less than the input features hardly counts. A labelled row counts by the labelled share of all rows,
-    because the task loss already teaches its label, which a probe fitted to few labels often contradicts.
+    The term is weighted by the information gain of all probes together, on rows held out. A teacher that predicts
+    poorly gets a small share among them, and one that knows less than the input features hardly counts. In this term
+    an unlabelled row has weight 1, and a labelled row the labelled share of all rows: the task loss already teaches
+    its label, and a probe fitted to few labels often disagrees with it.
 
     Args:
         probe: how the linear probes are fitted.

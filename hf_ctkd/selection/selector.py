@@ -33,11 +33,11 @@ class TeacherSelector:
     """Ranks teachers by how well a target task can be predicted from them, before any student is trained.
 
     Use it to choose teachers for `DistillationTrainer` out of candidates of any size, label set and preprocessing. Each
-    candidate costs one pass over a few labelled rows; only small linear probes are fitted. Do not use it to compare two
-    teachers whose scores differ by little: the ranking has no intervals. A candidate that is gated, missing, broken,
-    too large or made for other inputs is listed with the reason, and the run continues. Outputs and scores are cached
-    on disk: an interrupted run, or one with more candidates, rows or metrics, computes only what is missing. Under
-    `accelerate launch` the processes share the rows of each teacher.
+    candidate costs one forward pass over at most `max_rows` labelled rows; only small linear probes are fitted. Do not
+    use it to compare two teachers whose scores differ by little: the ranking has no intervals. A candidate that is
+    gated, missing, broken, too large or made for other inputs is listed with the reason, and the run continues. Outputs
+    and scores are cached on disk: an interrupted run, or one with more candidates, rows or metrics, computes only what
+    is missing. Under `accelerate launch` the processes share the rows of each teacher.
 
     Args:
         metric: orders the ranking: the name of a metric in `hf_ctkd.metrics`, `"package.module:Class"`, or an object.

@@ -21,10 +21,9 @@ class DistillationConfig(TrainingArguments):
     labelled_row_weight: float = field(
         default=1.0,
         metadata={
-            "help": "Weight of a labelled row in the task loss, which is a mean over all rows of a step beside a loss "
-            "that teaches labels; positive. 1 counts it like any other row; from the number of rows over that of "
-            "labelled rows on, the task loss is a mean over labelled rows, as it always is beside losses of features. "
-            "Without effect where every row is labelled."
+            "help": "Weight of a labelled row; positive. With a loss that teaches labels, the task loss of a step is "
+            "this weight times the sum over its labelled rows, divided by all its rows. The weight is at most all rows "
+            "over labelled rows, which gives the usual mean over labelled rows. Other losses always use that mean."
         },
     )
     cache_teacher_outputs: bool = field(
@@ -82,7 +81,8 @@ class DistillationConfig(TrainingArguments):
     metrics: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Evaluation metrics; accuracy and macro_f1 if not given. Any other name is loaded from the Hub."
+            "help": "Evaluation metrics; those of the task if not given (accuracy and macro_f1 for a classifier). Any "
+            "other name is loaded from the Hub."
         },
     )
     bootstrap_resamples: int = field(

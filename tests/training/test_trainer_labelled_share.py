@@ -129,7 +129,9 @@ def test_the_card_says_for_how_many_rows_a_labelled_one_counted(make, config):
     trainer = make(args=config(max_steps=1), loss=LabelTeacher(), train_dataset=tiny.image_rows(24, unlabelled=12))
     trainer.train()
     record = trainer.record()
-    assert labelled_row_weight(record).endswith("a mean over all rows, in which a labelled row counted once, like any other.")
+    assert labelled_row_weight(record).endswith(
+        "a mean over all rows, in which a labelled row counted once, like any other."
+    )
     heavy = replace(record, training={**record.training, "labelled_row_weight": float("inf")})
     assert labelled_row_weight(heavy).endswith("was a mean over labelled rows.")
     assert labelled_row_weight(replace(record, task=replace(record.task, labelled_rows=24))) == ""
