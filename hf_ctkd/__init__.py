@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from hf_ctkd._version import __version__
 
 _DEFINED_IN = {
+    "AFTLoss": "hf_ctkd.losses",
     "BSSLoss": "hf_ctkd.losses",
+    "BTuningLoss": "hf_ctkd.losses",
     "CommitteeLoss": "hf_ctkd.losses",
     "DistillationConfig": "hf_ctkd.training",
     "DistillationLoss": "hf_ctkd.losses",
@@ -62,7 +64,9 @@ if TYPE_CHECKING:
     from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer, StudentPool, Supernet
     from hf_ctkd.hub import folder_teachers, hub_teachers, random_like
     from hf_ctkd.losses import (
+        AFTLoss,
         BSSLoss,
+        BTuningLoss,
         CommitteeLoss,
         DistillationLoss,
         InvertedProjectionLoss,

@@ -209,6 +209,8 @@ class LossContext:
             needs `Needs.INPUT`.
         targets: labels of all training rows as numbers, one for each output of the student, NaN in rows without a
             label, when the loss needs `Needs.TARGETS`.
+        student_rows: outputs of the untrained student over all training rows, in the order of `labels`; None outside a
+            trainer. The student runs when rows are read: read in `setup` alone, and only the rows that are needed.
     """
 
     labels: Int[Tensor, " rows"]
@@ -219,3 +221,4 @@ class LossContext:
     seed: int = 0
     inputs: Float[Tensor, "rows width"] | None = None
     targets: Float[Tensor, "rows outputs"] | None = None
+    student_rows: RowOutputs | None = None

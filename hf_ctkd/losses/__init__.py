@@ -1,5 +1,7 @@
 """Distillation losses, one a file: how a student learns from teachers of other tasks."""
 
+from hf_ctkd.losses.aft import AFTLoss
+from hf_ctkd.losses.b_tuning import BTuningLoss
 from hf_ctkd.losses.base import DistillationLoss
 from hf_ctkd.losses.committee import CommitteeLoss
 from hf_ctkd.losses.kl import KLLoss
@@ -16,7 +18,9 @@ from hf_ctkd.losses.weighted_sum import WeightedSum
 from hf_ctkd.types import LossContext
 
 __all__ = [
+    "AFTLoss",
     "BSSLoss",
+    "BTuningLoss",
     "CommitteeLoss",
     "DistillationLoss",
     "InvertedProjectionLoss",

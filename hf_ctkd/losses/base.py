@@ -60,6 +60,9 @@ class DistillationLoss(nn.Module, ABC):
     beside a loss of features or a regulariser it stays a mean over labelled rows.
     """
 
+    learning_rate: float | None = None
+    """Peak learning rate of the loss's own parameters, which then have no weight decay; None for the student's."""
+
     def setup(self, context: LossContext) -> None:
         """Make parameters and buffers that depend on models and data; called once, before the optimiser is made.
 
@@ -222,6 +225,16 @@ def require_logits(context: LossContext, loss: str) -> None:
                 f"`loss` {loss} reads class predictions, but teacher {index} has no head. "
                 "Choose a classifier, or a loss that reads features, such as RowTransportLoss()."
             )
+
+
+def require_weight(weight: float) -> None:
+    """Refuse a weight of a loss that is no positive number.
+
+    Raises:
+        InvalidArgumentError: if it is zero, negative, infinite or NaN.
+    """
+    if not (math.isfinite(weight) and weight > 0):
+        raise InvalidArgumentError(f"`weight` must be a positive number, got {weight}.")
 
 
 def student_logits(student: ModelOutputs) -> Tensor:

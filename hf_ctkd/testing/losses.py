@@ -58,7 +58,7 @@ class LossCase:
         space = LabelSpace(names)
         targets = torch.nn.functional.one_hot(truth, len(names)).float()
         targets[labels == UNLABELLED] = torch.nan
-        context = LossContext(labels, space, student, committee, (space,) * teachers, seed, inputs, targets)
+        context = LossContext(labels, space, student, committee, (space,) * teachers, seed, inputs, targets, student)
         first = torch.arange(batch)
         batch_teachers = tuple(teacher.select(first) for teacher in committee)
         return cls(context, student.select(first), batch_teachers, labels[:batch])
@@ -152,6 +152,8 @@ def check_loss(
 def _check_description(loss: DistillationLoss, case: LossCase) -> None:
     expect(bool(loss.name) and bool(loss.citation), "`name` and `citation` must say something")
     expect(isinstance(loss.needs, Needs), "`needs` must be a `Needs`")
+    rate = loss.learning_rate
+    expect(rate is None or (type(rate) is float and rate > 0), "`learning_rate` must be None or a positive float")
     settings = loss.settings()
     expect(json.loads(json.dumps(settings, allow_nan=False)) == settings, "`settings()` must be JSON values")
     expect(len(loss.weights()) in (0, len(case.teachers)), "`weights()` must hold one number a teacher, or none")
@@ -248,7 +250,9 @@ def _check_parts(make: Callable[[], DistillationLoss], loss: DistillationLoss, c
     teachers = tuple(
         OutputsInParts(teacher) if isinstance(teacher, ModelOutputs) else teacher for teacher in case.context.teachers
     )
-    parts.setup(replace(case.context, teachers=teachers))
+    student = case.context.student_rows
+    student_rows = OutputsInParts(student) if isinstance(student, ModelOutputs) else student
+    parts.setup(replace(case.context, teachers=teachers, student_rows=student_rows))
     if any(True for _ in loss.parameters()):  # drawn at random: compare what was read from the teachers alone
         parts.load_state_dict(loss.state_dict())
     expect(_close(case.terms(parts), case.terms(loss)), "`setup` must give the same loss for teachers read in parts")

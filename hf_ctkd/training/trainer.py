@@ -20,10 +20,10 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, Pr
 
 from hf_ctkd.cards import publish, write_card
 from hf_ctkd.cards.metadata import repo_name
-from hf_ctkd.data import InputFeatureReader, ProcessingClass, TargetRows
+from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import license_named
-from hf_ctkd.losses import DistillationLoss, LossContext
+from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.losses.base import RESERVED, check_names
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherRanking, default_cache
 from hf_ctkd.tasks import Augmentation, StudentTask, task_of
@@ -59,7 +59,9 @@ from hf_ctkd.training.files import (
     removed_if_unfinished,
     replaced_together,
 )
+from hf_ctkd.training.loss_context import StudentRows, loss_context
 from hf_ctkd.training.offloading import DeviceOffloading
+from hf_ctkd.training.optimizer import with_rates_of_loss
 from hf_ctkd.training.record import Run, evaluated_on, majority_share, summarise
 from hf_ctkd.training.resume_callback import ResumeCallback
 from hf_ctkd.training.student_with_loss import LOGITS, TASK, StudentWithLoss
@@ -207,7 +209,16 @@ class DistillationTrainer(Trainer):
         once = self._computes_once(augmentation)
         first = self._first_outputs(self.student_with_loss)
         self.teacher_runner, outputs = self._run_teachers(self._load_teachers(teachers or (), options), rows, once)
-        self._input_reader, self._context = self._loss_context(rows, first, outputs)
+        self._input_reader, self._context = loss_context(
+            self._loss_as_given,
+            rows,
+            student=first,
+            teachers=outputs,
+            runner=self.teacher_runner,
+            preprocessor=self._preprocessor,
+            task=self.task,
+            seed=args.seed,
+        )
         self._set_up_loss(self.student_with_loss)
         check_optimizer(self.optimizer, self.loss)
         self._distils, rows = self._rows_to_train_on(rows)
@@ -253,7 +264,9 @@ class DistillationTrainer(Trainer):
     def _set_up_loss(self, student_with_loss: StudentWithLoss) -> None:
         student_with_loss.input_feature_reader = self._input_reader
         if student_with_loss.loss is not None and self._context is not None:
-            student_with_loss.loss.setup(self._context)
+            batch_size, autocast = self.args.per_device_eval_batch_size, self.accelerator.autocast
+            outputs = StudentRows(student_with_loss, self._preprocessor, self._reference_rows, batch_size, autocast)
+            student_with_loss.loss.setup(replace(self._context, student_rows=outputs))
             student_with_loss.loss.to(self.args.device)
 
     def _computes_once(self, augmentation: Augmentation | None) -> bool:
@@ -304,28 +317,6 @@ class DistillationTrainer(Trainer):
     @property
     def _cache(self) -> Path:
         return Path(self.args.cache_dir or default_cache())
-
-    def _loss_context(
-        self, rows: TargetRows | None, student: ModelOutputs, teachers: tuple[RowOutputs, ...]
-    ) -> tuple[InputFeatureReader | None, LossContext | None]:
-        """What the loss is set up with, and a reader of the student's input features for a loss that needs them."""
-        if rows is None:
-            return None, None
-        reader: InputFeatureReader | None = None
-        inputs: Tensor | None = None
-        needs = Needs.NOTHING if self._loss_as_given is None else self._loss_as_given.needs
-        if Needs.INPUT in needs:
-            reader, inputs = InputFeatureReader.of(self._preprocessor, rows)
-        return reader, LossContext(
-            labels=rows.labels,
-            label_space=rows.label_space,
-            student=student.to("cpu"),
-            teachers=teachers,
-            teacher_label_spaces=tuple(teacher.label_space for teacher in self.teacher_runner.teachers),
-            seed=self.args.seed,
-            inputs=inputs,
-            targets=self.task.targets(rows) if Needs.TARGETS in needs else None,
-        )
 
     # ---- data -------------------------------------------------------------------------------------------------------
 
@@ -410,6 +401,12 @@ class DistillationTrainer(Trainer):
         start = torch.zeros(3, dtype=torch.long, device=device)
         counts = sum((sample["counts"].to(device) for sample in samples), start)
         return samples, self.accelerator.reduce(counts, reduction="sum")
+
+    def create_optimizer(self, *args: Any) -> torch.optim.Optimizer:  # noqa: ANN401 (as in the parent)
+        """As in `Trainer`; parameters of a loss that sets a learning rate are a group of their own."""
+        given = self.optimizer is not None
+        optimizer = super().create_optimizer(*args)
+        return optimizer if given else with_rates_of_loss(optimizer, self.loss)
 
     # ---- a training step --------------------------------------------------------------------------------------------
 

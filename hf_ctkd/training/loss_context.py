@@ -1,0 +1,115 @@
+"""What a loss is set up with: labels, the teachers' outputs, the student's input features and its own outputs."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from hf_ctkd.data import InputFeatureReader, Preprocessor, TargetRows
+from hf_ctkd.losses import DistillationLoss, LossContext
+from hf_ctkd.tasks import StudentTask
+from hf_ctkd.training.student_with_loss import StudentWithLoss
+from hf_ctkd.training.teacher_runner import TeacherRunner
+from hf_ctkd.types import ModelOutputs, Needs, RowOutputs
+
+
+class _Autocast(Protocol):
+    """Such as `Accelerator.autocast`."""
+
+    def __call__(self) -> AbstractContextManager: ...
+
+
+@dataclass(frozen=True, eq=False)
+class StudentRows:
+    """The student's features and logits on the training rows, computed when they are read, in evaluation mode.
+
+    Nothing is stored: the outputs are those of the untrained student only as long as it has not been trained.
+
+    Args:
+        student_with_loss: the student.
+        preprocessor: the student's.
+        rows: the training rows.
+        batch_size: rows a forward pass.
+        autocast: context of each forward pass.
+    """
+
+    student_with_loss: StudentWithLoss
+    preprocessor: Preprocessor
+    rows: TargetRows
+    batch_size: int
+    autocast: _Autocast
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.rows)
+
+    def select(self, rows: Tensor) -> ModelOutputs:
+        """The outputs of some rows, by index or mask, on the CPU; see `RowOutputs.select`."""
+        numbers = torch.arange(len(self))[rows.cpu()]
+        training = self.student_with_loss.training
+        self.student_with_loss.eval()
+        parts = [self._outputs(batch.tolist()) for batch in numbers.split(self.batch_size)]
+        self.student_with_loss.train(training)
+        logits = [part.logits for part in parts if part.logits is not None]
+        return ModelOutputs(torch.cat([part.features for part in parts]), torch.cat(logits) if logits else None)
+
+    def chunks(self, size: int) -> Iterator[tuple[slice, ModelOutputs]]:
+        """The outputs in order, `size` rows at a time, each with its slice of rows."""
+        for start in range(0, len(self), size):
+            rows = slice(start, min(start + size, len(self)))
+            yield rows, self.select(torch.arange(rows.start, rows.stop))
+
+    def _outputs(self, numbers: list[int]) -> ModelOutputs:
+        student = self.student_with_loss.student
+        inputs = {
+            name: values.to(student.device) for name, values in self.preprocessor(self.rows.inputs(numbers)).items()
+        }
+        with torch.no_grad(), self.autocast():
+            outputs = self.student_with_loss.reader.read(inputs)
+        logits = None if outputs.logits is None else outputs.logits.float().cpu()
+        return ModelOutputs(outputs.features.float().cpu(), logits)
+
+
+def loss_context(
+    loss: DistillationLoss | None,
+    rows: TargetRows | None,
+    *,
+    student: ModelOutputs,
+    teachers: tuple[RowOutputs, ...],
+    runner: TeacherRunner,
+    preprocessor: Preprocessor,
+    task: StudentTask,
+    seed: int,
+) -> tuple[InputFeatureReader | None, LossContext | None]:
+    """What the loss is set up with, and a reader of the student's input features for a loss that needs them.
+
+    Args:
+        loss: of the run.
+        rows: the training rows; None where the student is only evaluated, and nothing is set up.
+        student: outputs of the untrained student on a few rows.
+        teachers: outputs of each teacher, over all rows where the loss needs them.
+        runner: the loaded teachers.
+        preprocessor: the student's.
+        task: what the student is for.
+        seed: of the run.
+    """
+    if rows is None:
+        return None, None
+    reader: InputFeatureReader | None = None
+    inputs: Tensor | None = None
+    needs = Needs.NOTHING if loss is None else loss.needs
+    if Needs.INPUT in needs:
+        reader, inputs = InputFeatureReader.of(preprocessor, rows)
+    return reader, LossContext(
+        labels=rows.labels,
+        label_space=rows.label_space,
+        student=student.to("cpu"),
+        teachers=teachers,
+        teacher_label_spaces=tuple(teacher.label_space for teacher in runner.teachers),
+        seed=seed,
+        inputs=inputs,
+        targets=task.targets(rows) if Needs.TARGETS in needs else None,
+    )
