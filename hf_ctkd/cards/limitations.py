@@ -35,6 +35,7 @@ def _training(record: DistillationRecord) -> list[str]:
     unlabelled = task.train_rows - task.labelled_rows
     if unlabelled > 0:
         sentences.append(f"{unlabelled} of {task.train_rows} training rows have no label.{_targets(record)}")
+    sentences += [escape(remark, _LONGEST_LIMITATION) for remark in record.loss.remarks]
     if words.limitation:
         limitation = escape(words.limitation, _LONGEST_LIMITATION)
         sentences.append(limitation.replace("{count}", str(len(task.label_names))))

@@ -27,7 +27,7 @@ class AFTLoss(DistillationLoss):
     them and many unlabelled rows, `RowTransportLoss` also teaches the classes of these rows.
 
     Args:
-        weight: the paper's beta, positive; `DistillationConfig.distillation_weight` multiplies it once more.
+        weight: the paper's beta, positive.
         learning_rate: peak learning rate of `s`, positive; the student keeps that of the training arguments.
 
     Raises:

@@ -27,7 +27,7 @@ class BTuningLoss(DistillationLoss):
     `RowTransportLoss` also use teachers' class predictions, but train the student's own predictions with them.
 
     Args:
-        weight: of the term, positive; `DistillationConfig.distillation_weight` multiplies it once more.
+        weight: of the term, positive.
         temperature: of the softmax over the teachers' LogME, positive; a low one trusts the best teacher alone.
 
     Raises:

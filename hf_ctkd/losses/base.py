@@ -29,6 +29,9 @@ class DistillationLoss(nn.Module, ABC):
     publish it. Subclasses set the class attributes, store every constructor argument under its own name, make
     parameters and buffers in `setup`, and return named terms from `forward`, which the trainer adds up and logs.
 
+    A loss of features or a regulariser has an argument `weight`, whose default suits the scale of its term;
+    `DistillationConfig.distillation_weight` multiplies whatever `forward` returns.
+
     Subclass it in any package: no registration is needed. Check it with `hf_ctkd.testing.check_loss`.
 
     Example:
@@ -142,6 +145,10 @@ class DistillationLoss(nn.Module, ABC):
     def diagnostics(self) -> dict[str, float]:
         """Numbers to log that are no loss, such as a spectrum, under other names than those of the terms."""
         return {}
+
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on what went wrong in training, for the card's limitations."""
+        return ()
 
     def settings(self) -> dict[str, Any]:
         """Constructor arguments as JSON values, for logs and the card."""

@@ -24,6 +24,8 @@ class Distance(nn.Module, ABC):
     """Short name by which it is chosen."""
     needs_positions: ClassVar[bool] = False
     """Whether it compares positions within a row, and so cannot serve where there is only one."""
+    usual_weight: ClassVar[float] = 1.0
+    """Weight of a projection loss with this distance, unless another is given."""
 
     def setup(self, width: int) -> None:
         """Make parameters for features of a width; called once."""
@@ -67,6 +69,7 @@ class L2(_Pointwise):
     """Mean squared difference, over rows and features."""
 
     name = "l2"
+    usual_weight = 0.1
 
     def _of_rows(self, student: Float[Tensor, "n width"], target: Float[Tensor, "n width"]) -> Float[Tensor, ""]:
         return F.mse_loss(student, target)
@@ -90,6 +93,7 @@ class LogSum(_Pointwise):
     """
 
     name = "logsum"
+    usual_weight = 0.03
 
     def __init__(self, alpha: float = 4.0) -> None:
         super().__init__()
@@ -109,6 +113,7 @@ class SmoothL1(_Pointwise):
     """Squared difference where it is below one, absolute difference above, mean over rows and features."""
 
     name = "smooth_l1"
+    usual_weight = 0.1
 
     def _of_rows(self, student: Float[Tensor, "n width"], target: Float[Tensor, "n width"]) -> Float[Tensor, ""]:
         return F.smooth_l1_loss(student, target)

@@ -5,19 +5,20 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.alignment import Aligned, align, same_positions
-from hf_ctkd.losses.base import DistillationLoss, require_teachers
+from hf_ctkd.losses.base import DistillationLoss, require_teachers, require_weight
 from hf_ctkd.losses.distances import DISTANCES, Distance
+from hf_ctkd.losses.feature_rank import FeatureRank
 from hf_ctkd.losses.projection_heads import NORMALISERS, PROJECTIONS, ProjectionHead, spectrum
 from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 _DEFAULTS: dict[str, tuple[str, str]] = {
-    "inverted": ("logsum", "batch"),
-    "traditional": ("logsum", "batch"),
+    "inverted": ("l2", "batch"),
+    "traditional": ("l2", "batch"),
     "orthogonal": ("smooth_l1", "layer"),
 }
 """Distance and normalisation of each direction."""
@@ -32,6 +33,7 @@ class _ThroughProjection(DistillationLoss):
         distance: str | Distance | None,
         layers: Sequence[tuple[int, int]] | None,
         normalise: str | None,
+        weight: float | None,
     ) -> None:
         super().__init__()
         _check_choice("direction", direction, _DEFAULTS)
@@ -42,12 +44,16 @@ class _ThroughProjection(DistillationLoss):
         _check_choice("normalise", self.normalise, NORMALISERS)
         if isinstance(self.distance, str):
             _check_choice("distance", self.distance, DISTANCES)
+        usual_weight = (DISTANCES[self.distance] if isinstance(self.distance, str) else self.distance).usual_weight
+        self.weight = usual_weight if weight is None else weight
+        require_weight(self.weight)
         if layers is not None and not layers:
             raise InvalidArgumentError("`layers` must hold at least one pair, got none. Pass None to read features.")
         self.layers = None if layers is None else tuple((student, teacher) for student, teacher in layers)
         self.hidden = () if self.layers is None else self.layers
         self.needs = Needs.TEACHER | (Needs.FEATURES if self.layers is None else Needs.HIDDEN)
         self.heads = nn.ModuleList()
+        self.feature_rank = FeatureRank(self.name)
 
     def setup(self, context: LossContext) -> None:
         """Make one projection for each teacher and layer pair, for the widths seen; see `DistillationLoss.setup`."""
@@ -58,21 +64,27 @@ class _ThroughProjection(DistillationLoss):
             outputs = teacher if isinstance(teacher, ModelOutputs) else teacher.select(torch.arange(1))
             for pair in range(self._pairs):
                 self.heads.append(self._head(context.student, outputs, pair, generator))
+        features, mask = self._student_side(context.student, 0)
+        rows = features.flatten(0, 1) if mask is None else features[mask]
+        self.feature_rank.setup(rows, len(context.label_space))
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
         """One term, the mean over teachers and layer pairs; see `DistillationLoss.forward`."""
         layers = [(teacher, pair) for teacher in teachers for pair in range(self._pairs)]
+        self.feature_rank.record(*self._student_side(student, 0))
         with torch.autocast(student.features.device.type, enabled=False):
             distances = [
                 head(self._aligned(student, teacher, pair, positionwise=head.positionwise))
                 for head, (teacher, pair) in zip(self._heads, layers, strict=True)
             ]
-        return {self.name: torch.stack(distances).mean()}
+        return {self.name: self.weight * torch.stack(distances).mean()}
 
     def diagnostics(self) -> dict[str, float]:
-        """Spectrum of each projection: effective rank (in directions) and the largest one's share of the energy.
+        """Effective rank of the student's features in the last batch, and the spectrum of each projection.
+
+        Of a projection: its effective rank (in directions) and the largest direction's share of the energy.
 
         The effective rank is the exponential of the entropy of the squared singular values. A projection that uses few
         of a teacher's directions tells of a teacher that shares little with the student's task.
@@ -83,7 +95,11 @@ class _ThroughProjection(DistillationLoss):
             teacher, pair = divmod(index, self._pairs)
             prefix = f"{self.name}/teacher_{teacher}" + (f"/layer_{pair}" if several else "")
             spectra |= {f"{prefix}/{name}": value for name, value in spectrum(head.projection.weight).items()}
-        return spectra
+        return spectra | self.feature_rank.observe()
+
+    def remarks(self) -> tuple[str, ...]:
+        """Whether the student's features collapsed; see `DistillationLoss.remarks`."""
+        return self.feature_rank.remarks()
 
     @property
     def _heads(self) -> list[ProjectionHead]:
@@ -92,6 +108,14 @@ class _ThroughProjection(DistillationLoss):
     @property
     def _pairs(self) -> int:
         return 1 if self.layers is None else len(self.layers)
+
+    def _student_side(
+        self, student: ModelOutputs, pair: int
+    ) -> tuple[Float[Tensor, "batch positions width"], Bool[Tensor, "batch positions"] | None]:
+        """What the loss reads of the student, and which positions count."""
+        if self.layers is None:
+            return student.features.unsqueeze(1), None
+        return student.hidden[pair].values, student.hidden[pair].mask
 
     def _aligned(self, student: ModelOutputs, teacher: ModelOutputs, pair: int, *, positionwise: bool) -> Aligned:
         if self.layers is None:
@@ -146,26 +170,36 @@ class ProjectionLoss(_ThroughProjection):
     teacher at least as wide as the student. It never looks at labels, needs no logits, and pays off most where the
     teacher's features are good for the task and unlabelled rows are many; with few rows `RowTransportLoss` gains more.
 
-    Batch statistics are those of each process, as in `torch.nn.BatchNorm1d`: keep rows a process (times positions) well
-    above the teacher's width. A batch of a single row is normalised with the running statistics.
+    Batch statistics are those of each process, as in `torch.nn.BatchNorm1d`: keep rows a process (times positions)
+    above the student's width, and for "traditional" above the teacher's. An inverted projection that is trained over
+    many steps need not have more rows in a batch than the teacher has features. A batch of a single row is normalised
+    with the running statistics.
+
+    Where the loss outweighs the labels, a student can please it by giving up most directions of its features; batch
+    norm forbids features of size zero, but not of rank one. "logsum" at weight 1 does so: its gradient grows as the
+    distance shrinks. The effective rank of the student's features is logged, a collapse is warned of and stated on the
+    card; see `hf_ctkd.losses.feature_rank.FeatureRank` for the criterion.
 
     Args:
         direction: "inverted", "traditional" or "orthogonal".
         distance: a name of `hf_ctkd.losses.distances.DISTANCES` ("l2", "logsum", "smooth_l1", "cosine", "vid", "at",
-            "pkt", "sp", "rkd") or a `Distance`; by default "logsum", for orthogonal "smooth_l1". "at" needs `layers`.
+            "pkt", "sp", "rkd") or a `Distance`; by default "l2", for orthogonal "smooth_l1". "at" needs `layers`.
         layers: pairs of indices into `hidden_states`, the student's first; None reads what the head reads. An image
             teacher's grid is resized to the student's; texts under different tokenizers are averaged over their tokens.
         normalise: "batch" (non-affine batch norm, both sides after the projection), "layer" (non-affine layer norm,
             teacher's side alone) or "none"; by default "batch", for orthogonal "layer". With "none" a student and a
             projection that are all zero are a perfect solution, which only the task loss forbids.
+        weight: of the term, positive; by default that of the distance, `Distance.usual_weight`: 0.1 for "l2" and
+            "smooth_l1", 0.03 for "logsum", 1 for all others.
 
     Raises:
         InvalidArgumentError: an argument that is not on offer.
 
     Reference:
         Inverted: reconstructed from Auty, Miles, Kolbeinsson and Mikolajczyk, "Learning to project for cross-task
-        knowledge distillation", arXiv:2403.14494. Defaults after Miles and Mikolajczyk, arXiv:2303.11098. Orthogonal:
-        after Miles, Elezi and Deng, "VkD", arXiv:2403.06213.
+        knowledge distillation", arXiv:2403.14494. Batch norm on both sides after Miles and Mikolajczyk,
+        arXiv:2303.11098; distance and weight by our measurements. Orthogonal: after Miles, Elezi and Deng, "VkD",
+        arXiv:2403.06213.
 
     Example:
         >>> from hf_ctkd import DistillationConfig, DistillationTrainer, ProjectionLoss
@@ -208,21 +242,23 @@ class ProjectionLoss(_ThroughProjection):
         distance: str | Distance | None = None,
         layers: Sequence[tuple[int, int]] | None = None,
         normalise: str | None = None,
+        weight: float | None = None,
     ) -> None:
-        super().__init__(direction, distance, layers, normalise)
+        super().__init__(direction, distance, layers, normalise, weight)
 
 
 class InvertedProjectionLoss(_ThroughProjection):
     """Distance between student features and the teacher's through a learned map, which may ignore most of them.
 
     The short name of `ProjectionLoss("inverted")`: use it when the teacher was trained for another task, including
-    dense student tasks (with `layers`), where a random teacher can serve too. Not for few rows: keep rows times
-    positions of a batch well above the teacher's width, or the projection fits anything.
+    dense student tasks (with `layers`), where a random teacher can serve too. Not for few training rows: with fewer
+    rows times positions than the teacher has features, the projection fits anything.
 
     Args:
         distance: as in `ProjectionLoss`.
         layers: as in `ProjectionLoss`.
         normalise: as in `ProjectionLoss`.
+        weight: as in `ProjectionLoss`.
 
     Raises:
         InvalidArgumentError: an argument that is not on offer.
@@ -257,12 +293,13 @@ class InvertedProjectionLoss(_ThroughProjection):
 
     def __init__(
         self,
-        distance: str | Distance = "logsum",
+        distance: str | Distance = "l2",
         *,
         layers: Sequence[tuple[int, int]] | None = None,
         normalise: str = "batch",
+        weight: float | None = None,
     ) -> None:
-        super().__init__("inverted", distance, layers, normalise)
+        super().__init__("inverted", distance, layers, normalise, weight)
 
 
 def _check_choice(name: str, value: str, choices: dict) -> None:

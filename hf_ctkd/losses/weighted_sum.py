@@ -132,6 +132,10 @@ class WeightedSum(DistillationLoss):
         """Those of all losses, after their index where names collide."""
         return self._by_name([loss.diagnostics() for loss, _ in self._weighted()])
 
+    def remarks(self) -> tuple[str, ...]:
+        """Those of all losses, each once."""
+        return tuple(dict.fromkeys(remark for loss, _ in self._weighted() for remark in loss.remarks()))
+
     def _weighted(self) -> list[tuple[DistillationLoss, float]]:
         # From the registered modules: a copy of this module has copies of its losses.
         weights = [weight for _, weight in self.losses]

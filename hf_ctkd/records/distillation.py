@@ -169,12 +169,14 @@ class LossRecord:
         citation: its source, as BibTeX entries, words, or both.
         input_share: share of the targets that was predicted from the student's input features and not from a teacher,
             in [0, 1].
+        remarks: sentences on what went wrong in training, such as features that collapsed.
     """
 
     name: str
     settings: Mapping[str, Any]
     citation: str
     input_share: float = 0.0
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

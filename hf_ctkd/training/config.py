@@ -16,7 +16,11 @@ class DistillationConfig(TrainingArguments):
     """
 
     distillation_weight: float = field(
-        default=1.0, metadata={"help": "Weight of the distillation loss beside the task loss; 0 or more."}
+        default=1.0,
+        metadata={
+            "help": "Weight of the distillation loss beside the task loss; 0 or more. It multiplies a loss's own "
+            "`weight`, where it has one."
+        },
     )
     labelled_row_weight: float = field(
         default=1.0,

@@ -129,7 +129,7 @@ def summarise(
         teachers=_teachers(run) if run.distils else (),
         loss=LossRecord(NO_LOSS, {}, "")
         if loss is None
-        else LossRecord(loss.name, loss.settings(), loss.citation, round(loss.input_share(), 3)),
+        else LossRecord(loss.name, loss.settings(), loss.citation, round(loss.input_share(), 3), loss.remarks()),
         results=results,
         baseline=baseline,
         training={

@@ -83,3 +83,9 @@ def test_students_that_say_something_of_every_pixel(image_record):
     depths = text(replace(image_record, task=replace(task, label_names=(), words=DepthEstimation().words("image"))))
     assert "Its depths are metres" in depths and "classes" not in depths
     assert "Few labels" not in text(replace(image_record, task=replace(task, train_rows=1000, labelled_rows=1000)))
+
+
+def test_what_went_wrong_in_training_is_stated(image_record):
+    remark = "The student's features collapsed in training."
+    assert remark not in text(image_record)
+    assert remark in text(replace(image_record, loss=replace(image_record.loss, remarks=(remark,))))

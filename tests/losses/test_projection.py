@@ -20,7 +20,8 @@ def number(tensor):
 def set_up(loss, student, *teachers):
     labels = torch.zeros(len(student), dtype=torch.long)
     loss.setup(LossContext(labels, SPACE, student, teachers, (SPACE,) * len(teachers)))
-    return lambda *batch: sum(loss(batch[0], batch[1:], torch.zeros(len(batch[0]), dtype=torch.long)).values())
+    labels = torch.zeros(len(student), dtype=torch.long)
+    return lambda *batch: loss(batch[0], batch[1:], labels[: len(batch[0])])[loss.name] / loss.weight
 
 
 @pytest.mark.parametrize("direction", ["inverted", "traditional", "orthogonal"])
@@ -215,12 +216,24 @@ def test_layers_of_texts_under_unequal_tokenizers_are_averaged():
     assert number(value(student, teacher)) == pytest.approx(number(direct(*map(ModelOutputs, pooled))), rel=1e-5)
 
 
+@pytest.mark.parametrize(("distance", "weight"), [("l2", 0.1), ("logsum", 0.03), ("pkt", 1.0)])
+def test_weight_is_that_of_the_distance_unless_given(distance, weight):
+    case = LossCase.of(teachers=1)
+    terms = []
+    for loss in (InvertedProjectionLoss(distance), InvertedProjectionLoss(distance, weight=1.0)):
+        loss.setup(case.context)
+        terms.append(number(case.terms(loss)["inverted_projection"]))
+    assert terms[0] == pytest.approx(weight * terms[1], rel=1e-5)
+    assert InvertedProjectionLoss().distance == ProjectionLoss("traditional").distance == "l2"
+
+
 def test_settings_name_the_distance():
     assert ProjectionLoss(distance=LogSum(5.0), layers=[(0, 1)]).settings() == {
         "direction": "inverted",
         "distance": "LogSum(alpha=5.0)",
         "layers": [[0, 1]],
         "normalise": "batch",
+        "weight": 0.03,
     }
 
 
@@ -237,6 +250,7 @@ def test_reads_features_or_layers():
         ({"distance": "far"}, "`distance` must be one of l2, logsum, .*, got 'far'"),
         ({"normalise": "some"}, "`normalise` must be one of batch, layer, none, got 'some'"),
         ({"layers": ()}, "`layers` must hold at least one pair"),
+        ({"weight": 0.0}, "`weight` must be a positive number, got 0.0"),
     ],
 )
 def test_bad_arguments(arguments, message):

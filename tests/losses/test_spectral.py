@@ -111,7 +111,7 @@ def test_needs_no_teacher():
 
 def test_inverted_projection_splits_into_transfer_and_spectral_part():
     ours, theirs = torch.randn(60, 6), torch.randn(60, 3)
-    loss = ProjectionLoss("inverted", distance="l2", normalise="none")
+    loss = ProjectionLoss("inverted", distance="l2", normalise="none", weight=1.0)
     student, teacher = ModelOutputs(ours), ModelOutputs(theirs)
     loss.setup(LossContext(LABELS, LabelSpace(("a", "b")), student, (teacher,)))
     value = loss(student, (teacher,), LABELS)["projection"].item() * ours.numel()
@@ -131,7 +131,7 @@ def test_projection_on_the_best_teacher_costs_exactly_the_spectral_part():
     top = torch.linalg.svd(ours, full_matrices=False)
     theirs = top.U[:, :2]
     student, teacher = ModelOutputs(ours), ModelOutputs(theirs)
-    loss = InvertedProjectionLoss("l2", normalise="none")
+    loss = InvertedProjectionLoss("l2", normalise="none", weight=1.0)
     loss.setup(LossContext(LABELS, LabelSpace(("a", "b")), student, (teacher,)))
     with torch.no_grad():
         loss.heads[0].projection.weight.copy_((theirs.T @ ours).T)

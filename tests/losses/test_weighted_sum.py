@@ -100,6 +100,7 @@ def test_copy_has_losses_of_its_own():
         for parameter in twin.parameters():
             parameter.zero_()
     assert torch.allclose(*(sum(terms.values()) for terms in (before, case.terms(loss))))
+    case.terms(twin)  # the rank of the student's features is logged from the first batch on
     assert list(twin.diagnostics()) == list(loss.diagnostics())
 
 
