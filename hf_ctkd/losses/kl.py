@@ -144,8 +144,8 @@ class KLLoss(DistillationLoss):
         else:
             pairs = _pairs_by_mapping(teacher, target, self.mapping)
         matches = torch.zeros(len(teacher), len(target), dtype=torch.bool)
-        for row, column in pairs:
-            matches[row, column] = True
+        rows, columns = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).unbind(dim=1)
+        matches[rows, columns] = True
         matched = int(matches.any(dim=0).sum())
         if matched < 2:
             raise InvalidArgumentError(
@@ -156,8 +156,9 @@ class KLLoss(DistillationLoss):
 
     def _check_mapping(self, context: LossContext) -> None:
         teacher_names = {name for space in context.teacher_label_spaces if space is not None for name in space.names}
+        target_names = set(context.label_space.names)
         for teacher_name, target_name in (self.mapping or {}).items():
-            if target_name not in context.label_space.names:
+            if target_name not in target_names:
                 raise InvalidArgumentError(
                     f"`mapping` leads to {target_name!r}, but the target has no class of that name. Use one of its "
                     "class names."
@@ -194,8 +195,9 @@ def _unambiguous(space: LabelSpace, spelling: Callable[[str], str]) -> dict[str,
 
 
 def _pairs_by_mapping(teacher: LabelSpace, target: LabelSpace, mapping: Mapping[str, str]) -> list[tuple[int, int]]:
+    rows, columns = (dict(zip(space.names, range(len(space)), strict=True)) for space in (teacher, target))
     return [
-        (teacher.names.index(teacher_name), target.names.index(target_name))
+        (rows[teacher_name], columns[target_name])
         for teacher_name, target_name in mapping.items()
-        if teacher_name in teacher.names
+        if teacher_name in rows
     ]
