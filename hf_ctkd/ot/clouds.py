@@ -10,6 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.ot.precision import check_resolvable, full_products, resolving_dtype
 from hf_ctkd.ot.streaming import solve_streamed
 
 
@@ -71,7 +72,7 @@ class CloudSolution:
     def cost(self) -> Float[Tensor, ""]:
         """`<plan, cost>`, computed on first use."""
         total = torch.zeros_like(self.value)
-        with torch.autocast(total.device.type, enabled=False):
+        with torch.autocast(total.device.type, enabled=False), full_products():
             for rows, cost in self.blocks:
                 total += (self._plan(rows, cost) * cost).sum()
         return total
@@ -85,7 +86,7 @@ class CloudSolution:
         """
         left, right = left.to(self.value), right.to(self.value)
         total = left.new_zeros(left.shape[1], right.shape[1])
-        with torch.autocast(total.device.type, enabled=False):
+        with torch.autocast(total.device.type, enabled=False), full_products():
             for rows, cost in self.blocks:
                 total += left[rows].T @ (self._plan(rows, cost) @ right)
         return total
@@ -146,9 +147,11 @@ class CloudSinkhorn:
 
         Raises:
             NotConvergedError: the tolerance was missed after `max_steps`.
+            InvalidArgumentError: `epsilon` is lost in rounding.
         """
-        with torch.autocast(problem.x.device.type, enabled=False):
-            blocks = _Blocks.of(problem, self.max_bytes)
+        check_resolvable(self.epsilon, self.tolerance)
+        with torch.autocast(problem.x.device.type, enabled=False), full_products():
+            blocks = _Blocks.of(problem, self.max_bytes, resolving_dtype(self.epsilon, self.tolerance))
             epsilon = self.epsilon * (blocks.largest() or 1.0)
             m = len(blocks.y)
             solved = solve_streamed(
@@ -174,8 +177,8 @@ class _Blocks:
     rows: int
 
     @classmethod
-    def of(cls, problem: CloudProblem, max_bytes: int) -> "_Blocks":
-        dtype = torch.promote_types(torch.promote_types(problem.x.dtype, problem.y.dtype), torch.float32)
+    def of(cls, problem: CloudProblem, max_bytes: int, least: torch.dtype) -> "_Blocks":
+        dtype = torch.promote_types(torch.promote_types(problem.x.dtype, problem.y.dtype), least)
         x, y = problem.x.detach().to(dtype), problem.y.detach().to(dtype)
         # Distances are differences of large numbers when both clouds lie far from the origin.
         centre = y.mean(0)

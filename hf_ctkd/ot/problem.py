@@ -9,6 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.ot.precision import rounds_products
 
 _LOW_PRECISION = (torch.bfloat16, torch.float16)
 SAFE_EXPONENT = 60.0
@@ -162,11 +163,13 @@ class PreparedProblem:
     ) -> "PreparedProblem":
         """From a problem and the solver's settings, which are relative to the largest cost.
 
-        Where epsilon is small the potentials need more digits than 32 bits have: such batches are solved in 64.
+        Where epsilon is small the potentials need more digits than 32 bits have: such batches are solved in 64. So are
+        all where a compiled graph would round the inputs of its products, as it cannot change that setting.
         """
         smallest = float(epsilon.min()) if isinstance(epsilon, Tensor) else epsilon
         sharpest, uniform = 1 / smallest, not isinstance(epsilon, Tensor)
-        dtype = torch.float64 if sharpest > SAFE_EXPONENT else problem.dtype
+        rounded = torch.compiler.is_compiling() and rounds_products()
+        dtype = torch.float64 if sharpest > SAFE_EXPONENT or rounded else problem.dtype
         a, b = problem.a.detach().to(dtype), problem.b.detach().to(dtype)
         a, b = a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True)
         cost = problem.cost.detach()

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.ot.precision import check_resolvable, full_products, resolving_dtype
 from hf_ctkd.ot.streaming import solve_streamed
 
 _BLOCK_BYTES, _BLOCK_BYTES_DEVICE = 2**19, 2**26
@@ -82,6 +83,7 @@ def transport_rows(
             raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
     if not prior_strength >= 0:
         raise InvalidArgumentError(f"`prior_strength` must not be negative, got {prior_strength}.")
+    check_resolvable(epsilon, tolerance)
     _check_prior(prior)
     chunks = _in_chunks(log_posterior)
     _check_rows(chunks, prior)
@@ -89,10 +91,12 @@ def transport_rows(
     if prior_strength == 0:
         return RowTransport(torch.where(prior > 0, 0.0, -torch.inf).to(prior), epsilon)
 
-    def log_kernel() -> Iterator[Tensor]:
-        return (chunk.to(torch.promote_types(chunk.dtype, torch.float32)) / epsilon for chunk in chunks())
+    least = resolving_dtype(epsilon, tolerance)
 
-    with torch.no_grad(), torch.autocast(prior.device.type, enabled=False):
+    def log_kernel() -> Iterator[Tensor]:
+        return (chunk.to(torch.promote_types(chunk.dtype, least)) / epsilon for chunk in chunks())
+
+    with torch.no_grad(), torch.autocast(prior.device.type, enabled=False), full_products():
         solved = solve_streamed(
             log_kernel, shares, epsilon=epsilon, tau=prior_strength, max_steps=max_steps, tolerance=tolerance
         )

@@ -11,6 +11,7 @@ from torch import Tensor
 from hf_ctkd.errors import InvalidArgumentError, NotConvergedError
 from hf_ctkd.ot.iteration import Kernel, Limits
 from hf_ctkd.ot.potentials import Gathered, Potentials, centred, dual_value
+from hf_ctkd.ot.precision import check_resolvable, full_products
 from hf_ctkd.ot.problem import OTProblem, PreparedProblem
 from hf_ctkd.ot.solution import EnvelopeValue, OTSolution, Plan, Sensitivity, Status
 from hf_ctkd.ot.stabilised import scale, solve_stabilised
@@ -49,6 +50,8 @@ class Sinkhorn:
         check_every: steps between two looks at the error, each a synchronisation on an accelerator. From `max_steps`
             on, with `on_failure="report"` and one epsilon, nobody looks: every problem takes every step, such that
             CUDA graphs can hold the solver, and `torch.compile` its whole graph (see `check` of `OTProblem`).
+
+    Steps and error are computed in float32 or float64, under autocast and with TF32 switched on, too.
 
     Raises:
         InvalidArgumentError: an argument out of its range.
@@ -107,7 +110,7 @@ class Sinkhorn:
 
         Raises:
             NotConvergedError: a problem missed the tolerance and `on_failure` is "raise".
-            InvalidArgumentError: `warm_start` or `epsilon` does not fit the problem.
+            InvalidArgumentError: `warm_start` or `epsilon` does not fit the problem, or `epsilon` is lost in rounding.
         """
         if self._attended and torch.compiler.is_compiling():
             # The loop looks at its tensors; traced, it would become a graph for every stretch between two looks.
@@ -117,8 +120,10 @@ class Sinkhorn:
     def _solved(self, problem: OTProblem, warm_start: tuple[Tensor, Tensor] | None) -> OTSolution:
         self._check_fit(problem, warm_start)
         # Autocast would run the matrix products in 16 bits, whose error no number of steps makes up for.
-        with torch.no_grad(), torch.autocast(problem.cost.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(problem.cost.device.type, enabled=False), full_products():
             epsilon = self._epsilon(problem)
+            smallest = float(epsilon.min()) if isinstance(epsilon, Tensor) else epsilon
+            check_resolvable(smallest, self.tolerance, cost=problem.cost.dtype)
             prepared = PreparedProblem.of(
                 problem, epsilon, tau_a=self.tau_a, tau_b=self.tau_b, max_bytes=self.max_bytes
             )

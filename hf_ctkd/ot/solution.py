@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from hf_ctkd.ot.precision import full_products
 from hf_ctkd.ot.problem import PreparedProblem, blocks
 
 _LARGEST_EXPONENT, _LARGEST_EXPONENT_DOUBLE = 85.0, 700.0
@@ -175,7 +176,7 @@ class EnvelopeValue(torch.autograd.Function):
         sensitivity, (a_type, b_type, cost_type) = ctx.sensitivity, ctx.dtypes
         for_a, for_b, for_cost = ctx.needs_input_grad[:3]
         weights = grad.to(ctx.value.dtype)
-        with torch.autocast(grad.device.type, enabled=False):
+        with torch.autocast(grad.device.type, enabled=False), full_products():
             of_cost = sensitivity.cost(weights, ctx.value).to(cost_type) if for_cost else None
         return (
             (weights[:, None] * sensitivity.a).to(a_type) if for_a else None,
@@ -227,7 +228,7 @@ class OTSolution:
     @cached_property
     def cost(self) -> Float[Tensor, "batch"]:
         """`<plan, cost>`, computed on first use; carries no gradient."""
-        with torch.no_grad(), torch.autocast(self.value.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(self.value.device.type, enabled=False), full_products():
             return self.factors.transport_cost()
 
     @property

@@ -76,12 +76,30 @@ def broken(shared):
         check_same(Sinkhorn(**settings), shared, fullgraph=False)
 
 
+def rounded():
+    """A graph cannot switch TF32 off, so that it works in 64 bits where that is on."""
+    torch.set_float32_matmul_precision("high")
+    cost, a, b = (tensor.detach().float() for tensor in inputs(shared=True))
+
+    def potential(cost):
+        problem = OTProblem(cost, torch.softmax(a, -1), torch.softmax(b, -1), check=False)
+        return Sinkhorn(**FIXED).solve(problem).factors.f
+
+    for precision, dtype in (("high", torch.float64), ("highest", torch.float32)):
+        torch.set_float32_matmul_precision(precision)
+        result = torch.compile(potential, backend="aot_eager", fullgraph=True)(cost)
+        if result.dtype != dtype:
+            raise AssertionError(f"solved in {result.dtype} where products are of precision {precision!r}")
+        torch.testing.assert_close(result, potential(cost).to(dtype), rtol=1e-4, atol=1e-5)
+
+
 CASES = {
     "any-shared": lambda: broken(True),
     "any-each": lambda: broken(False),
     "training": lambda: torch.testing.assert_close(trained(True), trained(False)),
     "fixed-shared": lambda: whole(True),
     "fixed-each": lambda: whole(False),
+    "rounded": rounded,
     "generated-any": lambda: check_same(Sinkhorn(), True, fullgraph=False, backend="inductor"),
     "generated-fixed": lambda: check_same(
         Sinkhorn(0.05, 10, check_every=10, on_failure="report"), True, fullgraph=True, backend="inductor"

@@ -25,6 +25,7 @@ COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="inductor need
         "training",
         "fixed-shared",
         "fixed-each",
+        "rounded",
         pytest.param("generated-any", marks=COMPILER),
         pytest.param("generated-fixed", marks=COMPILER),
     ],
