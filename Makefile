@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 TORCH_OLDEST ?= 2.6.0
 OLDEST := .venv-oldest
 
-.PHONY: demo test test-slow test-oldest style quality benchmark evidence clean
+.PHONY: demo test test-slow test-breadth test-oldest style quality benchmark evidence clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -19,17 +19,21 @@ demo: $(INSTALLED)
 
 # Work stealing, since a few long files would leave the other process idle at the end.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow and not breadth"
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m slow
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "slow and not breadth"
+
+# Every architecture of the installed transformers, tiny, as a teacher and as a student.
+test-breadth: $(INSTALLED)
+	$(BIN)/python -m pytest --numprocesses 2 tests/breadth
 
 # On the oldest versions that pyproject.toml allows; elsewhere than on the oldest torch with `TORCH_OLDEST=2.13.0`.
 test-oldest:
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt \
 		torch==$(TORCH_OLDEST) --editable '.[demo,test]'
-	$(OLDEST)/bin/python -m pytest --numprocesses 2 --dist loadfile
+	$(OLDEST)/bin/python -m pytest --numprocesses 2 --dist loadfile -m "not breadth"
 
 style: $(INSTALLED)
 	$(BIN)/ruff format .
