@@ -345,6 +345,22 @@ def _cuts_texts(preprocessor: Preprocessor, rows: TargetRows) -> bool:
     return longer["input_ids"].shape[1] > preprocessor.max_length
 
 
+def set_padding(student: PreTrainedModel, processing_class: ProcessingClass) -> None:
+    """Tell a student without a padding token which one its tokenizer pads with.
+
+    A decoder that classifies by the last token of a text, such as GPT-2, refuses batches otherwise.
+
+    Args:
+        student: the model; its configuration is changed, and saved with it.
+        processing_class: that of the student's `Preprocessor`.
+    """
+    if not isinstance(processing_class, PreTrainedTokenizerBase):
+        return
+    config = student.config.get_text_config()
+    if config.to_dict().get("pad_token_id") is None:
+        config.pad_token_id = processing_class.pad_token_id
+
+
 def check_student(student_with_loss: StudentWithLoss, preprocessor: Preprocessor, rows: TargetRows) -> ModelOutputs:
     """Run the student on a few rows, and let its task compare the outputs with the labels.
 

@@ -76,6 +76,24 @@ class StudentWithLoss(nn.Module):
         """Trade time for memory in the student; arguments as in `PreTrainedModel`."""
         self.student.activation_checkpointing_enable(activation_checkpointing_kwargs, every_n_layers, offload)
 
+    # transformers 5.18 calls these two by their earlier names; 5.23 knows both and calls the new ones.
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """As `is_activation_checkpointing`."""
+        return self.student.is_gradient_checkpointing
+
+    def gradient_checkpointing_enable(
+        self,
+        gradient_checkpointing_kwargs: dict[str, object] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
+        """As `activation_checkpointing_enable`."""
+        self.student.gradient_checkpointing_enable(
+            gradient_checkpointing_kwargs, every_n_layers=every_n_layers, offload=offload
+        )
+
     def get_input_embeddings(self) -> nn.Module:
         """The student's, for `neftune_noise_alpha`."""
         return self.student.get_input_embeddings()

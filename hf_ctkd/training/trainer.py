@@ -4,7 +4,7 @@ import copy
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 
 import datasets
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
@@ -30,6 +29,7 @@ from hf_ctkd.tasks import Augmentation, StudentTask, task_of
 from hf_ctkd.tasks.evaluation import as_confidences
 from hf_ctkd.teachers import LoadOptions
 from hf_ctkd.teachers.cache import from_named
+from hf_ctkd.training.checkpoint import loss_signature, restore_checkpoint, save_student
 from hf_ctkd.training.checks import (
     check_arguments,
     check_loss,
@@ -44,21 +44,15 @@ from hf_ctkd.training.checks import (
     only_labelled,
     reference_rows,
     rows_to_predict,
+    set_padding,
     student_preprocessor,
     training_rows,
 )
 from hf_ctkd.training.collator import DistillationCollator, RowDataset
 from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
-from hf_ctkd.training.files import (
-    LOSS_FILE,
-    in_memory,
-    load_loss_state,
-    off_memory,
-    part_of,
-    removed_if_unfinished,
-    replaced_together,
-)
+from hf_ctkd.training.evaluations import Evaluations
+from hf_ctkd.training.files import in_memory, off_memory, removed_if_unfinished
 from hf_ctkd.training.loss_context import StudentRows, loss_context
 from hf_ctkd.training.offloading import DeviceOffloading
 from hf_ctkd.training.optimizer import with_rates_of_loss
@@ -83,23 +77,6 @@ from hf_ctkd.types import ModelOutputs, Needs, RowOutputs
 RECORD_FILE = "distillation.json"
 RANKING_FILE = "ranking.json"
 OLD_RANKING_FILE = "ranking.old.json"
-
-
-@dataclass(eq=False)
-class Evaluations:
-    """Results of evaluations, and which of the student's weights they are of.
-
-    Args:
-        row_losses: of the last evaluation, a batch each: summed task loss and number of labels of every row.
-        metrics: of the last evaluation, by name without prefix.
-        by_step: metrics on the trainer's own evaluation rows, by the optimiser step of the weights.
-        restored_step: of the weights if they were restored from an earlier checkpoint; None for the last step.
-    """
-
-    row_losses: list[Tensor] = field(default_factory=list)
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    by_step: dict[int, dict[str, Any]] = field(default_factory=dict)
-    restored_step: int | None = None
 
 
 class DistillationTrainer(Trainer):
@@ -199,7 +176,7 @@ class DistillationTrainer(Trainer):
             model=self._with_loss(student),
             args=args,
             eval_dataset=self._as_datasets(eval_rows, eval_dataset),
-            processing_class=processing_class,
+            processing_class=self._preprocessor.processing_class,
             compute_metrics=compute_metrics or self.task.compute_metrics(args),
             callbacks=[*(callbacks or ()), self._resume_callback],
             optimizers=optimizers,
@@ -245,6 +222,7 @@ class DistillationTrainer(Trainer):
 
     def _with_loss(self, student: PreTrainedModel) -> StudentWithLoss:
         """The student with a copy of the loss that is not set up yet."""
+        set_padding(student, self._preprocessor.processing_class)
         loss = copy.deepcopy(self._loss_as_given)
         return StudentWithLoss(student, loss, label_smoothing=self._label_smoothing, task=self.task)
 
@@ -587,11 +565,7 @@ class DistillationTrainer(Trainer):
         """As in `Trainer`, but the loss is the mean over all labels, and left out where there is none."""
         self._evaluations.row_losses = []
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
-        row_losses = torch.cat(self._evaluations.row_losses)
-        finite = row_losses.isfinite().all(dim=1)
-        if self.args.logging_nan_inf_filter and finite.any():
-            row_losses = row_losses[finite]
-        loss, labels = row_losses.sum(dim=0).tolist()
+        loss = self._evaluations.mean_loss(finite_only=self.args.logging_nan_inf_filter)
         # `Trainer` averages the means of batches by their rows, however many of these have a label.
         key = f"{metric_key_prefix}_loss"
         metrics = {name: value for name, value in (output.metrics or {}).items() if name != key}
@@ -600,7 +574,7 @@ class DistillationTrainer(Trainer):
             for name, value in metrics.items()
             if name != f"{metric_key_prefix}_model_preparation_time"
         }
-        return output._replace(metrics=metrics | ({key: loss / labels} if labels else {}))
+        return output._replace(metrics=metrics | ({} if loss is None else {key: loss}))
 
     # ---- checkpoints and the published folder -----------------------------------------------------------------------
 
@@ -629,15 +603,9 @@ class DistillationTrainer(Trainer):
         folder = self.folder if output_dir is None else Path(output_dir)
         if not self.args.should_save:
             return
-        student_with_loss = self.student_with_loss
-        student_state = None if state_dict is None else part_of(state_dict, "student.")
-        with replaced_together(folder) as temporary:
-            student_with_loss.student.save_pretrained(temporary, state_dict=student_state)
-            self.processing_class.save_pretrained(temporary)
-            if folder.name.startswith(PREFIX_CHECKPOINT_DIR) and student_with_loss.loss is not None:
-                state = student_with_loss.loss.state_dict() if state_dict is None else part_of(state_dict, "loss.")
-                tensors = {name: tensor.contiguous() for name, tensor in state.items()}
-                save_file(tensors, temporary / LOSS_FILE, metadata=self._loss_signature())
+        checkpoint = folder.name.startswith(PREFIX_CHECKPOINT_DIR)
+        signature = self._loss_signature() if checkpoint else None
+        save_student(folder, self.student_with_loss, self.processing_class, state_dict=state_dict, signature=signature)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ANN401 (as in the parent)
         """Write a whole checkpoint or none.
@@ -656,12 +624,7 @@ class DistillationTrainer(Trainer):
             InvalidArgumentError: if the checkpoint is of another loss, or of other teachers.
         """
         student_with_loss = self.accelerator.unwrap_model(self.model if model is None else model)
-        student, loss = student_with_loss.student, student_with_loss.loss
-        loss_state = load_loss_state(Path(resume_from_checkpoint), loss, self._loss_signature())
-        restored = type(student).from_pretrained(resume_from_checkpoint, dtype=student.dtype)
-        student.load_state_dict(restored.state_dict())
-        if loss is not None:
-            loss.load_state_dict(loss_state)
+        restore_checkpoint(Path(resume_from_checkpoint), student_with_loss, self._loss_signature())
 
     def _load_best_model(self) -> None:
         """Restore the best checkpoint."""
@@ -671,13 +634,8 @@ class DistillationTrainer(Trainer):
             self._evaluations.restored_step = int(Path(best).name.rpartition("-")[2])
 
     def _loss_signature(self) -> dict[str, str]:
-        """Names of the loss and of its teachers' weights, to be compared with those of a checkpoint."""
-        # The revision of a folder is a digest of its files, which says nothing about weights drawn at random.
-        teachers = [
-            teacher.candidate.revision + (f" random {teacher.seed}" if teacher.candidate.random_weights else "")
-            for teacher in self.teacher_runner.teachers
-        ]
-        return {"loss": "" if self.loss is None else self.loss.name, "teachers": ", ".join(teachers)}
+        """What a checkpoint must have been made with, to be compared."""
+        return loss_signature(self.loss, self.teacher_runner.teachers)
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """As in `Trainer`, but a new repository is private by default."""

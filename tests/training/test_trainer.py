@@ -1,3 +1,5 @@
+import dataclasses
+
 import datasets
 import pytest
 import tiny
@@ -21,7 +23,7 @@ from hf_ctkd.losses import (
     TeacherFreeLoss,
 )
 from hf_ctkd.records import DistillationRecord
-from hf_ctkd.training import DistillationTrainer
+from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
 
 @pytest.fixture
@@ -369,9 +371,15 @@ def test_label_smoothing_applies_to_the_task_loss(make, config):
 
 
 def test_activation_checkpointing_reaches_the_student(make, config):
-    trainer = make(model=tiny.normless_student(), args=config(max_steps=1, activation_checkpointing=True))
+    names = {field.name for field in dataclasses.fields(DistillationConfig)}
+    # transformers 5.18 has the argument by its earlier name.
+    argument = "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
+    trainer = make(model=tiny.normless_student(), args=config(max_steps=1, **{argument: True}))
     trainer.train()
-    assert trainer.student.is_activation_checkpointing
+    layer = trainer.student.vit.get_submodule(
+        "layers.0" if hasattr(trainer.student.vit, "layers") else "encoder.layer.0"
+    )
+    assert layer.gradient_checkpointing
 
 
 @pytest.mark.parametrize(

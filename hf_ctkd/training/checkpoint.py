@@ -1,0 +1,80 @@
+"""The student and the loss on disk: written into a checkpoint or the published folder, and restored from there."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hf_ctkd.data import ProcessingClass
+from hf_ctkd.losses import DistillationLoss
+from hf_ctkd.teachers import Teacher
+from hf_ctkd.training.files import LOSS_FILE, load_loss_state, part_of, replaced_together
+from hf_ctkd.training.student_with_loss import StudentWithLoss
+
+
+def save_student(
+    folder: Path,
+    student_with_loss: StudentWithLoss,
+    processing_class: ProcessingClass,
+    *,
+    state_dict: Mapping[str, Tensor] | None = None,
+    signature: Mapping[str, str] | None = None,
+) -> None:
+    """Write the student and its processor, and the weights of the loss into a checkpoint; no pickle.
+
+    The files that were there stay whole until all the new ones are written.
+
+    Args:
+        folder: made if it is not there.
+        student_with_loss: unwrapped.
+        processing_class: the student's.
+        state_dict: of `student_with_loss`, where its weights are gathered from several processes; its own when None.
+        signature: of the loss, which is written with its weights; None leaves the loss out.
+
+    Raises:
+        InvalidArgumentError: if the folder cannot be written or the disk is full.
+    """
+    student, loss = student_with_loss.student, student_with_loss.loss
+    student_state = None if state_dict is None else part_of(state_dict, "student.")
+    with replaced_together(folder) as temporary:
+        student.save_pretrained(temporary, state_dict=student_state)
+        processing_class.save_pretrained(temporary)
+        if signature is not None and loss is not None:
+            loss_state = loss.state_dict() if state_dict is None else part_of(state_dict, "loss.")
+            tensors = {name: tensor.contiguous() for name, tensor in loss_state.items()}
+            save_file(tensors, temporary / LOSS_FILE, metadata=dict(signature))
+
+
+def restore_checkpoint(checkpoint: Path, student_with_loss: StudentWithLoss, signature: Mapping[str, str]) -> None:
+    """Restore the student and the weights of the loss.
+
+    Args:
+        checkpoint: its folder.
+        student_with_loss: unwrapped; receives the weights.
+        signature: of the loss and teachers of the run.
+
+    Raises:
+        InvalidArgumentError: if the checkpoint is of another loss, or of other teachers.
+    """
+    student, loss = student_with_loss.student, student_with_loss.loss
+    loss_state = load_loss_state(checkpoint, loss, signature)
+    restored = type(student).from_pretrained(checkpoint, dtype=student.dtype)
+    student.load_state_dict(restored.state_dict())
+    if loss is not None:
+        loss.load_state_dict(loss_state)
+
+
+def loss_signature(loss: DistillationLoss | None, teachers: Sequence[Teacher]) -> dict[str, str]:
+    """Names of the loss and of its teachers' weights, to be compared with those of a checkpoint.
+
+    Args:
+        loss: in training; None without one.
+        teachers: of the run.
+    """
+    # The revision of a folder is a digest of its files, which says nothing about weights drawn at random.
+    names = [
+        teacher.candidate.revision + (f" random {teacher.seed}" if teacher.candidate.random_weights else "")
+        for teacher in teachers
+    ]
+    return {"loss": "" if loss is None else loss.name, "teachers": ", ".join(names)}
