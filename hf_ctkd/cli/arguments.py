@@ -53,6 +53,15 @@ class RowArguments:
 
 
 @dataclass(kw_only=True)
+class OutputArguments:
+    """What may be replaced."""
+
+    _argument_group_name = "output"
+
+    overwrite: bool = flag("write over files that this command did not write before", False)
+
+
+@dataclass(kw_only=True)
 class EvaluationArguments:
     """Which rows to evaluate on."""
 
@@ -120,7 +129,9 @@ class ScoreArguments:
 
 
 @dataclass(kw_only=True)
-class SelectArguments(ScoreArguments, LoadingArguments, CandidateArguments, ColumnArguments, RowArguments):
+class SelectArguments(
+    OutputArguments, ScoreArguments, LoadingArguments, CandidateArguments, ColumnArguments, RowArguments
+):
     """Arguments of `hf-ctkd select`."""
 
 
@@ -160,7 +171,9 @@ class MethodArguments:
 
 
 @dataclass(kw_only=True)
-class DistillArguments(MethodArguments, LoadingArguments, StudentArguments, EvaluationArguments, RowArguments):
+class DistillArguments(
+    OutputArguments, MethodArguments, LoadingArguments, StudentArguments, EvaluationArguments, RowArguments
+):
     """Arguments of `hf-ctkd distill`, beside those of `DistillationConfig`."""
 
 
@@ -182,7 +195,7 @@ class PoolArguments:
 
 
 @dataclass(kw_only=True)
-class GenericTeacherArguments(LoadingArguments, PoolArguments, EvaluationArguments, RowArguments):
+class GenericTeacherArguments(OutputArguments, LoadingArguments, PoolArguments, EvaluationArguments, RowArguments):
     """Arguments of `hf-ctkd generic-teacher train`, beside those of `GenericTeacherConfig`."""
 
 
@@ -197,7 +210,7 @@ class PublishArguments:
 
 
 @dataclass(kw_only=True)
-class DemoArguments:
+class DemoArguments(OutputArguments):
     """Arguments of `hf-ctkd demo`."""
 
     folder: str = flag("where students and cards go", "demo")

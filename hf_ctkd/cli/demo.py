@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 from typing import Literal, cast
 
-from hf_ctkd.cli.arguments import DemoArguments, ParsedCommand, check_writable
+from hf_ctkd.cli.arguments import DemoArguments, ParsedCommand
+from hf_ctkd.cli.outputs import claim_folder
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import write_text
 
@@ -20,7 +21,7 @@ def run(parsed: ParsedCommand[DemoArguments]) -> None:
     from hf_ctkd.demo.run import run_demo
 
     arguments = parsed.arguments
-    check_writable(arguments.folder, "--folder")  # before the work, not after it
+    claim_folder(arguments.folder, "--folder", command="demo", overwrite=arguments.overwrite)
     if arguments.readme:
         _check_marks(Path(arguments.readme))
     start = time.perf_counter()
@@ -35,7 +36,7 @@ def run(parsed: ParsedCommand[DemoArguments]) -> None:
             print(f"  {figure.stem.replace('_', ' '):13} {figure}")
     print(f"\n{time.perf_counter() - start:.0f} seconds")
     if arguments.readme:
-        _into_readme(Path(arguments.readme), "\n\n".join(str(result) for result in results))
+        _into_readme(Path(arguments.readme).resolve(), "\n\n".join(str(result) for result in results))
 
 
 def _check_marks(path: Path) -> None:

@@ -6,17 +6,17 @@ from pathlib import Path
 
 from datasets import Dataset
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ctkd.cards import write_card
 from hf_ctkd.cards.metadata import repo_name
-from hf_ctkd.cli.arguments import DistillArguments, ParsedCommand, check_writable
+from hf_ctkd.cli.arguments import DistillArguments, ParsedCommand
 from hf_ctkd.cli.baseline import train_baseline
 from hf_ctkd.cli.datasets import Rows, encode_labels
 from hf_ctkd.cli.methods import build_loss
+from hf_ctkd.cli.outputs import claim_folder
 from hf_ctkd.cli.report import next_command, results_said
 from hf_ctkd.cli.students import load_student
-from hf_ctkd.cli.training import checkpoint_of, load_options, training_config
+from hf_ctkd.cli.training import checkpoint_of, load_options, start_anew, training_config, what_is_kept
 from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import RowTransportLoss
@@ -40,7 +40,7 @@ def run(parsed: ParsedCommand[DistillArguments]) -> None:
 
 def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig) -> None:
     arguments, folder = parsed.arguments, str(config.output_dir)
-    check_writable(folder, "--output_dir")
+    _claim(arguments, folder)
     resume = checkpoint_of(config)
     loss_name = arguments.loss or (None if arguments.loss_settings is None else RowTransportLoss.name)
     loss = None if loss_name is None else build_loss(loss_name, arguments.loss_settings)
@@ -64,6 +64,8 @@ def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig
         options=options,
     )
     trainer.command = command_line(["hf-ctkd", "distill", *parsed.words])
+    if resume is None:
+        start_anew(config)
     trainer.train(resume_from_checkpoint=resume)
     if data.evaluation is not None:
         trainer.evaluate()
@@ -71,8 +73,14 @@ def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig
         trainer.baseline = _baseline(parsed, trainer, data, again=resume is None)
     trainer.save_model()
     if trainer.is_world_process_zero():
-        _report(Path(folder))
+        _report(Path(folder), overwrite_card=arguments.overwrite)
     trainer.accelerator.end_training()
+
+
+def _claim(arguments: DistillArguments, folder: str) -> None:
+    inputs = [("--student", arguments.student), ("--dataset", arguments.dataset)]
+    inputs += [("--teachers", teacher) for teacher in arguments.teachers]
+    claim_folder(folder, "--output_dir", command="distill", overwrite=arguments.overwrite, inputs=inputs)
 
 
 @dataclass(frozen=True)
@@ -149,19 +157,18 @@ def _teachers(arguments: DistillArguments, ranking: TeacherRanking | None) -> li
     return [replace(teacher, role=role) for teacher, role in zip(candidates, arguments.roles, strict=True)]
 
 
-def _report(folder: Path) -> None:
+def _report(folder: Path, *, overwrite_card: bool) -> None:
     record = DistillationRecord.load(folder / "distillation.json")
     print(f"\nStudent of {record.student.parameters:,} parameters saved in {folder}.")
     print(results_said(record))
-    print(f"Card: {write_card(folder)}")
+    print(f"Card: {write_card(folder, overwrite_card=overwrite_card)}")
     print(next_command(["publish", str(folder), f"YOUR_NAME/{repo_name(folder)}"]))
 
 
 def _what_is_kept(config: DistillationConfig) -> str:
-    folder = Path(str(config.output_dir))
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    if last is not None:
-        return f"{last} is kept; run the same command with `--resume_from_checkpoint true` to go on from there."
+    kept = what_is_kept(Path(str(config.output_dir)))
+    if kept is not None:
+        return kept
     cache = config.cache_dir or default_cache()
     return (
         f"Outputs of teachers are kept in {cache}, but there is no checkpoint yet; set `--save_steps` lower to have "

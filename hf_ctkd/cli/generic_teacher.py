@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ctkd.cards import write_card
-from hf_ctkd.cli.arguments import GenericTeacherArguments, ParsedCommand, check_writable
+from hf_ctkd.cli.arguments import GenericTeacherArguments, ParsedCommand
 from hf_ctkd.cli.datasets import Rows, encode_labels
+from hf_ctkd.cli.next_step import flags_for
+from hf_ctkd.cli.outputs import claim_folder
 from hf_ctkd.cli.report import next_command, results_said
 from hf_ctkd.cli.students import load_student
-from hf_ctkd.cli.training import checkpoint_of, load_options, training_config
+from hf_ctkd.cli.training import checkpoint_of, load_options, start_anew, training_config, what_is_kept
 from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import (
@@ -28,6 +29,9 @@ from hf_ctkd.records import DistillationRecord
 from hf_ctkd.training.command import command_line
 from hf_ctkd.types import LabelSpace
 
+_DATA_FLAGS = ("input_column", "label_column", "skip_bad_rows", "max_length", "dataset_name", "seed", "cache_dir")
+"""Of the trainer's configuration, those that a student of the same rows needs too."""
+
 
 def run(parsed: ParsedCommand[GenericTeacherArguments]) -> None:
     """Train, evaluate, save, render the card, print the results."""
@@ -40,7 +44,8 @@ def run(parsed: ParsedCommand[GenericTeacherArguments]) -> None:
 
 def _train(parsed: ParsedCommand[GenericTeacherArguments], config: GenericTeacherConfig) -> None:
     arguments, folder = parsed.arguments, Path(str(config.output_dir))
-    check_writable(folder, "--output_dir")
+    inputs = [("--teacher", arguments.teacher), ("--dataset", arguments.dataset)]
+    claim_folder(folder, "--output_dir", command="generic-teacher", overwrite=arguments.overwrite, inputs=inputs)
     resume = checkpoint_of(config)
     pool = None if arguments.pool is None else StudentPool.load(arguments.pool)
     _check_students(arguments, pool)
@@ -65,13 +70,17 @@ def _train(parsed: ParsedCommand[GenericTeacherArguments], config: GenericTeache
     if pool is not None and members:
         check_processor(pool, processing_class, rows)  # it is saved with them
     trainer.command = command_line(["hf-ctkd", "generic-teacher", *parsed.words])
+    if resume is None:
+        start_anew(config)
     trainer.train(resume_from_checkpoint=resume)
     if evaluation is not None:
         trainer.evaluate()
     trainer.save_model()
     if trainer.is_world_process_zero():
         folders = [_save_student(member, trainer) for member in members]
-        _report(folder, arguments.dataset, pool, folders)
+        of_data = {name: parsed.training[name] for name in _DATA_FLAGS}
+        flags = flags_for("distill", {**vars(arguments), **of_data})
+        _report(folder, flags, pool, folders, overwrite_card=arguments.overwrite)
     trainer.accelerator.end_training()
 
 
@@ -124,22 +133,22 @@ def _save_student(member: PoolMember, trainer: GenericTeacherTrainer) -> Path:
     return folder
 
 
-def _report(folder: Path, dataset: str, pool: StudentPool | None, students: Sequence[Path]) -> None:
+def _report(
+    folder: Path, flags: Sequence[str], pool: StudentPool | None, students: Sequence[Path], *, overwrite_card: bool
+) -> None:
     record = DistillationRecord.load(folder / "distillation.json")
     taught = "no pool" if pool is None else f"a pool of {len(pool):,} students ({pool.family})"
     print(f"\nTeacher of {record.student.parameters:,} parameters for {taught} saved in {folder}.")
     print(results_said(record))
     if pool is not None:
         print(f"Pool: {pool.save(folder / POOL_FILE)}")
-    print(f"Card: {write_card(folder)}")
+    print(f"Card: {write_card(folder, overwrite_card=overwrite_card)}")
     for student in students:
         print(f"Student, untrained: {student}")
-    words = ["distill", "--dataset", dataset, "--teachers", str(folder), "--loss", "kl", "--student"]
+    words = ["distill", *flags, "--teachers", str(folder), "--loss", "kl", "--student"]
     print(next_command([*words, str(students[0]) if students else "ONE_OF_THE_POOL"]))
 
 
 def _what_is_kept(folder: Path) -> str:
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    if last is not None:
-        return f"{last} is kept; run the same command with `--resume_from_checkpoint true` to go on from there."
-    return "There is no checkpoint yet; set `--save_steps` lower to have one, and run the same command again."
+    none = "There is no checkpoint yet; set `--save_steps` lower to have one, and run the same command again."
+    return what_is_kept(folder) or none

@@ -5,11 +5,14 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_ctkd.cli.arguments import ParsedCommand, SelectArguments, check_writable
+from hf_ctkd.cli.arguments import ParsedCommand, SelectArguments
+from hf_ctkd.cli.next_step import flags_for, student_for
+from hf_ctkd.cli.outputs import claim_file
 from hf_ctkd.cli.report import next_command
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import RANDOM, candidates_named, hub_teachers
 from hf_ctkd.records import TeacherCandidate, TeacherRanking, default_cache
+from hf_ctkd.records.ranking import KIND as RANKING_KIND
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -35,7 +38,7 @@ def run(parsed: ParsedCommand[SelectArguments]) -> None:
 def _rank(arguments: SelectArguments) -> None:
     candidates = _candidates(arguments)
     output = Path(arguments.output)
-    check_writable(output.parent, "--output")
+    claim_file(output, "--output", kind=RANKING_KIND, overwrite=arguments.overwrite)
     from accelerate import PartialState
 
     from hf_ctkd.selection import TeacherSelector
@@ -125,12 +128,8 @@ def _report(ranking: TeacherRanking, committee: "Committee | None", output: Path
         print(f"\nCommittee, with what is known of the labels after each member:\n{committee}")
     ranking.top(1)  # says why each fell, before an older file is replaced by one without a teacher
     ranking.save(output)
-    words = ["distill", "--dataset", arguments.dataset]
-    for flag, default in (("dataset_config", None), ("split", "train"), ("labels", 50)):
-        value = vars(arguments)[flag]
-        words += [] if value == default else [f"--{flag}", str(value)]
-    words += ["--encode_labels"] if arguments.encode_labels else []
-    words += ["--ranking", str(output)]
+    words = ["distill", *flags_for("distill", vars(arguments)), "--ranking", str(output)]
     words += [] if committee is None else ["--committee", "--loss", "committee"]
     print(f"\nWritten to {output}.")
-    print(next_command([*words, "--student", "ORG/MODEL"]))
+    print(next_command([*words, "--student", student_for(ranking)]))
+    print("       The student here is the smallest model of the ranking; any checkpoint of its kind will do.")

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils.logging import get_logger
 
 from hf_ctkd.cli.arguments import LoadingArguments
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.teachers import LoadOptions
 from hf_ctkd.training import DistillationConfig
+from hf_ctkd.training.files import checkpoint_problem, newest_checkpoint, resumed_from, set_checkpoints_aside
+
+logger = get_logger(__name__)
 
 Config = TypeVar("Config", bound=DistillationConfig)
 
@@ -34,7 +37,7 @@ def training_config(kind: type[Config], values: Mapping[str, Any], *, dataset: s
 
 
 def checkpoint_of(config: DistillationConfig) -> str | None:
-    """The checkpoint to resume from: the folder that is named, or the last one of the output folder for `true`.
+    """The checkpoint to resume from: the folder that is named, or the last complete one of the output for `true`.
 
     Raises:
         InvalidArgumentError: if there is none.
@@ -47,13 +50,32 @@ def checkpoint_of(config: DistillationConfig) -> str | None:
             raise InvalidArgumentError(
                 f"`--resume_from_checkpoint` {checkpoint} is no folder. Name a checkpoint, or `true`."
             )
+        problem = checkpoint_problem(Path(checkpoint))
+        if problem is not None:
+            raise InvalidArgumentError(
+                f"`--resume_from_checkpoint` {checkpoint} is no complete checkpoint: {problem}. Name another one, or "
+                "`true` for the last complete one."
+            )
         return checkpoint
-    last = get_last_checkpoint(str(config.output_dir))
+    return resumed_from(True, str(config.output_dir))
+
+
+def what_is_kept(folder: Path) -> str | None:
+    """How to go on after an interruption, None if there is no checkpoint to go on from."""
+    last = newest_checkpoint(folder)
     if last is None:
-        raise InvalidArgumentError(
-            f"`--resume_from_checkpoint` finds no checkpoint in {config.output_dir}. Leave it out to start anew."
+        return None
+    return f"{last} is kept; run the same command with `--resume_from_checkpoint true` to go on from there."
+
+
+def start_anew(config: DistillationConfig) -> None:
+    """Set the checkpoints of an earlier run in the output folder aside, and say so."""
+    renamed = set_checkpoints_aside(str(config.output_dir)) if config.should_save else []
+    if renamed:
+        logger.warning(
+            f"Checkpoints of an earlier run in {config.output_dir} are set aside as "
+            f"{', '.join(path.name for path in renamed)}."
         )
-    return last
 
 
 def load_options(arguments: LoadingArguments, config: DistillationConfig) -> LoadOptions:

@@ -1,6 +1,8 @@
 """Files of a run: written whole or not at all, with our errors where the disk refuses; and large tensors on disk."""
 
+import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,13 +13,21 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
+from transformers.utils.logging import get_logger
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.teachers.cache import named_tensors
 from hf_ctkd.types import RowOutputs
 
+logger = get_logger(__name__)
+
 LOSS_FILE = "distillation_loss.safetensors"
+_CHECKPOINT = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)")
+_SET_ASIDE = ".old"
 MEMORY_LIMIT = 2**30
 """Bytes of a tensor from which on it is kept in a file instead of in memory: 1 GiB."""
 _PROBE_BYTES = 1 << 20
@@ -53,6 +63,9 @@ def replaced_together(folder: Path) -> Iterator[Path]:
 def removed_if_unfinished(folder: Path, *, main_process: bool) -> Iterator[None]:
     """Around what writes a checkpoint: an unfinished one is removed, so that no run resumes from it.
 
+    Where the process is killed, nothing removes it, but it has no trainer state, which is written last: see
+    `newest_checkpoint`.
+
     Args:
         folder: of the checkpoint.
         main_process: whether this process is the one that removes it.
@@ -63,11 +76,116 @@ def removed_if_unfinished(folder: Path, *, main_process: bool) -> Iterator[None]
     finished = False
     try:
         with _disk_errors(f"the checkpoint {folder}", folder):
+            if main_process:  # of an earlier checkpoint of the same step, whose other files are replaced one by one
+                (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)
             yield
         finished = True
     finally:
         if main_process and not finished:
+            (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)  # first: the rest may be cut short
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def newest_checkpoint(folder: Path | str) -> Path | None:
+    """The last complete checkpoint in a folder; None without any. A line in the log names those that are skipped.
+
+    Args:
+        folder: of the run.
+    """
+    folder = Path(folder)
+    steps = {_step(path): path for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else {}
+    for _, path in sorted(((step, path) for step, path in steps.items() if step is not None), reverse=True):
+        problem = checkpoint_problem(path)
+        if problem is None:
+            return path
+        logger.warning(f"{path} is skipped: {problem}. It was not written to its end.")
+    return None
+
+
+def resumed_from(checkpoint: str | bool | None, folder: Path | str) -> str | None:
+    """The checkpoint that `Trainer.train` is to resume from: for True, the last complete one of the run.
+
+    Args:
+        checkpoint: as given to `Trainer.train`.
+        folder: of the run.
+
+    Raises:
+        InvalidArgumentError: for True, if there is no complete checkpoint.
+    """
+    if not isinstance(checkpoint, bool):
+        return checkpoint
+    newest = newest_checkpoint(folder) if checkpoint else None
+    if checkpoint and newest is None:
+        raise InvalidArgumentError(
+            f"`resume_from_checkpoint` finds no complete checkpoint in {folder}. Leave it out to start anew."
+        )
+    return None if newest is None else str(newest)
+
+
+def checkpoint_problem(checkpoint: Path) -> str | None:
+    """What a checkpoint lacks, None if it is complete.
+
+    `Trainer` writes the trainer state last, so that it says that the optimizer's state is whole; weights are checked as
+    well, since a checkpoint may be damaged afterwards.
+
+    Args:
+        checkpoint: its folder.
+    """
+    try:
+        state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return f"its {TRAINER_STATE_NAME} is missing or cut off"
+    if not isinstance(state, dict) or not isinstance(state.get("global_step"), int):
+        return f"its {TRAINER_STATE_NAME} has no `global_step`"
+    weights = sorted(path for path in checkpoint.glob("*.safetensors") if path.name != LOSS_FILE)
+    if not weights:
+        return "it has no safetensors weights"
+    missing = _weights_of_index(checkpoint) - {path.name for path in weights}
+    if missing:
+        return f"it lacks {min(missing)}"
+    for path in [*weights, *checkpoint.glob(LOSS_FILE)]:
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except (OSError, SafetensorError):
+            return f"its {path.name} is cut off"
+    return None
+
+
+def set_checkpoints_aside(folder: Path | str) -> list[Path]:
+    """Rename the checkpoints of an earlier run, so that a run that starts anew is never continued from them.
+
+    Those set aside before under the same name are removed.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        Their new paths.
+    """
+    folder, renamed = Path(folder), []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir() and _step(path) is not None:
+            aside = path.with_name(path.name + _SET_ASIDE)
+            shutil.rmtree(aside, ignore_errors=True)
+            renamed.append(path.rename(aside))
+    return renamed
+
+
+def _step(path: Path) -> int | None:
+    match = _CHECKPOINT.fullmatch(path.name)
+    return None if match is None else int(match[1])
+
+
+def _weights_of_index(checkpoint: Path) -> set[str]:
+    """Files that the index of sharded weights names; empty without an index."""
+    try:
+        index = json.loads((checkpoint / SAFE_WEIGHTS_INDEX_NAME).read_text(encoding="utf-8"))
+        return set(index["weight_map"].values())
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {SAFE_WEIGHTS_INDEX_NAME}  # damaged: it stands for the files that nothing names
 
 
 @contextmanager

@@ -52,7 +52,7 @@ from hf_ctkd.training.collator import DistillationCollator, RowDataset
 from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.evaluations import Evaluations
-from hf_ctkd.training.files import in_memory, off_memory, removed_if_unfinished
+from hf_ctkd.training.files import in_memory, off_memory, removed_if_unfinished, resumed_from
 from hf_ctkd.training.loss_context import StudentRows, loss_context
 from hf_ctkd.training.offloading import DeviceOffloading
 from hf_ctkd.training.optimizer import with_rates_of_loss
@@ -474,10 +474,10 @@ class DistillationTrainer(Trainer):
         read, skipped = self.accelerator.reduce(counts, reduction="sum").tolist()
         return {"teacher_passes": float(read), "teacher_passes_skipped": float(skipped)} if skipped else {}
 
-    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:  # noqa: ANN401 (as in the parent)
-        """As in `Trainer`; results of earlier evaluations are forgotten, and the duration goes into the record."""
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:  # noqa: ANN401 (as in the parent)
+        """As in `Trainer`, but True resumes from the last complete checkpoint; the duration goes into the record."""
         self._evaluations = Evaluations()
-        output = super().train(*args, **kwargs)
+        output = super().train(resumed_from(resume_from_checkpoint, self.folder), *args, **kwargs)
         self._train_seconds = output.metrics["train_runtime"]
         return output
 

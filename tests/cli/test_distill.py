@@ -1,4 +1,5 @@
 import json
+import logging
 import shlex
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from transformers import AutoModelForImageClassification, AutoModelForSequenceCl
 
 from hf_ctkd.cards import publishable_files
 from hf_ctkd.cli.main import main
+from hf_ctkd.cli.outputs import MARKER
 from hf_ctkd.records import DistillationRecord, TeacherRanking
 from hf_ctkd.training import DistillationTrainer
 
@@ -135,6 +137,16 @@ def test_a_run_goes_on_from_its_checkpoint(distill, monkeypatch):
     assert resumed.command == whole.command.replace("once", "twice")
 
 
+def test_a_run_that_starts_anew_is_never_continued_from_an_earlier_one(distill, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    save = ["--save_strategy", "steps", "--save_steps", 1]
+    assert distill(*save, "--max_steps", 3)[0] == 0
+    code, _, err = distill(*save, "--max_steps", 2)
+    assert code == 0, err
+    assert "set aside as checkpoint-1.old, checkpoint-2.old, checkpoint-3.old" in caplog.text
+    assert sorted(path.name for path in Path("student").glob("checkpoint-?")) == ["checkpoint-1", "checkpoint-2"]
+
+
 def test_the_baseline_takes_as_many_steps_as_the_student_did(distill):
     save = ["--save_strategy", "steps", "--save_steps", 1]
     assert distill(*save, "--max_steps", 3)[0] == 0
@@ -163,7 +175,7 @@ def test_interruption_before_the_first_checkpoint(distill, monkeypatch, tmp_path
         (["--student", "./nowhere"], "`--student` './nowhere' must be an image model"),
         (["--teachers", "./nowhere"], "nowhere"),
         (["--output_dir", "/proc/nothing"], "`--output_dir`: /proc/nothing cannot be written"),
-        (["--resume_from_checkpoint", "true"], "finds no checkpoint in student. Leave it out"),
+        (["--resume_from_checkpoint", "true"], "finds no complete checkpoint in student. Leave it out"),
         (["--resume_from_checkpoint", "nowhere"], "`--resume_from_checkpoint` nowhere is no folder"),
         (["--load_best_model_at_end", "--eval_strategy", "steps"], "load_best_model_at_end requires"),
         (["--distillation_weight", "-1"], "`distillation_weight` must be 0 or more, got -1.0"),
@@ -214,14 +226,37 @@ def test_a_ranking_without_a_teacher_says_why(distill, select, tmp_path):
 
 
 def test_a_student_is_not_lost_where_a_card_is_of_somebody_else(distill):
+    assert distill()[0] == 0
     card = Path("student/README.md")
-    card.parent.mkdir()
     card.write_text("mine")
     code, out, err = distill()
     assert code == 1
     assert card.read_text() == "mine"
     assert "README.md was not written by hf_ctkd" in err
     assert "saved in student" in out and Path("student/model.safetensors").is_file()
+    code, out, err = distill("--overwrite")
+    assert code == 0, err
+    assert card.read_text() != "mine"
+
+
+@pytest.mark.parametrize("command", ["a teacher", "another command", "data", "an earlier student that is an input"])
+def test_a_folder_of_others_is_left_alone(distill, shelf, tmp_path, command):
+    folder, student = tmp_path / "out", shelf / "student"
+    if command == "data":
+        folder = write_splits(folder, train=image_rows(6))
+    else:
+        shutil.copytree(shelf / "zoo" / "four", folder)
+    if command == "another command":
+        (folder / MARKER).write_text('{"kind": "command-output", "command": "demo"}')
+    if command == "an earlier student that is an input":
+        (folder / MARKER).write_text('{"kind": "command-output", "command": "distill"}')
+        student = folder
+    before = {path: path.read_bytes() for path in Path(folder).iterdir()}
+    code, _, err = distill("--output_dir", folder, student=student)
+    assert code == 1 and f"`--output_dir` {folder} " in err and "`--overwrite`" in err
+    assert {path: path.read_bytes() for path in Path(folder).iterdir()} == before
+    code, _, err = distill("--output_dir", folder, "--overwrite", student=student)
+    assert code == 0, err
 
 
 def test_flags_that_are_needed(capsys):

@@ -110,7 +110,7 @@ def test_a_run_goes_on_from_its_checkpoint(train, monkeypatch):
             ["--kl_direction", "from_teacher", "--branch_temperature", 0],
             "`branch_temperature` must be positive, got 0.0.",
         ),
-        (["--resume_from_checkpoint", "true"], "finds no checkpoint in generic-teacher"),
+        (["--resume_from_checkpoint", "true"], "finds no complete checkpoint in generic-teacher"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_work(train, words, said):

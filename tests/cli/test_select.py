@@ -71,12 +71,13 @@ def test_candidates_of_the_hub(select, hub, shelf):
 
 
 def test_no_candidate_left_says_why_each_fell_and_keeps_the_old_file(select, shelf, tmp_path):
-    (tmp_path / "ranking.json").write_text("old")
+    old = '{"kind": "teacher-ranking"}'
+    (tmp_path / "ranking.json").write_text(old)
     code, out, err = select("--teachers", "./nowhere", shelf / "bert", zoo=False)
     assert code == 1
     assert "No teacher could be used out of 2." in err
     assert "nowhere: there is no such folder" in err and "bert: takes input_ids, not image rows" in err
-    assert (tmp_path / "ranking.json").read_text() == "old"
+    assert (tmp_path / "ranking.json").read_text() == old
     assert "skipped  bert" in out
 
 

@@ -1,8 +1,9 @@
 import pytest
+from checkpoints import save_checkpoint
 
 from hf_ctkd.cli.arguments import COMMANDS, ParsedCommand
 from hf_ctkd.cli.parsing import CommandParser
-from hf_ctkd.cli.training import checkpoint_of, load_options, training_config
+from hf_ctkd.cli.training import checkpoint_of, load_options, start_anew, training_config, what_is_kept
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import GenericTeacherConfig
 from hf_ctkd.training import DistillationConfig
@@ -35,13 +36,25 @@ def test_a_checkpoint_is_found_or_missed_in_words(tmp_path):
         return DistillationConfig(str(tmp_path), use_cpu=True, resume_from_checkpoint=wanted)
 
     assert checkpoint_of(config(None)) is checkpoint_of(config("false")) is None
-    with pytest.raises(InvalidArgumentError, match="`--resume_from_checkpoint` finds no checkpoint in"):
+    with pytest.raises(InvalidArgumentError, match="`resume_from_checkpoint` finds no complete checkpoint in"):
         checkpoint_of(config("true"))
     with pytest.raises(InvalidArgumentError, match="`--resume_from_checkpoint` elsewhere is no folder."):
         checkpoint_of(config("elsewhere"))
-    (tmp_path / "checkpoint-7").mkdir()
+    save_checkpoint(tmp_path / "checkpoint-7", 7)
+    save_checkpoint(tmp_path / "checkpoint-12", 12)
+    (tmp_path / "checkpoint-12" / "trainer_state.json").unlink()
     assert checkpoint_of(config("true")) == str(tmp_path / "checkpoint-7")
-    assert checkpoint_of(config(str(tmp_path))) == str(tmp_path)
+    assert checkpoint_of(config(str(tmp_path / "checkpoint-7"))) == str(tmp_path / "checkpoint-7")
+    with pytest.raises(InvalidArgumentError, match="checkpoint-12 is no complete checkpoint: its trainer_state.json"):
+        checkpoint_of(config(str(tmp_path / "checkpoint-12")))
+    assert what_is_kept(tmp_path).startswith(f"{tmp_path / 'checkpoint-7'} is kept")
+    assert what_is_kept(tmp_path / "nowhere") is None
+
+
+def test_checkpoints_of_an_earlier_run_are_set_aside(tmp_path):
+    save_checkpoint(tmp_path / "checkpoint-7", 7)
+    start_anew(DistillationConfig(str(tmp_path), use_cpu=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-7.old"]
 
 
 def test_loading_flags_are_read():
