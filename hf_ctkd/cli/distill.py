@@ -166,9 +166,9 @@ def _report(folder: Path, *, overwrite_card: bool) -> None:
 
 
 def _what_is_kept(config: DistillationConfig) -> str:
-    kept = what_is_kept(Path(str(config.output_dir)))
-    if kept is not None:
-        return kept
+    advice = what_is_kept(Path(str(config.output_dir)))
+    if advice is not None:
+        return advice
     cache = config.cache_dir or default_cache()
     return (
         f"Outputs of teachers are kept in {cache}, but there is no checkpoint yet; set `--save_steps` lower to have "
