@@ -11,7 +11,7 @@ from hf_ctkd.records.fields import read_record
 from hf_ctkd.records.files import write_json
 
 KIND = "distillation"
-FORMAT = 1
+FORMAT = 2
 """Version of the fields of `distillation.json`; raised when a field is added, renamed or removed."""
 NO_LOSS = "none"
 """Name of the loss in the record of a student that was trained on labels alone."""
@@ -25,13 +25,26 @@ class Confidence:
         value: the point estimate.
         low: lower end of the interval; None without one.
         high: upper end of the interval; None without one.
-        level: coverage, 0.95 unless stated.
+        level: coverage, in (0, 1).
+
+    Raises:
+        InvalidArgumentError: if the interval has one end only, or ends before it begins.
     """
 
     value: float
     low: float | None = None
     high: float | None = None
     level: float = 0.95
+
+    def __post_init__(self) -> None:
+        if (self.low is None) != (self.high is None):
+            raise InvalidArgumentError(
+                f"`low` and `high` must both be numbers or both None, got {self.low, self.high}."
+            )
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise InvalidArgumentError(f"`low` must be at most `high` = {self.high}, got {self.low}.")
+        if not 0 < self.level < 1:
+            raise InvalidArgumentError(f"`level` must lie in (0, 1), got {self.level}.")
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -89,6 +102,11 @@ class TaskRecord:
         words: sentences about the task for the card.
         hub_dataset: id of the data set on the Hub, `"owner/name"`; None for local data, which the metadata of a card
             must not confuse with a data set on the Hub.
+        modality: what the rows are, `"image"` or `"text"`; None where it is not known.
+        auto_class: name of the class of transformers that loads the student, such as
+            `"AutoModelForImageClassification"`; None where it is not known.
+        eval_rows_in_training: evaluation rows whose input is also that of a training row; None where this was not
+            counted.
 
     Raises:
         InvalidArgumentError: if the numbers of rows do not fit each other.
@@ -108,6 +126,9 @@ class TaskRecord:
     problem_type: str | None = None
     words: TaskWords = TaskWords()
     hub_dataset: str | None = None
+    modality: str | None = None
+    auto_class: str | None = None
+    eval_rows_in_training: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.labelled_rows <= self.train_rows:
@@ -118,6 +139,11 @@ class TaskRecord:
             raise InvalidArgumentError(f"`eval_rows` must be at least 0, got {self.eval_rows}.")
         if self.majority_share is not None and not 0 < self.majority_share <= 1:
             raise InvalidArgumentError(f"`majority_share` must lie in (0, 1], got {self.majority_share}.")
+        if self.eval_rows_in_training is not None and not 0 <= self.eval_rows_in_training <= self.eval_rows:
+            raise InvalidArgumentError(
+                f"`eval_rows_in_training` must lie between 0 and `eval_rows` = {self.eval_rows}, got "
+                f"{self.eval_rows_in_training}."
+            )
 
 
 @dataclass(frozen=True)
@@ -133,6 +159,9 @@ class StudentRecord:
         device: where the speed was measured.
         batch_size: rows a pass of the speed measurement.
         license: licence of the base model, if it states any; `NOT_LOOKED_UP` where that could not be read.
+
+    Raises:
+        InvalidArgumentError: if a number is negative.
     """
 
     architecture: str
@@ -143,6 +172,9 @@ class StudentRecord:
     batch_size: int | None = None
     license: str | None = None
 
+    def __post_init__(self) -> None:
+        _refuse_negative(parameters=self.parameters, rows_per_second=self.rows_per_second, batch_size=self.batch_size)
+
 
 @dataclass(frozen=True)
 class TeacherRecord:
@@ -150,13 +182,20 @@ class TeacherRecord:
 
     Args:
         candidate: which one, pinned to its revision.
-        weight: its share in the loss, in [0, 1]; None for a loss without such shares.
+        weight: in the loss, 0 or more, as `LossRecord.weight_meaning` explains it; 0 for a teacher that had no part in
+            training, None for a loss without weights.
         rows_per_second: its speed, measured as the student's.
+
+    Raises:
+        InvalidArgumentError: if a number is negative.
     """
 
     candidate: TeacherCandidate
     weight: float | None = None
     rows_per_second: float | None = None
+
+    def __post_init__(self) -> None:
+        _refuse_negative(weight=self.weight, rows_per_second=self.rows_per_second)
 
 
 @dataclass(frozen=True)
@@ -170,6 +209,10 @@ class LossRecord:
         input_share: share of the targets that was predicted from the student's input features and not from a teacher,
             in [0, 1].
         remarks: sentences on what went wrong in training, such as features that collapsed.
+        weight_meaning: what the weight of a teacher is, to follow "The weight is"; empty for a loss without weights.
+
+    Raises:
+        InvalidArgumentError: if the share is out of its range.
     """
 
     name: str
@@ -177,33 +220,48 @@ class LossRecord:
     citation: str
     input_share: float = 0.0
     remarks: tuple[str, ...] = ()
+    weight_meaning: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.input_share <= 1:
+            raise InvalidArgumentError(f"`input_share` must lie in [0, 1], got {self.input_share}.")
 
 
 @dataclass(frozen=True)
 class TransportMap:
-    """How a teacher's classes are transported onto the target's: `mass[u][v]`, summing to one.
+    """How the loss that was trained takes a teacher's classes to the target's: `mass[u][v]`, summing to one.
 
     Args:
         teacher: name of the teacher.
         teacher_labels: names of its classes (rows of `mass`).
         target_labels: names of the target's classes (columns of `mass`).
-        mass: share of the rows whose teacher class `u` is transported onto target class `v`.
+        mass: share of the rows whose teacher class `u` is taken to target class `v`.
+        meaning: what the map shows, as a sentence of the loss.
 
     Raises:
-        InvalidArgumentError: if the shape of `mass` does not fit the names.
+        InvalidArgumentError: if there are no classes, the shape of `mass` does not fit the names, or a share is
+            negative.
     """
 
     teacher: str
     teacher_labels: tuple[str, ...]
     target_labels: tuple[str, ...]
     mass: tuple[tuple[float, ...], ...]
+    meaning: str = ""
 
     def __post_init__(self) -> None:
         rows, columns = len(self.teacher_labels), len(self.target_labels)
+        if not rows or not columns:
+            raise InvalidArgumentError(
+                f"`teacher_labels` and `target_labels` must name classes, got {rows} and {columns} of them."
+            )
         if len(self.mass) != rows or any(len(row) != columns for row in self.mass):
             raise InvalidArgumentError(
                 f"`mass` must be {rows} by {columns}: one row for each teacher class, one column for each target class."
             )
+        lowest = min(min(row) for row in self.mass)
+        if lowest < 0:
+            raise InvalidArgumentError(f"`mass` must hold shares of 0 or more, got {lowest}.")
 
 
 @dataclass(frozen=True)
@@ -215,12 +273,25 @@ class PoolRecord:
         members: number of student architectures.
         choices: what members differ in -> its options.
         probabilities: the same -> probability of each option when training ended; empty if not known.
+
+    Raises:
+        InvalidArgumentError: if there are no members, or the probabilities of a choice are not as many as its options.
     """
 
     description: Mapping[str, Any]
     members: int
     choices: Mapping[str, tuple[int, ...]]
     probabilities: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.members < 1:
+            raise InvalidArgumentError(f"`members` must be at least 1, got {self.members}.")
+        for name, options in self.choices.items():
+            if name in self.probabilities and len(self.probabilities[name]) != len(options):
+                raise InvalidArgumentError(
+                    f"`probabilities` of {name!r} must be {len(options)}, one for each option, got "
+                    f"{len(self.probabilities[name])}."
+                )
 
 
 @dataclass(frozen=True)
@@ -238,7 +309,8 @@ class DistillationRecord:
             resumed run, `resumed_at_step` and `seconds_since` instead of `seconds`.
         command: command line that reproduces it.
         versions: package -> version.
-        transport_map: label-space transport of the first teacher, when it has classes.
+        transport_map: how the loss takes the classes of the first teacher to the target's; None where the teacher has
+            no classes, or the loss transports nothing.
         pool: the students that it was made for, when it is a generic teacher itself.
     """
 
@@ -285,6 +357,12 @@ class DistillationRecord:
         return tuple(name for name, level in self.chance_levels.items() if lowest[name] <= level)
 
     @property
+    def below_chance(self) -> tuple[str, ...]:
+        """Those of `not_above_chance` that lie below chance, with the whole interval where there is one."""
+        highest = {name: value.value if value.high is None else value.high for name, value in self.results.items()}
+        return tuple(name for name in self.not_above_chance if highest[name] < self.chance_levels[name])
+
+    @property
     def confidence_levels(self) -> tuple[float, ...]:
         """Coverage of the intervals of results and baseline, ascending; empty without any interval."""
         values = [*self.results.values(), *self.baseline.values()]
@@ -306,3 +384,9 @@ class DistillationRecord:
             InvalidArgumentError: if the file is missing, damaged, or of another version; file and field are named.
         """
         return read_record(path, cls, kind=KIND, format=FORMAT)
+
+
+def _refuse_negative(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and value < 0:
+            raise InvalidArgumentError(f"`{name}` must not be negative, got {value}.")

@@ -1,6 +1,7 @@
 """Reading and writing records so that a crash or a full disk never costs the file that was there before."""
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -76,7 +77,7 @@ def read_json(path: Path | str, kind: str) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
     except OSError as error:
         raise InvalidArgumentError(f"Cannot read {path}: {error.strerror}. Check the path.") from error
     except ValueError as error:
@@ -85,9 +86,23 @@ def read_json(path: Path | str, kind: str) -> dict[str, Any]:
         raise InvalidArgumentError(
             f"{path} is not valid JSON: nested too deeply. Restore the file, or make it again."
         ) from error
-    found_kind = record.get("kind") if isinstance(record, dict) else None
-    if found_kind != kind:
+    kind_in_file = record.get("kind") if isinstance(record, dict) else None
+    if kind_in_file != kind:
         raise InvalidArgumentError(
-            f"{path} must hold a record of kind {kind!r}, got {found_kind!r}. Name another file."
+            f"{path} must hold a record of kind {kind!r}, got {shortened(kind_in_file)}. Name another file."
         )
     return record
+
+
+def shortened(value: object) -> str:
+    """A value of a file on one line, as an error shows it."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _finite(text: str) -> float:
+    """A number of a JSON file; Python also reads NaN, Infinity and 1e999, which `write_json` could not write again."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is not a finite number")
+    return value

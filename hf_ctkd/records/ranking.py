@@ -34,6 +34,9 @@ class RankedTeacher:
         seconds: time taken to load it, run it and score it.
         skipped: why it was not scored; None when it was.
         skipped_code: the kind of this reason, for programs; None when it was scored.
+
+    Raises:
+        InvalidArgumentError: if a number is negative.
     """
 
     candidate: TeacherCandidate
@@ -42,6 +45,11 @@ class RankedTeacher:
     seconds: float = 0.0
     skipped: str | None = None
     skipped_code: ProblemCode | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("rows", self.rows), ("seconds", self.seconds)):
+            if value < 0:
+                raise InvalidArgumentError(f"`{name}` must not be negative, got {value}.")
 
 
 @dataclass(frozen=True)
