@@ -211,6 +211,7 @@ class LossContext:
             label, when the loss needs `Needs.TARGETS`.
         student_rows: outputs of the untrained student over all training rows, in the order of `labels`; None outside a
             trainer. The student runs when rows are read: read in `setup` alone, and only the rows that are needed.
+        steps: optimiser steps of the training that is planned; None where that is not known.
     """
 
     labels: Int[Tensor, " rows"]
@@ -222,3 +223,4 @@ class LossContext:
     inputs: Float[Tensor, "rows width"] | None = None
     targets: Float[Tensor, "rows outputs"] | None = None
     student_rows: RowOutputs | None = None
+    steps: int | None = None

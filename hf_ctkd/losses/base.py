@@ -130,6 +130,13 @@ class DistillationLoss(nn.Module, ABC):
             labels: target labels, -100 for unlabelled rows.
         """
 
+    def task_factor(self) -> float:
+        """What the task loss of the next optimiser step is multiplied with: 0 in a phase that is the loss's alone.
+
+        It may change in `after_step` only, so that all micro-batches of a step have the same.
+        """
+        return 1.0
+
     def strength(self) -> float:
         """How much its targets are trusted after `setup`, in [0, 1]; at 0 the trainer trains on labels alone."""
         return 1.0

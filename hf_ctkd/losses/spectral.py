@@ -28,24 +28,28 @@ class SpectralLoss(DistillationLoss):
     there.
 
     Singular values are those of the features over the square root of their number of rows, so that the penalty does not
-    grow with the batch.
+    grow with the batch. By default the mean of the batch is subtracted first: it makes the first singular value of
+    features that are all positive, yet tells no row from another. The default "ratio" has no scale, so that the student
+    cannot please it by shrinking its features, and one weight serves all students.
 
     Args:
         rank: how many of the largest singular values go free, not negative; None for the number of classes.
-        function: of the others: "square", "identity", "log" (`log(1 + s)`), summed; or "ratio", their share of the sum
-            of squares of all, which cannot be lowered by shrinking all features.
+        function: of the others: "ratio", their share of the sum of squares of all; or "square", "identity", "log"
+            (`log(1 + s)`), summed, which shrink with the features and need a weight of about 0.05.
         weight: of the term, not negative.
+        centred: whether the mean of the batch is subtracted from the features.
         layer: index into the student's `hidden_states`; None reads what the head reads.
 
     Raises:
         InvalidArgumentError: an argument out of its range.
 
     Reference:
-        Reconstructed from Auty, Miles, Kolbeinsson and Mikolajczyk, arXiv:2403.14494; "ratio" is ours.
+        Reconstructed from Auty, Miles, Kolbeinsson and Mikolajczyk, arXiv:2403.14494; "ratio" and the centring
+        are ours.
 
     Example:
         >>> from hf_ctkd import DistillationConfig, DistillationTrainer, SpectralLoss
-        >>> loss = SpectralLoss(rank=50, function="ratio", weight=0.1)
+        >>> loss = SpectralLoss(rank=50)
         >>> trainer = DistillationTrainer(  # doctest: +SKIP
         ...     model=student,
         ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
@@ -70,7 +74,13 @@ class SpectralLoss(DistillationLoss):
     needs = Needs.NOTHING
 
     def __init__(
-        self, rank: int | None = None, *, function: str = "square", weight: float = 0.05, layer: int | None = None
+        self,
+        rank: int | None = None,
+        *,
+        function: str = "ratio",
+        weight: float = 1.0,
+        centred: bool = True,
+        layer: int | None = None,
     ) -> None:
         super().__init__()
         if rank is not None and rank < 0:
@@ -79,6 +89,7 @@ class SpectralLoss(DistillationLoss):
             raise InvalidArgumentError(f"`function` must be one of {', '.join(_FUNCTIONS)}, got {function!r}.")
         _check_weight(weight)
         self.rank, self.function, self.weight, self.layer = rank, function, weight, layer
+        self.centred = centred
         self.hidden = _layers(layer)
         self.free_rank = rank
 
@@ -92,7 +103,7 @@ class SpectralLoss(DistillationLoss):
         """The term `spectral`; see `DistillationLoss.forward`."""
         if self.free_rank is None:
             raise InvalidArgumentError("`rank` is None and the number of classes unknown. Call `setup` first.")
-        values = _singular_values(student, self.layer)
+        values = _singular_values(student, self.layer, centred=self.centred)
         return {self.name: self.weight * _FUNCTIONS[self.function](values, self.free_rank)}
 
 
@@ -100,7 +111,7 @@ class BSSLoss(DistillationLoss):
     """Batch spectral shrinkage: the squares of the smallest singular values of the student's features.
 
     Use it as the baseline of `SpectralLoss`, when a pretrained student is fine-tuned on few rows. `SpectralLoss` with
-    "square" and a rank of all but `k` is the same.
+    "square", a rank of all but `k` and `centred=False` is the same.
 
     Args:
         k: how many of the smallest singular values, positive.
@@ -162,7 +173,7 @@ def _layers(layer: int | None) -> tuple[tuple[int, int], ...]:
     return () if layer is None else ((layer, -1),)
 
 
-def _singular_values(student: ModelOutputs, layer: int | None) -> Float[Tensor, " values"]:
+def _singular_values(student: ModelOutputs, layer: int | None, *, centred: bool = False) -> Float[Tensor, " values"]:
     """In descending order; those of no size are constants, as their singular vectors are arbitrary."""
     with torch.autocast(student.features.device.type, enabled=False):
         if layer is None:
@@ -170,6 +181,8 @@ def _singular_values(student: ModelOutputs, layer: int | None) -> Float[Tensor, 
         else:
             hidden = student.hidden[0]
             rows = (hidden.values.flatten(0, 1) if hidden.mask is None else hidden.values[hidden.mask]).float()
+        if centred and len(rows):
+            rows = rows - rows.mean(dim=0)
         values = torch.linalg.svdvals(rows / max(len(rows), 1) ** 0.5)
         if not len(values):
             return values

@@ -110,6 +110,10 @@ class WeightedSum(DistillationLoss):
             parts.append({name: weight * term for name, term in loss(part, outputs, labels).items()})
         return self._by_name(parts)
 
+    def task_factor(self) -> float:
+        """The smallest of all losses."""
+        return min(loss.task_factor() for loss, _ in self._weighted())
+
     def strength(self) -> float:
         """That of the strongest."""
         return max(loss.strength() for loss, _ in self._weighted())

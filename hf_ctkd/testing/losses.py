@@ -58,7 +58,9 @@ class LossCase:
         space = LabelSpace(names)
         targets = torch.nn.functional.one_hot(truth, len(names)).float()
         targets[labels == UNLABELLED] = torch.nan
-        context = LossContext(labels, space, student, committee, (space,) * teachers, seed, inputs, targets, student)
+        context = LossContext(
+            labels, space, student, committee, (space,) * teachers, seed, inputs, targets, student, 10
+        )
         first = torch.arange(batch)
         batch_teachers = tuple(teacher.select(first) for teacher in committee)
         return cls(context, student.select(first), batch_teachers, labels[:batch])

@@ -1,5 +1,6 @@
 """What a loss is set up with: labels, the teachers' outputs, the student's input features and its own outputs."""
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch import Tensor
 from hf_ctkd.data import InputFeatureReader, Preprocessor, TargetRows
 from hf_ctkd.losses import DistillationLoss, LossContext
 from hf_ctkd.tasks import StudentTask
+from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.student_with_loss import StudentWithLoss
 from hf_ctkd.training.teacher_runner import TeacherRunner
 from hf_ctkd.types import ModelOutputs, Needs, RowOutputs
@@ -82,7 +84,7 @@ def loss_context(
     runner: TeacherRunner,
     preprocessor: Preprocessor,
     task: StudentTask,
-    seed: int,
+    args: DistillationConfig,
 ) -> tuple[InputFeatureReader | None, LossContext | None]:
     """What the loss is set up with, and a reader of the student's input features for a loss that needs them.
 
@@ -94,7 +96,7 @@ def loss_context(
         runner: the loaded teachers.
         preprocessor: the student's.
         task: what the student is for.
-        seed: of the run.
+        args: of the run.
     """
     if rows is None:
         return None, None
@@ -109,7 +111,21 @@ def loss_context(
         student=student.to("cpu"),
         teachers=teachers,
         teacher_label_spaces=tuple(teacher.label_space for teacher in runner.teachers),
-        seed=seed,
+        seed=args.seed,
         inputs=inputs,
         targets=task.targets(rows) if Needs.TARGETS in needs else None,
+        steps=planned_steps(args, len(rows)),
     )
+
+
+def planned_steps(args: DistillationConfig, rows: int) -> int:
+    """Optimiser steps of a whole training; one more or less an epoch where its last batch is left out.
+
+    Args:
+        args: of the run.
+        rows: number of training rows.
+    """
+    if args.max_steps > 0:
+        return args.max_steps
+    batches = math.ceil(rows / (args.per_device_train_batch_size * max(args.world_size, 1)))
+    return math.ceil(args.num_train_epochs * math.ceil(batches / args.gradient_accumulation_steps))

@@ -194,7 +194,7 @@ class DistillationTrainer(Trainer):
             runner=self.teacher_runner,
             preprocessor=self._preprocessor,
             task=self.task,
-            seed=args.seed,
+            args=args,
         )
         self._set_up_loss(self.student_with_loss)
         check_optimizer(self.optimizer, self.loss)
@@ -448,9 +448,11 @@ class DistillationTrainer(Trainer):
         Beside a loss that teaches labels, a labelled row counts for `labelled_row_weight` rows of the step: a mean over
         labelled rows alone would let a few of them weigh as much as all others, and the student learn them by heart.
         """
-        if self.loss is None or not (self._distils and self.loss.teaches_labels):
+        if self.loss is None or not self._distils:
             return 1.0
-        return self._labelled_row_weight * step_counts[1] / step_counts[0].clamp_min(1)
+        if not self.loss.teaches_labels:
+            return self.loss.task_factor()
+        return self.loss.task_factor() * self._labelled_row_weight * step_counts[1] / step_counts[0].clamp_min(1)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add every term, as a mean over the steps since the last log, to what `Trainer` logs."""

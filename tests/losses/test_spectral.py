@@ -34,7 +34,7 @@ def test_doctests():
 def test_square_with_all_but_k_is_batch_spectral_shrinkage(shape):
     features = torch.randn(shape)
     for k in (1, 3):
-        ours = term(SpectralLoss(min(shape) - k, weight=0.7), features)
+        ours = term(SpectralLoss(min(shape) - k, function="square", weight=0.7, centred=False), features)
         assert torch.allclose(ours, term(BSSLoss(k, weight=0.7), features))
         smallest = torch.linalg.eigvalsh(features.double() @ features.double().T)[-min(shape) :][:k]
         assert ours.item() == pytest.approx(0.7 * float(smallest.sum()) / shape[0], rel=1e-4)
@@ -51,8 +51,26 @@ def test_square_with_all_but_k_is_batch_spectral_shrinkage(shape):
 )
 def test_functions_of_the_singular_values_beyond_the_rank(function, expected):
     features = torch.diag(torch.tensor([1.0, 0.5, 3.0])) * 3**0.5
-    assert term(SpectralLoss(1, function=function, weight=2.0), features).item() == pytest.approx(
+    assert term(SpectralLoss(1, function=function, weight=2.0, centred=False), features).item() == pytest.approx(
         2 * expected, rel=1e-5
+    )
+
+
+def test_centred_features_forget_their_mean():
+    features = torch.randn(40, 6)
+    centred = features - features.mean(0)
+    for function in ("ratio", "square"):
+        shifted = term(SpectralLoss(2, function=function), features + 9)
+        assert shifted.item() == pytest.approx(term(SpectralLoss(2, function=function), centred).item(), rel=1e-4)
+        uncentred = term(SpectralLoss(2, function=function, centred=False), centred)
+        assert shifted.item() == pytest.approx(uncentred.item(), rel=1e-4)
+
+
+def test_default_is_the_share_of_variance_beyond_the_rank():
+    features = torch.randn(40, 6) + 5
+    variances = torch.linalg.eigvalsh(torch.cov(features.T)).flip(0)
+    assert term(SpectralLoss(2), features).item() == pytest.approx(
+        float(variances[2:].sum() / variances.sum()), rel=1e-4
     )
 
 
@@ -122,7 +140,7 @@ def test_inverted_projection_splits_into_transfer_and_spectral_part():
     transfer = float((inside - mapped).square().sum())
     outside = float((ours - inside).square().sum())
     assert value == pytest.approx(transfer + outside, rel=1e-4)
-    spectral_part = len(ours) * term(SpectralLoss(3, weight=1.0), ours).item()
+    spectral_part = len(ours) * term(SpectralLoss(3, function="square", centred=False), ours).item()
     assert spectral_part <= outside
 
 
@@ -136,7 +154,7 @@ def test_projection_on_the_best_teacher_costs_exactly_the_spectral_part():
     with torch.no_grad():
         loss.heads[0].projection.weight.copy_((theirs.T @ ours).T)
     best = loss(student, (teacher,), LABELS)["inverted_projection"].item() * 6
-    assert best == pytest.approx(term(SpectralLoss(2, weight=1.0), ours).item(), rel=1e-4)
+    assert best == pytest.approx(term(SpectralLoss(2, function="square", centred=False), ours).item(), rel=1e-4)
 
 
 @pytest.mark.parametrize(

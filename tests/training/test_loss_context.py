@@ -1,9 +1,14 @@
 """What a loss is set up with, beside the teachers: outputs of the untrained student."""
 
+import itertools
+
+import pytest
 import tiny
 import torch
+from transformers import TrainerCallback
 
-from hf_ctkd.losses import BSSLoss, BTuningLoss
+from hf_ctkd.losses import BSSLoss, BTuningLoss, RelationshipMatchingLoss, WeightedSum
+from hf_ctkd.training.loss_context import planned_steps
 
 
 class Reader(BSSLoss):
@@ -49,3 +54,36 @@ def test_a_new_student_of_model_init_has_its_own_rows(make):
     first = trainer.loss.read.features
     new = trainer.call_model_init()
     assert not torch.equal(new.loss.read.features, first)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"max_steps": 5},
+        {"max_steps": -1, "num_train_epochs": 2},
+        {"max_steps": -1, "num_train_epochs": 1.5, "gradient_accumulation_steps": 2},
+    ],
+)
+def test_planned_steps_are_those_taken(make, config, changes):
+    trainer = make(config(**changes))
+    planned = planned_steps(trainer.args, len(trainer.train_dataset))
+    trainer.train()
+    assert trainer.state.global_step == planned
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_phase_of_the_loss_alone_trains_no_head(make, config, image_teacher, wrapped):
+    loss = RelationshipMatchingLoss(0.5, embedding_temperature=0.5)
+    loss = WeightedSum([(loss, 1.0)]) if wrapped else loss
+    trainer = make(config(max_steps=4, weight_decay=0.0), teachers=[image_teacher], loss=loss)
+    head = trainer.student.classifier[-1].weight
+    changes = []
+
+    class Watch(TrainerCallback):
+        def on_step_begin(self, *arguments, **settings):
+            changes.append(head.detach().clone())
+
+    trainer.add_callback(Watch())
+    trainer.train()
+    changes.append(head.detach().clone())
+    assert [torch.equal(*pair) for pair in itertools.pairwise(changes)] == [True, True, False, False]
