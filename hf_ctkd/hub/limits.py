@@ -16,8 +16,8 @@ import psutil
 from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
 
 MOST_BYTES = {"README.md": 1 << 19, "tokenizer": 1 << 27, "other": 1 << 24}
-"""Largest text files: a card (0.5 MB, whose metadata take up to 13 s to parse), the files of a tokenizer (128 MB; the largest published are of 35 MB), and any
-other (16 MB; the configuration of a classifier of 21,841 classes has 3 MB)."""
+"""Largest text files: a card (0.5 MB, whose metadata take up to 13 s to parse), the files of a tokenizer (128 MB; the
+largest published are of 35 MB), and any other (16 MB; the configuration of a classifier of 21,841 classes has 3 MB)."""
 MOST_LABELS = 100_000
 """Most classes of a teacher: each of its names becomes an object, and each row is stored with a number for each."""
 MOST_LAYERS = 1_000
