@@ -22,6 +22,7 @@ from hf_ctkd.errors import InvalidArgumentError
 
 ProcessingClass = BaseImageProcessor | PreTrainedTokenizerBase | ProcessorMixin
 _LONGEST_TEXT = 512
+_NO_LIMIT = int(1e30)  # what transformers writes for a tokenizer without one
 _IMAGE_PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -111,7 +112,18 @@ class Preprocessor:
 
 def longest_text(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> int:
     """Largest number of tokens of a text that a model and its tokenizer take."""
-    return min(tokenizer.model_max_length, _positions(config) or tokenizer.model_max_length)
+    limit = _tokenizer_limit(tokenizer)
+    return min(limit, _positions(config) or limit)
+
+
+def _tokenizer_limit(tokenizer: PreTrainedTokenizerBase) -> int:
+    limit = tokenizer.model_max_length
+    if not isinstance(limit, int | float) or not limit >= 1:
+        raise InvalidArgumentError(
+            f"`processing_class` takes texts of {limit!r} tokens at most (`model_max_length`), which is no length. "
+            "Set it to the model's longest text."
+        )
+    return int(min(limit, _NO_LIMIT))
 
 
 def load_processing_class(
@@ -155,7 +167,7 @@ def _positions(config: PreTrainedConfig) -> int | None:
 def _usual_length(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> int:
     # RoBERTa's positions start after its padding id, so two of them are never used.
     positions = (_positions(config) or _LONGEST_TEXT + 2) - 2
-    return min(_LONGEST_TEXT, tokenizer.model_max_length, max(positions, 1))
+    return min(_LONGEST_TEXT, _tokenizer_limit(tokenizer), max(positions, 1))
 
 
 def _unsuited(processing_class: ProcessingClass, modality: Modality) -> InvalidArgumentError:

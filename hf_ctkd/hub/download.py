@@ -11,7 +11,8 @@ from huggingface_hub.hf_api import RepoFile
 
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub.files import CODE, PREPROCESSING, loadable_files
-from hf_ctkd.hub.folders import folder_digest
+from hf_ctkd.hub.folders import file_names, folder_digest
+from hf_ctkd.hub.limits import check_files, check_sizes, sizes_of
 from hf_ctkd.hub.problems import HubFailure, unavailable
 from hf_ctkd.records import TeacherCandidate
 
@@ -28,8 +29,9 @@ def fetch_teacher(
     """Bring one teacher into a local folder, ready for `from_pretrained`.
 
     From the Hub it takes the configuration, the safetensors weights and the processor or tokenizer of the pinned
-    commit, neither code nor pickles unless told to; the size is checked before the first byte of it. Where the Hub
-    cannot be reached, a copy that is whole in the cache serves. A folder is returned as it is, if it has not changed
+    commit, neither code nor pickles unless told to; the size is checked before the first byte of it, and the files are
+    checked by the bounds of `hf_ctkd.hub.limits` afterwards. Where the Hub cannot be reached, a copy that is whole in
+    the cache serves. A folder is returned as it is, if it has not changed
     since it was listed. Load the result with `use_safetensors=True` all the same: other programs share the cache.
 
     Args:
@@ -89,9 +91,10 @@ def _check_folder(candidate: TeacherCandidate, allow_pickle: bool, max_bytes: in
         raise TeacherUnavailableError(
             "its folder is gone. Put it back, or list the folder again.", ProblemCode.NOT_FOUND
         )
-    names = [child.name for child in folder.iterdir() if child.is_file()]
+    names = file_names(folder)
     chosen = loadable_files(names, allow_pickle=allow_pickle, weights=not candidate.random_weights)
-    _check_size(sum((folder / name).stat().st_size for name in chosen), max_bytes)
+    _check_size(sum(sizes_of(folder, chosen).values()), max_bytes)
+    check_files(folder, chosen)
     if folder_digest(folder) != candidate.revision:
         raise TeacherUnavailableError(
             "its files have changed since it was listed. List the folder again.", ProblemCode.CHANGED
@@ -116,6 +119,7 @@ def _download(
         return _cached(candidate, file_choice, cache_dir, error)
     chosen = file_choice.among(sizes)
     _check_size(sum(sizes[name] for name in chosen), max_bytes)
+    check_sizes({name: sizes[name] for name in chosen})
     try:
         folder = snapshot_download(
             model_id,
@@ -126,6 +130,7 @@ def _download(
         )
     except HubFailure as error:
         raise unavailable(error, model_id) from error
+    check_files(Path(folder), chosen)
     return Path(folder)
 
 
@@ -144,8 +149,7 @@ def _cached(
         )
     except LocalEntryNotFoundError:
         raise unavailable(unreachable, candidate.model_id) from unreachable
-    names = [child.name for child in Path(folder).iterdir() if child.is_file()]
-    file_choice.among(names)
+    check_files(Path(folder), file_choice.among(file_names(Path(folder))))
     return Path(folder)
 
 

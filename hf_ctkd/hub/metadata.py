@@ -23,7 +23,7 @@ def label_names_of(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     A classifier whose configuration is silent has the two classes that transformers gives it.
 
     Raises:
-        TeacherUnavailableError: if `id2label` is no mapping from integers.
+        TeacherUnavailableError: if `id2label` is no mapping from integers, or a name is no text that can be written.
     """
     architectures = _architectures(config)
     if architectures and task_of(config) is None:
@@ -32,11 +32,17 @@ def label_names_of(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     if id2label is None:
         return ("LABEL_0", "LABEL_1") if architectures else None
     try:
-        return tuple(str(id2label[key]) for key in sorted(id2label, key=int))
-    except (TypeError, ValueError) as error:
+        names = tuple(str(id2label[key]) for key in sorted(id2label, key=int))
+    except (TypeError, ValueError, RecursionError) as error:
         raise TeacherUnavailableError(
             "`id2label` of its configuration must map integers to names.", ProblemCode.BROKEN
         ) from error
+    if not _is_text("".join(names)):
+        raise TeacherUnavailableError(
+            "`id2label` of its configuration holds a name that is no text (half of a surrogate pair).",
+            ProblemCode.BROKEN,
+        )
+    return names
 
 
 def license_of(card: Mapping[str, Any], tags: tuple[str, ...] = ()) -> str | None:
@@ -51,15 +57,29 @@ def languages_of(card: Mapping[str, Any]) -> tuple[str, ...]:
     """List the language tags on a card."""
     stated = card.get("language")
     # YAML reads the tag of Norwegian as a truth value.
-    values = stated if isinstance(stated, list) else [] if stated is None else [stated]
-    return tuple("no" if value is False else str(value) for value in values)
+    values = ("no" if value is False else _text(value) for value in (stated if isinstance(stated, list) else [stated]))
+    return tuple(value for value in values if value is not None)
 
 
 def _architectures(config: Mapping[str, Any]) -> tuple[str, ...]:
     stated = config.get("architectures")
-    return tuple(str(name) for name in stated) if isinstance(stated, list) else ()
+    return tuple(name for name in stated if isinstance(name, str)) if isinstance(stated, list) else ()
 
 
 def _first(value: object) -> str | None:
     values = value if isinstance(value, list) else [value]
-    return str(values[0]) if values and values[0] else None
+    return _text(values[0]) if values else None
+
+
+def _text(value: object) -> str | None:
+    # A list or mapping is never written out: a few lines of YAML, whose parts refer to each other, stand for gigabytes.
+    return str(value) if isinstance(value, str | int | float) and value and _is_text(str(value)) else None
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8: JSON may hold halves of surrogate pairs."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -12,6 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub.cached import cached_teacher
 from hf_ctkd.hub.files import loadable_files
+from hf_ctkd.hub.limits import check_config
 from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_of
 from hf_ctkd.hub.problems import HubFailure, explain, out_of_reach, problem_code, seconds_to_wait, unavailable
 from hf_ctkd.records import TeacherCandidate
@@ -187,6 +188,7 @@ def _candidate(api: HfApi, info: ModelInfo) -> TeacherCandidate:
     problem = _problem(api, info)
     names = None
     try:
+        check_config(config)
         names = label_names_of(config)
     except TeacherUnavailableError as error:
         problem = problem or error

@@ -19,8 +19,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hf_ctkd.errors import InvalidArgumentError, StaleCacheError
+from hf_ctkd.errors import InvalidArgumentError, ProblemCode, StaleCacheError, TeacherUnavailableError
 from hf_ctkd.records import read_json, write_json
+from hf_ctkd.teachers.output_checks import not_finite, shape_fault
 from hf_ctkd.types import ModelOutputs
 
 logger = logging.getLogger(__name__)
@@ -111,8 +112,8 @@ class OutputCache:
     subsets and other splits find their rows again. A folder belongs to one `key`; a folder with another key is refused.
 
     A shard is a safetensors file named by the checksum of its content, with the key in its header. Both are compared
-    before its rows are used: a shard that was cut, changed or copied from another folder is deleted with a warning, and
-    its rows are computed again.
+    before its rows are used: a shard that was cut, changed, copied from another folder or holds anything but finite
+    `[rows, width]` is deleted with a warning, and its rows are computed again.
 
     All outputs of a row lie side by side in one tensor, so a selection of scattered rows opens and indexes one tensor a
     shard. (Safetensors rather than Arrow through `datasets`: rows of a tensor, in float16 too, are indexed straight
@@ -197,17 +198,24 @@ class OutputCache:
             outputs: of the same rows.
 
         Raises:
+            TeacherUnavailableError: if the outputs are no finite `[rows, width]`.
             InvalidArgumentError: if it cannot be written (the disk is full); earlier shards are intact.
             StaleCacheError: if the stored outputs have other widths.
         """
-        tensors = named_tensors(outputs)
+        tensors = {name: tensor.to(self.dtype) for name, tensor in named_tensors(outputs).items()}
+        fault = shape_fault(tensors, len(digests))
+        if fault is not None:
+            raise TeacherUnavailableError(fault, ProblemCode.INCOMPATIBLE)
+        infinite = not_finite(tensors)
+        if infinite is not None:
+            raise TeacherUnavailableError(f"its {infinite[0]} are not finite in {self.dtype}", ProblemCode.NOT_FINITE)
         widths = {name: tensor.shape[1] for name, tensor in tensors.items()}
         if self._widths is not None and widths != self._widths:
             raise StaleCacheError(
                 f"The cache {self.folder} holds outputs of widths {self._widths}, but the teacher gives {widths}. "
                 "Delete it, or use another `cache_dir`."
             )
-        packed = torch.cat([tensor.to(self.dtype) for tensor in tensors.values()], dim=1)
+        packed = torch.cat(list(tensors.values()), dim=1)
         shard = {"digests": torch.from_numpy(_as_bytes(digests)), "rows": packed}
         metadata = {"kind": _KIND, "key": self._key_digest, "widths": json.dumps(widths)}
         # Under another name first: an interruption leaves whole shards.
@@ -269,7 +277,7 @@ class OutputCache:
                 if (shard.metadata() or {}).get("key") == self._key_digest:
                     return _as_keys(shard.get_tensor("digests").numpy().copy())
                 reason = "belongs to another teacher"
-        except (SafetensorError, OSError):
+        except (SafetensorError, OSError, ValueError):
             reason = "cannot be read"
         _drop(path, reason)
         return None
@@ -281,8 +289,10 @@ class OutputCache:
         if _checksum(path) != path.stem:
             _drop(path, "does not match its checksum")
             return False
-        with safe_open(path, "pt") as shard:
-            widths = json.loads(shard.metadata()["widths"])
+        widths = _widths_of(path, self.dtype)
+        if widths is None:
+            _drop(path, "holds malformed outputs")
+            return False
         self._widths = widths if self._widths is None else self._widths
         if widths != self._widths:
             _drop(path, "holds outputs of other widths than the shards before it")
@@ -321,6 +331,20 @@ def _checksum(path: Path) -> str:
         while chunk := content.read(1 << 20):  # hashlib.file_digest came with Python 3.11
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _widths_of(path: Path, dtype: torch.dtype) -> dict[str, int] | None:
+    """The width of each tensor in a shard; None if what it holds is no finite `[rows, width]` of each."""
+    with safe_open(path, "pt") as shard:
+        try:
+            widths = json.loads(shard.metadata()["widths"])
+            rows, digests = shard.get_tensor("rows"), shard.get_tensor("digests")
+        except (KeyError, ValueError, SafetensorError):
+            return None
+        if not isinstance(widths, dict) or not all(type(width) is int and width > 0 for width in widths.values()):
+            return None
+        usable = rows.shape == (len(digests), sum(widths.values())) and rows.dtype == dtype and "features" in widths
+        return widths if usable and bool(torch.isfinite(rows).all()) else None
 
 
 def _drop(path: Path, reason: str) -> None:

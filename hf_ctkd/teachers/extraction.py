@@ -6,21 +6,23 @@ from functools import partial
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from accelerate.utils.memory import clear_device_cache
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from hf_ctkd.data import TargetRows
-from hf_ctkd.errors import CTKDError, ProblemCode, TeacherUnavailableError
+from hf_ctkd.errors import CTKDError, InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.teachers.cache import from_named, named_tensors
+from hf_ctkd.teachers.failures import skipped_on_failure
 from hf_ctkd.teachers.layers import MOST_LAYERS
+from hf_ctkd.teachers.output_checks import not_finite, shape_fault
 from hf_ctkd.teachers.processes import on_all
 from hf_ctkd.teachers.teacher import Teacher, TeacherCollator
 from hf_ctkd.types import ModelOutputs
 
-# What a model raises on inputs that it cannot take: images of unequal size, a missing input, a wrong configuration.
-_FAILED = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError, OSError)
+MOST_BATCH_BYTES = 1 << 30
+"""Largest batch of preprocessed rows; a processor that makes large images gets smaller batches to begin with."""
 # Devices whose copies from pinned memory run while the device computes.
 _PINNED = ("cuda", "xpu")
 
@@ -89,6 +91,7 @@ class FeatureExtractor:
         starts = range(0, len(row_numbers), size)
         shards = [row_numbers[start : start + size] for start in starts]
         # Every n-th row, so that long texts fall on all processes alike.
+        self.batch_size = self._rows_that_fit(row_numbers[rank : rank + 1])
         batches = [_batches(shard[rank::processes], self.batch_size) for shard in shards]
         loader = iter(self._loader([batch for shard_batches in batches for batch in shard_batches]))
         for shard, shard_batches in zip(shards, batches, strict=True):
@@ -96,6 +99,16 @@ class FeatureExtractor:
             bar.update(len(shard) - len(shard[rank::processes]))
             yield [row for process in range(processes) for row in shard[process::processes]], outputs
             del outputs  # or two shards would be in memory while the next one is computed
+
+    def _rows_that_fit(self, first_row: Sequence[int]) -> int:
+        """Rows of a batch, as many of them as the first row's inputs allow; texts come from long to short."""
+        if not first_row:
+            return self.batch_size
+        _, inputs = _PreprocessedBatches(self.rows, self.teacher.collator)[list(first_row)]
+        if isinstance(inputs, CTKDError):
+            return self.batch_size
+        row_bytes = sum(tensor.nbytes for tensor in inputs.values())
+        return max(1, min(self.batch_size, MOST_BATCH_BYTES // max(row_bytes, 1)))
 
     def _loader(self, batches: list[list[int]]) -> DataLoader[Batch]:
         dataset = _PreprocessedBatches(self.rows, self.teacher.collator)
@@ -128,7 +141,7 @@ class FeatureExtractor:
             if outputs is None:
                 self._halve(stop - start)
                 continue
-            self._require_usable(outputs, row_numbers[start:stop])
+            self._check_finite(outputs, row_numbers[start:stop])
             parts.append(outputs)
             bar.update(stop - start)
             start = stop
@@ -138,13 +151,18 @@ class FeatureExtractor:
         """The outputs of one batch, None where it does not fit the memory."""
         device = self.accelerator.device.type
         try:
-            with torch.autocast(device, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
-                outputs = self.teacher.outputs(inputs, layers=self.layers, max_layers=self.max_layers)
-            return from_named({name: tensor.cpu().to(self.dtype) for name, tensor in named_tensors(outputs).items()})
-        except _FAILED as error:
-            if isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error):
+            with skipped_on_failure("cannot be run", ProblemCode.INCOMPATIBLE):
+                with torch.autocast(device, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
+                    outputs = self.teacher.outputs(inputs, layers=self.layers, max_layers=self.max_layers)
+                tensors = named_tensors(outputs)
+                self._check_shapes(tensors, len(next(iter(inputs.values()))))
+                return from_named({name: tensor.cpu().to(self.dtype) for name, tensor in tensors.items()})
+        except InvalidArgumentError as error:
+            raise TeacherUnavailableError(f"cannot be run: {error}", ProblemCode.INCOMPATIBLE) from error
+        except TeacherUnavailableError as error:
+            if error.code is ProblemCode.TOO_LARGE:
                 return None
-            raise _cannot_be_run(error) from error
+            raise
 
     def _halve(self, rows: int) -> None:
         if rows == 1:
@@ -154,28 +172,28 @@ class FeatureExtractor:
         self.batch_size = rows // 2
         clear_device_cache(garbage_collection=True)
 
-    def _require_usable(self, outputs: ModelOutputs, row_numbers: Sequence[int]) -> None:
-        """Refuse outputs that are no finite `[rows, width]`, or of other widths than those of the batches before."""
-        tensors = named_tensors(outputs)
-        for name, tensor in tensors.items():
-            if tensor.ndim != 2 or tensor.shape[0] != len(row_numbers) or tensor.shape[1] == 0:
-                raise TeacherUnavailableError(
-                    f"its {name} have shape {list(tensor.shape)}, expected [{len(row_numbers)}, width]",
-                    ProblemCode.INCOMPATIBLE,
-                )
-            finite = torch.isfinite(tensor).all(dim=1)
-            if not finite.all():
-                row = int(self.rows.origin[row_numbers[int((~finite).nonzero()[0])]])
-                beyond = " in float16" if self.dtype == torch.float16 else ""
-                raise TeacherUnavailableError(
-                    f"its {name} are not finite{beyond}, first for row {row}", ProblemCode.BROKEN
-                )
+    def _check_shapes(self, tensors: Mapping[str, Tensor], rows: int) -> None:
+        """Refuse outputs that are no `[rows, width]`, or of other widths than those of the batches before."""
+        space = self.teacher.label_space
+        fault = shape_fault(tensors, rows, classes=None if space is None else len(space))
+        if fault is not None:
+            raise TeacherUnavailableError(fault, ProblemCode.INCOMPATIBLE)
         widths = {name: tensor.shape[1] for name, tensor in tensors.items()}
         if self._widths is not None and widths != self._widths:
             raise TeacherUnavailableError(
                 f"its outputs have widths {widths}, but {self._widths} in a batch before", ProblemCode.INCOMPATIBLE
             )
         self._widths = widths
+
+    def _check_finite(self, outputs: ModelOutputs, row_numbers: Sequence[int]) -> None:
+        fault = not_finite(named_tensors(outputs))
+        if fault is not None:
+            name, index = fault
+            beyond = " in float16" if self.dtype == torch.float16 else ""
+            raise TeacherUnavailableError(
+                f"its {name} are not finite{beyond}, first for row {int(self.rows.origin[row_numbers[index]])}",
+                ProblemCode.NOT_FINITE,
+            )
 
     def _joined(self, shares: Sequence[Sequence[ModelOutputs]]) -> ModelOutputs:
         named = [named_tensors(part) for share in shares for part in share]
@@ -201,18 +219,14 @@ class _PreprocessedBatches(Dataset[Batch]):
         except CTKDError as error:
             return row_numbers, error
         try:
-            return row_numbers, self.collator(inputs)
+            with skipped_on_failure("cannot be run", ProblemCode.INCOMPATIBLE):
+                return row_numbers, self.collator(inputs)
+        except InvalidArgumentError as error:
+            return row_numbers, TeacherUnavailableError(f"cannot be run: {error}", ProblemCode.INCOMPATIBLE)
         except TeacherUnavailableError as error:
             return row_numbers, error
-        except _FAILED as error:
-            return row_numbers, _cannot_be_run(error)
 
 
 def _batches(row_numbers: Sequence[int], size: int) -> list[list[int]]:
     count = math.ceil(len(row_numbers) / size)
     return [list(row_numbers[index * size : (index + 1) * size]) for index in range(count)]
-
-
-def _cannot_be_run(error: Exception) -> TeacherUnavailableError:
-    reason = " ".join(str(error).split())[:300]
-    return TeacherUnavailableError(f"cannot be run: {reason}", ProblemCode.INCOMPATIBLE)

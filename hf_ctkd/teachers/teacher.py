@@ -5,9 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from PIL import Image as PILImage
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -23,7 +21,9 @@ from hf_ctkd.data.preprocessing import Preprocessor, load_processing_class
 from hf_ctkd.data.rows import Modality
 from hf_ctkd.errors import CTKDError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import fetch_teacher
+from hf_ctkd.hub.limits import check_memory
 from hf_ctkd.records import TeacherCandidate, without_folder
+from hf_ctkd.teachers.failures import skipped_on_failure
 from hf_ctkd.teachers.features import FeatureReader
 from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.teachers.quiet import quiet_loading
@@ -34,20 +34,6 @@ _CLASSIFIERS: dict[Modality, tuple[str, AutoClass]] = {
     "image": ("ForImageClassification", AutoModelForImageClassification),
     "text": ("ForSequenceClassification", AutoModelForSequenceClassification),
 }
-# Errors of loading a broken folder: missing files, malformed JSON, unknown types, wrong shapes, bad safetensors.
-_BROKEN = (
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-    ImportError,
-    RuntimeError,
-    ZeroDivisionError,
-    SafetensorError,
-    StrictDataclassError,
-)
 
 
 @dataclass(frozen=True)
@@ -167,27 +153,32 @@ class Teacher:
         candidate.check_usable(allow_pickle=options.allow_pickle)
         folder = options.fetch(candidate)
         try:
-            # Missing or random weights are drawn without changing the caller's random numbers.
-            with quiet_loading(), torch.random.fork_rng(devices=[]):
-                torch.manual_seed(options.seed)
+            with (
+                skipped_on_failure(
+                    # Reasons are published with the ranking: they must not show the path of the folder.
+                    "cannot be loaded",
+                    ProblemCode.BROKEN,
+                    lambda text: without_folder(text, folder, candidate.name),
+                ),
+                quiet_loading(),
+                # Missing or random weights are drawn without changing the caller's random numbers.
+                torch.random.fork_rng(devices=[]),
+            ):
                 model, label_space, trust_pooler = _model(folder, modality, candidate, options)
-            if model.main_input_name != ("pixel_values" if modality == "image" else "input_ids"):
-                raise TeacherUnavailableError(
-                    f"takes {model.main_input_name}, not {modality} rows", ProblemCode.INCOMPATIBLE
-                )
-            processing_class = load_processing_class(folder, modality, trust_remote_code=options.trust_remote_code)
-            preprocessor = Preprocessor.of(processing_class, modality, model.config)
-            _require_finite(model)
-            if isinstance(preprocessor.processing_class, PreTrainedTokenizerBase):
-                _set_padding_token(model, preprocessor.processing_class)
-            model.requires_grad_(False).eval().to(device)
+                if model.main_input_name != ("pixel_values" if modality == "image" else "input_ids"):
+                    raise TeacherUnavailableError(
+                        f"takes {model.main_input_name}, not {modality} rows", ProblemCode.INCOMPATIBLE
+                    )
+                processing_class = load_processing_class(folder, modality, trust_remote_code=options.trust_remote_code)
+                preprocessor = Preprocessor.of(processing_class, modality, model.config)
+                _require_finite(model)
+                if isinstance(preprocessor.processing_class, PreTrainedTokenizerBase):
+                    _set_padding_token(model, preprocessor.processing_class)
+                model.requires_grad_(False).eval().to(device)
         except TeacherUnavailableError:
             raise
         except CTKDError as error:
             raise TeacherUnavailableError(str(error), ProblemCode.INCOMPATIBLE) from error
-        except _BROKEN as error:
-            reason = _reason(error, folder, candidate.name)
-            raise TeacherUnavailableError(f"cannot be loaded: {reason}", ProblemCode.BROKEN) from error
         counted = replace(candidate, parameters=sum(parameter.numel() for parameter in model.parameters()))
         return cls(counted, preprocessor, FeatureReader(model, trust_pooler=trust_pooler), label_space, options.seed)
 
@@ -264,6 +255,8 @@ def _model(
     config, has_head = _config(folder, modality, options)
     auto: AutoClass = _CLASSIFIERS[modality][1] if has_head else AutoModel
     label_space = LabelSpace.from_id2label(config.id2label) if has_head else None
+    _check_memory(auto, config, options)
+    torch.manual_seed(options.seed)
     if candidate.random_weights:
         model = auto.from_config(config, trust_remote_code=options.trust_remote_code)
         return model.to(options.dtype), label_space, True
@@ -274,7 +267,15 @@ def _model(
         use_safetensors=None if options.allow_pickle else True,
         trust_remote_code=options.trust_remote_code,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # or the reason is no more than a reference to a report in the log
     )
+    mismatched = sorted(str(key) for key, *_ in info["mismatched_keys"])
+    if mismatched:
+        raise TeacherUnavailableError(
+            f"its weights do not fit its configuration: {len(mismatched)} tensors have another shape, such as "
+            f"{mismatched[0]!r}",
+            ProblemCode.BROKEN,
+        )
     pooler = {key for key in info["missing_keys"] if "pooler" in key}
     missing = sorted(set(info["missing_keys"]) - (set() if has_head else pooler))
     if missing:
@@ -285,16 +286,17 @@ def _model(
     return model, label_space, not pooler
 
 
+def _check_memory(auto: AutoClass, config: PreTrainedConfig, options: LoadOptions) -> None:
+    """Refuse a model that its configuration makes larger than the memory, before any of it is allocated."""
+    with torch.device("meta"):
+        skeleton = auto.from_config(config, trust_remote_code=options.trust_remote_code)
+    check_memory(sum(parameter.numel() for parameter in skeleton.parameters()) * options.dtype.itemsize)
+
+
 def _set_padding_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Tell a decoder which token is padding: it classifies a text by the last token before the padding."""
     if model.config.to_dict().get("pad_token_id") is None:
         model.config.pad_token_id = tokenizer.pad_token_id
-
-
-def _reason(error: Exception, folder: Path, name: str) -> str:
-    # Reasons are published with the ranking: they must not show the path of the folder.
-    text = without_folder(" ".join(str(error).split()), folder, name)[:300]
-    return f"{type(error).__name__} {text}" if isinstance(error, KeyError) or not text else text
 
 
 def _require_finite(model: PreTrainedModel) -> None:
@@ -302,5 +304,5 @@ def _require_finite(model: PreTrainedModel) -> None:
         # Attention masks are buffers that hold minus infinity by right.
         if torch.isnan(tensor).any() or (isinstance(tensor, nn.Parameter) and torch.isinf(tensor).any()):
             raise TeacherUnavailableError(
-                f"its weights are not finite: {name!r} holds NaN or infinity", ProblemCode.BROKEN
+                f"its weights are not finite: {name!r} holds NaN or infinity", ProblemCode.NOT_FINITE
             )

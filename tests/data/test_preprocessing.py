@@ -98,3 +98,20 @@ def test_a_processor_that_wants_remote_code_never_asks_at_the_terminal(tmp_path,
     monkeypatch.setattr("builtins.input", lambda prompt="": pytest.fail("asked"))
     with pytest.raises(ValueError, match="trust_remote_code"):
         load_processing_class(tmp_path, "image")
+
+
+@pytest.mark.parametrize("length", [-1, 0, "512", float("nan"), None])
+def test_a_tokenizer_whose_longest_text_is_no_length_is_refused(length):
+    tokenizer = word_tokenizer()
+    tokenizer.model_max_length = length
+    with pytest.raises(
+        InvalidArgumentError, match=r"tokens at most \(`model_max_length`\), which is no length. Set it"
+    ):
+        Preprocessor.of(tokenizer, "text", BertConfig())
+
+
+@pytest.mark.parametrize("length", [10**40, 1e30, float("inf")])
+def test_a_tokenizer_without_a_limit_takes_what_its_model_takes(length):
+    tokenizer = word_tokenizer()
+    tokenizer.model_max_length = length
+    assert Preprocessor.of(tokenizer, "text", BertConfig(max_position_embeddings=100)).max_length == 98

@@ -1,11 +1,14 @@
 import doctest
 import json
+import os
+from pathlib import Path
 
 import pytest
 from hub_server import model_files
 
-from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.errors import InvalidArgumentError, ProblemCode
 from hf_ctkd.hub import folder_teachers, folders
+from hf_ctkd.records import NOT_LOOKED_UP
 
 
 def _save(folder, files):
@@ -93,6 +96,7 @@ def test_a_broken_model_is_listed_with_its_problem(tmp_path):
     weights = files.pop("model.safetensors")
     broken = {
         "cut": {**files, "model.safetensors": weights[:-4]},
+        "html": {**files, "model.safetensors": b"<!DOCTYPE html><html>not found</html>"},
         "json": {**files, "config.json": b"{", "model.safetensors": weights},
         "labels": {**files, "config.json": b'{"id2label": ["cat"]}', "model.safetensors": weights},
         "list": {**files, "config.json": b"[]", "model.safetensors": weights},
@@ -102,7 +106,8 @@ def test_a_broken_model_is_listed_with_its_problem(tmp_path):
     for name, content in broken.items():
         _save(tmp_path / name, content)
     problems = {one.name: one.problem for one in folder_teachers(tmp_path)}
-    assert problems["cut"].startswith("its weights model.safetensors are broken: ")
+    assert problems["cut"].startswith("its weights model.safetensors are cut short: 100 bytes of 104. ")
+    assert problems["html"].startswith("its weights model.safetensors are broken: ")
     assert problems["json"].startswith("its file config.json is not valid JSON: ")
     assert problems["labels"] == "`id2label` of its configuration must map integers to names."
     assert problems["list"] == "its file config.json must hold a JSON object. Save the model again."
@@ -110,10 +115,50 @@ def test_a_broken_model_is_listed_with_its_problem(tmp_path):
     assert problems["weightless"].startswith("it has no weights that transformers opens")
 
 
-def test_a_card_that_cannot_be_read_costs_the_licence_only(tmp_path):
-    _save(tmp_path, {**model_files(), "README.md": b"---\nlicense: [\n---\n"})
+LAUGHS = "\n".join(["l0: &l0 [ha]", *(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 30))])
+
+
+@pytest.mark.parametrize(
+    ("card", "reason"),
+    [
+        (b"---\nlicense: [\n---\n", "its metadata are malformed (ParserError)"),
+        (b"---\nlicense: " + b"[" * 1500 + b"\n---\n", "its metadata are malformed (RecursionError)"),
+        (b"---\nlicense: \xff\n---\n", "its file README.md is not UTF-8: invalid start byte at byte 13."),
+        (b"---\nlicense: mit\n---\n" + b"a" * 30_000_000, "its file README.md has 30,000,021 bytes, more than"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "its file README.md is a pointer of Git LFS"),
+    ],
+)
+def test_a_card_that_cannot_be_read_costs_the_licence_only(tmp_path, caplog, card, reason):
+    _save(tmp_path / "model", {**model_files(), "README.md": card})
     [found] = folder_teachers(tmp_path)
-    assert (found.license, found.problem) == (None, None)
+    assert (found.license, found.languages, found.problem) == (NOT_LOOKED_UP, (), None)
+    [line] = caplog.messages
+    assert line.startswith(f"The card of model is left out: {reason}")
+
+
+def test_a_card_whose_parts_refer_to_each_other_is_not_written_out(tmp_path):
+    card = f"---\n{LAUGHS}\nlicense: *l29\nlanguage: *l29\n---\n"
+    _save(tmp_path, {**model_files(), "README.md": card.encode()})
+    [found] = folder_teachers(tmp_path)
+    assert (found.license, found.languages, found.problem) == (None, (), None)
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_listed_under_a_name_that_can_be_written(tmp_path):
+    _save(tmp_path / os.fsdecode(b"caf\xe9"), model_files())
+    _save(tmp_path / "tea", {**model_files(), os.fsdecode(b"vocab\xe9.json"): b"{}"})
+    bad, good = folder_teachers(tmp_path)
+    assert bad.model_id == f"{tmp_path}/caf\\xe9" and bad.problem_code is ProblemCode.BROKEN
+    assert bad.problem == "the name of its folder is not UTF-8, so no record can name it. Rename the folder."
+    assert good.problem is None and len(good.revision) == 64
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(tmp_path, monkeypatch):
+    def forbidden(folder):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    with pytest.raises(InvalidArgumentError, match="cannot be listed: Permission denied. Allow it to be read, or"):
+        folder_teachers(tmp_path)
 
 
 def test_a_folder_without_models_is_refused_at_once(tmp_path):

@@ -25,6 +25,17 @@ def test_labels_that_are_no_mapping_are_refused():
         label_names_of({"id2label": ["cat"]})
 
 
+def test_names_that_no_file_could_hold_are_refused():
+    with pytest.raises(TeacherUnavailableError, match="holds a name that is no text"):
+        label_names_of({"id2label": {"0": "\ud800"}})
+
+
+def test_what_is_no_text_on_a_card_states_nothing():
+    assert license_of({"license": {"name": "mit"}}) is license_of({"license": [["mit"]]}) is None
+    assert license_of({"license": "\ud800"}) is None
+    assert languages_of({"language": ["de", ["en"], {"a": "b"}, "\ud800"]}) == ("de",)
+
+
 def test_licences():
     assert license_of({"license": "mit"}) == "mit"
     assert license_of({"license": ["mit", "gpl"]}) == "mit"

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from hub_server import model_files
 
-from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.errors import InvalidArgumentError, ProblemCode
 from hf_ctkd.hub import candidates_named, license_named
 from hf_ctkd.records import NOT_LOOKED_UP
 
@@ -45,6 +45,19 @@ def test_a_path_is_never_an_id(tmp_path):
         candidates_named(tmp_path / "gone")
     with pytest.raises(InvalidArgumentError, match="A model id must look like"):
         candidates_named("org/a@")
+
+
+@pytest.mark.parametrize("before", ["", "random:"])
+def test_a_folder_without_a_model_is_listed_with_this_problem(tmp_path, before):
+    (found,) = candidates_named(f"{before}{tmp_path}")
+    assert (found.model_id, found.source, found.random_weights) == (str(tmp_path), "folder", bool(before))
+    assert found.problem_code is ProblemCode.NO_CONFIG
+    assert found.problem.endswith("has a config.json. Save a model there with `save_pretrained`.")
+
+
+def test_a_licence_on_a_card_that_cannot_be_read_is_not_taken_for_one_that_is_not_stated(zoo):
+    (zoo / "one" / "README.md").write_text("---\nlicense: [\n---\n")
+    assert license_named(str(zoo / "one")) == NOT_LOOKED_UP
 
 
 def test_the_token_reaches_the_hub(hub, logged_in, monkeypatch):

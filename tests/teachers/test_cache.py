@@ -2,8 +2,11 @@ import json
 
 import pytest
 import torch
+import xxhash
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from hf_ctkd.errors import InvalidArgumentError, StaleCacheError
+from hf_ctkd.errors import InvalidArgumentError, ProblemCode, StaleCacheError, TeacherUnavailableError
 from hf_ctkd.teachers import OutputCache
 from hf_ctkd.types import ModelOutputs
 
@@ -103,6 +106,57 @@ def test_a_damaged_shard_is_deleted_and_the_others_serve(tmp_path, damage):
     assert cache.read(DIGESTS[:2]).select(torch.tensor([1])).features.tolist() == [[1] * 4]
     assert first.exists()
     assert not second.exists()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e30])
+def test_outputs_that_are_not_finite_are_never_stored(tmp_path, number):
+    cache = OutputCache(tmp_path, KEY, dtype=torch.float16)
+    bad = outputs(0, 2)
+    bad.logits[1, 2] = number
+    with pytest.raises(TeacherUnavailableError, match="^its logits are not finite in torch.float16$") as raised:
+        cache.add(DIGESTS[:2], bad)
+    assert raised.value.code is ProblemCode.NOT_FINITE
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_outputs_of_another_number_of_rows_are_never_stored(tmp_path):
+    cache = OutputCache(tmp_path, KEY)
+    with pytest.raises(TeacherUnavailableError, match=r"^its features have shape \[3, 4\], expected \[2, width\]$"):
+        cache.add(DIGESTS[:2], outputs(0, 3))
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+MALFORMED = {
+    "another shape": ({"features": 4, "logits": 3}, torch.zeros(2, 7, 1)),
+    "other rows": ({"features": 4, "logits": 3}, torch.zeros(3, 7)),
+    "other widths": ({"features": 4}, torch.zeros(2, 7)),
+    "no widths": (None, torch.zeros(2, 7)),
+    "widths of text": ({"features": "7"}, torch.zeros(2, 7)),
+    "no features": ({"logits": 7}, torch.zeros(2, 7)),
+    "another type": ({"features": 7}, torch.zeros(2, 7, dtype=torch.float64)),
+    "not a number": ({"features": 7}, torch.full((2, 7), torch.nan)),
+}
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_a_malformed_shard_with_a_checksum_that_fits_is_deleted(tmp_path, kind):
+    """As an earlier version of this library, or another program, may have written it."""
+    cache = OutputCache(tmp_path, KEY)
+    cache.add(DIGESTS[:2], outputs(0, 2))
+    (path,) = tmp_path.glob("*.safetensors")
+    shard = load_file(path)
+    with safe_open(path, "pt") as stored:
+        metadata = stored.metadata()
+    widths, shard["rows"] = MALFORMED[kind]
+    del metadata["widths"]
+    metadata |= {} if widths is None else {"widths": json.dumps(widths)}
+    path.unlink()
+    save_file(shard, tmp_path / "x", metadata=metadata)
+    checksum = xxhash.xxh3_128((tmp_path / "x").read_bytes()).hexdigest()
+    (tmp_path / "x").rename(tmp_path / f"{checksum}.safetensors")
+    with pytest.warns(UserWarning, match="holds malformed outputs. It is deleted, and its rows are computed again"):
+        assert OutputCache(tmp_path, KEY).missing(DIGESTS[:2]) == [0, 1]
+    assert not list(tmp_path.glob("*.safetensors"))
 
 
 def test_a_shard_of_other_widths_is_deleted(tmp_path):

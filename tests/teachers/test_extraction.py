@@ -1,14 +1,16 @@
 import dataclasses
+import json
 
 import pytest
 import torch
 from accelerate import Accelerator
-from tiny_models import image_rows, png
+from tiny_models import image_rows, png, save, text_rows, tiny_bert, word_tokenizer
 from tqdm.auto import tqdm
 
 from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import DatasetError, ProblemCode, TeacherUnavailableError
-from hf_ctkd.teachers import FeatureExtractor, Teacher, compute_outputs
+from hf_ctkd.hub import folder_teachers
+from hf_ctkd.teachers import FeatureExtractor, Teacher, compute_outputs, extraction
 from hf_ctkd.types import ModelOutputs
 
 
@@ -126,3 +128,39 @@ def test_another_number_of_rows_or_no_width_costs_the_teacher(teacher, rows, alt
     alter(lambda outputs, number: ModelOutputs(outputs.features[:, :0] if count == 0 else outputs.features[:1]))
     with pytest.raises(TeacherUnavailableError, match=r"its features have shape \[.*\], expected \[12, width\]"):
         compute_outputs(teacher, rows, progress=False)
+
+
+def test_logits_without_a_class_each_are_refused_before_they_are_stored(teacher, rows, alter, tmp_path):
+    alter(lambda outputs, _: dataclasses.replace(outputs, logits=outputs.logits[:, :2]))
+    with pytest.raises(TeacherUnavailableError, match="logits have shape .*, but its configuration names 3 classes"):
+        compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False)
+    assert not list(tmp_path.rglob("outputs/**/*.safetensors"))
+
+
+def test_rows_whose_inputs_are_large_come_in_small_batches(teacher, rows, alter, monkeypatch):
+    sizes = []
+
+    def note(outputs, _):
+        sizes.append(len(outputs))
+        return outputs
+
+    alter(note)
+    monkeypatch.setattr(extraction, "MOST_BATCH_BYTES", 2 * 3 * 16 * 16 * 4)
+    run(extractor(teacher, rows), list(range(5)))
+    assert sizes == [2, 2, 1]
+    monkeypatch.setattr(extraction, "MOST_BATCH_BYTES", 1)
+    run(extractor(teacher, rows), [0])
+    assert sizes == [2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_whatever_preprocessing_raises_costs_the_teacher_alone(tmp_path, texts, workers):
+    save(tmp_path, tiny_bert(), word_tokenizer())
+    path = tmp_path / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    del tokenizer["model"]["vocab"]["[UNK]"]
+    path.write_text(json.dumps(tokenizer))
+    teacher = Teacher.load(next(folder_teachers(tmp_path)), "text")
+    unknown = TargetRows.of(text_rows(["red cat", "a zebra"], [0, 1]))
+    with pytest.raises(TeacherUnavailableError, match="^cannot be run: WordLevel error: Missing"):
+        compute_outputs(teacher, unknown, progress=False, workers=workers)

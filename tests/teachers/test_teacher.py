@@ -129,7 +129,8 @@ def test_no_processor(tmp_path):
 
 def test_a_reason_says_nothing_of_where_the_cache_lies(hub, resnet):
     files = {path.name: path.read_bytes() for path in Path(resnet.model_id).iterdir()}
-    for broken in ({"preprocessor_config.json": b"no json"}, {"config.json": b"{}"}):
+    nonsense = b'{"image_processor_type": "Nonsense"}'
+    for broken in ({"preprocessor_config.json": nonsense}, {"config.json": b"{}"}):
         reason = refused(TeacherCandidate("org/broken", hub.add("org/broken", {**files, **broken})))
         assert "cannot be loaded: " in reason and "org/broken" in reason
         assert "snapshots" not in reason and os.environ["HF_HOME"] not in reason
@@ -166,7 +167,6 @@ def test_pickles_only_by_name(tmp_path, resnet):
     [
         {"model_type": "no-such-model"},
         {"hidden_sizes": "many"},
-        {"hidden_sizes": [8, 99]},
         {"num_channels": None},
         {"layer_type": "nonsense"},
         {"hidden_act": "nonsense"},
@@ -174,6 +174,11 @@ def test_pickles_only_by_name(tmp_path, resnet):
 )
 def test_a_broken_configuration(resnet, edit):
     assert "cannot be loaded: " in refused(change(resnet, "config.json", lambda values: values.update(edit)))
+
+
+def test_weights_of_other_shapes_than_the_configuration_asks_for_are_named(resnet):
+    reason = refused(change(resnet, "config.json", lambda values: values.update(hidden_sizes=[8, 99])))
+    assert "its weights do not fit its configuration: 21 tensors have another shape, such as 'classifier.1" in reason
 
 
 CODE = b"""
