@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import DatasetError
+from hf_ctkd.ot.precision import full_products
 from hf_ctkd.probes.folds import content_order
 from hf_ctkd.probes.labelled import labelled_rows
 from hf_ctkd.types import ModelOutputs, Needs
@@ -42,7 +43,8 @@ class TransferabilityMetric(ABC):
             DatasetError: if fewer than two classes are labelled.
             InvalidArgumentError: if logits are needed and missing, or outputs are not finite.
         """
-        return self.of_rows(*canonical(*labelled_rows(outputs, labels, needs=self.needs)))
+        with torch.no_grad(), torch.autocast("cpu", enabled=False), full_products():
+            return self.of_rows(*canonical(*labelled_rows(outputs, labels, needs=self.needs)))
 
     @abstractmethod
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
@@ -64,8 +66,7 @@ def canonical(outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> tuple[Mode
     Raises:
         DatasetError: if fewer than two classes occur.
     """
-    parts = [outputs.features.double()] + ([] if outputs.logits is None else [outputs.logits.double()])
-    order = content_order(torch.cat(parts, dim=1), labels)
+    order = content_order(content(outputs), labels)
     ordered = labels[order]
     starts = torch.ones_like(ordered, dtype=torch.bool)
     starts[1:] = ordered[1:] != ordered[:-1]
@@ -74,6 +75,19 @@ def canonical(outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> tuple[Mode
     logits = None if outputs.logits is None else outputs.logits[order].double()
     layers = tuple(layer[order].double() for layer in outputs.layers)
     return ModelOutputs(outputs.features[order].double(), logits, layers=layers), starts.cumsum(dim=0) - 1
+
+
+def content(outputs: ModelOutputs) -> Float[Tensor, "rows values"]:
+    """Features and logits of every row side by side, each in the unit of their own mean square.
+
+    Order and folds, which follow from the content of rows, then do not depend on the unit of the features.
+
+    Args:
+        outputs: a model's outputs.
+    """
+    parts = [outputs.features.double()] + ([] if outputs.logits is None else [outputs.logits.double()])
+    units = [part.square().mean().sqrt().clamp_min(torch.finfo(part.dtype).tiny) for part in parts]
+    return torch.cat([part / unit for part, unit in zip(parts, units, strict=True)], dim=1)
 
 
 def log_likelihood_of_map(probabilities: Float[Tensor, "rows clusters"], labels: Int[Tensor, " rows"]) -> float:

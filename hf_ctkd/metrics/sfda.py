@@ -21,9 +21,8 @@ class SFDA(TransferabilityMetric):
 
     A first discriminant says how sure it is of every row; a row is then mixed with the mean of the other classes as
     far as it is unsure, and a second discriminant is judged on the mixed rows. The covariance within classes is
-    regularised the more, the less it spreads, so the score depends on the scale of the features. Use it for many rows
-    of standardised or similar teachers; where rows are fewer than features every class is told apart and all scores
-    are near zero.
+    regularised the more, the less it spreads, in a unit in which the mean variance of a feature is one. Use it for many
+    rows; where rows are fewer than features every class is told apart and all scores are near zero.
 
     Args:
         strength: of the decay of the regularisation with the largest variance within classes, positive.
@@ -32,7 +31,8 @@ class SFDA(TransferabilityMetric):
         InvalidArgumentError: if `strength` is not positive.
 
     Reference:
-        Reconstructed from Shao et al., "Not all models are equal", ECCV 2022, arXiv:2207.03036.
+        Reconstructed from Shao et al., "Not all models are equal", ECCV 2022, arXiv:2207.03036;
+        the unit of the features is an addition, without which teachers of large features went unregularised.
 
     Example:
         >>> import torch
@@ -65,6 +65,7 @@ class SFDA(TransferabilityMetric):
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
         """See `TransferabilityMetric.of_rows`."""
         features = outputs.features - outputs.features.mean(dim=0)
+        features = features / features.square().mean().sqrt().clamp_min(torch.finfo(features.dtype).tiny)
         within = _within(features, labels)
         shrinkage = max(math.exp(-self.strength * float(torch.linalg.eigvalsh(within)[-1])), _LEAST)
         first = _log_posterior(features, labels, within, shrinkage)

@@ -10,8 +10,9 @@ from torch import Tensor
 from hf_ctkd.costs.base import LabelCost
 from hf_ctkd.costs.empirical import EmpiricalCost
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.metrics.base import TransferabilityMetric
+from hf_ctkd.metrics.base import TransferabilityMetric, content
 from hf_ctkd.ot import OTProblem, Sinkhorn
+from hf_ctkd.ot.precision import full_products
 from hf_ctkd.probes.folds import deal_folds
 from hf_ctkd.probes.labelled import labelled_rows, logits_of
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
@@ -80,8 +81,9 @@ class TransportScore(TransferabilityMetric):
         if self.target is None:
             return super().score(outputs, labels)
         # Names belong to label ids, which must therefore stay as they are.
-        outputs, labels = labelled_rows(outputs, labels, needs=self.needs, n_classes=len(self.target))
-        return self.of_rows(outputs, labels)
+        with torch.no_grad(), torch.autocast("cpu", enabled=False), full_products():
+            outputs, labels = labelled_rows(outputs, labels, needs=self.needs, n_classes=len(self.target))
+            return self.of_rows(outputs, labels)
 
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
         """See `TransferabilityMetric.of_rows`; the one-hot identity of optimal transport."""
@@ -139,7 +141,7 @@ class TransportScore(TransferabilityMetric):
     ) -> list[tuple[Int[Tensor, " inside"], Float[Tensor, "teacher_classes target_classes"]]]:
         """For each fold: the numbers of its rows, and the cost fitted on the others."""
         target = target or self.target or _numbered(int(labels.max()) + 1)
-        fold = deal_folds(torch.cat([outputs.features, logits_of(outputs)], dim=1), labels, self.folds)
+        fold = deal_folds(content(outputs), labels, self.folds)
         fits = []
         for number in range(int(fold.max()) + 1):
             others = outputs.select(fold != number)

@@ -1,6 +1,8 @@
 """What every transferability metric must hold; raises AssertionError where it does not."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -21,8 +23,17 @@ def example(separation: float, *, rows: int = 120, classes: int = 4, width: int 
     return ModelOutputs(features=features, logits=2 * features @ head), labels
 
 
-def check_metric(metric: TransferabilityMetric) -> None:
-    """Finite, deterministic; blind to row order, label names and unlabelled rows; separated classes score higher."""
+def check_metric(
+    metric: TransferabilityMetric, *, in_unit: Callable[[float], TransferabilityMetric] | None = None
+) -> None:
+    """Finite, deterministic; blind to row order, label names and unlabelled rows; separated classes score higher.
+
+    The unit of the features, and a 16-bit autocast around the call, change nothing either.
+
+    Args:
+        metric: the metric.
+        in_unit: for a metric that holds features of its own: the same metric for features times a factor.
+    """
     expect(
         bool(metric.name and metric.citation) and isinstance(metric.needs, Needs),
         "`name`, `citation` and `needs` must be set",
@@ -37,6 +48,14 @@ def check_metric(metric: TransferabilityMetric) -> None:
     renamed = torch.where(labels == -100, labels, torch.tensor([9, 0, 7, 2])[labels.clamp_min(0)])
     _same(metric.score(outputs, renamed), score, "depends on the names of classes")
     _same(metric.score(outputs.select(labels != -100), labels[labels != -100]), score, "reads unlabelled rows")
+
+    for factor in (2.0**-10, 2.0**10):  # powers of two, which leave the rounding as it is
+        rescaled = metric if in_unit is None else in_unit(factor)
+        score_in_unit = rescaled.score(replace(outputs, features=factor * outputs.features), labels)
+        _same(score_in_unit, score, "depends on the unit of the features")
+    for dtype in (torch.bfloat16, torch.float16):
+        with torch.autocast("cpu", dtype):
+            _same(metric.score(outputs, labels), score, f"depends on autocast to {dtype}")
 
     ordered = [metric.score(*example(separation)) for separation in (0.0, 1.0, 2.0, 4.0)]
     expect(ordered == sorted(ordered) and ordered[0] < ordered[-1], f"separation does not pay: {ordered}")

@@ -31,11 +31,13 @@ def _posterior(features, labels, shrinkage):
 def test_agrees_with_generalised_eigenvectors():
     labels = np.repeat([0, 1, 2], [15, 20, 25])
     features = 0.4 * np.random.default_rng(0).normal(size=(60, 6)) + 0.5 * np.eye(3, 6)[labels]
-    first, shrinkage = _posterior(features, labels, None)
-    mixed = features.copy()
+    # The metric's unit: a mean variance of one.
+    standard = (features - features.mean(0)) / (features - features.mean(0)).std()
+    first, shrinkage = _posterior(standard, labels, None)
+    mixed = standard.copy()
     for i in range(60):
         sure = np.exp(first[i, labels[i]])
-        mixed[i] = sure * features[i] + (1 - sure) * features[labels != labels[i]].mean(0)
+        mixed[i] = sure * standard[i] + (1 - sure) * standard[labels != labels[i]].mean(0)
     second, _ = _posterior(mixed, labels, shrinkage)
     expected = second[np.arange(60), labels].mean()
     assert SFDA().score(ModelOutputs(torch.tensor(features)), torch.tensor(labels)) == pytest.approx(expected)

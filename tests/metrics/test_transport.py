@@ -4,6 +4,7 @@ import torch
 from hf_ctkd.costs import EmpiricalCost, SemanticCost
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.metrics import TransportScore
+from hf_ctkd.metrics.base import content
 from hf_ctkd.ot import OTProblem, exact
 from hf_ctkd.probes.folds import deal_folds
 from hf_ctkd.types import LabelSpace, ModelOutputs
@@ -19,7 +20,7 @@ def _teacher(rows=40, classes=6, seed=0):
 def test_agrees_with_loops_over_folds():
     outputs, labels = _teacher()
     space = LabelSpace(("a", "b"))
-    fold = deal_folds(torch.cat([outputs.features, outputs.logits], dim=1), labels, 5)
+    fold = deal_folds(content(outputs), labels, 5)
     total = 0.0
     for i in range(40):
         others = fold != fold[i]
@@ -30,7 +31,7 @@ def test_agrees_with_loops_over_folds():
 
 def test_is_the_optimal_transport_onto_one_hot_labels():
     outputs, labels = _teacher()
-    fold = deal_folds(torch.cat([outputs.features, outputs.logits], dim=1), labels, 5)
+    fold = deal_folds(content(outputs), labels, 5)
     one_hot = torch.eye(2, dtype=torch.float64)[labels]
     total = 0.0
     for number in range(5):

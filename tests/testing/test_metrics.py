@@ -46,6 +46,19 @@ class ReadsUnlabelled(HScore):
 
 
 @dataclass(frozen=True)
+class ReadsLength(HScore):
+    def of_rows(self, outputs, labels):
+        return super().of_rows(outputs, labels) + 0.01 * float(outputs.features.abs().mean())
+
+
+@dataclass(frozen=True)
+class LosesPrecision(HScore):
+    def score(self, outputs, labels):
+        rows = torch.nn.functional.normalize(outputs.features[labels != -100], dim=1)
+        return super().score(outputs, labels) + float((rows.T @ rows)[0, 0])
+
+
+@dataclass(frozen=True)
 class UpsideDown(HScore):
     def of_rows(self, outputs, labels):
         return -super().of_rows(outputs, labels)
@@ -76,6 +89,8 @@ class NeedsMoreThanItSays(LEEP):
         (FirstRow(), "depends on the order of rows"),
         (ReadsNumbers(), "depends on the names of classes"),
         (ReadsUnlabelled(), "reads unlabelled rows"),
+        (ReadsLength(), "depends on the unit of the features"),
+        (LosesPrecision(), "depends on autocast to torch.bfloat16"),
         (UpsideDown(), "separation does not pay"),
         (Credulous(), "no InvalidArgumentError about 'finite'"),
         (NeedsMoreThanItSays(), "a headless teacher must get a finite score"),
