@@ -48,7 +48,6 @@ class RowArguments:
     )
     dataset_config: str | None = flag("configuration of a data set that has several", None)
     split: str = flag("rows to score or train on; rows without a label are distilled on, but not scored on", "train")
-    encode_labels: bool = flag("make class ids of a label column that holds names as strings", False)
     labels: int = flag("rows that keep their label; for demo:NAME only", 50)
 
 
@@ -76,7 +75,12 @@ class ColumnArguments:
 
     _argument_group_name = "rows"
 
-    input_column: str | None = flag("column of images or texts; chosen by its type if not given", None)
+    input_column: list[str] | None = flag(
+        "column of images or texts, or two columns of texts that are read as a pair; chosen by types and usual names "
+        "if not given",
+        None,
+        metavar="COLUMN",
+    )
     label_column: str | None = flag("column of labels; chosen by its type if not given", None)
     skip_bad_rows: bool = flag("leave out rows that cannot be read, and classes with one row", False)
 

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import TypeVar
 
 import datasets
-from datasets import ClassLabel, Dataset, DatasetDict, NamedSplit, Value
+import pyarrow.compute as pc
+from datasets import Dataset, DatasetDict, NamedSplit, Value
 from datasets.exceptions import DatasetsError
 from pyarrow.lib import ArrowException
+from transformers.utils.logging import get_logger
 
 from hf_ctkd.cli.arguments import RowArguments
 from hf_ctkd.demo.tasks import DemoTask, build_task
 from hf_ctkd.errors import DatasetError
 
+logger = get_logger(__name__)
+
 BUILT_IN = "demo:"
-_UNLABELLED = -1
 _EVALUATION = ("test", "validation", "valid", "dev", "eval")
 _FILES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
 _SAVED = ("dataset_dict.json", "state.json")
@@ -67,6 +70,7 @@ class Rows:
         else:
             path, settings = self._where
             rows = self._asked(lambda: datasets.load_dataset(path, split=split, **settings))
+        rows = _whole_numbers_with_gaps(rows)
         rows.info.dataset_name = self.name
         return rows
 
@@ -135,34 +139,17 @@ class Rows:
             ) from error
 
 
-def encode_labels(train: Dataset, column: str | None, *others: Dataset) -> tuple[Dataset, ...]:
-    """Make class ids of label names, the same in every data set; a missing or empty name means no label.
-
-    Args:
-        train: its names are the classes, in alphabetical order.
-        column: of the labels; "label" when None.
-        others: data sets in which the same names stand.
-
-    Raises:
-        DatasetError: if the column is missing or holds no strings, or another data set has a name of its own.
-    """
-    column = column or "label"
-    for dataset in (train, *others):
-        feature = dataset.features.get(column)
-        if not (isinstance(feature, Value) and "string" in feature.dtype):
-            raise DatasetError(f"`--encode_labels` needs strings in column {column!r}, got {feature}. Leave it out.")
-    names = sorted({name for name in train[column] if name})
-    feature = ClassLabel(names=names)
-    return tuple(_encoded(dataset, column, feature) for dataset in (train, *others))
-
-
-def _encoded(dataset: Dataset, column: str, feature: ClassLabel) -> Dataset:
-    numbers = {name: number for number, name in enumerate(feature.names)}
-    values = dataset[column][:]
-    unknown = sorted({name for name in values if name and name not in numbers})
-    if unknown:
-        raise DatasetError(
-            f"Class {unknown[0]!r} stands in evaluation rows but in no training row. Leave such rows out."
-        )
-    ids = [numbers[name] if name else _UNLABELLED for name in values]
-    return dataset.remove_columns(column).add_column(column, ids, feature=feature)
+def _whole_numbers_with_gaps(rows: Dataset) -> Dataset:
+    """Columns of a CSV file as they were written: pandas makes fractions of whole numbers where one is missing."""
+    if rows.info.builder_name != "csv":
+        return rows
+    for name, feature in rows.features.items():
+        if feature != Value("float64"):
+            continue
+        values = rows.data.column(name)
+        if values.null_count and bool(pc.all(pc.equal(values, pc.round(values))).as_py()):
+            logger.warning(
+                f"`{name}` holds whole numbers, {values.null_count} of which are missing: it is read as such."
+            )
+            rows = rows.cast_column(name, Value("int64"))
+    return rows

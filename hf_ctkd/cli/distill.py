@@ -11,7 +11,7 @@ from hf_ctkd.cards import write_card
 from hf_ctkd.cards.metadata import repo_name
 from hf_ctkd.cli.arguments import DistillArguments, ParsedCommand
 from hf_ctkd.cli.baseline import train_baseline
-from hf_ctkd.cli.datasets import Rows, encode_labels
+from hf_ctkd.cli.datasets import Rows
 from hf_ctkd.cli.methods import build_loss
 from hf_ctkd.cli.outputs import claim_folder
 from hf_ctkd.cli.report import next_command, results_said
@@ -134,9 +134,6 @@ def _data(arguments: DistillArguments, config: DistillationConfig) -> Data:
     evaluation = None if name is None else source.load(name)
     if arguments.baseline and evaluation is None:
         raise DatasetError("`--baseline` needs rows to compare on, but there are none. Name them with `--eval_split`.")
-    if arguments.encode_labels:
-        train, *encoded = encode_labels(train, config.label_column, *([] if evaluation is None else [evaluation]))
-        evaluation = encoded[0] if encoded else None
     task = task_of(None, dataset=train, label_column=config.label_column)
     return Data(task, task.rows(train, config), train, evaluation)
 

@@ -8,7 +8,7 @@ from transformers import set_seed
 
 from hf_ctkd.cards import write_card
 from hf_ctkd.cli.arguments import GenericTeacherArguments, ParsedCommand
-from hf_ctkd.cli.datasets import Rows, encode_labels
+from hf_ctkd.cli.datasets import Rows
 from hf_ctkd.cli.next_step import flags_for
 from hf_ctkd.cli.outputs import claim_folder
 from hf_ctkd.cli.report import next_command, results_said
@@ -53,9 +53,6 @@ def _train(parsed: ParsedCommand[GenericTeacherArguments], config: GenericTeache
     train = source.load(arguments.split)
     split = arguments.eval_split or source.evaluation_split(arguments.split)
     evaluation = None if split is None else source.load(split)
-    if arguments.encode_labels:
-        train, *encoded = encode_labels(train, config.label_column, *([] if evaluation is None else [evaluation]))
-        evaluation = encoded[0] if encoded else None
     rows = TargetRows.of(
         train, input_column=config.input_column, label_column=config.label_column, skip_bad_rows=config.skip_bad_rows
     )

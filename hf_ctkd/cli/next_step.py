@@ -23,8 +23,8 @@ def flags_for(command: str, values: Mapping[str, Any]) -> list[str]:
         values: of the flags of this one, by name.
 
     Example:
-        >>> flags_for("distill", {"split": "train", "label_column": "kind of leaf", "encode_labels": True})
-        ['--label_column', 'kind of leaf', '--encode_labels']
+        >>> flags_for("distill", {"split": "train", "label_column": "kind of leaf", "skip_bad_rows": True})
+        ['--label_column', 'kind of leaf', '--skip_bad_rows']
     """
     defaults = _defaults(command)
     words: list[str] = []

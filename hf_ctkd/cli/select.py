@@ -116,10 +116,9 @@ def _options(arguments: SelectArguments) -> "LoadOptions":
 
 
 def _rows(arguments: SelectArguments) -> "Dataset":
-    from hf_ctkd.cli.datasets import Rows, encode_labels
+    from hf_ctkd.cli.datasets import Rows
 
-    dataset = Rows.of(arguments, seed=arguments.seed).load(arguments.split)
-    return encode_labels(dataset, arguments.label_column)[0] if arguments.encode_labels else dataset
+    return Rows.of(arguments, seed=arguments.seed).load(arguments.split)
 
 
 def _report(ranking: TeacherRanking, committee: "Committee | None", output: Path, arguments: SelectArguments) -> None:

@@ -1,42 +1,102 @@
-"""Finding the columns of inputs and labels of a data set, and reading class ids."""
+"""Finding the columns of inputs and labels of a data set."""
 
-import torch
-from datasets import ClassLabel, Dataset, Features, Image, Value
-from torch import Tensor
+from collections.abc import Sequence
 
-from hf_ctkd.errors import DatasetError, InvalidArgumentError
-from hf_ctkd.types import UNLABELLED, LabelSpace
+from datasets import ClassLabel, Features, Image, Value
+
+from hf_ctkd.data.notices import warn_once
+from hf_ctkd.errors import DatasetError
+
+InputColumn = str | Sequence[str]
+"""A column of images or texts, or two columns of texts that are read as a pair."""
 
 _TEXT_NAMES = ("text", "sentence", "content", "review", "document", "utterance", "question")
+_PAIR_NAMES = (
+    ("premise", "hypothesis"),
+    ("sentence1", "sentence2"),
+    ("sentence_a", "sentence_b"),
+    ("question1", "question2"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("text", "text_pair"),
+    ("question", "sentence"),
+    ("question", "answer"),
+    ("question", "passage"),
+    ("question", "context"),
+    ("query", "passage"),
+    ("query", "document"),
+    ("query", "text"),
+    ("claim", "evidence"),
+)
 _LABEL_NAMES = ("label", "labels", "fine_label", "target", "class", "category", "intent")
-_NO_LABEL = {-1, UNLABELLED}
+_MOST_COLUMNS = 2
 
 
-def find_input(features: Features, named: str | None) -> str:
-    """The column of images or texts: the named one, or the only candidate.
+def find_inputs(features: Features, named: InputColumn | None, label_column: str | None = None) -> tuple[str, ...]:
+    """The column of images or texts, or the two columns of a text pair: those named, or those of a usual name.
+
+    Args:
+        features: of all columns.
+        named: one column, or two columns of texts in the order in which models read them; None to find them.
+        label_column: column of labels, which is no input even where it holds names; None without any.
 
     Raises:
         DatasetError: if there is no candidate, or more than one.
     """
     if named is not None:
-        require_column(features, "input_column", named)
-        if not (isinstance(features[named], Image) or is_text(features[named])):
-            raise DatasetError(f"`input_column` {named!r} must hold images or texts, got {features[named]}.")
-        return named
-    images = [name for name, feature in features.items() if isinstance(feature, Image)]
-    texts = [name for name, feature in features.items() if is_text(feature)]
-    usual = [name for name in _TEXT_NAMES if name in texts]
-    candidates = images if images else (usual[:1] or texts)
+        return _named_inputs(features, (named,) if isinstance(named, str) else tuple(named))
+    others = {name: feature for name, feature in features.items() if name != label_column}
+    images = [name for name, feature in others.items() if isinstance(feature, Image)]
+    texts = [name for name, feature in others.items() if is_text(feature)]
+    candidates = [(name,) for name in images] if images else _text_candidates(texts)
     if len(candidates) != 1:
+        listed = f": {' or '.join(map(and_, candidates))}" if candidates else ""
         raise DatasetError(
-            f"Found {len(candidates)} columns that may hold the input among {sorted(features)}. "
-            "Name it with `input_column`."
+            f"Found {len(candidates)} columns or pairs that may hold the input among {sorted(features)}{listed}. "
+            "Name it with `input_column`; two columns of texts are read as a pair."
+        )
+    left_out = [] if images else [name for name in texts if name not in candidates[0]]
+    if left_out:
+        warn_once(
+            f"Models read {and_(candidates[0])} of each row, but not {and_(left_out)}; `input_column` names other "
+            "columns."
         )
     return candidates[0]
 
 
+def _text_candidates(texts: Sequence[str]) -> list[tuple[str, ...]]:
+    """Usual pairs and single columns, those that are no part of a pair; or any column of texts without these."""
+    pairs: list[tuple[str, ...]] = [pair for pair in _PAIR_NAMES if set(pair) <= set(texts)]
+    in_pairs = {name for pair in pairs for name in pair}
+    usual: list[tuple[str, ...]] = [(name,) for name in _TEXT_NAMES if name in texts and name not in in_pairs]
+    if pairs:
+        return pairs + usual
+    return usual[:1] or [(name,) for name in texts]
+
+
+def _named_inputs(features: Features, names: tuple[str, ...]) -> tuple[str, ...]:
+    if not 1 <= len(names) <= _MOST_COLUMNS or len(set(names)) != len(names):
+        raise DatasetError(
+            f"`input_column` must name one column, or two different columns of texts that are read as a pair, got "
+            f"{list(names)}."
+        )
+    for name in names:
+        require_column(features, "input_column", name)
+        feature = features[name]
+        if not (is_text(feature) or (isinstance(feature, Image) and len(names) == 1)):
+            kind = "images or texts" if len(names) == 1 else "texts, as both columns of a pair do"
+            raise DatasetError(f"`input_column` {name!r} must hold {kind}, got {feature}.")
+    return names
+
+
+def and_(names: Sequence[str]) -> str:
+    """Names of columns in a sentence: `question` and `sentence`."""
+    quoted = [f"`{name}`" for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+
+
 def find_label(features: Features, named: str | None) -> str:
-    """The column of class ids: the named one, or the one with their type or a usual name.
+    """The column of classes: the named one, or the one with their type or a usual name.
 
     Raises:
         DatasetError: if there is none.
@@ -50,7 +110,7 @@ def find_label(features: Features, named: str | None) -> str:
     if not candidates:
         raise DatasetError(
             f"Found no label column among {sorted(features)}. "
-            "Name it with `label_column`; it must hold integer class ids."
+            "Name it with `label_column`; it must hold classes, as whole numbers or as names."
         )
     return candidates[0]
 
@@ -68,49 +128,3 @@ def require_column(features: Features, argument: str, name: str) -> None:
 def is_text(feature: object) -> bool:
     """Whether a column holds texts."""
     return isinstance(feature, Value) and feature.dtype in {"string", "large_string"}
-
-
-def class_ids(dataset: Dataset, column: str, *, label_space: LabelSpace | None = None) -> tuple[LabelSpace, Tensor]:
-    """The classes and the class id of every row, -100 where a row has no label.
-
-    Args:
-        dataset: the rows.
-        column: of the labels.
-        label_space: the classes, for rows that need no labels; None requires at least one label.
-
-    Raises:
-        DatasetError: if the column does not hold class ids.
-    """
-    # Not `class_encode_column`: it makes classes "-1" and "-100" of missing labels, and numbers the classes of each
-    # split anew. Not `align_labels_with_mapping`: it needs names, which columns of plain integers lack.
-    feature = dataset.features[column]
-    if label_space is not None and feature == Value("null"):
-        return label_space, torch.full((len(dataset),), UNLABELLED)
-    if not isinstance(feature, ClassLabel) and not (isinstance(feature, Value) and "int" in feature.dtype):
-        raise DatasetError(
-            f"`label_column` {column!r} must hold integer class ids, got {feature}. "
-            f"Call `dataset.class_encode_column({column!r})` first."
-        )
-    values = dataset.select_columns(column)[:][column]
-    ids = [UNLABELLED if value is None or value in _NO_LABEL else value for value in values]
-    labels = torch.tensor(ids, dtype=torch.long)
-    given = labels[labels != UNLABELLED]
-    if given.numel() == 0 and label_space is None:
-        raise DatasetError(f"`label_column` {column!r} must have labelled rows, but every label is missing.")
-    if given.numel() == 0 and label_space is not None and not isinstance(feature, ClassLabel):
-        return label_space, labels
-    classes = feature.num_classes if isinstance(feature, ClassLabel) else int(given.max()) + 1
-    if not isinstance(feature, ClassLabel) and classes > max(1000, len(labels)):
-        raise DatasetError(
-            f"`label_column` {column!r} must hold class ids from 0 on, got {classes - 1} among {len(labels)} rows. "
-            f"Name another column, or call `dataset.class_encode_column({column!r})` first."
-        )
-    out_of_range = ((labels < 0) & (labels != UNLABELLED)) | (labels >= classes)
-    if out_of_range.any():
-        row = int(out_of_range.nonzero()[0])
-        raise DatasetError(f"Row {row} of `{column}` must be in [0, {classes}) or -100, got {ids[row]}.")
-    names = feature.names if isinstance(feature, ClassLabel) else [str(label) for label in range(classes)]
-    try:
-        return LabelSpace(tuple(names)), labels
-    except InvalidArgumentError as error:
-        raise DatasetError(f"`{column}`: {error}") from error

@@ -17,12 +17,14 @@ from transformers import (
 )
 
 from hf_ctkd.data.images import holds_more_than_8_bits
-from hf_ctkd.data.rows import Modality
+from hf_ctkd.data.notices import warn_once
+from hf_ctkd.data.rows import Modality, RowInput
 from hf_ctkd.errors import InvalidArgumentError
 
 ProcessingClass = BaseImageProcessor | PreTrainedTokenizerBase | ProcessorMixin
 _LONGEST_TEXT = 512
 _NO_LIMIT = int(1e30)  # what transformers writes for a tokenizer without one
+_OPAQUE = 255
 _IMAGE_PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -30,8 +32,8 @@ _IMAGE_PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 class Preprocessor:
     """Turns raw images or texts into one model's input tensors.
 
-    Build it with `Preprocessor.of`. It pads texts to the longest of a batch and converts images to the model's number
-    of channels; it does not augment.
+    Build it with `Preprocessor.of`. It pads texts to the longest of a batch, lays transparent images on white and
+    converts images to the model's number of channels; it does not augment.
 
     Args:
         processing_class: the model's image processor or tokenizer.
@@ -91,8 +93,11 @@ class Preprocessor:
             processing_class = _with_padding(processing_class)
         return cls(processing_class, modality, length, config.to_dict().get("num_channels") or 3)
 
-    def __call__(self, inputs: Sequence[PILImage.Image] | Sequence[str]) -> dict[str, Tensor]:
+    def __call__(self, inputs: Sequence[RowInput]) -> dict[str, Tensor]:
         """A batch of tensors on the CPU, texts padded to the longest of the batch.
+
+        Args:
+            inputs: raw images, texts, or pairs of texts; of a pair that is too long, the longer text is cut first.
 
         Raises:
             InvalidArgumentError: an image with more than 8 bits a channel.
@@ -100,13 +105,14 @@ class Preprocessor:
         if self.modality == "text":
             if isinstance(self.processing_class, BaseImageProcessor):
                 raise _unsuited(self.processing_class, self.modality)
+            columns = _text_columns(inputs)
             return dict(
                 self.processing_class(
-                    text=list(inputs), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
+                    **columns, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
                 )
             )
         mode = "L" if self.channels == 1 else "RGB"
-        images = [_converted(image, mode) for image in inputs if not isinstance(image, str)]
+        images = [_converted(image, mode) for image in inputs if isinstance(image, PILImage.Image)]
         return dict(self.processing_class(images=images, return_tensors="pt"))
 
 
@@ -177,13 +183,31 @@ def _unsuited(processing_class: ProcessingClass, modality: Modality) -> InvalidA
     )
 
 
+def _text_columns(inputs: Sequence[RowInput]) -> dict[str, list[str]]:
+    """Texts, or the first and the second texts of pairs, as tokenizers take them."""
+    texts = [(each,) if isinstance(each, str) else each for each in inputs if not isinstance(each, PILImage.Image)]
+    return dict(zip(("text", "text_pair"), map(list, zip(*texts, strict=True)), strict=False))
+
+
 def _converted(image: PILImage.Image, mode: str) -> PILImage.Image:
-    # The alpha channel is dropped without blending, as the pipelines of transformers do.
     if holds_more_than_8_bits(image.mode):
         raise InvalidArgumentError(
             f"`inputs` must be images of 8 bits a channel, got one of mode {image.mode!r}. Scale it to 8 bits first."
         )
+    if image.has_transparency_data:
+        return _on_white(image).convert(mode)
     return image if image.mode == mode else image.convert(mode)
+
+
+def _on_white(image: PILImage.Image) -> PILImage.Image:
+    """The image as a viewer shows it on a white page: what lies under transparent pixels is arbitrary, often black."""
+    # Pillow converts a premultiplied "La" to "LA" alone.
+    layers = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    least, _ = layers.getchannel("A").getextrema()
+    if least == _OPAQUE:
+        return layers
+    warn_once("Some images are transparent: they are laid on white.")
+    return PILImage.alpha_composite(PILImage.new("RGBA", layers.size, "white"), layers)
 
 
 def _with_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:

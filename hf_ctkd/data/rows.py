@@ -1,6 +1,6 @@
 """The user's data set as raw rows: its columns, checked labels, and a digest that identifies each row."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -12,12 +12,15 @@ from jaxtyping import Int
 from PIL import Image as PILImage
 from torch import Tensor
 
-from hf_ctkd.data.columns import class_ids, find_input, find_label, require_column
+from hf_ctkd.data.columns import InputColumn, and_, find_inputs, find_label, require_column
 from hf_ctkd.data.images import UNDECODABLE, ImageColumn
+from hf_ctkd.data.labels import class_ids
 from hf_ctkd.errors import DatasetError
 from hf_ctkd.types import UNLABELLED, LabelSpace
 
 Modality = Literal["image", "text"]
+RowInput = PILImage.Image | str | tuple[str, str]
+"""The raw content of one row: an image, a text, or a pair of texts in the order in which models read them."""
 _TEXTS_A_PART = 1000
 
 
@@ -30,7 +33,7 @@ class TargetRows:
     Args:
         dataset: the rows.
         modality: `"image"` or `"text"`.
-        input_column: column of images or texts.
+        input_columns: column of images or texts, or the two columns of a text pair, in order.
         label_column: column of labels; rows to predict may lack it.
         label_space: the classes.
         labels: `[rows]`, -100 where a row has no label.
@@ -44,7 +47,7 @@ class TargetRows:
 
     dataset: Dataset
     modality: Modality
-    input_column: str
+    input_columns: tuple[str, ...]
     label_column: str
     label_space: LabelSpace
     labels: Int[Tensor, "rows"]
@@ -55,33 +58,36 @@ class TargetRows:
         cls,
         dataset: Dataset,
         *,
-        input_column: str | None = None,
+        input_column: InputColumn | None = None,
         label_column: str | None = None,
         skip_bad_rows: bool = False,
         evaluation: bool = False,
+        label_space: LabelSpace | None = None,
     ) -> "TargetRows":
         """Find the columns, check labels and texts, and optionally drop bad rows.
 
         Args:
-            dataset: one split of a data set, with raw images or texts and integer labels.
-            input_column: column of images or texts; found by its feature type when None.
+            dataset: one split of a data set, with raw images or texts, and classes as whole numbers or names.
+            input_column: column of images or texts, or two columns of texts that are read as a pair, in that order;
+                found by feature type and usual names when None.
             label_column: column of labels; found by its feature type or usual name when None.
             skip_bad_rows: leave out empty texts, images that cannot be decoded or have more than 8 bits a channel, and
                 the rows of classes with a single row, instead of stopping at the first one. Images are then all
                 decoded once beforehand.
             evaluation: the rows serve evaluation alone: any number of classes, and of rows a class, is accepted.
+            label_space: classes of other rows, among which labels are looked up; None to take those of these rows.
 
         Raises:
-            DatasetError: no usable column, labels that are not integers, a single class, or a bad row (its index is
+            DatasetError: no usable column, labels that are no classes, a single class, or a bad row (its index is
                 given).
         """
         _require_rows(dataset)
         dataset = dataset.with_format(None)
-        input_column = find_input(dataset.features, input_column)
         label_column = find_label(dataset.features, label_column)
-        label_space, labels = class_ids(dataset, label_column)
-        modality: Modality = "image" if isinstance(dataset.features[input_column], Image) else "text"
-        rows = cls(dataset, modality, input_column, label_column, label_space, labels, torch.arange(len(dataset)))
+        label_space, labels = class_ids(dataset, label_column, label_space=label_space)
+        columns = find_inputs(dataset.features, input_column, label_column)
+        modality = _modality(dataset.features, columns)
+        rows = cls(dataset, modality, columns, label_column, label_space, labels, torch.arange(len(dataset)))
         return rows._checked(skip_bad_rows, evaluation)
 
     @classmethod
@@ -97,13 +103,12 @@ class TargetRows:
         """
         _require_rows(dataset)
         dataset = dataset.with_format(None)
-        input_column = find_input(dataset.features, like.input_column)
-        modality: Modality = "image" if isinstance(dataset.features[input_column], Image) else "text"
+        columns = find_inputs(dataset.features, like.input_columns)
         label_space, labels = like.label_space, torch.full((len(dataset),), UNLABELLED)
         if like.label_column in dataset.features:
-            label_space, labels = class_ids(dataset, like.label_column, label_space=label_space)
-        origin = torch.arange(len(dataset))
-        rows = cls(dataset, modality, input_column, like.label_column, label_space, labels, origin)
+            label_space, labels = class_ids(dataset, like.label_column, label_space=label_space, required=False)
+        origin, modality = torch.arange(len(dataset)), _modality(dataset.features, columns)
+        rows = cls(dataset, modality, columns, like.label_column, label_space, labels, origin)
         return rows._checked(skip_bad_rows=False, evaluation=True)
 
     @classmethod
@@ -113,7 +118,7 @@ class TargetRows:
         label_space: LabelSpace,
         *,
         label_column: str,
-        input_column: str | None = None,
+        input_column: InputColumn | None = None,
         skip_bad_rows: bool = False,
         prediction: bool = False,
     ) -> "TargetRows":
@@ -123,7 +128,8 @@ class TargetRows:
             dataset: one split, with raw images or texts.
             label_space: what the labels tell apart; they are not looked at here.
             label_column: column of labels.
-            input_column: column of images or texts; found by its feature type among the other columns when None.
+            input_column: column of images or texts, or two columns of texts that are read as a pair; found among the
+                other columns by feature type and usual names when None.
             skip_bad_rows: leave out empty texts and images that cannot be decoded or have more than 8 bits a channel,
                 instead of stopping at the first one.
             prediction: the rows are only to be predicted, and the column of labels may be missing.
@@ -135,11 +141,9 @@ class TargetRows:
         dataset = dataset.with_format(None)
         if not prediction:
             require_column(dataset.features, "label_column", label_column)
-        others = Features({name: feature for name, feature in dataset.features.items() if name != label_column})
-        input_column = find_input(others, input_column)
-        modality: Modality = "image" if isinstance(others[input_column], Image) else "text"
-        labels = torch.full((len(dataset),), UNLABELLED)
-        rows = cls(dataset, modality, input_column, label_column, label_space, labels, torch.arange(len(dataset)))
+        columns = find_inputs(dataset.features, input_column, label_column)
+        labels, modality = torch.full((len(dataset),), UNLABELLED), _modality(dataset.features, columns)
+        rows = cls(dataset, modality, columns, label_column, label_space, labels, torch.arange(len(dataset)))
         return rows._checked(skip_bad_rows, evaluation=True)
 
     def _checked(self, skip_bad_rows: bool, evaluation: bool) -> "TargetRows":
@@ -148,7 +152,7 @@ class TargetRows:
             bad = self._bad_images()
         if bad and not skip_bad_rows:
             raise DatasetError(
-                f"Row {int(self.origin[bad[0]])} of `{self.input_column}` is empty ({len(bad)} such rows). "
+                f"Row {int(self.origin[bad[0]])} of {and_(self.input_columns)} is empty ({len(bad)} such rows). "
                 "Repair it, or pass `skip_bad_rows=True` to leave such rows out of anything but predictions."
             )
         rows = self
@@ -197,27 +201,32 @@ class TargetRows:
                 " over at least two. Add rows of it, or pass `skip_bad_rows=True` to leave such classes out."
             )
 
-    def inputs(self, rows: Sequence[int]) -> list[PILImage.Image] | list[str]:
-        """Raw images (in the mode of the data set's feature, or as stored) or texts of some rows.
+    def inputs(self, rows: Sequence[int]) -> list[PILImage.Image] | list[str] | list[tuple[str, str]]:
+        """Raw images (in the mode of the data set's feature, or as stored), texts, or pairs of texts of some rows.
 
         Raises:
             DatasetError: if an image cannot be decoded or has more than 8 bits a channel; its row is given.
         """
         if self.modality == "text":
-            return list(self._input[[int(row) for row in rows]][self.input_column])
+            return self._texts_of(self._input[[int(row) for row in rows]])
         return [self._image(int(row)) for row in rows]
 
     @cached_property
     def _input(self) -> Dataset:
-        """The column of inputs alone, so that reading a row decodes nothing else."""
-        return self.dataset.select_columns(self.input_column)
+        """The columns of inputs alone, so that reading a row decodes nothing else."""
+        return self.dataset.select_columns(list(self.input_columns))
+
+    def _texts_of(self, columns: Mapping[str, Sequence]) -> list:
+        """A text for every row, or a pair of texts."""
+        texts = [columns[name] for name in self.input_columns]
+        return list(texts[0]) if len(texts) == 1 else list(zip(*texts, strict=True))
 
     @cached_property
     def _images(self) -> ImageColumn:
-        return ImageColumn(self.dataset, self.input_column)
+        return ImageColumn(self.dataset, self.input_columns[0])
 
     def _image(self, row: int) -> PILImage.Image:
-        return self._images.read(row, f"Row {int(self.origin[row])} of `{self.input_column}`")
+        return self._images.read(row, f"Row {int(self.origin[row])} of `{self.input_columns[0]}`")
 
     def _bad_images(self) -> list[int]:
         bad = []
@@ -269,26 +278,29 @@ class TargetRows:
             return [None if label is None else xxhash.xxh3_128_hexdigest(str(label).encode()) for label in raw]
         return ImageColumn(self.dataset, self.label_column).digests()
 
-    def _texts(self) -> Iterator[str | None]:
-        """All texts, read in parts: the column may not fit the memory."""
+    def _texts(self) -> Iterator[tuple[str | None, ...]]:
+        """The texts of all rows, read in parts: the columns may not fit the memory."""
         for part in self._input.iter(batch_size=_TEXTS_A_PART):
-            yield from part[self.input_column]
+            yield from zip(*(part[name] for name in self.input_columns), strict=True)
 
     def _bad_texts(self) -> list[int]:
-        return [row for row, text in enumerate(self._texts()) if text is None or not text.strip()]
+        """Rows with an empty text, or with one in a pair: half a pair is none."""
+        return [
+            row for row, texts in enumerate(self._texts()) if any(text is None or not text.strip() for text in texts)
+        ]
 
     @cached_property
     def text_lengths(self) -> list[int]:
         """Number of characters of each row; 0 for images."""
         if self.modality != "text":
             return [0] * len(self)
-        return [len(text or "") for text in self._texts()]
+        return [sum(len(text or "") for text in texts) for texts in self._texts()]
 
     @cached_property
     def digests(self) -> list[str]:
         """One digest a row, of its raw input alone: it identifies the row in caches, in any order or subset."""
         if self.modality == "text":
-            return [xxhash.xxh3_128_hexdigest((text or "").encode()) for text in self._texts()]
+            return [_digest(texts) for texts in self._texts()]
         no_image = xxhash.xxh3_128_hexdigest(b"no image")
         return [no_image if digest is None else digest for digest in self._images.digests()]
 
@@ -299,6 +311,16 @@ class TargetRows:
         for digest, label in zip(self.digests, self.labels.tolist(), strict=True):
             hasher.update(f"{digest}:{label};".encode())
         return hasher.hexdigest()
+
+
+def _digest(texts: Sequence[str | None]) -> str:
+    """Of one text itself, of a pair from both digests: the same words cut elsewhere are another pair."""
+    digests = [xxhash.xxh3_128_hexdigest((text or "").encode()) for text in texts]
+    return digests[0] if len(digests) == 1 else xxhash.xxh3_128_hexdigest(" and ".join(digests).encode())
+
+
+def _modality(features: Features, columns: Sequence[str]) -> Modality:
+    return "image" if isinstance(features[columns[0]], Image) else "text"
 
 
 def _require_rows(dataset: object) -> None:

@@ -89,7 +89,7 @@ class TaskRecord:
         dataset: name for people: its id on the Hub, the last name of its folder or file, or a description.
         fingerprint: digest of the rows that were trained on.
         task: Hub task tag, such as `"image-classification"`.
-        input_column: column of images or texts.
+        input_column: column of images or texts; the two of a text pair with a comma between them.
         label_column: column of labels.
         label_names: names of the classes, by id.
         train_rows: number of training rows, labelled and unlabelled.

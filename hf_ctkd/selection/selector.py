@@ -96,7 +96,7 @@ class TeacherSelector:
         candidates: Iterable[Source] | Source,
         dataset: Dataset,
         *,
-        input_column: str | None = None,
+        input_column: str | Sequence[str] | None = None,
         label_column: str | None = None,
         skip_bad_rows: bool = False,
         student_probabilities: Float[Tensor, "rows classes"] | None = None,
@@ -106,8 +106,10 @@ class TeacherSelector:
         Args:
             candidates: records (from `hub_teachers`, `folder_teachers`), ids on the Hub or folders, one or many. An
                 iterator is read one candidate at a time, so a search may continue while the first ones are scored.
-            dataset: one split with raw images or texts and integer labels; rows without a label are not used.
-            input_column: column of images or texts; recognised by its type when None.
+            dataset: one split with raw images or texts, and classes as whole numbers or names; rows without a label are
+                not used.
+            input_column: column of images or texts, or two columns of texts that are read as a pair, in that order;
+                recognised by types and usual names when None.
             label_column: column of labels; recognised by its name and type when None.
             skip_bad_rows: leave out rows that cannot be read and classes with a single row, instead of an error.
             student_probabilities: `[rows, classes]`, a student's predictions for all rows of `dataset`, each summing
@@ -129,7 +131,7 @@ class TeacherSelector:
         k: int = 3,
         *,
         shortlist: int = 20,
-        input_column: str | None = None,
+        input_column: str | Sequence[str] | None = None,
         label_column: str | None = None,
         skip_bad_rows: bool = False,
     ) -> Committee:
@@ -252,7 +254,7 @@ def _facts(dataset: Dataset, rows: TargetRows, sample: TargetRows) -> dict[str, 
         "name": f"{dataset.info.dataset_name or 'unnamed'}{split}",
         "fingerprint": rows.fingerprint,
         "modality": rows.modality,
-        "input_column": rows.input_column,
+        "input_column": ", ".join(rows.input_columns),
         "label_column": rows.label_column,
         "label_names": list(rows.label_space.names),
         "rows": len(rows),

@@ -10,7 +10,6 @@ import torch
 import xxhash
 from datasets import Features
 from jaxtyping import Bool, Float, Int, Shaped
-from PIL import Image as PILImage
 from torch import Tensor
 from transformers import (
     AutoModelForImageClassification,
@@ -20,7 +19,7 @@ from transformers import (
 )
 from transformers.utils.logging import get_logger
 
-from hf_ctkd.data import Modality, Preprocessor, TargetRows
+from hf_ctkd.data import Modality, Preprocessor, RowInput, TargetRows
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.records import TaskWords
@@ -29,7 +28,8 @@ from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs, Needs
 logger = get_logger(__name__)
 
 Augmentation = Callable[..., Any]
-"""From a raw image or text to a changed one; for dense students from image and label to both. Applied once a row."""
+"""From a raw image, text or pair of texts to a changed one; for dense students from image and label to both. Applied
+once a row."""
 
 Label = int | np.ndarray | None
 """Of one row: a class id, -100 without one; a vector, NaN without one; or an array over pixels, None without one."""
@@ -41,7 +41,7 @@ ProblemType = Literal["regression", "single_label_classification", "multi_label_
 class TaskArguments(Protocol):
     """The arguments of a run that tasks read; `DistillationConfig` has them, as any object may."""
 
-    input_column: str | None
+    input_column: list[str] | None
     label_column: str | None
     skip_bad_rows: bool
     label_smoothing_factor: float
@@ -219,7 +219,7 @@ class StudentTask(ABC):
             dataset,
             self._space(dataset, column, like),
             label_column=column,
-            input_column=args.input_column if like is None else like.input_column,
+            input_column=args.input_column if like is None else like.input_columns,
             skip_bad_rows=args.skip_bad_rows,
         )
 
@@ -234,7 +234,7 @@ class StudentTask(ABC):
             DatasetError: if one cannot be used.
         """
         return TargetRows.with_raw_labels(
-            dataset, like.label_space, label_column=like.label_column, input_column=like.input_column, prediction=True
+            dataset, like.label_space, label_column=like.label_column, input_column=like.input_columns, prediction=True
         )
 
     def _space(self, dataset: object, column: str, like: TargetRows | None) -> LabelSpace:
@@ -246,13 +246,13 @@ class StudentTask(ABC):
 
     # ---- labels ------------------------------------------------------------------------------------------------------
 
-    def label(self, rows: TargetRows, number: int, content: PILImage.Image | str | None = None) -> Label:
+    def label(self, rows: TargetRows, number: int, content: RowInput | None = None) -> Label:
         """The label of one row: a vector, filled with NaN where there is none, unless overridden.
 
         Args:
             rows: raw rows.
             number: the row.
-            content: its image or text, where it is at hand, to be checked against.
+            content: its image or texts, where it is at hand, to be checked against.
 
         Raises:
             DatasetError: naming the row, if it cannot be used.
@@ -267,9 +267,7 @@ class StudentTask(ABC):
             )
         return label
 
-    def augment(
-        self, augmentation: Augmentation, content: PILImage.Image | str, label: Label
-    ) -> tuple[PILImage.Image | str, Label]:
+    def augment(self, augmentation: Augmentation, content: RowInput, label: Label) -> tuple[RowInput, Label]:
         """A changed row with the label that then belongs to it: its label as it was, unless overridden."""
         return augmentation(content), label
 

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
-from PIL import Image as PILImage
 from torch import Tensor
 from transformers import EvalPrediction
 
-from hf_ctkd.data import Modality, Preprocessor, TargetRows
+from hf_ctkd.data import Modality, Preprocessor, RowInput, TargetRows
 from hf_ctkd.losses import DistillationLoss, RowTransportLoss
 from hf_ctkd.records import TaskWords
 from hf_ctkd.tasks.base import Label, ProblemType, StudentTask, TaskArguments
@@ -26,8 +25,8 @@ _PRINT = "print(model.config.id2label[int(outputs.logits.argmax())])"
 class Classification(StudentTask):
     """A student that puts every row into one class.
 
-    Labels are integer class ids; None, -1 and -100 mean "unlabelled". The task loss is the mean cross-entropy over
-    labelled rows.
+    Labels are class ids, whole numbers or names; None, -1 and -100 mean "unlabelled". The task loss is the mean
+    cross-entropy over labelled rows.
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
@@ -47,13 +46,14 @@ class Classification(StudentTask):
         like: TargetRows | None = None,
         evaluation: bool = False,
     ) -> TargetRows:
-        """Rows with a column of class ids, all of them checked at once; see `StudentTask.rows`."""
+        """Rows with a column of classes, all of them checked at once; see `StudentTask.rows`."""
         return TargetRows.of(
             dataset,
-            input_column=args.input_column if like is None else like.input_column,
+            input_column=args.input_column if like is None else like.input_columns,
             label_column=args.label_column if like is None else like.label_column,
             skip_bad_rows=args.skip_bad_rows,
             evaluation=evaluation,
+            label_space=None if like is None else like.label_space,
         )
 
     def rows_to_predict(self, dataset: datasets.Dataset, like: TargetRows) -> TargetRows:
@@ -70,7 +70,7 @@ class Classification(StudentTask):
         if Needs.FIT in loss.needs and rows is not None:
             rows.require_two_rows_a_class()
 
-    def label(self, rows: TargetRows, number: int, content: PILImage.Image | str | None = None) -> Label:
+    def label(self, rows: TargetRows, number: int, content: RowInput | None = None) -> Label:
         """A class id, -100 without one."""
         return int(rows.labels[number])
 

@@ -14,7 +14,7 @@ from PIL import Image as PILImage
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from hf_ctkd.data import Preprocessor, TargetRows
+from hf_ctkd.data import Preprocessor, RowInput, TargetRows
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, InvertedProjectionLoss
 from hf_ctkd.tasks.base import Augmentation, Label, StudentTask
@@ -97,7 +97,7 @@ class DenseTask(StudentTask, ABC):
             )
         return self.read_pixels(values, where)
 
-    def label(self, rows: TargetRows, number: int, content: PILImage.Image | str | None = None) -> Label:
+    def label(self, rows: TargetRows, number: int, content: RowInput | None = None) -> Label:
         """An array over the pixels of the image, None without a label."""
         where = f"Row {int(rows.origin[number])} of `{rows.label_column}`"
         label = self.read(rows.raw_label(number), rows, where)
@@ -110,9 +110,7 @@ class DenseTask(StudentTask, ABC):
             )
         return label
 
-    def augment(
-        self, augmentation: Augmentation, content: PILImage.Image | str, label: Label
-    ) -> tuple[PILImage.Image | str, Label]:
+    def augment(self, augmentation: Augmentation, content: RowInput, label: Label) -> tuple[RowInput, Label]:
         """Image and label change together."""
         changed = augmentation(content, label)
         if not isinstance(changed, tuple) or len(changed) != 2:

@@ -26,13 +26,16 @@ from transformers import {auto_class}, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained({model})
 model = {auto_class}.from_pretrained({model})
 
-inputs = tokenizer("A text.", truncation=True, return_tensors="pt")
+inputs = tokenizer({text}, truncation=True, return_tensors="pt")
 with torch.no_grad():
     outputs = model(**inputs)
 {lines}
 """
 
 _PACKAGES: dict[Modality, str] = {"image": "transformers torch pillow", "text": "transformers torch"}
+
+
+_ONE_TEXT, _TWO_TEXTS = '"A text."', '"A text.", "Another text."'
 
 
 def example_code(modality: Modality, auto_class: str, lines: str) -> str:
@@ -44,7 +47,16 @@ def example_code(modality: Modality, auto_class: str, lines: str) -> str:
         lines: what is done with its `outputs`.
     """
     template = _IMAGE if modality == "image" else _TEXT
-    return template.replace("{auto_class}", auto_class).replace("{lines}", lines)
+    return template.replace("{text}", _ONE_TEXT).replace("{auto_class}", auto_class).replace("{lines}", lines)
+
+
+def example_of_pair(code: str) -> str:
+    """The same code for a student that reads pairs of texts.
+
+    Args:
+        code: from `example_code`; other code is returned unchanged.
+    """
+    return code.replace(f"tokenizer({_ONE_TEXT},", f"tokenizer({_TWO_TEXTS},")
 
 
 def example_packages(modality: Modality) -> str:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from PIL import Image as PILImage
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -18,7 +17,7 @@ from transformers import (
 )
 
 from hf_ctkd.data.preprocessing import Preprocessor, load_processing_class
-from hf_ctkd.data.rows import Modality
+from hf_ctkd.data.rows import Modality, RowInput
 from hf_ctkd.errors import CTKDError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import fetch_teacher
 from hf_ctkd.hub.limits import check_memory
@@ -84,7 +83,7 @@ class TeacherCollator:
     preprocessor: Preprocessor
     vocabulary: int | None = None
 
-    def __call__(self, inputs: Sequence[PILImage.Image] | Sequence[str]) -> dict[str, Tensor]:
+    def __call__(self, inputs: Sequence[RowInput]) -> dict[str, Tensor]:
         """A batch of tensors on the CPU.
 
         Raises:
@@ -205,7 +204,7 @@ class Teacher:
             self.preprocessor, embeddings.num_embeddings if isinstance(embeddings, nn.Embedding) else None
         )
 
-    def collate(self, inputs: Sequence[PILImage.Image] | Sequence[str]) -> dict[str, Tensor]:
+    def collate(self, inputs: Sequence[RowInput]) -> dict[str, Tensor]:
         """Raw rows preprocessed for its model, as a batch on the CPU.
 
         Raises:

@@ -26,7 +26,7 @@ _STEP = 1e-3
 class _Arguments:
     """Arguments of a run as tasks read them."""
 
-    input_column: str | None = None
+    input_column: list[str] | None = None
     label_column: str | None = None
     skip_bad_rows: bool = False
     label_smoothing_factor: float = 0.0

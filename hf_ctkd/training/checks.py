@@ -339,9 +339,8 @@ def student_preprocessor(
 
 def _cuts_texts(preprocessor: Preprocessor, rows: TargetRows) -> bool:
     """Whether the longest texts, by characters, have more tokens than the student is given."""
-    texts = [text for text in rows.inputs(range(len(rows))) if isinstance(text, str)]
-    longest = sorted(texts, key=len)[-_LONGEST_TEXTS:]
-    longer = replace(preprocessor, max_length=preprocessor.max_length + 1)(longest)
+    longest = sorted(range(len(rows)), key=rows.text_lengths.__getitem__)[-_LONGEST_TEXTS:]
+    longer = replace(preprocessor, max_length=preprocessor.max_length + 1)(rows.inputs(longest))
     return longer["input_ids"].shape[1] > preprocessor.max_length
 
 

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image as PILImage
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from hf_ctkd.data import Preprocessor, TargetRows
+from hf_ctkd.data import Preprocessor, RowInput, TargetRows
 from hf_ctkd.tasks import Augmentation, Classification, Label, StudentTask
 from hf_ctkd.teachers.cache import named_tensors
 from hf_ctkd.types import RowOutputs
@@ -20,7 +19,7 @@ class Row:
 
     Args:
         number: its index in the data set.
-        content: image or text; None where no model preprocesses it.
+        content: image, text or pair of texts; None where no model preprocesses it.
         label: as the student's task reads it.
         train: whether it is trained on: only then is it augmented and read by teachers.
         inputs: the student's preprocessed inputs where they are cached, texts with padding behind or before them.
@@ -28,7 +27,7 @@ class Row:
     """
 
     number: int
-    content: PILImage.Image | str | None
+    content: RowInput | None
     label: Label
     train: bool
     inputs: dict[str, Tensor] | None = None

@@ -62,8 +62,12 @@ class DistillationConfig(TrainingArguments):
             "given."
         },
     )
-    input_column: str | None = field(
-        default=None, metadata={"help": "Column of images or texts; found by its type if not given."}
+    input_column: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Column of images or texts, or two columns of texts that are read as a pair, such as premise and "
+            "hypothesis; found by types and usual names if not given."
+        },
     )
     label_column: str | None = field(
         default=None, metadata={"help": "Column of labels; found by its type if not given."}
@@ -94,6 +98,8 @@ class DistillationConfig(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.input_column, str):
+            self.input_column = [self.input_column]
         super().__post_init__()
         if not self.distillation_weight >= 0:
             raise InvalidArgumentError(f"`distillation_weight` must be 0 or more, got {self.distillation_weight}.")

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,11 +23,14 @@ from hf_ctkd.records import (
     LossRecord,
     StudentRecord,
     TaskRecord,
+    TaskWords,
     TeacherRecord,
     TransportMap,
     last_name,
 )
+from hf_ctkd.tasks import StudentTask
 from hf_ctkd.tasks.evaluation import rows_per_second
+from hf_ctkd.tasks.examples import example_of_pair
 from hf_ctkd.teachers import Teacher
 from hf_ctkd.training.collator import RowDataset
 from hf_ctkd.training.config import DistillationConfig
@@ -114,7 +117,7 @@ def summarise(
             hub_dataset=_hub_dataset(args.dataset_name),
             fingerprint=kind.fingerprint(rows),
             task=kind.tag(rows.modality),
-            input_column=rows.input_column,
+            input_column=", ".join(rows.input_columns),
             label_column=rows.label_column,
             label_names=kind.label_names(rows),
             train_rows=len(rows),
@@ -123,7 +126,7 @@ def summarise(
             eval_split=run.eval_split,
             majority_share=run.majority_share,
             problem_type=kind.problem_type,
-            words=kind.words(rows.modality),
+            words=_words(kind, rows),
         ),
         student=_student(run),
         teachers=_teachers(run) if run.distils else (),
@@ -176,6 +179,11 @@ def majority_share(dataset: object) -> float | None:
         return None
     labels = dataset.rows.labels[dataset.rows.labelled]
     return float(torch.bincount(labels).max()) / len(labels) if len(labels) else None
+
+
+def _words(kind: StudentTask, rows: TargetRows) -> TaskWords:
+    words = kind.words(rows.modality)
+    return words if len(rows.input_columns) == 1 else replace(words, example=example_of_pair(words.example))
 
 
 def _hub_dataset(name: str | None) -> str | None:

@@ -1,11 +1,11 @@
 import doctest
 
 import pytest
-from datasets import DatasetDict, Image
+from datasets import DatasetDict, Image, Value
 from tiny_shelf import image_rows, text_rows
 
 from hf_ctkd.cli import datasets as module
-from hf_ctkd.cli.datasets import Rows, encode_labels
+from hf_ctkd.cli.datasets import Rows
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 
 
@@ -101,24 +101,9 @@ def test_an_unknown_built_in_task():
         Rows("demo:nothing").load("train")
 
 
-def test_names_become_class_ids_alike_in_all_splits():
-    train, test = encode_labels(text_rows(names=True), None, text_rows(names=True).select([1, 3]))
-    assert train.features["label"].names == ["cat", "dog"]
-    assert train["label"][:4] == [0, 1, 0, 1]
-    assert test["label"][:] == [1, 1]
-
-
-def test_a_missing_name_means_no_label():
-    rows = text_rows(names=True)
-    rows = rows.remove_columns("label").add_column("label", [None, "", *rows["label"][2:]])
-    assert encode_labels(rows, "label")[0]["label"][:3] == [-1, -1, 0]
-
-
-def test_names_that_cannot_be_encoded():
-    with pytest.raises(DatasetError, match="`--encode_labels` needs strings in column 'label', got ClassLabel"):
-        encode_labels(text_rows(), None)
-    with pytest.raises(DatasetError, match="column 'kind', got None"):
-        encode_labels(text_rows(names=True), "kind")
-    other = text_rows(names=True).select([0]).remove_columns("label").add_column("label", ["bird"])
-    with pytest.raises(DatasetError, match="Class 'bird' stands in evaluation rows but in no training row"):
-        encode_labels(text_rows(names=True), None, other)
+def test_whole_numbers_with_gaps_in_a_csv_file_stay_whole(tmp_path, caplog):
+    (tmp_path / "rows.csv").write_text("text,label,score\na,0,0.5\nb,1,\nc,,2.0\n")
+    rows = Rows(str(tmp_path / "rows.csv")).load("train")
+    assert rows.features["label"] == Value("int64") and rows.features["score"] == Value("float64")
+    assert rows["label"][:] == [0, 1, None]
+    assert "`label` holds whole numbers, 1 of which are missing" in caplog.text

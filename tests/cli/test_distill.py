@@ -35,10 +35,48 @@ def test_a_student_from_a_ranking_with_its_baseline(select, distill, tmp_path):
 
 def test_a_text_student_and_no_evaluation(distill, shelf, tmp_path):
     text_rows(names=True).to_csv("rows.csv")
-    code, out, err = distill("--encode_labels", dataset="rows.csv", student=shelf / "bert", teachers=shelf / "bert")
+    code, out, err = distill(dataset="rows.csv", student=shelf / "bert", teachers=shelf / "bert")
     assert code == 0, err
     assert AutoModelForSequenceClassification.from_pretrained("student").config.id2label == {0: "cat", 1: "dog"}
     assert "There was nothing to evaluate on; name rows with `--eval_split`." in out
+
+
+def pair_file() -> str:
+    """Pairs in class order, with class numbers that do not begin at 0, one of them missing."""
+    rows = sorted((7 if "cat" in text else 3, text, text.split()[-1]) for text in text_rows()["text"])
+    lines = [f"{text},number {number},{'' if row == 5 else label}" for row, (label, text, number) in enumerate(rows)]
+    Path("pairs.csv").write_text("\n".join(["question,answer,label", *lines]))
+    return "pairs.csv"
+
+
+def test_pairs_of_texts_from_a_file(select, distill, shelf, caplog):
+    assert select("--teachers", shelf / "bert", dataset=pair_file(), zoo=False)[0] == 0
+    ranking = TeacherRanking.load("ranking.json")
+    assert (ranking.dataset["input_column"], ranking.dataset["labelled_rows"]) == ("question, answer", 15)
+    words = ["--ranking", "ranking.json", "--input_column", "answer", "question"]
+    code, _, err = distill(*words, dataset="pairs.csv", student=shelf / "bert", teachers=False)
+    assert code == 0, err
+    assert "The values of `label` become 2 classes: 3 is 0, 7 is 1." in caplog.text
+    assert AutoModelForSequenceClassification.from_pretrained("student").config.id2label == {0: "3", 1: "7"}
+    assert DistillationRecord.load("student/distillation.json").task.input_column == "answer, question"
+    assert "columns answer, question and label" in Path("student/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (
+            ["question", "reply"],
+            "`input_column` 'reply' is not a column; the data set has ['answer', 'label', 'question']",
+        ),
+        (["question", "label"], "`input_column` 'label' must hold texts, as both columns of a pair do"),
+        (["question", "answer", "label"], "`input_column` must name one column, or two different columns of texts"),
+    ],
+)
+def test_columns_that_are_no_pair(distill, shelf, columns, said):
+    words = ["--input_column", *columns]
+    code, _, err = distill(*words, dataset=pair_file(), student=shelf / "bert", teachers=shelf / "bert")
+    assert code == 1 and said in err.splitlines()[-1]
 
 
 def test_labels_that_are_numbers_make_a_student_that_estimates_them(distill, tmp_path):

@@ -11,7 +11,7 @@ from hf_ctkd.records import RankedTeacher, TeacherCandidate, TeacherRanking
 CALLS = [
     [],
     ["--split", "train[:50%]", "--dataset_config", "plain text"],
-    ["--input_column", "a column", "--label_column", "it's", "--skip_bad_rows", "--encode_labels"],
+    ["--input_column", "a column", "its pair", "--label_column", "it's", "--skip_bad_rows"],
     ["--trust_remote_code", "--allow_pickle", "--max_bytes", "2e9"],
     ["--seed", "4", "--labels", "30", "--cache_dir", "/tmp/a cache", "--split=-odd-"],
 ]
@@ -29,7 +29,7 @@ def test_the_next_command_has_every_flag_that_both_know(words):
     assert program == "hf-ctkd"
     given = {**distill.training, **vars(distill.arguments)}
     for name in (
-        *("dataset", "dataset_config", "split", "labels", "encode_labels", "input_column", "label_column"),
+        *("dataset", "dataset_config", "split", "labels", "input_column", "label_column"),
         *("skip_bad_rows", "allow_pickle", "trust_remote_code", "max_bytes", "seed", "cache_dir"),
     ):
         assert given[name] == vars(select.arguments)[name], name

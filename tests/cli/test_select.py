@@ -52,9 +52,9 @@ def test_flags_of_a_file_reach_the_next_command(select, shelf, tmp_path):
 
 def test_text_rows_with_names_for_labels(select, shelf, tmp_path):
     text_rows(names=True).to_csv("rows.csv")
-    code, out, err = select("--encode_labels", "--teachers", shelf / "bert", dataset="rows.csv", zoo=False)
+    code, out, err = select("--teachers", shelf / "bert", dataset="rows.csv", zoo=False)
     assert code == 0, err
-    assert "hf-ctkd distill --dataset rows.csv --encode_labels --ranking" in out
+    assert "hf-ctkd distill --dataset rows.csv --ranking" in out
 
 
 def test_candidates_of_the_hub(select, hub, shelf):
@@ -94,12 +94,11 @@ def test_candidates_must_be_named(select):
         (lambda row: 0, [], "must hold at least two classes with labelled rows, got 1"),
         (lambda row: min(row, 1), [], "has a single labelled row"),
         (lambda row: row % 3, ["--label_column", "kind"], "`label_column` 'kind' is not a column; the data set has"),
-        (lambda row: row % 3, ["--label_column", "image"], "`label_column` 'image' must hold integer class ids"),
+        (lambda row: row % 3, ["--label_column", "image"], "`label_column` 'image' must hold classes"),
         (lambda row: row % 3, ["--input_column", "label"], "`input_column` 'label' must hold images or texts"),
         (lambda row: row % 3, ["--metric", "leap"], "`metric` 'leap' is no metric: choose one of"),
         (lambda row: row % 3, ["--max_rows", 0], "`max_rows` must be at least 1, got 0"),
         (lambda row: row % 3, ["--split", "dev"], 'Unknown split "dev"'),
-        (lambda row: row % 3, ["--encode_labels"], "`--encode_labels` needs strings"),
         (lambda row: row % 3, ["--zoo", "nowhere"], "nowhere is none"),
     ],
 )

@@ -2,9 +2,11 @@ import pytest
 import torch
 from PIL import Image as PILImage
 from tiny_models import image_processor, word_tokenizer
+from tokenizers import processors
 from transformers import BertConfig, GPT2Config, ResNetConfig, RobertaConfig, ViTConfig
 
 from hf_ctkd.data import Preprocessor, load_processing_class
+from hf_ctkd.data.notices import warn_once
 from hf_ctkd.errors import InvalidArgumentError
 
 
@@ -60,6 +62,60 @@ def test_images_of_any_mode_become_what_the_model_takes():
     grey = Preprocessor.of(processor, "image", ResNetConfig(num_channels=1))(images)
     assert grey["pixel_values"].shape == (7, 1, 16, 16)
     assert grey["pixel_values"].dtype == torch.float32
+
+
+def pixels(*images: PILImage.Image) -> torch.Tensor:
+    processor = image_processor(4)
+    processor.image_mean, processor.image_std = [0.0] * 3, [1.0] * 3
+    return Preprocessor.of(processor, "image", ViTConfig())(images)["pixel_values"]
+
+
+def transparent(mode: str) -> PILImage.Image:
+    """Black everywhere, and opaque in its left half alone."""
+    image = PILImage.new("RGBA", (8, 8), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (0, 0, 4, 8))
+    if mode == "P":
+        image = PILImage.new("P", (8, 8), 1)
+        image.putpalette([0, 0, 0, 9, 9, 9])
+        image.paste(0, (0, 0, 4, 8))
+        image.info["transparency"] = 1
+        return image
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_a_transparent_image_is_laid_on_white(mode):
+    values = pixels(transparent(mode))[0]
+    assert values[:, :, 0].eq(0).all() and values[:, :, 3].eq(1).all()
+
+
+def test_transparency_is_said_once(caplog):
+    warn_once.cache_clear()
+    pixels(PILImage.new("RGBA", (8, 8), (9, 9, 9, 255)))
+    assert not caplog.text
+    pixels(transparent("RGBA"), transparent("LA"))
+    pixels(transparent("LA"))
+    assert caplog.text.count("Some images are transparent: they are laid on white.") == 1
+
+
+def test_a_pair_of_texts_is_tokenised_as_the_models_were_trained():
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    tokenizer = word_tokenizer(cls_token="[CLS]", sep_token="[SEP]", model_input_names=inputs)
+    special = [(name, tokenizer.convert_tokens_to_ids(name)) for name in ("[CLS]", "[SEP]")]
+    template = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", special)
+    tokenizer.backend_tokenizer.post_processor = template
+    preprocessor = Preprocessor.of(tokenizer, "text", BertConfig(), max_length=8)
+    batch = preprocessor([("red cat", "dog"), ("dog", "cat " * 20)])
+    assert tokenizer.convert_ids_to_tokens(batch["input_ids"][0])[:6] == [
+        "[CLS]",
+        "red",
+        "cat",
+        "[SEP]",
+        "dog",
+        "[SEP]",
+    ]
+    assert batch["token_type_ids"][0].tolist()[:6] == [0, 0, 0, 0, 1, 1]
+    assert tokenizer.decode(batch["input_ids"][1]) == "[CLS] dog [SEP] cat cat cat cat [SEP]"
 
 
 @pytest.mark.parametrize("mode", ["I", "I;16", "F"])

@@ -192,7 +192,7 @@ def test_rows_without_a_label_column_are_refused(make):
 def test_label_column_can_be_named(make, config):
     rows = tiny_dense.mask_rows(12).rename_column("mask", "what")
     trainer = make(args=config(label_column="what"), train_dataset=rows, eval_dataset=rows)
-    assert trainer.train_dataset.rows.input_column == "image"
+    assert trainer.train_dataset.rows.input_columns == ("image",)
     assert trainer.train_dataset[0].label.shape == (16, 16)
 
 
