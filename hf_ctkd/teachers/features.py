@@ -32,8 +32,10 @@ class FeatureReader:
 
     `Teacher` uses it; use it directly for a model that is loaded already. The head is identified on the first batch: it
     is the linear layer whose output equals the logits. That covers heads of one layer and of several (the last one
-    counts), and decoders that score every position and select one. Where there is no such layer, the features are the
-    pooled output: the pooler of an image model (if `trust_pooler`), or the mean over the positions of the last layer.
+    counts), decoders that score every position and select one, models that average the scores of all positions, and
+    distilled ones that average two heads, whose inputs are then read side by side. Where there is no such layer, the
+    features are the pooled output: the pooler of an image model (if `trust_pooler`), or the mean over the positions of
+    the last layer.
 
     Args:
         model: a `transformers` model for classification, semantic segmentation or depth estimation, or a headless
@@ -53,6 +55,7 @@ class FeatureReader:
         self.model = model
         self.trust_pooler = trust_pooler and model.main_input_name == "pixel_values"
         self._head: nn.Module | None = None
+        self._scorers: tuple[nn.Module, ...] = ()
         self._searched = False
         self._needs_states = False
         accepted = set(inspect.signature(model.forward).parameters)
@@ -61,7 +64,7 @@ class FeatureReader:
 
     @property
     def head(self) -> nn.Module | None:
-        """The layer whose input is read; None before the first batch, or when the pooled output is read."""
+        """The layer whose input is read, or the mean of several; None before the first batch, and without a head."""
         return self._head
 
     def classify(self, features: Tensor) -> Tensor:
@@ -117,7 +120,9 @@ class FeatureReader:
                 handle.remove()
         logits = _logits(output)
         features = self._features(output, logits, calls, batch.get("attention_mask"))
-        pooled_states = depths(len(output.get("hidden_states") or ()), most=max_layers) if layers else ()
+        if self._head is None and "logits" not in output:
+            logits = None
+        pooled_states = depths(len(_states(output)), most=max_layers) if layers else ()
         return ModelOutputs(
             features,
             logits,
@@ -133,14 +138,14 @@ class FeatureReader:
             batch: the model's own inputs, without labels.
         """
         output = self.model(**self._inputs(batch), output_hidden_states=True, return_dict=True)
-        return len(output.get("hidden_states") or ())
+        return len(_states(output))
 
     def _inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: value for name, value in batch.items() if self._accepted is None or name in self._accepted}
 
-    def _watched(self) -> list[nn.Module]:
+    def _watched(self) -> Sequence[nn.Module]:
         if self._searched:
-            return [] if self._head is None else [self._head]
+            return self._scorers
         classes = self.model.config.num_labels
         # Only layers as wide as the logits: to hold what enters all others would cost the memory of a training step.
         return [
@@ -153,14 +158,27 @@ class FeatureReader:
     def _features(
         self, output: ModelOutput, logits: Tensor | None, calls: dict[nn.Module, _Call], mask: Tensor | None
     ) -> Tensor:
-        head_input = None
-        for module, call in calls.items():
-            candidate_input = None if logits is None else _input_of_head(call, logits)
-            if candidate_input is not None:
-                head_input, self._head = candidate_input, module
+        head_input = None if logits is None else self._head_input(calls, logits, mask)
         self._searched = True
         self._needs_states = self._head is None and output.get("last_hidden_state") is None
         return self._pooled(output, mask) if head_input is None else head_input
+
+    def _head_input(self, calls: dict[nn.Module, _Call], logits: Tensor, mask: Tensor | None) -> Tensor | None:
+        head_input = None
+        for module, call in calls.items():
+            candidate_input = _input_of_head(call, logits, mask)
+            if candidate_input is not None:
+                head_input, self._head, self._scorers = candidate_input, module, (module,)
+        if head_input is not None:
+            return head_input
+        scorers = {module: call for module, call in calls.items() if call.output.shape == logits.shape}
+        if len(scorers) < 2 or not _close(torch.stack([call.output for call in scorers.values()]).mean(0), logits):
+            return None
+        inputs = [call.input for call in scorers.values()]
+        shared = all(part is inputs[0] for part in inputs)
+        self._scorers = tuple(scorers)
+        self._head = self._head or _MeanOfHeads(self._scorers, [part.shape[1] for part in inputs], shared)
+        return inputs[0] if shared else torch.cat(inputs, dim=1)
 
     def _pooled(self, output: ModelOutput, mask: Tensor | None) -> Tensor:
         pooled = output.get("pooler_output")
@@ -168,24 +186,53 @@ class FeatureReader:
             return pooled.flatten(1)
         last = output.get("last_hidden_state")
         if last is None:
-            states = output.get("hidden_states")
-            if states is None:
+            states = _states(output)
+            if not states:
                 raise InvalidArgumentError(
                     f"`model` {type(self.model).__name__} returns no hidden state to read features from. "
                     "Use a model with a linear head, or load its encoder with AutoModel."
                 )
             last = states[-1]
+        if last.ndim == 2:
+            return last
         if last.ndim == 4:
             return last.mean((2, 3))
-        if mask is None or mask.shape != last.shape[:2]:
-            return last.mean(1)
-        weights = mask.unsqueeze(-1).to(last.dtype)
-        return (last * weights).sum(1) / weights.sum(1).clamp_min(1.0)
+        return _mean(last, mask)
+
+
+class _MeanOfHeads(nn.Module):
+    """Heads whose logits a model averages, as distilled ones do: each reads a part of the features, or all of them."""
+
+    def __init__(self, heads: Sequence[nn.Module], widths: Sequence[int], shared: bool) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+        self.widths = widths
+        self.shared = shared
+
+    def forward(self, features: Tensor) -> Tensor:
+        parts = [features] * len(self.widths) if self.shared else features.split(list(self.widths), dim=1)
+        return torch.stack([head(part) for head, part in zip(self.heads, parts, strict=True)]).mean(0)
+
+
+def _close(scores: Tensor, logits: Tensor) -> bool:
+    # Sums in another order than the model's differ by a few roundings.
+    scores, logits = scores.detach(), logits.detach()
+    rounding = 32 * torch.finfo(logits.dtype).eps
+    return torch.allclose(scores, logits, rtol=rounding, atol=rounding * float(logits.abs().max()))
 
 
 def _logits(output: ModelOutput) -> Tensor | None:
-    logits = output.get("logits")
+    # PP-LCNet's classifier calls its logits `last_hidden_state`; the search for its head tells whether they are.
+    logits = output.get("logits", output.get("last_hidden_state"))
     return logits if isinstance(logits, Tensor) and logits.ndim == 2 else None
+
+
+def _states(output: ModelOutput) -> tuple[Tensor, ...]:
+    """All hidden states, those of an encoder before those of its decoder."""
+    states = output.get("hidden_states")
+    if states is not None:
+        return tuple(states)
+    return (*(output.get("encoder_hidden_states") or ()), *(output.get("decoder_hidden_states") or ()))
 
 
 def _dense(output: ModelOutput) -> Tensor | None:
@@ -195,8 +242,8 @@ def _dense(output: ModelOutput) -> Tensor | None:
     return logits if isinstance(logits, Tensor) and logits.ndim == 4 else None
 
 
-def _input_of_head(call: _Call, logits: Tensor) -> Tensor | None:
-    """The input of a layer whose output is the logits, directly or at one position of a sequence."""
+def _input_of_head(call: _Call, logits: Tensor, mask: Tensor | None) -> Tensor | None:
+    """The input of a layer whose output is the logits: directly, at one position of a sequence, or as their mean."""
     inputs, scores = call.input, call.output
     if scores.shape[-1] != logits.shape[-1] or scores.shape[0] != logits.shape[0]:
         return None
@@ -206,10 +253,18 @@ def _input_of_head(call: _Call, logits: Tensor) -> Tensor | None:
         return None
     same = (scores == logits.unsqueeze(1)).all(-1)
     if not same.any(1).all():
-        return None
+        return _mean(inputs, mask) if _close(_mean(scores, mask), logits) else None
     # Positions of padding may have equal scores: any of them serves.
     position = same.int().argmax(1)
     return inputs[torch.arange(len(inputs), device=inputs.device), position]
+
+
+def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over the positions, without padding where the mask fits."""
+    if mask is None or mask.shape != values.shape[:2]:
+        return values.mean(1)
+    weights = mask.unsqueeze(-1).to(values.dtype)
+    return (values * weights).sum(1) / weights.sum(1).clamp_min(1.0)
 
 
 def _layers(
@@ -217,11 +272,11 @@ def _layers(
 ) -> tuple[Hidden, ...]:
     if not hidden:
         return ()
-    states = output.get("hidden_states")
-    if states is None or not all(-len(states) <= index < len(states) for index in hidden):
-        count = 0 if states is None else len(states)
+    states = _states(output)
+    if not all(-len(states) <= index < len(states) for index in hidden):
         raise InvalidArgumentError(
-            f"`hidden` asks for layers {list(hidden)}, but the model returns {count} hidden states. Ask for others."
+            f"`hidden` asks for layers {list(hidden)}, but the model returns {len(states)} hidden states. "
+            "Ask for others."
         )
     return tuple(_as_hidden(states[index], batch, whole) for index in hidden)
 

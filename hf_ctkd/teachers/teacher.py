@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from hf_ctkd.hub.limits import check_memory
 from hf_ctkd.records import TeacherCandidate, without_folder
 from hf_ctkd.teachers.failures import skipped_on_failure
 from hf_ctkd.teachers.features import FeatureReader
+from hf_ctkd.teachers.independence import IndependentReader
 from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.teachers.quiet import quiet_loading
 from hf_ctkd.types import LabelSpace, ModelOutputs
@@ -181,6 +183,10 @@ class Teacher:
         counted = replace(candidate, parameters=sum(parameter.numel() for parameter in model.parameters()))
         return cls(counted, preprocessor, FeatureReader(model, trust_pooler=trust_pooler), label_space, options.seed)
 
+    @cached_property
+    def _independent(self) -> IndependentReader:
+        return IndependentReader(self.reader, self.seed)
+
     @property
     def model(self) -> PreTrainedModel:
         """The frozen model."""
@@ -234,7 +240,7 @@ class Teacher:
             name: tensor.to(self.device, dtype if tensor.is_floating_point() else None, non_blocking=True)
             for name, tensor in batch.items()
         }
-        outputs = self.reader.read(on_device, hidden, layers=layers, max_layers=max_layers)
+        outputs = self._independent.read(on_device, hidden, layers=layers, max_layers=max_layers)
         # A head whose labels are unknown to the loader (a headless encoder's stray output) is no classifier.
         return outputs if self.label_space is not None else replace(outputs, logits=None)
 

@@ -30,20 +30,6 @@ REFUSED: dict[str, str] = {
 """What cannot be a teacher, with a part of the reason that is given."""
 
 OPEN: dict[str, str] = {
-    **dict.fromkeys(
-        [f"{name}-classifier-text" for name in ("bart", "mbart", "mt5", "mvp", "plbart", "t5", "umt5")],
-        "no layer of an encoder-decoder is read",
-    ),
-    **dict.fromkeys(
-        [
-            f"{name}-classifier-text"
-            for name in ("convbert", "fnet", "funnel", "reformer", "t5gemma", "t5gemma2", "yoso")
-        ],
-        "outputs that depend on the other rows of the batch, or on random numbers",
-    ),
-    **dict.fromkeys(["big_bird-classifier-text", "bigbird_pegasus-classifier-text"], "moves the random numbers"),
-    **dict.fromkeys(["swiftformer-classifier-image", "eurobert-classifier-text"], "no head is found"),
-    "pp_lcnet-classifier-image": "gives its logits as last_hidden_state",
     "pvt-classifier-image": "no class names",
     "canine-classifier-text": "no input embeddings",
     "perceiver-classifier-image": "the class of its weights is not loaded",

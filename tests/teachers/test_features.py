@@ -4,6 +4,8 @@ import pytest
 import torch
 from tiny_models import TINY
 from transformers import (
+    BartConfig,
+    BartForSequenceClassification,
     BeitConfig,
     BeitForImageClassification,
     BertConfig,
@@ -20,15 +22,21 @@ from transformers import (
     DistilBertForSequenceClassification,
     ElectraConfig,
     ElectraForSequenceClassification,
+    EuroBertConfig,
+    EuroBertForSequenceClassification,
     GPT2Config,
     GPT2ForSequenceClassification,
     MobileNetV2Config,
     MobileNetV2ForImageClassification,
+    PPLCNetConfig,
+    PPLCNetForImageClassification,
     ResNetConfig,
     ResNetForImageClassification,
     ResNetModel,
     RobertaConfig,
     RobertaForSequenceClassification,
+    SwiftFormerConfig,
+    SwiftFormerForImageClassification,
     SwinConfig,
     SwinForImageClassification,
     ViTConfig,
@@ -129,16 +137,55 @@ def test_the_head_classifies_any_features():
     assert reader.classify(torch.ones(5, 16)).shape == (5, 3)
 
 
-def test_two_heads_that_are_averaged_leave_the_pooled_last_layer():
+def test_two_heads_that_are_averaged_are_read_side_by_side():
     model = DeiTForImageClassificationWithTeacher(DeiTConfig(**VIT, num_labels=3)).eval()
     reader = FeatureReader(model)
     batch = pixels()
-    expected = model(**batch, output_hidden_states=True).hidden_states[-1].mean(1)
+    tokens_of_heads = model.deit(**batch).last_hidden_state[:, :2]
     for _ in range(2):
         outputs = reader.read(batch)
-        torch.testing.assert_close(outputs.features, expected)
-        assert reader.head is None
-        assert outputs.logits.shape == (4, 3)
+        torch.testing.assert_close(outputs.features, tokens_of_heads.flatten(1))
+        torch.testing.assert_close(reader.classify(outputs.features), outputs.logits)
+
+
+def test_two_heads_of_the_same_input_are_read_once():
+    config = SwiftFormerConfig(embed_dims=[8, 8, 8, 16], depths=[1, 1, 1, 1], num_labels=3)
+    reader = FeatureReader(SwiftFormerForImageClassification(config).eval())
+    outputs = reader.read(pixels(height=32, width=32))
+    assert outputs.features.shape == (4, 16)
+    torch.testing.assert_close(reader.classify(outputs.features), outputs.logits)
+
+
+def test_scores_that_are_averaged_over_a_text_have_the_mean_input_as_features():
+    settings = {"vocab_size": 20, "num_labels": 3, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = EuroBertConfig(**TINY, **settings, classifier_pooling="late", num_key_value_heads=2)
+    reader = FeatureReader(EuroBertForSequenceClassification(config).eval())
+    batch = tokens()
+    for _ in range(2):
+        outputs = reader.read(batch)
+        assert outputs.features.shape == (4, 8)
+        torch.testing.assert_close(reader.classify(outputs.features), outputs.logits)
+
+
+def test_logits_of_another_name_are_logits_only_where_a_head_gives_them():
+    blocks = [[[3, 8, 8, 1, False]]] * 5
+    config = PPLCNetConfig(scale=1, block_configs=blocks, stem_channels=8, class_expand=16, num_labels=3)
+    outputs = FeatureReader(PPLCNetForImageClassification(config).eval()).read(pixels(height=32, width=32))
+    assert outputs.features.shape == (4, 16) and outputs.logits.shape == (4, 3)
+
+
+def test_layers_of_an_encoder_decoder_are_those_of_both():
+    layers = {"encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "max_position_embeddings": 32}
+    config = BartConfig(vocab_size=20, d_model=8, num_labels=3, **layers, **heads)
+    model = BartForSequenceClassification(config).eval()
+    reader, batch = FeatureReader(model), tokens()
+    batch["input_ids"][:, 0] = config.eos_token_id
+    expected = model(**batch, output_hidden_states=True)
+    outputs = reader.read(batch, [2, -1], layers=True, max_layers=6)
+    assert reader.count_states(batch) == len(outputs.layers) == 6
+    torch.testing.assert_close(outputs.hidden[0].values, expected.encoder_hidden_states[-1])
+    torch.testing.assert_close(outputs.hidden[1].values, expected.decoder_hidden_states[-1])
 
 
 def test_headless_image_models_give_their_pooler_or_the_mean_when_it_came_untrained():
