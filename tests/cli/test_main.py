@@ -65,3 +65,13 @@ def test_a_bug_keeps_its_traceback(monkeypatch, bug):
 def test_interruption_says_what_is_kept(monkeypatch, run, stop, said):
     raising(monkeypatch, stop)
     assert run(*WORDS) == (130, "", said)
+
+
+def test_an_argument_of_the_library_is_named_as_its_flag(monkeypatch, run):
+    message = (
+        "`max_rows` must be at least 1. Pass `allow_pickle=True` or `seed=3`; `labels` and `k` are no flags of this."
+    )
+    monkeypatch.setattr(select, "run", lambda parsed: raise_(InvalidArgumentError(message)))
+    code, _, err = run("select", "--dataset", "x")
+    assert code == 1
+    assert "`--max_rows` must be at least 1. Pass `--allow_pickle` or `--seed 3`; `labels` and `k` are no flags" in err
