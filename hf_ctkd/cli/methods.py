@@ -4,7 +4,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 from hf_ctkd import costs, losses
 from hf_ctkd.costs import LabelCost
@@ -60,8 +60,9 @@ def _build(kind: type, settings: Mapping[str, Any], name: str) -> Any:  # noqa: 
     accepted = inspect.signature(kind)
     try:
         accepted.bind(**values)
-        for key, hint in get_type_hints(kind.__init__).items():
-            if key in values and not _fits(values[key], hint):
+        for key, value in values.items():
+            hint = accepted.parameters[key].annotation if key in accepted.parameters else inspect.Parameter.empty
+            if hint is not inspect.Parameter.empty and not _fits(value, hint):
                 raise TypeError(f"{key!r} must be {_described(hint)}, got {json.dumps(settings[key])}")
         return kind(**values)
     except TypeError as error:

@@ -67,13 +67,14 @@ def _optimizer(args: TrainingArguments) -> None:
 
 
 def _scheduler(args: TrainingArguments) -> None:
+    settings = args.lr_scheduler_kwargs
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     get_scheduler(
         args.lr_scheduler_type,
         optimizer,
         num_warmup_steps=1,
         num_training_steps=2,
-        scheduler_specific_kwargs=dict(args.lr_scheduler_kwargs or {}),
+        scheduler_specific_kwargs=dict(settings) if isinstance(settings, Mapping) else {},
     )
 
 
