@@ -75,6 +75,7 @@ VALUES = (
     *("{}", "[]", "[1]", '{"a": 1}', "{bad", "/nonexistent/x", "/dev/null", "../..", "steps", "org/name", "a" * 5000),
     *("wandb", "\N{SNOWMAN}", "a\x01b", "%s%n", "$(reboot)", "demo:digits", "demo:nothing", "math:pi", "os:system"),
 )
+NUMBERS = ("-1", "0", "1e30", "nan", "inf", "-inf", "-0.0", "1.5", "1", "7", "99999999999999999999", "1e-300", "0x10")
 SLOW = (
     "torch_compile",
     "max_steps",
@@ -203,7 +204,11 @@ def wrong_flag(rng: random.Random, shelf: Shelf, here: Path) -> Case:
         shutil.copytree(shelf / "student", here / "student")
     names = [name for name in _flags(command) if not name.startswith(SLOW)]
     chosen = rng.sample(names, rng.choice([1, 1, 1, 2]))
-    return Case([*words, *(f"--{name}={rng.choice(VALUES)}".replace("\0", "") for name in chosen)])
+    types = _flags(command)
+    values = {
+        name: NUMBERS if rng.random() < 0.7 and re.search("int|float", types[name]) else VALUES for name in chosen
+    }
+    return Case([*words, *(f"--{name}={rng.choice(values[name])}" for name in chosen)])
 
 
 def damaged_record(rng: random.Random, shelf: Shelf, here: Path) -> Case:
@@ -314,11 +319,13 @@ GENERATORS: dict[str, tuple[int, Generator]] = {
 """Kind of input -> how many of a hundred, and what draws one."""
 
 
-def _flags(command: str) -> list[str]:
+def _flags(command: str) -> dict[str, str]:
+    """The flags of a command with their types."""
     kinds = [COMMANDS[command].arguments]
     training = COMMANDS[command].training
     kinds += [] if training is None else [resolve_name(training.config, "config")]
-    return sorted({field.name for kind in kinds for field in dataclasses.fields(kind) if field.init})
+    fields = sorted((field.name, str(field.type)) for kind in kinds for field in dataclasses.fields(kind) if field.init)
+    return dict(fields)
 
 
 def _flip(rng: random.Random, content: bytes) -> bytes:
@@ -675,6 +682,9 @@ def run(arguments: argparse.Namespace) -> int:
         def count(counter: Counter, good: Sequence[str]) -> Callable[[str, str, str], None]:
             def report(kind: str, outcome: str, detail: str) -> None:
                 counter[kind, outcome] += 1
+                if arguments.log:
+                    with open(arguments.log, "a", encoding="utf-8") as file:
+                        file.write(f"--- {kind}: {outcome}\n{detail}\n\n")
                 if outcome not in good:
                     print(f"--- {kind}: {outcome}\n{detail}\n", flush=True)
 
@@ -699,6 +709,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--limit", type=float, default=60.0, help="seconds of one process")
+    parser.add_argument("--log", help="file that gets every case, not the defects alone")
     parser.add_argument("--write", action="store_true", help="put the counts into RESULTS.md")
     return parser.parse_args(words)
 
