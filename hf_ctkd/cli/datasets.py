@@ -22,6 +22,7 @@ logger = get_logger(__name__)
 BUILT_IN = "demo:"
 _EVALUATION = ("test", "validation", "valid", "dev", "eval")
 _FILES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _SAVED = ("dataset_dict.json", "state.json")
 _REFUSALS = (OSError, ValueError, DatasetsError, ArrowException)
 
@@ -114,8 +115,27 @@ class Rows:
         if path.is_file():
             if path.suffix not in _FILES:
                 raise DatasetError(f"`--dataset` {self.name!r} must end in one of {', '.join(_FILES)}.")
+            self._check_pointer(path)
             return _FILES[path.suffix], {"data_files": self.name}
+        for file in self._data_files(path):
+            self._check_pointer(file)
         return self.name, {} if self.config is None else {"name": self.config}
+
+    @staticmethod
+    def _data_files(folder: Path) -> list[Path]:
+        return [file for file in folder.glob("*") if file.suffix in _FILES and file.is_file()]
+
+    def _check_pointer(self, file: Path) -> None:
+        """Refuse a pointer of Git LFS, which a CSV reader would take for rows."""
+        try:
+            with file.open("rb") as stream:
+                head = stream.read(len(_LFS_POINTER))
+        except OSError as error:
+            raise DatasetError(f"`--dataset` {file} cannot be read: {error.strerror}. Check the file.") from error
+        if head == _LFS_POINTER:
+            raise DatasetError(
+                f"`--dataset` {file} is a pointer of Git LFS, not the data. Run `git lfs pull` in its folder."
+            )
 
     def _part(self, split: str) -> Dataset:
         if split not in self.split_names:

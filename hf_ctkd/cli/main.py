@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -24,6 +25,9 @@ _DISK = {
     errno.EPERM,
     errno.EROFS,
 }
+_ARGUMENT = re.compile(r"`(?P<name>[a-z_]+)(=(?P<value>[^`]*))?`")
+_OTHERS_BY_THE_SAME_NAME = {"labels"}
+"""Flags that set something else than the argument of this name in the library."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,7 +74,7 @@ def _run(name: str, parsed: ParsedCommand) -> int:
     try:
         import_module(f"hf_ctkd.cli.{name.replace('-', '_')}").run(parsed)
     except CTKDError as error:
-        print(f"hf-ctkd {name}: error: {error}", file=sys.stderr)
+        print(f"hf-ctkd {name}: error: {_in_flags(str(error), parsed)}", file=sys.stderr)
         return ERROR
     except OSError as error:
         if error.errno not in _DISK:
@@ -87,6 +91,19 @@ def _run(name: str, parsed: ParsedCommand) -> int:
         print(f"\nhf-ctkd {name}: interrupted. {advice}", file=sys.stderr)
         return INTERRUPTED
     return OK
+
+
+def _in_flags(message: str, parsed: ParsedCommand) -> str:
+    """A message of the library, with the flags of the command line for the arguments that they set."""
+    names = (vars(parsed.arguments).keys() | parsed.training.keys()) - _OTHERS_BY_THE_SAME_NAME
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match["name"], match["value"]
+        if name not in names:
+            return match[0]
+        return f"`--{name}`" if value in (None, "True") else f"`--{name} {value}`"
+
+    return _ARGUMENT.sub(flag, message)
 
 
 if __name__ == "__main__":

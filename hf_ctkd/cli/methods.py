@@ -3,7 +3,8 @@
 import inspect
 import json
 from collections.abc import Mapping
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from hf_ctkd import costs, losses
 from hf_ctkd.costs import LabelCost
@@ -59,6 +60,10 @@ def _build(kind: type, settings: Mapping[str, Any], name: str) -> Any:  # noqa: 
     accepted = inspect.signature(kind)
     try:
         accepted.bind(**values)
+        for key, value in values.items():
+            hint = accepted.parameters[key].annotation if key in accepted.parameters else inspect.Parameter.empty
+            if hint is not inspect.Parameter.empty and not _fits(value, hint):
+                raise TypeError(f"{key!r} must be {_described(hint)}, got {json.dumps(settings[key])}")
         return kind(**values)
     except TypeError as error:
         raise InvalidArgumentError(
@@ -67,13 +72,41 @@ def _build(kind: type, settings: Mapping[str, Any], name: str) -> Any:  # noqa: 
         ) from error
 
 
+def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401 (any JSON value, any type hint)
+    """Whether a value is of a type; True for a type hint that no `isinstance` can check, such as a protocol."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, alternative) for alternative in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    kind = get_origin(hint) or hint
+    if not isinstance(kind, type):
+        return True
+    if isinstance(value, bool | str):  # which Python takes for a number and for a sequence
+        return kind in (type(value), object)
+    if not isinstance(value, int | float if kind is float else kind):
+        return False
+    return not isinstance(value, tuple) or _items_fit(value, kind, get_args(hint))
+
+
+def _items_fit(items: tuple, kind: type, hints: tuple) -> bool:
+    if not hints:
+        return True
+    if kind is tuple and hints[-1] is not Ellipsis:
+        return len(items) == len(hints) and all(map(_fits, items, hints))
+    return all(_fits(item, hints[0]) for item in items)
+
+
+def _described(hint: Any) -> str:  # noqa: ANN401 (any type hint)
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
 def _value(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
     if isinstance(value, list):
         return tuple(_value(item) for item in value)
     if isinstance(value, dict) and "name" in value:
         classes = {**_losses(), **_costs(), "linear_probe": LinearProbe}
         settings = {key: item for key, item in value.items() if key != "name"}
-        return _build(_find(value["name"], classes, "--loss_settings"), settings, value["name"])
+        return _build(_find(str(value["name"]), classes, "--loss_settings"), settings, str(value["name"]))
     return value
 
 

@@ -7,11 +7,12 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_ctkd.data import Modality, ProcessingClass, load_processing_class
-from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
+from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import folder_teachers, hub_teachers
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.tasks import Classification, StudentTask
 from hf_ctkd.teachers import LoadOptions
+from hf_ctkd.teachers.failures import skipped_on_failure
 from hf_ctkd.teachers.quiet import quiet_loading
 from hf_ctkd.types import LabelSpace
 
@@ -48,16 +49,17 @@ def load_student(
     try:
         candidate = _candidate(name, options)
         folder = replace(options, max_bytes=None).fetch(candidate)  # the bound is on teachers
-        processing_class = load_processing_class(folder, modality, trust_remote_code=options.trust_remote_code)
-        with quiet_loading():
-            model = task.auto_class(modality).from_pretrained(
-                folder,
-                dtype=torch.float32,
-                **task.head_settings(classes),
-                ignore_mismatched_sizes=True,
-                use_safetensors=None if options.allow_pickle else True,
-                trust_remote_code=options.trust_remote_code,
-            )
+        with skipped_on_failure("cannot be loaded", ProblemCode.BROKEN):
+            processing_class = load_processing_class(folder, modality, trust_remote_code=options.trust_remote_code)
+            with quiet_loading():
+                model = task.auto_class(modality).from_pretrained(
+                    folder,
+                    dtype=torch.float32,
+                    **task.head_settings(classes),
+                    ignore_mismatched_sizes=True,
+                    use_safetensors=None if options.allow_pickle else True,
+                    trust_remote_code=options.trust_remote_code,
+                )
     except _REFUSALS as error:
         # What `fetch_teacher` says starts with "Teacher ...": its cause is the reason alone.
         reason = error.__cause__ if isinstance(error, TeacherUnavailableError) and error.__cause__ else error

@@ -1,5 +1,6 @@
 """What the commands that train have in common: the trainer's configuration from its flags, and where to resume."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -7,6 +8,7 @@ from typing import Any, TypeVar
 from transformers.utils.logging import get_logger
 
 from hf_ctkd.cli.arguments import LoadingArguments
+from hf_ctkd.cli.trainer_parts import REFUSALS, check_parts
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.teachers import LoadOptions
 from hf_ctkd.training import DistillationConfig
@@ -27,13 +29,35 @@ def training_config(kind: type[Config], values: Mapping[str, Any], *, dataset: s
         changed: fields that are to differ.
 
     Raises:
-        InvalidArgumentError: if flags contradict each other.
+        InvalidArgumentError: if a flag has a value that cannot be used, or flags contradict each other.
     """
     fields = {**values, "dataset_name": values["dataset_name"] or dataset, **changed}
     try:
-        return kind(**fields)
-    except (ValueError, ImportError) as error:  # how TrainingArguments refuses flags that contradict each other
-        raise InvalidArgumentError(" ".join(str(error).split())) from error
+        config = kind(**fields)
+    except InvalidArgumentError:
+        raise
+    except REFUSALS as error:
+        raise InvalidArgumentError(_refusal(kind, fields, error)) from error
+    check_parts(config)
+    return config
+
+
+def _refusal(kind: type[Config], values: Mapping[str, Any], error: Exception) -> str:
+    """The message of a refused configuration: `TrainingArguments` does not always say which argument is at fault."""
+    reason = " ".join(str(error).split()).rstrip(".")
+    default = {field.name: _default(field) for field in dataclasses.fields(kind) if field.init}
+    for name, value in values.items():
+        if value == default[name] or name in ("output_dir", "use_cpu"):
+            continue
+        try:
+            kind(**{"output_dir": values["output_dir"], "use_cpu": values["use_cpu"], name: value})
+        except REFUSALS:
+            return f"`--{name}` {value!r} cannot be used: {reason}. `--help-all` describes the flag."
+    return f"The flags do not go together: {reason}. `--help-all` describes them."
+
+
+def _default(field: dataclasses.Field) -> Any:  # noqa: ANN401 (of any type)
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def checkpoint_of(config: DistillationConfig) -> str | None:

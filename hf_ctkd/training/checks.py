@@ -410,6 +410,25 @@ def check_loss(
         task.check_loss(loss, rows)
 
 
+def check_finite(student: PreTrainedModel, args: DistillationConfig, step: int) -> None:
+    """Refuse a student whose training has diverged.
+
+    Args:
+        student: after training.
+        args: of the run.
+        step: at which training ended.
+
+    Raises:
+        InvalidArgumentError: if a weight is not finite.
+    """
+    for name, parameter in student.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise InvalidArgumentError(
+                f"Training diverged: after {step} steps, the student's weights are not finite ({name}). Lower "
+                f"`learning_rate`, which was {args.learning_rate}, or `weight_decay`, which was {args.weight_decay}."
+            )
+
+
 def check_optimizer(optimizer: torch.optim.Optimizer | None, loss: DistillationLoss | None) -> None:
     """Refuse an optimizer of the user that would leave parameters of the loss untrained.
 

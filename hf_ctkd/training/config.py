@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from transformers import TrainingArguments
 
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.training.ranges import check_ranges
 
 
 @dataclass
@@ -12,7 +13,7 @@ class DistillationConfig(TrainingArguments):
     """Arguments of a `DistillationTrainer`: those of `transformers.TrainingArguments`, and a few more.
 
     Raises:
-        InvalidArgumentError: if one of the arguments added here is out of its range.
+        InvalidArgumentError: if a number is out of its range.
     """
 
     distillation_weight: float = field(
@@ -100,9 +101,8 @@ class DistillationConfig(TrainingArguments):
     def __post_init__(self) -> None:
         if isinstance(self.input_column, str):
             self.input_column = [self.input_column]
+        check_ranges(vars(self))
         super().__post_init__()
-        if not self.distillation_weight >= 0:
-            raise InvalidArgumentError(f"`distillation_weight` must be 0 or more, got {self.distillation_weight}.")
         if not self.labelled_row_weight > 0:
             raise InvalidArgumentError(f"`labelled_row_weight` must be positive, got {self.labelled_row_weight}.")
         if self.teacher_batch_size < 1:

@@ -32,6 +32,7 @@ from hf_ctkd.teachers.cache import from_named
 from hf_ctkd.training.checkpoint import loss_signature, restore_checkpoint, save_student
 from hf_ctkd.training.checks import (
     check_arguments,
+    check_finite,
     check_loss,
     check_model,
     check_optimizer,
@@ -481,6 +482,7 @@ class DistillationTrainer(Trainer):
         self._evaluations = Evaluations()
         output = super().train(resumed_from(resume_from_checkpoint, self.folder), *args, **kwargs)
         self._train_seconds = output.metrics["train_runtime"]
+        check_finite(self.student, self.args, self.state.global_step)
         return output
 
     # ---- evaluation: teachers do not run ----------------------------------------------------------------------------

@@ -107,3 +107,13 @@ def test_whole_numbers_with_gaps_in_a_csv_file_stay_whole(tmp_path, caplog):
     assert rows.features["label"] == Value("int64") and rows.features["score"] == Value("float64")
     assert rows["label"][:] == [0, 1, None]
     assert "`label` holds whole numbers, 1 of which are missing" in caplog.text
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_pointer_of_git_lfs_is_no_data(tmp_path, folder):
+    path = tmp_path / "rows.csv"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
+    with pytest.raises(
+        DatasetError, match="`--dataset` .*rows.csv is a pointer of Git LFS, not the data. Run `git lfs"
+    ):
+        Rows(str(tmp_path if folder else path)).load("train")

@@ -216,10 +216,10 @@ def test_interruption_before_the_first_checkpoint(distill, monkeypatch, tmp_path
         (["--resume_from_checkpoint", "true"], "finds no complete checkpoint in student. Leave it out"),
         (["--resume_from_checkpoint", "nowhere"], "`--resume_from_checkpoint` nowhere is no folder"),
         (["--load_best_model_at_end", "--eval_strategy", "steps"], "load_best_model_at_end requires"),
-        (["--distillation_weight", "-1"], "`distillation_weight` must be 0 or more, got -1.0"),
+        (["--distillation_weight", "-1"], "`--distillation_weight` must be 0 or more, got -1.0"),
         (["--eval_split", "dev"], 'Unknown split "dev"'),
-        (["--label_column", "kind"], "`label_column` 'kind' is not a column"),
-        (["--metrics", "no_such_metric"], "`metrics` names 'no_such_metric'"),
+        (["--label_column", "kind"], "`--label_column` 'kind' is not a column"),
+        (["--metrics", "no_such_metric"], "`--metrics` names 'no_such_metric'"),
     ],
 )
 def test_bad_input_is_one_line(distill, hub, words, said):
@@ -233,7 +233,7 @@ def test_bad_input_is_one_line(distill, hub, words, said):
 def test_a_loss_needs_a_teacher(distill):
     code, _, err = distill(teachers=False)
     assert code == 1
-    assert "`teachers` must name at least one for the loss RowTransportLoss, got none." in err
+    assert "`--teachers` must name at least one for the loss RowTransportLoss, got none." in err
 
 
 def test_a_baseline_needs_rows_to_compare_on(distill, tmp_path):

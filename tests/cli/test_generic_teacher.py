@@ -108,7 +108,7 @@ def test_a_run_goes_on_from_its_checkpoint(train, monkeypatch):
         (["--students", 1, "--student_latency_ms", 0], "`--student_latency_ms` must be positive and finite, got 0.0."),
         (
             ["--kl_direction", "from_teacher", "--branch_temperature", 0],
-            "`branch_temperature` must be positive, got 0.0.",
+            "`--branch_temperature` must be positive, got 0.0.",
         ),
         (["--resume_from_checkpoint", "true"], "finds no complete checkpoint in generic-teacher"),
     ],

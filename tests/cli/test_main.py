@@ -3,9 +3,9 @@ import errno
 import pytest
 
 from hf_ctkd import __version__
-from hf_ctkd.cli import publish
+from hf_ctkd.cli import publish, select
 from hf_ctkd.cli.main import main
-from hf_ctkd.errors import PublishingError
+from hf_ctkd.errors import InvalidArgumentError, PublishingError
 
 WORDS = ["publish", "student", "me/student"]
 
@@ -65,3 +65,17 @@ def test_a_bug_keeps_its_traceback(monkeypatch, bug):
 def test_interruption_says_what_is_kept(monkeypatch, run, stop, said):
     raising(monkeypatch, stop)
     assert run(*WORDS) == (130, "", said)
+
+
+def test_an_argument_of_the_library_is_named_as_its_flag(monkeypatch, run):
+    message = (
+        "`max_rows` must be at least 1. Pass `allow_pickle=True` or `seed=3`; `labels` and `k` are no flags of this."
+    )
+
+    def refuse(parsed):
+        raise InvalidArgumentError(message)
+
+    monkeypatch.setattr(select, "run", refuse)
+    code, _, err = run("select", "--dataset", "x")
+    assert code == 1
+    assert "`--max_rows` must be at least 1. Pass `--allow_pickle` or `--seed 3`; `labels` and `k` are no flags" in err

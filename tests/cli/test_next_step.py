@@ -13,6 +13,7 @@ CALLS = [
     ["--split", "train[:50%]", "--dataset_config", "plain text"],
     ["--input_column", "a column", "its pair", "--label_column", "it's", "--skip_bad_rows"],
     ["--trust_remote_code", "--allow_pickle", "--max_bytes", "2e9"],
+    ["--input_column", "premise", "a hypothesis"],
     ["--seed", "4", "--labels", "30", "--cache_dir", "/tmp/a cache", "--split=-odd-"],
 ]
 
