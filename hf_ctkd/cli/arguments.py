@@ -193,7 +193,10 @@ class PoolArguments:
         None,
         metavar="FILE.json",
     )
-    students: int = flag("also write this many fresh students of the pool, untrained", 0)
+    students: int = flag("also write this many students of the pool, to be distilled", 0)
+    students_from_branches: bool = flag(
+        "these start from the weights of their branches, all but the first stage; else from random weights", False
+    )
     student_parameters: float | None = flag("most parameters of these; the largest that fit are taken", None)
     student_latency_ms: float | None = flag("most milliseconds of these for one row on this CPU", None)
 

@@ -74,7 +74,7 @@ def _train(parsed: ParsedCommand[GenericTeacherArguments], config: GenericTeache
         trainer.evaluate()
     trainer.save_model()
     if trainer.is_world_process_zero():
-        folders = [_save_student(member, trainer) for member in members]
+        folders = [_save_student(member, trainer, arguments.students_from_branches) for member in members]
         of_data = {name: parsed.training[name] for name in _DATA_FLAGS}
         flags = flags_for("distill", {**vars(arguments), **of_data})
         _report(folder, flags, pool, folders, overwrite_card=arguments.overwrite)
@@ -85,6 +85,10 @@ def _check_students(arguments: GenericTeacherArguments, pool: StudentPool | None
     count = arguments.students
     if count < 0:
         raise InvalidArgumentError(f"`--students` must be 0 or more, got {count}.")
+    if arguments.students_from_branches and not count:
+        raise InvalidArgumentError(
+            "`--students_from_branches` needs students that start so. Say how many with `--students`."
+        )
     if pool is None and count:
         raise InvalidArgumentError("`--students` needs a pool to take them from. Name one with `--pool`.")
     if pool is not None and count > len(pool):
@@ -122,10 +126,9 @@ def _members(
     return [measured.member for measured in fitting[: arguments.students]]
 
 
-def _save_student(member: PoolMember, trainer: GenericTeacherTrainer) -> Path:
+def _save_student(member: PoolMember, trainer: GenericTeacherTrainer, from_branches: bool) -> Path:
     folder = trainer.folder / "students" / member.name.replace(" ", "-")
-    classes = LabelSpace.from_id2label(trainer.teacher.config.id2label)
-    member.build(classes, seed=trainer.args.seed).save_pretrained(folder)
+    trainer.build_student(member, from_branches=from_branches).save_pretrained(folder)
     trainer.processing_class.save_pretrained(folder)
     return folder
 

@@ -68,7 +68,7 @@ class Supernet(nn.Module):
 
     Use it to run or train any member without weights of its own; `export` makes a member an independent model. A path
     runs the code of its `transformers` model with slices of the shared weights, so an exported model has the same
-    outputs, and gradients reach the shared weights through the slices.
+    outputs, and gradients reach the shared weights through the slices. `started` makes a student for distillation.
 
     Running statistics of batch norm are shared and sliced like weights, and every path that runs in training mode
     updates the entries that it uses. They are therefore statistics of a mixture of members.
@@ -129,14 +129,38 @@ class Supernet(nn.Module):
                 so that the model has the same outputs as the path.
         """
         model = member.build(self.label_space)
-        slots = _tensor_slots(model)
-        with torch.no_grad():
-            for shared_slice in self._slices(member, slots):
-                slots[shared_slice.name].tensor.copy_(shared_slice.tensor)
+        self._copy(member, _tensor_slots(model))
         model.to(next(self.shared.parameters()).device)  # type: ignore[arg-type] # hidden by a decorator
         if calibration is not None:
             _calibrate(model, calibration)
         return model.eval()
+
+    def started(self, member: PoolMember, *, seed: int = 0) -> PreTrainedModel:
+        """A new model of a member that starts from the weights of its branches, in training mode.
+
+        No branch contains the stem and the first stage, whose weights are drawn at random. Use it for a student that is
+        distilled from the teacher that these branches were attached to.
+
+        Args:
+            member: a member of the pool.
+            seed: of the random weights.
+        """
+        model = member.build(self.label_space, seed=seed)
+        self._copy(member, self._behind_the_front(member, model))
+        model.to(next(self.shared.parameters()).device)  # type: ignore[arg-type] # hidden by a decorator
+        return model.train()
+
+    def _copy(self, member: PoolMember, slots: Mapping[str, _TensorSlot]) -> None:
+        """Copy the shared weights of a member into parameters and buffers of its model."""
+        with torch.no_grad():
+            for shared_slice in self._slices(member, slots):
+                slots[shared_slice.name].tensor.copy_(shared_slice.tensor)
+
+    def _behind_the_front(self, member: PoolMember, model: PreTrainedModel) -> dict[str, _TensorSlot]:
+        """Parameters and buffers behind the first boundary: the part of a member that its branches hold."""
+        front = self.pool.kind.front(model, member.shape.depths)
+        front_modules = {id(module) for part in front for module in part.modules()}
+        return {name: slot for name, slot in _tensor_slots(model).items() if id(slot.module) not in front_modules}
 
     def _run(self, runner: _Runner, **arguments: Any) -> list[Tensor]:  # noqa: ANN401 (those of the runner)
         runner.train(self.training)
@@ -152,11 +176,7 @@ class Supernet(nn.Module):
             if len(self._runners) >= _MAX_CACHED_RUNNERS:
                 self._runners.pop(next(iter(self._runners)))
             skeleton = member.skeleton(self.label_space)
-            slots = _tensor_slots(skeleton)
-            if tails:
-                front = self.pool.kind.front(skeleton, member.shape.depths)
-                front_modules = {id(module) for part in front for module in part.modules()}
-                slots = {name: slot for name, slot in slots.items() if id(slot.module) not in front_modules}
+            slots = self._behind_the_front(member, skeleton) if tails else _tensor_slots(skeleton)
             self._runners[key] = _Runner(member, skeleton, self._slices(member, slots))
         return self._runners[key]
 

@@ -13,7 +13,7 @@ from hf_ctkd.data import ProcessingClass
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic.conditioning import Conditioning, TeacherWithBranches, stages_of
 from hf_ctkd.generic.config import GenericTeacherConfig
-from hf_ctkd.generic.pool import StudentPool
+from hf_ctkd.generic.pool import PoolMember, StudentPool
 from hf_ctkd.records import DistillationRecord, PoolRecord
 from hf_ctkd.tasks import Augmentation, Classification, first_student
 from hf_ctkd.training import DistillationTrainer, StudentWithLoss
@@ -34,7 +34,8 @@ class GenericTeacherTrainer(DistillationTrainer):
     Data sets hold raw rows. Every term and the distribution of paths are logged. Checkpoints hold the teacher, the
     supernet, the adapters and the paths; `save_model` and `push_to_hub` write the teacher alone, with a record of the
     pool. Members exported from the supernet are not trained students, because the branches never train its stem and
-    first stage. FSDP is not supported, because the branches slice whole weights.
+    first stage; `build_student` makes students that start from the weights of their branches. FSDP is not supported,
+    because the branches slice whole weights.
 
     Args:
         model: the teacher, with a head for the data set's classes and at least as many stages as the pool.
@@ -117,6 +118,26 @@ class GenericTeacherTrainer(DistillationTrainer):
     def conditioning(self) -> Conditioning | None:
         """The loss with the supernet, the adapters and the paths; None without a pool."""
         return self.loss if isinstance(self.loss, Conditioning) else None
+
+    def build_student(self, member: PoolMember, *, from_branches: bool = True) -> PreTrainedModel:
+        """A new student of the pool to distill from this teacher, once it is trained; its seed is that of the run.
+
+        Args:
+            member: a member of the pool.
+            from_branches: start from the weights of its branches, all but the stem and the first stage, which no branch
+                holds; otherwise from random weights.
+
+        Raises:
+            InvalidArgumentError: if there is no pool, or the member is of another one.
+        """
+        if self.pool is None or self.conditioning is None or member.pool != self.pool:
+            raise InvalidArgumentError(
+                f"`member` {member.name} must belong to the `pool` that this teacher is trained for. Draw it from "
+                "there."
+            )
+        supernet = self.conditioning.supernet
+        seed = self.args.seed
+        return supernet.started(member, seed=seed) if from_branches else member.build(supernet.label_space, seed=seed)
 
     def _with_loss(self, student: PreTrainedModel) -> TeacherWithBranches:
         plain = super()._with_loss(student)

@@ -47,6 +47,18 @@ def test_a_teacher_for_a_pool_with_students_to_distill(train, run, shelf):
     assert DistillationRecord.load("student/distillation.json").teachers[0].candidate.name == "out"
 
 
+def test_students_that_start_from_their_branches(train):
+    weights = []
+    for flags in ((), ("--students_from_branches",)):
+        code, _, err = train("--students", 1, "--output_dir", f"out{len(flags)}", *flags)
+        assert code == 0, err
+        (folder,) = Path(f"out{len(flags)}/students").iterdir()
+        model = AutoModelForImageClassification.from_pretrained(folder)
+        weights.append((model.resnet.embedder.embedder.convolution.weight, model.classifier[-1].weight))
+    (stem, head), (stem_of_other, head_of_other) = weights
+    assert torch.equal(stem, stem_of_other) and not torch.equal(head, head_of_other)
+
+
 def test_students_are_the_largest_within_a_budget(train):
     sizes = sorted(member.build(_classes()).num_parameters() for member in POOL)
     code, out, err = train("--students", 1, "--student_parameters", sizes[3] + 100)
@@ -102,6 +114,7 @@ def test_a_run_goes_on_from_its_checkpoint(train, monkeypatch):
         (["--students", 1, "--student_parameters", 5], "`parameters` 5 is too few for any of 8 members"),
         (["--students", 9], "`--students` must be at most the 8 of the pool, got 9."),
         (["--students", -1], "`--students` must be 0 or more, got -1."),
+        (["--students_from_branches"], "`--students_from_branches` needs students that start so. Say how many"),
         (["--student_parameters", 1], "`--student_parameters` needs students to choose."),
         (["--student_latency_ms", 1], "`--student_latency_ms` needs students to choose."),
         (["--students", 1, "--student_parameters", "nan"], "must be positive and finite, got nan."),

@@ -158,3 +158,33 @@ def test_more_paths_than_are_remembered_still_run(monkeypatch):
     members = pool.sample(4, seed=0)
     first = [supernet(rows, member) for member in members]
     assert all(torch.equal(one, supernet(rows, member)) for one, member in zip(first, members, strict=True))
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_a_started_student_has_the_weights_of_its_branches_behind_the_first_stage(name):
+    pool, rows = POOLS[name], rows_of(POOLS[name])
+    supernet = moved(Supernet(pool, CLASSES)).eval()
+    member = pool.sample(1, seed=6)[0]
+    student = supernet.started(member, seed=3)
+    assert student.training
+    student.eval()
+    outputs = student(**rows, output_hidden_states=True)
+    state = outputs.hidden_states[1 if pool.kind.maps else member.shape.depths[0]]
+    if pool.kind.maps:
+        entry = Hidden(state.flatten(2).transpose(1, 2), tuple(state.shape[2:]))
+    else:
+        mask = rows["attention_mask"].bool() if "attention_mask" in rows else None
+        entry = Hidden(state, (state.shape[1],), mask)
+    (tail,) = supernet.tails(member, {1: entry})
+    torch.testing.assert_close(tail, outputs.logits)
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_stem_and_first_stage_of_a_started_student_are_random(name):
+    pool = POOLS[name]
+    member = pool.sample(1, seed=6)[0]
+    student = moved(Supernet(pool, CLASSES)).started(member, seed=3)
+    fresh = dict(member.build(CLASSES, seed=3).named_parameters())
+    front = {id(weight) for part in pool.kind.front(student, member.shape.depths) for weight in part.parameters()}
+    same = {name for name, weight in student.named_parameters() if torch.equal(weight, fresh[name])}
+    assert same == {name for name, weight in student.named_parameters() if id(weight) in front}

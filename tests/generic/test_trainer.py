@@ -326,3 +326,18 @@ def test_no_model_is_refused(config):
         GenericTeacherTrainer(
             args=config(), pool=POOL, train_dataset=tiny.image_rows(), processing_class=tiny.processor(32)
         )
+
+
+def test_students_start_from_the_trained_branches_or_from_random_weights(config):
+    made = trainer(config())
+    made.train()
+    member = POOL.sample(1, seed=0)[0]
+    started, random = made.build_student(member), made.build_student(member, from_branches=False)
+    shared = made.conditioning.supernet.shared.classifier[-1].weight
+    width = started.classifier[-1].weight.shape[1]
+    assert torch.equal(started.classifier[-1].weight, shared[:, :width])
+    assert not torch.equal(random.classifier[-1].weight, shared[:, :width])
+    stems = (model.resnet.embedder.parameters() for model in (started, random))
+    assert all(torch.equal(*pair) for pair in zip(*stems, strict=True))
+    with pytest.raises(InvalidArgumentError, match="`member` .* must belong to the `pool` that this teacher"):
+        made.build_student(POOLS["convnext"].sample(1, seed=0)[0])

@@ -217,12 +217,14 @@ TUNING_SEEDS, TUNING_STUDENTS = (1000, 1001, 1002), POOL.sample(6, seed=99)
 """Of the later rounds; the many trials of the first have the first two seeds and the first four students."""
 RATES = (1e-3, 3e-3, 1e-2)
 TEMPERATURES = (1.0, 2.0, 4.0)
+BRANCH_TEMPERATURES = (1.0, 2.0, 4.0)
+"""Of the divergence between branch and teacher; SFTN has 1 while the teacher trains."""
 KL_WEIGHTS = (0.3, 1.0, 3.0)
 REGULAR = (0.0, 0.1)
 BRANCHES = [
     {"kl_direction": direction, "branch_temperature": temperature}
     for direction in ("from_branch", "from_teacher")
-    for temperature in (2.0, 4.0)
+    for temperature in BRANCH_TEMPERATURES
 ]
 
 

@@ -90,7 +90,7 @@ def test_tuning_takes_what_validation_rows_prefer(workspace, monkeypatch):
     chosen = measure.tune(workspace)
     assert (chosen.teacher_rate, chosen.student_rate, chosen.alone_rate) == (1e-3, 3e-3, 3e-3)
     weight = chosen.branches.pop("branch_kl_weight")
-    assert weight == 0.3 and chosen.branches == {"kl_direction": "from_teacher", "branch_temperature": 2.0}
+    assert weight == 0.3 and chosen.branches == {"kl_direction": "from_teacher", "branch_temperature": 1.0}
     chosen.branches["branch_kl_weight"] = weight
     assert (chosen.plain_temperature, chosen.generic_temperature) == (2.0, 1.0)
     rated.clear()
