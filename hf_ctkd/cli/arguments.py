@@ -66,7 +66,15 @@ class EvaluationArguments:
 
     _argument_group_name = "rows"
 
-    eval_split: str | None = flag("rows to evaluate on; the test or else the validation rows if not given", None)
+    eval_split: str | None = flag(
+        "rows to evaluate on; the test or else the validation rows if not given, or else a part of the training rows "
+        "that is held out",
+        None,
+    )
+    train_val_split: float = flag(
+        "share of the labelled training rows that is held out where there are no rows to evaluate on; 0 for none", 0.2
+    )
+    allow_overlap: bool = flag("also evaluate on rows that are trained on, instead of refusing them", False)
 
 
 @dataclass(kw_only=True)

@@ -8,12 +8,14 @@ from typing import TypeVar
 
 import datasets
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetDict, NamedSplit, Value
+from datasets import ClassLabel, Dataset, DatasetDict, NamedSplit, ReadInstruction, Value
 from datasets.exceptions import DatasetsError
 from pyarrow.lib import ArrowException
 from transformers.utils.logging import get_logger
 
 from hf_ctkd.cli.arguments import RowArguments
+from hf_ctkd.data.columns import find_label
+from hf_ctkd.data.splits import in_class_order
 from hf_ctkd.demo.tasks import DemoTask, build_task
 from hf_ctkd.errors import DatasetError
 
@@ -60,8 +62,14 @@ class Rows:
         """
         return cls(arguments.dataset, arguments.dataset_config, arguments.labels, seed)
 
-    def load(self, split: str) -> Dataset:
+    def load(self, split: str, *, label_column: str | None = None) -> Dataset:
         """Raw rows of a split, which may be cut as in `train[:100]`; its info bears the name that was given.
+
+        A split in class order is shuffled before it is cut, in the same order for all its parts.
+
+        Args:
+            split: its name, with or without a cut.
+            label_column: column of labels; found by its type or usual name when None.
 
         Raises:
             DatasetError: if there is no such data set or split, or it cannot be read.
@@ -71,6 +79,7 @@ class Rows:
         else:
             path, settings = self._where
             rows = self._asked(lambda: datasets.load_dataset(path, split=split, **settings))
+            rows = self._of_all_classes(rows, split, label_column)
         rows = _whole_numbers_with_gaps(rows)
         rows.info.dataset_name = self.name
         return rows
@@ -94,6 +103,22 @@ class Rows:
         return next(
             (name for name in _EVALUATION if name in self.split_names and name != train.partition("[")[0]), None
         )
+
+    def _of_all_classes(self, rows: Dataset, split: str, label_column: str | None) -> Dataset:
+        """The rows of a cut, drawn from the shuffled split where this stands in class order."""
+        name = split.partition("[")[0]
+        if name == split or "+" in split:
+            return rows
+        path, settings = self._where
+        whole = datasets.load_dataset(path, split=name, **settings)
+        labels = _class_column(whole, label_column)
+        if labels is None or not in_class_order(whole.select_columns(labels)[:][labels]):
+            return rows
+        logger.warning(
+            f"The rows of {name} stand in class order: they are shuffled (seed {self.seed}) before {split} is cut."
+        )
+        (cut,) = ReadInstruction.from_spec(split).to_absolute({name: len(whole)})
+        return whole.shuffle(seed=self.seed).select(range(cut.from_ or 0, len(whole) if cut.to is None else cut.to))
 
     @cached_property
     def _task(self) -> DemoTask | None:
@@ -157,6 +182,17 @@ class Rows:
                 f"`--dataset` {self.name!r} cannot be loaded: {reason}. "
                 "Check `--dataset`, `--split` and `--dataset_config`, or name a folder."
             ) from error
+
+
+def _class_column(rows: Dataset, label_column: str | None) -> str | None:
+    """The column of classes, None without any: whole numbers, names or truth values."""
+    try:
+        column = find_label(rows.features, label_column)
+    except DatasetError:  # for the reader of the rows to say, where labels are needed
+        return None
+    feature = rows.features[column]
+    is_class = isinstance(feature, ClassLabel) or (isinstance(feature, Value) and "float" not in feature.dtype)
+    return column if is_class else None
 
 
 def _whole_numbers_with_gaps(rows: Dataset) -> Dataset:

@@ -1,27 +1,24 @@
 """`hf-ctkd distill`: a student from the teachers of a ranking, or from any that are named."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from datasets import Dataset
 from transformers import set_seed
 
 from hf_ctkd.cards import write_card
 from hf_ctkd.cards.metadata import repo_name
 from hf_ctkd.cli.arguments import DistillArguments, ParsedCommand
 from hf_ctkd.cli.baseline import train_baseline
-from hf_ctkd.cli.datasets import Rows
 from hf_ctkd.cli.methods import build_loss
 from hf_ctkd.cli.outputs import claim_folder
 from hf_ctkd.cli.report import next_command, results_said
+from hf_ctkd.cli.split_rows import Data, load_data
 from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.training import checkpoint_of, load_options, start_anew, training_config, what_is_kept
-from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import RowTransportLoss
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherCandidate, TeacherRanking, default_cache
-from hf_ctkd.tasks import StudentTask, task_of
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.training.command import command_line
 from hf_ctkd.training.teacher_runner import candidate_named
@@ -83,23 +80,6 @@ def _claim(arguments: DistillArguments, folder: str) -> None:
     claim_folder(folder, "--output_dir", command="distill", overwrite=arguments.overwrite, inputs=inputs)
 
 
-@dataclass(frozen=True)
-class Data:
-    """What is trained and evaluated on.
-
-    Args:
-        task: what the student is for.
-        rows: the training rows, checked.
-        train: the same, raw.
-        evaluation: raw rows, None without any.
-    """
-
-    task: StudentTask
-    rows: TargetRows
-    train: Dataset
-    evaluation: Dataset | None
-
-
 def _baseline(
     parsed: ParsedCommand[DistillArguments], trainer: DistillationTrainer, data: Data, *, again: bool
 ) -> Mapping[str, Confidence]:
@@ -128,14 +108,10 @@ def _baseline(
 
 
 def _data(arguments: DistillArguments, config: DistillationConfig) -> Data:
-    source = Rows.of(arguments, seed=config.seed)
-    train = source.load(arguments.split)
-    name = arguments.eval_split or source.evaluation_split(arguments.split)
-    evaluation = None if name is None else source.load(name)
-    if arguments.baseline and evaluation is None:
+    data = load_data(arguments, config)
+    if arguments.baseline and data.evaluation is None:
         raise DatasetError("`--baseline` needs rows to compare on, but there are none. Name them with `--eval_split`.")
-    task = task_of(None, dataset=train, label_column=config.label_column)
-    return Data(task, task.rows(train, config), train, evaluation)
+    return data
 
 
 def _teachers(arguments: DistillArguments, ranking: TeacherRanking | None) -> list[TeacherCandidate | str]:

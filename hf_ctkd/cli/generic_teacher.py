@@ -8,13 +8,12 @@ from transformers import set_seed
 
 from hf_ctkd.cards import write_card
 from hf_ctkd.cli.arguments import GenericTeacherArguments, ParsedCommand
-from hf_ctkd.cli.datasets import Rows
 from hf_ctkd.cli.next_step import flags_for
 from hf_ctkd.cli.outputs import claim_folder
 from hf_ctkd.cli.report import next_command, results_said
+from hf_ctkd.cli.split_rows import load_data
 from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.training import checkpoint_of, load_options, start_anew, training_config, what_is_kept
-from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import (
     GenericTeacherConfig,
@@ -26,6 +25,7 @@ from hf_ctkd.generic import (
 from hf_ctkd.generic.processor_check import check_processor
 from hf_ctkd.generic.trainer import POOL_FILE
 from hf_ctkd.records import DistillationRecord
+from hf_ctkd.tasks import Classification
 from hf_ctkd.training.command import command_line
 from hf_ctkd.types import LabelSpace
 
@@ -49,20 +49,20 @@ def _train(parsed: ParsedCommand[GenericTeacherArguments], config: GenericTeache
     resume = checkpoint_of(config)
     pool = None if arguments.pool is None else StudentPool.load(arguments.pool)
     _check_students(arguments, pool)
-    source = Rows.of(arguments, seed=config.seed)
-    train = source.load(arguments.split)
-    split = arguments.eval_split or source.evaluation_split(arguments.split)
-    evaluation = None if split is None else source.load(split)
-    rows = TargetRows.of(
-        train, input_column=config.input_column, label_column=config.label_column, skip_bad_rows=config.skip_bad_rows
-    )
+    data = load_data(arguments, config, Classification())
+    rows = data.rows
     members = () if pool is None else _members(arguments, pool, rows.label_space, seed=config.seed)
     set_seed(config.seed)
     teacher, processing_class = load_student(
         arguments.teacher, rows.modality, rows.label_space, options=load_options(arguments, config), flag="--teacher"
     )
     trainer = GenericTeacherTrainer(
-        teacher, config, pool=pool, train_dataset=train, eval_dataset=evaluation, processing_class=processing_class
+        teacher,
+        config,
+        pool=pool,
+        train_dataset=data.train,
+        eval_dataset=data.evaluation,
+        processing_class=processing_class,
     )
     if pool is not None and members:
         check_processor(pool, processing_class, rows)  # it is saved with them
@@ -70,7 +70,7 @@ def _train(parsed: ParsedCommand[GenericTeacherArguments], config: GenericTeache
     if resume is None:
         start_anew(config)
     trainer.train(resume_from_checkpoint=resume)
-    if evaluation is not None:
+    if data.evaluation is not None:
         trainer.evaluate()
     trainer.save_model()
     if trainer.is_world_process_zero():

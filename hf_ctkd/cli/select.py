@@ -118,7 +118,7 @@ def _options(arguments: SelectArguments) -> "LoadOptions":
 def _rows(arguments: SelectArguments) -> "Dataset":
     from hf_ctkd.cli.datasets import Rows
 
-    return Rows.of(arguments, seed=arguments.seed).load(arguments.split)
+    return Rows.of(arguments, seed=arguments.seed).load(arguments.split, label_column=arguments.label_column)
 
 
 def _report(ranking: TeacherRanking, committee: "Committee | None", output: Path, arguments: SelectArguments) -> None:

@@ -10,7 +10,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 from transformers.utils.logging import get_logger
 
 from hf_ctkd.data import Preprocessor, ProcessingClass, TargetRows
+from hf_ctkd.data.notices import warn_once
 from hf_ctkd.data.preprocessing import longest_text
+from hf_ctkd.data.splits import overlap
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.records import TeacherCandidate
@@ -183,7 +185,15 @@ def evaluation_rows(
     rows = {name: task.rows(split, args, like=train, evaluation=True) for name, split in given.items()}
     for name in rows if train is not None else ():
         _check_classes(rows[name], train, f"`eval_dataset` {name}".strip())
+        _warn_of_overlap(rows[name], train, f"`eval_dataset` {name}".strip())
     return rows
+
+
+def _warn_of_overlap(rows: TargetRows, train: TargetRows | None, argument: str) -> None:
+    """Only a warning: to evaluate on training rows beside others is a usual way to see how far a student fits them."""
+    both = None if train is None else overlap(train, rows)
+    if both is not None:
+        warn_once(f"{argument}: {both}. Its results are too good for new rows.")
 
 
 def reference_rows(train: TargetRows | None, evaluation: Mapping[str, TargetRows]) -> TargetRows:

@@ -6,6 +6,7 @@ import pytest
 import tiny
 from transformers import TrainingArguments
 
+from hf_ctkd.data.notices import warn_once
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import RowTransportLoss, SpectralLoss
 from hf_ctkd.training import DistillationTrainer
@@ -80,3 +81,16 @@ def test_noise_on_embeddings_reaches_the_student_alone(config, text_teacher):
         losses.append(trainer.state.log_history[0]["task_loss"])
         assert not trainer.student.get_input_embeddings()._forward_hooks
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+
+
+def test_evaluation_rows_that_are_trained_on_are_counted_in_the_log(make, caplog):
+    warn_once.cache_clear()
+    make()
+    assert not caplog.text
+    train = tiny.image_rows()
+    make(train_dataset=train, eval_dataset={"train": train.select(range(6, 15)), "other": tiny.image_rows(12, seed=5)})
+    assert (
+        "`eval_dataset` train: 9 evaluation rows are training rows too, such as evaluation row 0, which is"
+        in caplog.text
+    )
+    assert "training row 6. Its results are too good for new rows." in caplog.text and "other" not in caplog.text
