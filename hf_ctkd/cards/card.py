@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 
 from hf_ctkd.cards.figures import LEADERBOARD, RESULTS, TRANSPORT_MAP, drawable_figures
 from hf_ctkd.cards.licenses import NOT_STATED
-from hf_ctkd.cards.limitations import limitations
+from hf_ctkd.cards.limitations import below_chance, limitations, overlap
 from hf_ctkd.cards.markdown import escape, fence, listing, number, plain, setting, table
 from hf_ctkd.cards.metadata import LONGEST_ID, binding_license, card_data, hub_dataset, is_repo_id, short_name
 from hf_ctkd.cards.signature import blank_signature, seal
@@ -23,7 +23,7 @@ from hf_ctkd.records import (
     TaskRecord,
     TeacherCandidate,
     TeacherRanking,
-    parameter_count,
+    parameters_in_words,
 )
 
 HUB = "https://huggingface.co"
@@ -105,7 +105,7 @@ def _about(record: DistillationRecord, repo_id: str | None) -> dict[str, str]:
     )
     return {
         "summary": (
-            f"A model ({escape(student.architecture)}, {parameter_count(student.parameters)} parameters, {origin}) "
+            f"A model ({escape(student.architecture)}, {parameters_in_words(student.parameters)} parameters, {origin}) "
             f"that {_does(record)}. It was {made_from(record)}."
         ),
         "install": f"Run `pip install {escape(task.words.packages)}` first. The model does not need hf_ctkd."
@@ -133,6 +133,7 @@ def _outcome(record: DistillationRecord) -> dict[str, Any]:
         "baseline": bool(record.baseline),
         "eval_rows": record.task.eval_rows,
         "eval_split": escape(record.task.eval_split),
+        "overlap": overlap(record.task),
         "levels": " and ".join(f"{100 * level:g} %" for level in record.confidence_levels),
         "chance": _chance_note(record),
         "cost": cost_table(record),
@@ -158,10 +159,7 @@ def _chance_note(record: DistillationRecord) -> str:
     sentences = [f"*Chance* is the score of guessing without the input: {' and '.join(texts)}."]
     if "accuracy" in levels and share is None:
         sentences.append("The share of the most frequent class, which always guessing it would reach, was not counted.")
-    failed = record.not_above_chance
-    if failed:
-        sentences.append(f"**This model is not measurably better than chance in {listing(failed)}.**")
-    return " ".join(sentences)
+    return " ".join([*sentences, *(f"**{sentence}**" for sentence in below_chance(record))])
 
 
 def _origin(record: DistillationRecord) -> dict[str, str]:
@@ -170,18 +168,25 @@ def _origin(record: DistillationRecord) -> dict[str, str]:
         text = "No other model went into this one, so no licence of another model binds it."
     else:
         text = (
-            f"**Licence: {escape(binding.name)}** ({binding.meaning}). It is the most restrictive licence among the "
-            f"teachers and the model that training started from. It comes from "
-            f"{listing(binding.models, longest=LONGEST_ID)}. Whether the licence of a teacher binds its student is an "
-            "open legal question; this card assumes that it does."
+            f"**Licence: {escape(binding.name)}** ({binding.meaning}). It is the most restrictive licence among "
+            f"{_licensed(record)}. It comes from {listing(binding.models, longest=LONGEST_ID)}. Whether the licence of "
+            "a teacher binds its student is an open legal question; this card assumes that it does."
         )
     return {
         "license": text + " The licence of the data is not recorded.",
         "teachers": teachers_table(record) if record.teachers else "",
-        "weights": "The weight is the teacher's share in the distillation loss."
-        if any(teacher.weight is not None for teacher in record.teachers)
+        "weights": f"The weight is {escape(record.loss.weight_meaning, _LONGEST_SUMMARY)}."
+        if record.loss.weight_meaning and any(teacher.weight is not None for teacher in record.teachers)
         else "",
+        "transport_meaning": escape(record.transport_map.meaning, _LONGEST_SUMMARY) if record.transport_map else "",
     }
+
+
+def _licensed(record: DistillationRecord) -> str:
+    """The models whose licences were compared."""
+    origins = ["the teachers"] if record.pretrained_teachers else []
+    origins += [] if record.student.base_model is None else ["the model that training started from"]
+    return " and ".join(origins)
 
 
 def _selection(record: DistillationRecord, ranking: TeacherRanking | None) -> dict[str, Any]:
@@ -251,9 +256,9 @@ def snippet(task: TaskRecord, repo_id: str | None = None) -> str:
 
 
 def teacher_link(candidate: TeacherCandidate) -> str:
-    """The teacher's name; for a teacher on the Hub a link to its revision."""
+    """The teacher's name; for a teacher on the Hub a link to its revision, unless its weights are random."""
     name = escape(candidate.name, LONGEST_ID)
-    if candidate.source != "hub" or not candidate.revision.isalnum():
+    if candidate.random_weights or candidate.source != "hub" or not candidate.revision.isalnum():
         return name
     return f"[{name}]({HUB}/{_url(candidate.model_id)}/tree/{candidate.revision})"
 
@@ -269,8 +274,8 @@ def teachers_table(record: DistillationRecord) -> str:
                 teacher_link(candidate) + (f" ({escape(candidate.role)})" if candidate.role else ""),
                 escape(candidate.revision[:12]),
                 "none, or not recorded" if names is None else f"{len(names)}: {listing(names, 6)}",
-                parameter_count(candidate.parameters),
-                escape(candidate.license) if candidate.license else NOT_STATED,
+                parameters_in_words(candidate.parameters),
+                _license(candidate),
                 number(teacher.weight),
             ]
         )
@@ -279,7 +284,7 @@ def teachers_table(record: DistillationRecord) -> str:
 
 def ranking_table(record: DistillationRecord, ranking: TeacherRanking) -> str:
     """The ten best teachers with their scores; those that taught the student are marked."""
-    used = {(teacher.candidate.model_id, teacher.candidate.revision) for teacher in record.teachers}
+    used = {_identity(teacher.candidate) for teacher in record.teachers_with_weight}
     names = [name for name in ranking.score_names if name != "parameters"]  # a column of its own
     size = "parameters (control)" if "parameters" in ranking.controls else "parameters"
     header = ["rank", "teacher", "used", *(_score_title(name, ranking) for name in names), size, "licence"]
@@ -287,14 +292,25 @@ def ranking_table(record: DistillationRecord, ranking: TeacherRanking) -> str:
         [
             str(rank),
             teacher_link(teacher.candidate),
-            "yes" if (teacher.candidate.model_id, teacher.candidate.revision) in used else "",
+            "yes" if _identity(teacher.candidate) in used else "",
             *(number(teacher.scores.get(name)) for name in names),
-            parameter_count(teacher.candidate.parameters),
-            escape(teacher.candidate.license) if teacher.candidate.license else NOT_STATED,
+            parameters_in_words(teacher.candidate.parameters),
+            _license(teacher.candidate),
         ]
         for rank, teacher in enumerate(ranking.scored[:MAX_TEACHERS], 1)
     ]
     return table(header, rows) if rows else "No candidate could be scored."
+
+
+def _identity(candidate: TeacherCandidate) -> tuple[str, str, bool]:
+    """What tells a teacher from others, one with random weights from the model that it is like included."""
+    return candidate.model_id, candidate.revision, candidate.random_weights
+
+
+def _license(candidate: TeacherCandidate) -> str:
+    if candidate.random_weights:
+        return "none: random weights"
+    return escape(candidate.license) if candidate.license else NOT_STATED
 
 
 def skipped_list(ranking: TeacherRanking) -> str:
@@ -327,7 +343,7 @@ def results_table(record: DistillationRecord) -> str:
 def cost_table(record: DistillationRecord) -> str:
     """Size and speed of the student and of its teachers."""
     student = record.student
-    rows = [["this student", parameter_count(student.parameters), _speed(student.rows_per_second), ""]]
+    rows = [["this student", parameters_in_words(student.parameters), _speed(student.rows_per_second), ""]]
     for teacher in record.teachers:
         parameters = teacher.candidate.parameters
         comparisons = [
@@ -337,7 +353,7 @@ def cost_table(record: DistillationRecord) -> str:
         rows.append(
             [
                 escape(teacher.candidate.name, LONGEST_ID),
-                parameter_count(parameters),
+                parameters_in_words(parameters),
                 _speed(teacher.rows_per_second),
                 ", ".join(comparison for comparison in comparisons if comparison),
             ]

@@ -5,7 +5,7 @@ import math
 from hf_ctkd.cards.licenses import Restriction
 from hf_ctkd.cards.markdown import escape, listing
 from hf_ctkd.cards.metadata import LONGEST_ID, binding_license
-from hf_ctkd.records import DistillationRecord, TeacherRanking
+from hf_ctkd.records import DistillationRecord, TaskRecord, TeacherRanking
 
 FEW_ROWS_A_CLASS = 100
 SMALL_TEST_SET = 1000
@@ -55,9 +55,9 @@ def _evaluation(record: DistillationRecord) -> list[str]:
     if not record.results or rows == 0:
         return ["The model was not evaluated, so its quality is unknown."]
     sentences = []
-    chance = record.not_above_chance
-    if chance:
-        sentences.append(f"The model is not measurably better than chance in {listing(chance)}.")
+    sentences += below_chance(record)
+    if record.task.eval_rows_in_training:
+        sentences.append(f"{overlap(record.task)} The results may be better than on new data.")
     if rows < SMALL_TEST_SET and not words.one_class_a_row:
         sentences.append(f"Small test set: {rows} {escape(words.rows)}.")
     elif rows < SMALL_TEST_SET:
@@ -72,6 +72,24 @@ def _evaluation(record: DistillationRecord) -> list[str]:
         else "No intervals were computed, so the influence of the choice of test rows is unknown."
     )
     return sentences
+
+
+def below_chance(record: DistillationRecord) -> list[str]:
+    """Sentences on results below chance, and on those that are not measurably above it."""
+    below = record.below_chance
+    others = [name for name in record.not_above_chance if name not in below]
+    sentences = [f"This model is worse than chance in {listing(below)}."] if below else []
+    return sentences + ([f"This model is not measurably better than chance in {listing(others)}."] if others else [])
+
+
+def overlap(task: TaskRecord) -> str:
+    """How many evaluation rows are training rows too, as a sentence."""
+    count = task.eval_rows_in_training
+    if count is None:
+        return "How many of these rows are also training rows was not counted."
+    if count == 0:
+        return "None of these rows has the same input as a training row."
+    return f"{count} of the {task.eval_rows} evaluation rows have the same input as a training row."
 
 
 def _baseline(record: DistillationRecord) -> list[str]:
@@ -111,8 +129,8 @@ def _teachers(record: DistillationRecord, ranking: TeacherRanking | None) -> lis
         sentences.append("The teachers were chosen by hand and not from a ranking.")
     elif _ranked_on_other_rows(record, ranking):
         sentences.append(
-            "The teachers were ranked on rows with the fingerprint "
-            f"{escape(str(ranking.dataset['fingerprint']))}, which are not the training rows."
+            "The rows that the teachers were ranked on are a part of the training rows, or other rows: their "
+            f"fingerprint is {escape(str(ranking.dataset['fingerprint']))}."
         )
     binding = binding_license(record)
     if binding is not None and binding.restriction is Restriction.UNKNOWN:

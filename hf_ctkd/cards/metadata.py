@@ -48,10 +48,10 @@ def short_name(name: str) -> str:
 
 
 def binding_license(record: DistillationRecord) -> BindingLicense | None:
-    """The licence that binds the student; None when it was made from no other model."""
+    """The licence that binds the student; None when no weights of another model went into it."""
     student = record.student
     base = [] if student.base_model is None else [(short_name(student.base_model), student.license)]
-    return most_restrictive([*base, *((t.candidate.name, t.candidate.license) for t in record.teachers)])
+    return most_restrictive([*base, *((t.candidate.name, t.candidate.license) for t in record.pretrained_teachers)])
 
 
 def card_data(record: DistillationRecord, title: str) -> ModelCardData:
@@ -63,7 +63,7 @@ def card_data(record: DistillationRecord, title: str) -> ModelCardData:
     """
     base = record.student.base_model
     on_hub = base is not None and is_repo_id(base)
-    teachers = [t.candidate.model_id for t in record.teachers_with_weight if t.candidate.source == "hub"]
+    teachers = [t.candidate.model_id for t in record.pretrained_teachers if t.candidate.source == "hub"]
     dataset = hub_dataset(record.task)
     license, license_name = _license(binding_license(record))
     return ModelCardData(

@@ -15,6 +15,11 @@ from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.probes.labelled import CHUNK_ROWS
 from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs, RowOutputs
 
+GAIN_MEANING = (
+    "the teacher's information gain: the share of the uncertainty about the labels that linear probes on the teacher "
+    "remove, measured on labelled rows held out"
+)
+"""What the weights of losses that read teachers by probes are, see `DistillationLoss.weight_meaning`."""
 RESERVED = frozenset(
     {"logits", "task_loss", "loss", "grad_norm", "learning_rate", "epoch", "step", "num_input_tokens_seen"}
     | {"teacher_passes", "teacher_passes_skipped"}
@@ -62,6 +67,11 @@ class DistillationLoss(nn.Module, ABC):
     The trainer then makes the task loss a mean over all rows of a step, see `DistillationConfig.labelled_row_weight`;
     beside a loss of features or a regulariser it stays a mean over labelled rows.
     """
+
+    weight_meaning: str = "the teacher's share in the distillation loss"
+    """What `weights` gives, for the card, to follow "The weight is"."""
+    transport_meaning: str = ""
+    """What `transport_map` shows, as a sentence for the card; empty for a loss that has none."""
 
     learning_rate: float | None = None
     """Peak learning rate of the loss's own parameters, which then have no weight decay; None for the student's."""
@@ -144,6 +154,16 @@ class DistillationLoss(nn.Module, ABC):
     def weights(self) -> tuple[float, ...]:
         """Weight of each teacher, for the record; empty for a loss without weights."""
         return ()
+
+    def transport_map(self, context: LossContext) -> Float[Tensor, "teacher_classes target_classes"] | None:
+        """How the loss takes the classes of the first teacher to the target's, as shares of all rows, for the card.
+
+        None for a loss that transports nothing, and for a first teacher without classes.
+
+        Args:
+            context: as given to `setup`.
+        """
+        return None
 
     def input_share(self) -> float:
         """Share of the student's input features in the targets, for the record; 0 where only teachers are read."""
@@ -271,6 +291,22 @@ def teacher_logits(teacher: ModelOutputs) -> Float[Tensor, "batch teacher_classe
     if teacher.logits is None:
         raise InvalidArgumentError("`teachers` must have logits for this loss, got a headless encoder.")
     return teacher.logits.detach()
+
+
+def joint_shares(
+    teacher: RowOutputs, targets_of: Callable[[ModelOutputs, slice], Float[Tensor, "batch classes"]]
+) -> Float[Tensor, "teacher_classes classes"]:
+    """Share of the rows that a teacher predicts one class for and that have another as their target, for each pair.
+
+    Args:
+        teacher: its outputs over all rows, with logits.
+        targets_of: outputs of a slice of the rows, and the slice -> probabilities of the target's classes.
+    """
+    sums = [
+        teacher_logits(outputs).double().softmax(dim=1).T @ targets_of(outputs, rows).double()
+        for rows, outputs in teacher.chunks(CHUNK_ROWS)
+    ]
+    return torch.stack(sums).sum(dim=0) / len(teacher)
 
 
 def labelled_share(labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:

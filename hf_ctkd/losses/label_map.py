@@ -10,6 +10,7 @@ from torch import Tensor
 from hf_ctkd.costs import EmpiricalCost, LabelCost
 from hf_ctkd.losses.base import DistillationLoss, chunked_targets, student_logits, teacher_logits
 from hf_ctkd.losses.label_transport import TeacherLabelCosts, check_label_arguments
+from hf_ctkd.probes.labelled import CHUNK_ROWS
 from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 
@@ -49,6 +50,11 @@ class LabelMapLoss(DistillationLoss):
     """
 
     name: ClassVar[str] = "label_map"
+    weight_meaning = "the factor of the teacher's term in the distillation loss"
+    transport_meaning = (
+        "Each cell is the share of the training rows that the first teacher assigns to one of its classes and the "
+        "label map of the loss turns into a class of this task."
+    )
     teaches_labels = True
     citation = """Introduced with hf_ctkd: the optimum of the entropic transport objective of the following paper.
 
@@ -87,9 +93,12 @@ class LabelMapLoss(DistillationLoss):
             teacher: its outputs.
             index: of the teacher.
         """
+        return (teacher_logits(teacher).float() / self.temperature).softmax(dim=1) @ self._map(index)
+
+    def _map(self, index: int) -> Float[Tensor, "teacher_classes classes"]:
+        """Shares of the target's classes in each class of a teacher."""
         matrix = self.costs.matrix(index)
-        scale = self.epsilon * matrix.max().clamp_min(1e-12)
-        return (teacher_logits(teacher).float() / self.temperature).softmax(dim=1) @ (-matrix / scale).softmax(dim=1)
+        return (-matrix / (self.epsilon * matrix.max().clamp_min(1e-12))).softmax(dim=1)
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
@@ -122,5 +131,13 @@ class LabelMapLoss(DistillationLoss):
         return float(self.costs.factors().sum())
 
     def weights(self) -> tuple[float, ...]:
-        """Relatedness of each teacher in [0, 1], on held-out rows."""
-        return tuple(self.costs.relatedness.tolist())
+        """Factor of each teacher's term, in [0, 1]."""
+        return tuple(self.costs.factors().tolist())
+
+    def transport_map(self, context: LossContext) -> Float[Tensor, "teacher_classes target_classes"] | None:
+        """The soft map of labels, each class of the first teacher with its share of the rows."""
+        if not self.costs.used[0]:
+            return None
+        chunks = (outputs for _, outputs in context.teachers[0].chunks(CHUNK_ROWS))
+        sums = [(teacher_logits(outputs).double() / self.temperature).softmax(dim=1).sum(dim=0) for outputs in chunks]
+        return torch.stack(sums).sum(dim=0)[:, None] / len(context.teachers[0]) * self._map(0).double().cpu()

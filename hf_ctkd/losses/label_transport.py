@@ -10,7 +10,8 @@ from hf_ctkd.costs import EmpiricalCost, LabelCost, relatedness
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.base import DistillationLoss, require_logits, require_teachers, student_logits, teacher_logits
 from hf_ctkd.ot import OTProblem, Sinkhorn
-from hf_ctkd.probes.labelled import check_all_rows, fitting_rows
+from hf_ctkd.probes import estimate_prior
+from hf_ctkd.probes.labelled import CHUNK_ROWS, check_all_rows, fitting_rows
 from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 
@@ -51,6 +52,11 @@ class LabelTransportLoss(DistillationLoss):
     """
 
     name: ClassVar[str] = "label_transport"
+    weight_meaning = "the factor of the teacher's term in the distillation loss"
+    transport_meaning = (
+        "Each cell is the share of the training rows that the loss transports from a class of the first teacher, by "
+        "its mean prediction, to a class of this task, by the shares of the labels."
+    )
     teaches_labels = True
     citation = """@misc{lu2022selective,
   title = {Selective Cross-Task Distillation},
@@ -106,8 +112,19 @@ class LabelTransportLoss(DistillationLoss):
         return float(self.costs.factors().sum())
 
     def weights(self) -> tuple[float, ...]:
-        """Relatedness of each teacher on held-out rows, in [0, 1]."""
-        return tuple(self.costs.relatedness.tolist())
+        """Factor of each teacher's term, in [0, 1]."""
+        return tuple(self.costs.factors().tolist())
+
+    def transport_map(self, context: LossContext) -> Float[Tensor, "teacher_classes target_classes"] | None:
+        """The plan from the first teacher's mean prediction onto the class shares of the labels, at its label cost."""
+        if not self.costs.used[0]:
+            return None
+        chunks = (outputs for _, outputs in context.teachers[0].chunks(CHUNK_ROWS))
+        sums = [(teacher_logits(outputs).double() / self.temperature).softmax(dim=1).sum(dim=0) for outputs in chunks]
+        prediction = torch.stack(sums).sum(dim=0, keepdim=True) / len(context.teachers[0])
+        shares = estimate_prior(context.labels, len(context.label_space)).double()[None]
+        problem = OTProblem(self.costs.matrix(0).double().cpu(), prediction, shares / shares.sum())
+        return self.solver.solve(problem).plan()[0]
 
 
 class TeacherLabelCosts(nn.Module):

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, labelled_share, row_divergence, student_logits
+from hf_ctkd.losses.base import GAIN_MEANING, DistillationLoss, labelled_share, row_divergence, student_logits
 from hf_ctkd.probes import LinearProbe
 from hf_ctkd.probes.ensemble import ProbeEnsemble
 from hf_ctkd.types import LossContext, ModelOutputs, Needs
@@ -49,6 +49,7 @@ class ProbeLoss(DistillationLoss):
 
     name: ClassVar[str] = "probe"
     teaches_labels = True
+    weight_meaning = GAIN_MEANING
     citation = "Introduced with hf_ctkd, without a paper: KL from the posterior of cross-fitted linear probes."
     labelled_share: Tensor
     needs = Needs.TEACHER | Needs.FEATURES | Needs.LAYERS | Needs.FIT

@@ -67,6 +67,7 @@ class RegressionProbeLoss(DistillationLoss):
 
     name: ClassVar[str] = "regression_probe"
     teaches_labels = True
+    weight_meaning = "the share of the variance of the labels that probes on the teacher explain on rows held out (R2)"
     citation = (
         "Introduced with hf_ctkd, without a paper: squared error, or divergence, from cross-fitted ridge probes of the "
         "teachers' features."

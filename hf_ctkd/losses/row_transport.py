@@ -8,7 +8,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, labelled_share, row_divergence, student_logits
+from hf_ctkd.losses.base import (
+    GAIN_MEANING,
+    DistillationLoss,
+    joint_shares,
+    labelled_share,
+    row_divergence,
+    student_logits,
+)
 from hf_ctkd.ot import transport_rows
 from hf_ctkd.probes import LinearProbe, estimate_prior
 from hf_ctkd.probes.ensemble import ProbeEnsemble
@@ -81,6 +88,11 @@ class RowTransportLoss(DistillationLoss):
 
     name: ClassVar[str] = "row_transport"
     teaches_labels = True
+    weight_meaning = GAIN_MEANING
+    transport_meaning = (
+        "Each cell is the share of the training rows that the first teacher assigns to one of its classes and the loss "
+        "transported onto a class of this task."
+    )
     citation = """Introduced with hf_ctkd, without a paper. Entropic transport is after the first of these, relaxed
 class shares after the second.
 
@@ -240,6 +252,13 @@ class shares after the second.
     def weights(self) -> tuple[float, ...]:
         """Information gain of each teacher, in [0, 1]."""
         return tuple(self.probes.teacher_information_gains.tolist())
+
+    def transport_map(self, context: LossContext) -> Float[Tensor, "teacher_classes target_classes"] | None:
+        """The transport plan of all rows, summed over the rows of each class of the first teacher."""
+        if not context.teachers or context.teacher_label_spaces[0] is None:
+            return None
+        targets = self.soft_targets(self.probes.log_posteriors(context).to(self.potential.device)).cpu()
+        return joint_shares(context.teachers[0], lambda _, rows: targets[rows])
 
     def input_share(self) -> float:
         """Share of the student's input features in the log posteriors, in [0, 1]."""

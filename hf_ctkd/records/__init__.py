@@ -16,7 +16,14 @@ from hf_ctkd.records.distillation import (
 from hf_ctkd.records.fields import from_json, read_record
 from hf_ctkd.records.files import default_cache, read_json, write_bytes, write_json, write_text
 from hf_ctkd.records.ranking import CommitteeMember, RankedTeacher, TeacherRanking
-from hf_ctkd.records.text import drawable, last_name, parameter_count, text_table, without_folder
+from hf_ctkd.records.text import (
+    drawable,
+    last_name,
+    parameter_count,
+    parameters_in_words,
+    text_table,
+    without_folder,
+)
 
 __all__ = [
     "NOT_LOOKED_UP",
@@ -39,6 +46,7 @@ __all__ = [
     "from_json",
     "last_name",
     "parameter_count",
+    "parameters_in_words",
     "read_json",
     "read_record",
     "text_table",

@@ -337,6 +337,11 @@ class DistillationRecord:
         return () if self.labels_only else tuple(teacher for teacher in self.teachers if teacher.weight != 0)
 
     @property
+    def pretrained_teachers(self) -> tuple[TeacherRecord, ...]:
+        """Those of `teachers_with_weight` whose own weights taught: not those with random weights, a control."""
+        return tuple(teacher for teacher in self.teachers_with_weight if not teacher.candidate.random_weights)
+
+    @property
     def chance_levels(self) -> dict[str, float]:
         """Score of guessing without the input, for those of the results for which it is defined.
 

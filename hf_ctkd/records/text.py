@@ -74,6 +74,22 @@ def parameter_count(parameters: int | None) -> str:
     return str(parameters)
 
 
+def parameters_in_words(parameters: int | None) -> str:
+    """A number of parameters as a sentence has it; "unknown" for None.
+
+    Example:
+        >>> parameters_in_words(1_234_567), parameters_in_words(304_400_000), parameters_in_words(20_906)
+        ('1.2 million', '304 million', '20,906')
+    """
+    if parameters is None:
+        return "unknown"
+    for unit, factor in (("billion", 1e9), ("million", 1e6)):
+        if parameters >= factor:
+            number = parameters / factor
+            return f"{number:,.0f} {unit}" if number >= 100 else f"{number:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{parameters:,}"
+
+
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table for the terminal, columns aligned by width: the text ones left, the numeric ones right.
 

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers.utils.logging import get_logger
 
 from hf_ctkd._version import __version__
 from hf_ctkd.cards.metadata import is_repo_id
-from hf_ctkd.costs import EmpiricalCost
 from hf_ctkd.data import Preprocessor, TargetRows
 from hf_ctkd.losses import DistillationLoss
-from hf_ctkd.ot import OTProblem, Sinkhorn
-from hf_ctkd.probes import estimate_prior
 from hf_ctkd.records import (
     NO_LOSS,
     Confidence,
@@ -36,10 +34,14 @@ from hf_ctkd.training.collator import RowDataset
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.student_with_loss import StudentWithLoss
 from hf_ctkd.training.teacher_runner import TeacherRunner
-from hf_ctkd.types import ModelOutputs
+from hf_ctkd.types import LossContext, ModelOutputs
+
+logger = get_logger(__name__)
 
 _TIMED_ROWS = 32
-_CHUNK_ROWS = 4096
+_LARGEST_MAP = 200_000
+"""Most cells of a transport map in a record, which it makes 4 MB large."""
+_FILE_ENDINGS = {".arrow", ".csv", ".gz", ".json", ".jsonl", ".parquet", ".tar", ".tsv", ".txt", ".webdataset", ".zip"}
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate")
 _ARGUMENTS = (
     "seed",
@@ -75,6 +77,8 @@ class Run:
         license: licence of the checkpoint that the student started from, if any.
         distils: whether the loss had a part; not where it has no strength.
         majority_share: share of the most frequent class among the rows evaluated on; None without classes of rows.
+        eval_rows_in_training: evaluation rows whose input is also that of a training row; None without both.
+        context: what the loss was set up with; None where nothing was trained.
         resumed_at: the step after which training went on from a checkpoint; 0 if it did not.
     """
 
@@ -92,6 +96,8 @@ class Run:
     processes: int
     license: str | None = None
     majority_share: float | None = None
+    eval_rows_in_training: int | None = None
+    context: LossContext | None = None
     resumed_at: int = 0
     distils: bool = True
 
@@ -127,12 +133,13 @@ def summarise(
             majority_share=run.majority_share,
             problem_type=kind.problem_type,
             words=_words(kind, rows),
+            modality=rows.modality,
+            auto_class=kind.auto_class(rows.modality).__name__,
+            eval_rows_in_training=run.eval_rows_in_training,
         ),
         student=_student(run),
         teachers=_teachers(run) if run.distils else (),
-        loss=LossRecord(NO_LOSS, {}, "")
-        if loss is None
-        else LossRecord(loss.name, loss.settings(), loss.citation, round(loss.input_share(), 3), loss.remarks()),
+        loss=_loss(loss),
         results=results,
         baseline=baseline,
         training={
@@ -186,9 +193,39 @@ def _words(kind: StudentTask, rows: TargetRows) -> TaskWords:
     return words if len(rows.input_columns) == 1 else replace(words, example=example_of_pair(words.example))
 
 
+def rows_in_training(evaluation: object, train: object) -> int | None:
+    """How many evaluation rows have the input of a training row; None without rows of both.
+
+    Args:
+        evaluation: data set of the trainer, as in `evaluated_on`.
+        train: data set of the trainer, or None.
+    """
+    sets = evaluation.values() if isinstance(evaluation, dict) else [evaluation]
+    evaluated = [dataset.rows for dataset in sets if isinstance(dataset, RowDataset)]
+    if not evaluated or not isinstance(train, RowDataset):
+        return None
+    digests = set(train.rows.digests)
+    return sum(digest in digests for rows in evaluated for digest in rows.digests)
+
+
 def _hub_dataset(name: str | None) -> str | None:
-    """The id of a data set on the Hub; a relative folder or file may have the form of one, but it exists here."""
-    return name if name and is_repo_id(name) and not Path(name).exists() else None
+    """The id of a data set on the Hub; a folder or file may have its form, but exists here or has a file's ending."""
+    if not name or not is_repo_id(name) or Path(name).suffix.lower() in _FILE_ENDINGS:
+        return None
+    return None if Path(name).exists() else name
+
+
+def _loss(loss: DistillationLoss | None) -> LossRecord:
+    if loss is None:
+        return LossRecord(NO_LOSS, {}, "")
+    return LossRecord(
+        name=loss.name,
+        settings=loss.settings(),
+        citation=loss.citation,
+        input_share=round(loss.input_share(), 3),
+        remarks=loss.remarks(),
+        weight_meaning=loss.weight_meaning if loss.weights() else "",
+    )
 
 
 def _seconds(run: Run) -> dict[str, float]:
@@ -250,26 +287,22 @@ def _timed_inputs(rows: TargetRows) -> list:
 
 
 def _transport_map(run: Run, loss: DistillationLoss | None) -> TransportMap | None:
-    """How the first teacher's mean prediction is transported onto the class shares, under the empirical cost."""
-    if loss is None or not run.teacher_runner.cached or run.teacher_runner.teachers[0].label_space is None:
+    """How the loss that was trained takes the classes of the first teacher to the target's; None where it does not."""
+    if loss is None or run.context is None:
         return None
-    if not len(run.rows.labelled):  # labels of pixels are no classes of rows
+    mass = loss.transport_map(run.context)
+    teacher = run.teacher_runner.teachers[0] if run.teacher_runner.teachers else None
+    if mass is None or teacher is None or teacher.label_space is None:
         return None
-    logits = [chunk.logits for _, chunk in run.teacher_runner.cached[0].chunks(_CHUNK_ROWS) if chunk.logits is not None]
-    if not logits:
+    if mass.numel() > _LARGEST_MAP:
+        logger.warning(f"The record has no transport map: {' by '.join(map(str, mass.shape))} classes are too many.")
         return None
-    outputs = ModelOutputs(features=torch.cat(logits), logits=torch.cat(logits))  # the cost reads logits alone
-    cost = EmpiricalCost().matrix(outputs, run.rows.labels, target=run.rows.label_space)
-    prediction = torch.cat(logits).double().softmax(1).mean(0, keepdim=True)
-    shares = estimate_prior(run.rows.labels, len(run.rows.label_space)).double()[None]
-    problem = OTProblem(cost.double(), prediction / prediction.sum(), shares / shares.sum())
-    plan: torch.Tensor = Sinkhorn(epsilon=0.02, on_failure="report").solve(problem).plan()[0]
-    teacher = run.teacher_runner.teachers[0]
     return TransportMap(
         teacher=teacher.candidate.name,
-        teacher_labels=teacher.label_space.names if teacher.label_space is not None else (),
-        target_labels=run.rows.label_space.names,
-        mass=tuple(tuple(round(value, 8) for value in row) for row in plan.tolist()),
+        teacher_labels=teacher.label_space.names,
+        target_labels=run.context.label_space.names,
+        mass=tuple(tuple(round(value, 8) for value in row) for row in mass.tolist()),
+        meaning=loss.transport_meaning,
     )
 
 

@@ -57,7 +57,7 @@ from hf_ctkd.training.files import in_memory, off_memory, removed_if_unfinished,
 from hf_ctkd.training.loss_context import StudentRows, loss_context
 from hf_ctkd.training.offloading import DeviceOffloading
 from hf_ctkd.training.optimizer import with_rates_of_loss
-from hf_ctkd.training.record import Run, evaluated_on, majority_share, summarise
+from hf_ctkd.training.record import Run, evaluated_on, majority_share, rows_in_training, summarise
 from hf_ctkd.training.resume_callback import ResumeCallback
 from hf_ctkd.training.student_with_loss import LOGITS, TASK, StudentWithLoss
 from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner, load_teachers
@@ -302,10 +302,12 @@ class DistillationTrainer(Trainer):
     def _rows_to_train_on(self, rows: TargetRows | None) -> tuple[bool, TargetRows | None]:
         """Whether the loss has a part in training, and the training rows.
 
-        A loss of no strength is left out, and with it the unlabelled rows: steps on these would teach nothing.
+        A loss without strength or weight is left out, and the unlabelled rows with it: they would teach nothing.
         """
         if self.loss is None or rows is None:
             return self.loss is not None, rows
+        if self.args.distillation_weight == 0:
+            return False, only_labelled(rows, self.task, "`distillation_weight` is 0")
         if self.loss.strength() > 0:
             return True, rows
         return False, only_labelled(rows, self.task, f"The teachers know nothing that {self.loss.name} can use")
@@ -741,6 +743,8 @@ class DistillationTrainer(Trainer):
             eval_rows=eval_rows,
             eval_split=eval_split,
             majority_share=majority_share(self.eval_dataset),
+            eval_rows_in_training=rows_in_training(self.eval_dataset, self.train_dataset),
+            context=self._context,
             steps=self.state.global_step,
             epochs=self.state.epoch or 0.0,
             seconds=self._train_seconds,

@@ -63,7 +63,7 @@ def test_everything_that_a_reader_needs_is_there(image_record, ranking):
         "This ranking alone cannot show that transport chooses better teachers than a control does",
         "the share of the most frequent class (0.120) for accuracy.",
         "50 of 600 training rows have a label.",
-        "78k parameters",
+        "78,000 parameters",
         "- closed/model: gated",
         "```bash\nhf-ctkd distill \\\n  --teachers ranking.json\n```",
         "| seed | 0 |",
@@ -90,7 +90,8 @@ def test_it_is_a_card_that_huggingface_hub_reads_and_writes_unchanged(image_reco
 def test_values_without_intervals_are_not_said_to_have_any(image_record):
     plain = replace(image_record, results={"accuracy": Confidence(0.9)}, baseline={"accuracy": Confidence(0.8)})
     card = render_card(plain, repo_id="me/x", figures=FIGURES)
-    assert "Measured on 300 rows of the split test. *Without distillation* is the same student" in card
+    assert "Measured on 300 rows of the split test. How many of these rows" in card
+    assert "was not counted. *Without distillation* is the same student" in card
     assert "bootstrap interval" not in card and "intervals overlap, the" not in card
 
 
@@ -303,7 +304,7 @@ def test_teachers_with_revision_licence_size_and_weight(image_record):
     [row] = teachers_table(image_record).splitlines()[2:]
     candidate = image_record.teachers[0].candidate
     assert f"[zoo/letters](https://huggingface.co/zoo/letters/tree/{candidate.revision})" in row
-    assert "| 0123456789ab | 8: a, b, c, d, e, f and 2 more | 1.2M | cc-by-nc-4.0 | 0.390 |" in row
+    assert "| 0123456789ab | 8: a, b, c, d, e, f and 2 more | 1.2 million | cc-by-nc-4.0 | 0.390 |" in row
 
 
 def test_a_teacher_that_says_little(image_record):
@@ -341,10 +342,10 @@ def test_skipped_teachers_have_their_reason(ranking):
 
 def test_size_and_speed_next_to_the_teacher(image_record):
     student, teacher = cost_table(image_record).splitlines()[2:]
-    assert student == "| this student | 78k | 4,200 | - |"
-    assert teacher == "| zoo/letters | 1.2M | 900 | 15.4 times smaller, 4.7 times faster |"
+    assert student == "| this student | 78,000 | 4,200 | - |"
+    assert teacher == "| zoo/letters | 1.2 million | 900 | 15.4 times smaller, 4.7 times faster |"
     unmeasured = replace(image_record, student=replace(image_record.student, rows_per_second=None))
-    assert "| 78k | not measured | - |" in cost_table(unmeasured)
+    assert "| 78,000 | not measured | - |" in cost_table(unmeasured)
     slow = replace(image_record, student=replace(image_record.student, parameters=1_190_000, rows_per_second=800.0))
     assert "| about as large, 1.1 times slower |" in cost_table(slow)
 
@@ -407,6 +408,57 @@ def test_a_teacher_without_weight_taught_nothing(image_record):
     assert "trained with hf_ctkd; its teachers had no weight in the loss" in card and "distilled with" not in card
     assert not {"knowledge-distillation", "cross-task-distillation"} & set(ModelCard(card).data.tags)
     assert ModelCard(card).data.to_dict().get("teachers") is None
+
+
+def test_a_result_below_chance_is_said(image_record):
+    poor = replace(image_record, results={"accuracy": Confidence(0.08, 0.06, 0.11), "macro_f1": Confidence(0.1)})
+    card = render_card(poor)
+    assert "**This model is worse than chance in accuracy.** **This model is not measurably better" in card
+    assert "- This model is worse than chance in accuracy." in card
+
+
+@pytest.mark.parametrize(
+    ("count", "sentence"),
+    [
+        (None, "How many of these rows are also training rows was not counted."),
+        (0, "None of these rows has the same input as a training row."),
+        (12, "12 of the 300 evaluation rows have the same input as a training row."),
+    ],
+)
+def test_evaluation_rows_that_are_training_rows_are_counted(image_record, count, sentence):
+    card = render_card(replace(image_record, task=replace(image_record.task, eval_rows_in_training=count)))
+    assert f"(95 %). {sentence}" in card
+    assert ("The results may be better than on new data." in card) == bool(count)
+
+
+def test_a_control_with_random_weights_is_not_the_model_that_it_is_like(image_record, ranking):
+    control = replace(image_record.teachers[0].candidate, random_weights=True)
+    record = replace(image_record, teachers=(replace(image_record.teachers[0], candidate=control),))
+    card = render_card(record, ranking)
+    metadata = ModelCard(card).data.to_dict()
+    assert "teachers" not in metadata and metadata["base_model"] == "org/tiny-resnet" and metadata["license"] == "mit"
+    assert "from the teacher random weights like zoo/letters" in card
+    assert "| random weights like zoo/letters | 0123456789ab |" in card and "| none: random weights | 0.390 |" in card
+    assert "| yes |" not in ranking_table(record, ranking)
+    both = replace(ranking, teachers=(replace(ranking.teachers[0], candidate=control), *ranking.teachers))
+    assert [row.split(" | ")[2] for row in ranking_table(record, both).splitlines()[2:5]] == ["yes", "-", "-"]
+    alone = replace(record, student=replace(record.student, base_model=None))
+    assert "No other model went into this one" in render_card(alone)
+
+
+def test_a_teacher_without_weight_is_not_marked_as_used_and_does_not_bind(image_record, ranking):
+    record = replace(image_record, teachers=(replace(image_record.teachers[0], weight=0.0),))
+    assert "| yes |" not in ranking_table(record, ranking)
+    assert ModelCard(render_card(record)).data.license == "mit"
+
+
+def test_the_weight_and_the_map_are_explained_in_the_words_of_the_loss(image_record):
+    loss = replace(image_record.loss, weight_meaning="its share, measured on rows held out")
+    map = replace(image_record.transport_map, meaning="Each cell is a share of the rows.")
+    card = render_card(replace(image_record, loss=loss, transport_map=map), figures=FIGURES)
+    assert "The weight is its share, measured on rows held out." in card
+    assert "to the classes of this task. Each cell is a share of the rows." in card
+    assert "The weight is" not in render_card(image_record)
 
 
 def test_names_of_repositories_are_not_cut(image_record):

@@ -67,7 +67,9 @@ def test_where_the_teachers_come_from(image_record, ranking):
     assert "chosen by hand" not in text(image_record, ranking)
     assert "were ranked on rows" not in text(image_record, ranking)
     other = replace(ranking, dataset={"fingerprint": "zz99"})
-    assert "ranked on rows with the fingerprint zz99, which are not the training rows." in text(image_record, other)
+    assert "were ranked on are a part of the training rows, or other rows: their fingerprint is zz99." in text(
+        image_record, other
+    )
     own = replace(image_record.teachers[0].candidate, model_id="zoo/own", source="folder", license=None)
     folder = text(replace(image_record, teachers=(TeacherRecord(own),)))
     assert "Not on the Hub, so others may be unable to obtain it: own." in folder

@@ -5,7 +5,7 @@ import torch
 
 from hf_ctkd.costs import PrototypeCost
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses import LabelMapLoss
+from hf_ctkd.losses import LabelMapLoss, ProbeLoss
 from hf_ctkd.ot import OTProblem, Sinkhorn
 from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import ModelOutputs, Needs
@@ -44,7 +44,8 @@ def test_weight_is_the_power_of_relatedness():
         loss = LabelMapLoss(gain_exponent=gain_exponent)
         loss.setup(case.context)
         found[gain_exponent] = case.terms(loss)["label_map"].item()
-    related = loss.weights()[0]
+    related = float(loss.costs.relatedness[0])
+    assert loss.weights()[0] == pytest.approx(related**2)
     assert 0.05 < related < 0.95
     assert found[1.0] == pytest.approx(related * found[0.0], rel=1e-5)
     assert found[2.0] == pytest.approx(related**2 * found[0.0], rel=1e-5)
@@ -85,3 +86,13 @@ def test_headless_teacher():
     headless = (context.teachers[0], replace(context.teachers[1], logits=None))
     with pytest.raises(InvalidArgumentError, match="LabelMapLoss reads class predictions, but teacher 1 has no head"):
         LabelMapLoss().setup(replace(context, teachers=headless, teacher_label_spaces=(context.label_space, None)))
+
+
+def test_its_map_is_the_mean_of_the_mapped_predictions():
+    case = LossCase.of(teachers=1)
+    loss = LabelMapLoss()
+    loss.setup(case.context)
+    mass = loss.transport_map(case.context)
+    mapped = loss.row_targets(case.context).double().mean(dim=0)
+    torch.testing.assert_close(mass.sum(dim=0), mapped, atol=1e-6, rtol=0)
+    assert ProbeLoss().transport_map(case.context) is None

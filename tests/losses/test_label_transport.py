@@ -162,3 +162,18 @@ def test_factors_share_out_the_weight(related, gain_exponent, factors):
     costs = TeacherLabelCosts(EmpiricalCost(), gain_exponent)
     costs.relatedness = torch.tensor(related)
     assert costs.factors().tolist() == pytest.approx(factors)
+
+
+def test_its_map_is_the_plan_at_its_own_cost_and_epsilon():
+    case = LossCase.of(teachers=1)
+    teacher = case.context.teachers[0].logits.double().softmax(dim=1).mean(dim=0)
+    spread = []
+    for epsilon in (0.05, 1.0):
+        loss = LabelTransportLoss(epsilon=epsilon)
+        loss.setup(case.context)
+        mass = loss.transport_map(case.context)
+        torch.testing.assert_close(mass.sum(dim=1), teacher, atol=2e-3, rtol=0)  # the tolerance of its solver
+        spread.append(float(torch.special.entr(mass).sum()))
+    assert spread[0] < spread[1]
+    loss.costs.used = (False,)
+    assert loss.transport_map(case.context) is None

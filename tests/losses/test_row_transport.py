@@ -9,7 +9,7 @@ from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import ProbeLoss, RowTransportLoss
 from hf_ctkd.ot import transport_rows
 from hf_ctkd.probes import LinearProbe, estimate_prior
-from hf_ctkd.testing import check_loss
+from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
 PLAIN = {"self_distillation": 0.0, "input_features": False, "refit_rounds": 0}
@@ -254,3 +254,16 @@ def test_with_every_row_labelled_every_row_counts_in_full():
     no_labels = torch.full_like(context.labels, UNLABELLED)
     unlabelled = loss(replace(context.student, logits=logits), context.teachers, no_labels)["row_transport"]
     assert torch.allclose(labelled, unlabelled)
+
+
+def test_its_map_is_the_transport_of_rows_by_the_class_of_the_first_teacher():
+    case = LossCase.of(teachers=2)
+    loss = RowTransportLoss()
+    loss.setup(case.context)
+    mass = loss.transport_map(case.context)
+    targets = loss.soft_targets(loss.row_targets(case.context)).double()
+    teacher = case.context.teachers[0].logits.double().softmax(dim=1)
+    torch.testing.assert_close(mass, teacher.T @ targets / len(targets))
+    assert float(mass.sum()) == pytest.approx(1) and loss.transport_meaning
+    headless = replace(case.context, teacher_label_spaces=(None, *case.context.teacher_label_spaces[1:]))
+    assert loss.transport_map(headless) is None

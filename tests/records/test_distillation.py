@@ -79,3 +79,33 @@ def test_numbers_of_rows_that_do_not_fit_each_other(numbers, message):
 def test_masses_that_do_not_fit_the_names():
     with pytest.raises(InvalidArgumentError, match="`mass` must be 2 by 3"):
         TransportMap("t", ("a", "b"), ("x", "y", "z"), ((0.5, 0.5),))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Confidence(0.5, low=0.4), "`low` and `high` must both be numbers or both None"),
+        (lambda: Confidence(0.5, 0.6, 0.4), "`low` must be at most `high` = 0.4, got 0.6"),
+        (lambda: Confidence(0.5, level=95), r"`level` must lie in \(0, 1\), got 95"),
+        (lambda: replace(PLAIN.student, parameters=-1), "`parameters` must not be negative, got -1"),
+        (lambda: replace(FULL.teachers[0], weight=-0.5), "`weight` must not be negative, got -0.5"),
+        (lambda: replace(PLAIN.loss, input_share=1.5), r"`input_share` must lie in \[0, 1\], got 1.5"),
+        (lambda: TransportMap("t", (), ("x",), ()), "must name classes, got 0 and 1 of them"),
+        (lambda: TransportMap("t", ("a",), ("x",), ((-1.0,),)), "`mass` must hold shares of 0 or more, got -1.0"),
+        (lambda: PoolRecord({}, 0, {}), "`members` must be at least 1, got 0"),
+        (lambda: PoolRecord({}, 2, {"heads": (2, 4)}, {"heads": (1.0,)}), "`probabilities` of 'heads' must be 2"),
+        (
+            lambda: replace(PLAIN.task, eval_rows=5, eval_rows_in_training=6),
+            "`eval_rows_in_training` must lie between 0 and `eval_rows` = 5, got 6",
+        ),
+    ],
+)
+def test_numbers_that_cannot_be(make, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        make()
+
+
+def test_teachers_with_random_weights_are_no_pretrained_ones():
+    random = replace(FULL.teachers[0], candidate=replace(FULL.teachers[0].candidate, random_weights=True))
+    record = replace(FULL, teachers=(*FULL.teachers, random, replace(FULL.teachers[0], weight=0.0)))
+    assert record.pretrained_teachers == FULL.teachers and record.teachers_with_weight == (*FULL.teachers, random)

@@ -2,7 +2,7 @@ import doctest
 
 import pytest
 
-from hf_ctkd.records import drawable, parameter_count, text, text_table, without_folder
+from hf_ctkd.records import drawable, parameter_count, parameters_in_words, text, text_table, without_folder
 
 
 def test_examples_in_docstrings():
@@ -60,3 +60,11 @@ def test_a_column_is_numeric_when_every_cell_is(cells, right):
 )
 def test_numbers_of_parameters_are_short(parameters, text):
     assert parameter_count(parameters and int(parameters)) == text
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [(None, "unknown"), (0, "0"), (999_999, "999,999"), (1_000_000, "1 million"), (7_100_000_000, "7.1 billion")],
+)
+def test_parameters_in_words(parameters, words):
+    assert parameters_in_words(parameters) == words

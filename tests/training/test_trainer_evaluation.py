@@ -152,6 +152,8 @@ def test_only_data_that_are_not_on_this_machine_are_recorded_as_being_on_the_hub
         ("me/rows", "rows", None),
         ("me/pets", "me/pets", "me/pets"),
         ("pets of mine", "pets of mine", None),
+        ("gone/rows.csv", "gone/rows.csv", None),
+        ("gone/rows.PARQUET", "gone/rows.PARQUET", None),
     ):
         task = make(args=config(dataset_name=name)).record().task
         assert (task.dataset, task.hub_dataset) == (dataset, hub_dataset)
