@@ -40,4 +40,7 @@ def test_its_readme_names_existing_flags():
         "--output_dir",
         "--save_strategy",
         "--use_cpu",
+        # of benchmark.py
+        "--results",
+        "--minutes",
     }
