@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
-from sklearn.covariance import ledoit_wolf_shrinkage
 from torch import Tensor
 
 from hf_ctkd.metrics.base import TransferabilityMetric, class_means
@@ -49,14 +48,31 @@ class HScore(TransferabilityMetric):
         variance = float(features.square().mean())
         if variance == 0:
             return 0.0
-        shrinkage = float(ledoit_wolf_shrinkage(features.numpy(), assume_centered=True))
-        covariance = (1 - shrinkage) * features.T @ features / rows
+        covariance = features.T @ features / rows
+        shrinkage = _shrinkage(features, covariance)
+        covariance *= 1 - shrinkage
         covariance.diagonal().add_(max(shrinkage, 1e-10) * variance)
         means, counts = class_means(features, labels)
-        between = _spread(means, counts / rows)
         # H = trace(cov(f)^-1 cov(E[f | y])), with (1 - a) cov(f) + a s I for cov(f), a after Ledoit and Wolf.
-        return (1 - shrinkage) * float(torch.linalg.solve(covariance, between).trace())
+        inside = (means * torch.linalg.solve(covariance, means.T).T).sum(dim=1)
+        return (1 - shrinkage) * float((counts / rows) @ inside)
 
 
-def _spread(means: Float[Tensor, "classes width"], shares: Float[Tensor, " classes"]) -> Float[Tensor, "width width"]:
-    return means.T @ (shares[:, None] * means)
+def _shrinkage(features: Float[Tensor, "rows width"], covariance: Float[Tensor, "width width"]) -> float:
+    """How far the covariance of centred features is drawn towards a multiple of the identity.
+
+    scikit-learn's `ledoit_wolf_shrinkage` gives the same, but forms two more products of the size of the covariance:
+    one is at hand here, and the sum over the other is that over the squared lengths of the rows.
+
+    Reference:
+        Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", 2004.
+    """
+    rows, width = features.shape
+    mean = covariance.diagonal().mean()
+    lengths = features.square().sum(dim=1)
+    of_covariance = covariance.square().sum()
+    noise = float(lengths.square().mean() - of_covariance) / (width * rows)
+    distance = float(of_covariance / width - mean.square())
+    if noise <= 0:
+        return 0.0
+    return min(noise / distance, 1.0) if distance > 0 else 1.0

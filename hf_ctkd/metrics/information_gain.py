@@ -1,14 +1,23 @@
 """The cross-fitted gain of probes on the teacher's layers."""
 
+import logging
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.metrics.base import TransferabilityMetric
-from hf_ctkd.probes import LinearProbe, fit_layers
-from hf_ctkd.types import ModelOutputs, Needs
+from hf_ctkd.probes import LinearProbe, cross_fit_layers
+from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
+
+logger = logging.getLogger(__name__)
+
+_FEWEST_CLASSES = 256
+"""Up to so many classes none is left out, however large the problem."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +29,16 @@ class InformationGain(TransferabilityMetric):
     `ModelOutputs.layers` it reads the features alone. 1 is perfect, 0 no better than the class prior. Each class
     needs two rows.
 
+    With more than 256 classes a large problem is scored on a part of its classes: a seeded choice, the same for all
+    teachers, which keeps their order at a cost that hardly grows with the classes.
+
     Args:
         probe: the probe and its cross-fitting.
+        max_size: rows times features times classes of a problem that is scored whole, positive; infinity leaves no
+            class out.
+
+    Raises:
+        InvalidArgumentError: if `max_size` is not positive.
 
     Reference:
         Ours; a cross-fitted form of judging features by a linear probe (Alain and Bengio, arXiv:1610.01644).
@@ -35,6 +52,7 @@ class InformationGain(TransferabilityMetric):
     """
 
     probe: LinearProbe = field(default_factory=LinearProbe)
+    max_size: float = 4e8
 
     name: ClassVar[str] = "information_gain"
     citation: ClassVar[str] = r"""@misc{alain2016understanding,
@@ -46,6 +64,35 @@ class InformationGain(TransferabilityMetric):
 }"""
     needs: ClassVar[Needs] = Needs.FEATURES | Needs.LAYERS
 
+    def __post_init__(self) -> None:
+        if not self.max_size > 0:
+            raise InvalidArgumentError(f"`max_size` must be positive, got {self.max_size}.")
+
+    def score(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
+        """See `TransferabilityMetric.score`."""
+        return super().score(outputs, self._sampled(labels.cpu(), outputs.features.shape[1]))
+
     def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
         """See `TransferabilityMetric.of_rows`; DatasetError for a class with a single row."""
-        return fit_layers(self.probe, outputs, labels, int(labels.max()) + 1).information_gain
+        return cross_fit_layers(self.probe, outputs, labels, int(labels.max()) + 1)
+
+    def _sampled(self, labels: Int[Tensor, " rows"], width: int) -> Int[Tensor, " rows"]:
+        """Labels of a part of the classes, the others unlabelled, where the problem is too large."""
+        labelled = labels[labels != UNLABELLED]
+        classes = labelled.unique()
+        size = len(labelled) * width * len(classes)
+        if size <= self.max_size or len(classes) <= _FEWEST_CLASSES:
+            return labels
+        # A part of the classes has as large a part of the rows: the size falls with its square.
+        count = max(_FEWEST_CLASSES, int(len(classes) * math.sqrt(self.max_size / size)))
+        chosen = classes[torch.randperm(len(classes), generator=torch.Generator().manual_seed(self.probe.seed))[:count]]
+        sampled = torch.where(torch.isin(labels, chosen), labels, UNLABELLED)
+        logger.info(
+            "The information gain is measured on %d of %d classes (%d of %d labelled rows), the same for all teachers; "
+            "`InformationGain(max_size=...)` takes more.",
+            count,
+            len(classes),
+            int((sampled != UNLABELLED).sum()),
+            len(labelled),
+        )
+        return sampled

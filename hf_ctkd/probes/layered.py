@@ -66,6 +66,33 @@ def fit_layers(
     return LayeredProbe(fitted, shares, crossfit, gain)
 
 
+def cross_fit_layers(
+    probe: LinearProbe,
+    outputs: ModelOutputs,
+    labels: Int[Tensor, " rows"],
+    n_classes: int,
+    *,
+    gain_exponent: float = 4.0,
+) -> float:
+    """The information gain of `fit_layers`, without its probes of all rows.
+
+    Args:
+        probe: how to fit each.
+        outputs: of the teacher, with its `layers` if they are to be read too.
+        labels: target labels; rows with -100 are ignored.
+        n_classes: number of target classes.
+        gain_exponent: see `fit_layers`.
+
+    Raises:
+        DatasetError: if fewer than two classes are labelled, or one of them has a single row.
+        InvalidArgumentError: if features are not finite.
+    """
+    fitted = [probe.cross_fit(view, labels, n_classes) for view in views(outputs)]
+    shares = gain_shares(torch.tensor([max(view.information_gain, 0.0) for view in fitted]), gain_exponent)
+    crossfit = log_mean(shares, [view.posterior.log() for view in fitted])
+    return information_gain_of(crossfit, fitted[0].labels, fitted[0].prior_likelihood)
+
+
 def gain_shares(gains: Float[Tensor, " members"], gain_exponent: float) -> Float[Tensor, " members"]:
     """Shares in proportion to a power of the information gains; equal ones where all gains are zero.
 

@@ -6,12 +6,14 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.ot.precision import full_products
 from hf_ctkd.probes.folds import deal_folds, row_groups
 from hf_ctkd.probes.labelled import labelled_rows
 from hf_ctkd.probes.prior import estimate_prior
-from hf_ctkd.probes.solver import Basis, fit_path
+from hf_ctkd.probes.solver import Basis, fit_path, fit_paths
 from hf_ctkd.types import LabelSpace, ModelOutputs
 
 # Shares of the evidence that are tried: 1 leaves the probe as fitted, close to 0 leaves the class prior alone.
@@ -79,6 +81,29 @@ class FittedProbe:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class CrossFit:
+    """What probes say of labelled rows that they did not see.
+
+    Args:
+        basis: the features in their principal axes.
+        labels: of the labelled rows.
+        posterior: of these rows, each from a probe that did not see the row.
+        information_gain: see `FittedProbe`.
+        prior_likelihood: see `FittedProbe`.
+        strength: ridge strength that does best.
+        share: share of the evidence that does best, one over the temperature.
+    """
+
+    basis: Basis
+    labels: Int[Tensor, " labelled"]
+    posterior: Float[Tensor, "labelled classes"]
+    information_gain: float
+    prior_likelihood: float
+    strength: float
+    share: float
+
+
 @dataclass(frozen=True)
 class LinearProbe:
     """A ridge logistic probe from a teacher's features to the target classes, tuned and judged by cross-fitting.
@@ -142,34 +167,70 @@ class LinearProbe:
             DatasetError: if fewer than two classes are labelled, or one of them has a single row.
             InvalidArgumentError: if features are not finite, or rows and labels differ in number.
         """
-        outputs, labels = labelled_rows(ModelOutputs(features=features), labels, n_classes=n_classes)
-        _check_counts(labels, n_classes, target)
-        strengths = tuple(sorted(self.strengths, reverse=True))
-        one_hot = F.one_hot(labels, n_classes).double()
-        basis = Basis.of(outputs.features)
-        groups = row_groups(outputs.features, labels)
-        fold = deal_folds(basis.rows @ basis.axes.T, labels, self.folds, self.seed, groups=groups)
-        log_prior, evidence = _held_out(basis.rows, labels, fold, n_classes=n_classes, strengths=strengths)
-        likelihood = _log_likelihood(log_prior, evidence, labels)
-        posterior = _chosen_without_own_fold(log_prior, evidence, likelihood, fold)
-        of_label = torch.arange(len(labels)), labels
-        prior_likelihood = float(log_prior[of_label].sum())
-        information_gain = 1 - float(posterior[of_label].log().sum()) / prior_likelihood
-        best, share = _best(likelihood.sum(dim=2))
+        crossfit = self.cross_fit(features, labels, n_classes, target=target)
+        labels, basis = crossfit.labels, crossfit.basis
         prior = estimate_prior(labels, n_classes).double().log()
-        weights = fit_path(basis.rows, one_hot, log_prior=prior, strengths=strengths[: best + 1])[-1]
+        strengths = self._path[: self._path.index(crossfit.strength) + 1]
+        truth = F.one_hot(labels, n_classes).double()
+        weights = fit_path(basis.rows, truth, log_prior=prior, strengths=strengths)[-1]
         return FittedProbe(
             weight=(basis.axes @ weights[:-1]).float(),
             bias=weights[-1].float(),
             log_prior=prior.float(),
             mean=basis.mean.float(),
             scale=basis.scale.float(),
-            temperature=torch.tensor(1 / _SHARES[share]),
-            information_gain=information_gain,
-            prior_likelihood=prior_likelihood,
-            crossfit_posterior=posterior.float(),
-            strength=strengths[best],
+            temperature=torch.tensor(1 / crossfit.share),
+            information_gain=crossfit.information_gain,
+            prior_likelihood=crossfit.prior_likelihood,
+            crossfit_posterior=crossfit.posterior,
+            strength=crossfit.strength,
         )
+
+    def cross_fit(
+        self,
+        features: Float[Tensor, "rows width"],
+        labels: Int[Tensor, " rows"],
+        n_classes: int,
+        *,
+        target: LabelSpace | None = None,
+    ) -> CrossFit:
+        """Judge the features on rows that their probes did not see, without the probe of all rows.
+
+        Args:
+            features: the teacher's features, one vector a row.
+            labels: target labels; rows with -100 are ignored.
+            n_classes: number of target classes; those without a row keep a small share.
+            target: names of the classes, for messages.
+
+        Raises:
+            DatasetError: if fewer than two classes are labelled, or one of them has a single row.
+            InvalidArgumentError: if features are not finite, or rows and labels differ in number.
+        """
+        outputs, labels = labelled_rows(ModelOutputs(features=features), labels, n_classes=n_classes)
+        _check_counts(labels, n_classes, target)
+        with torch.no_grad(), torch.autocast("cpu", enabled=False), full_products():
+            basis = Basis.of(outputs.features)
+            groups = row_groups(outputs.features, labels)
+            fold = deal_folds(basis.rows @ basis.axes.T, labels, self.folds, self.seed, groups=groups)
+            log_prior, evidence = _held_out(basis.rows, labels, fold, n_classes=n_classes, strengths=self._path)
+            likelihood = _log_likelihood(log_prior, evidence, labels)
+            posterior = _chosen_without_own_fold(log_prior, evidence, likelihood, fold)
+        of_label = torch.arange(len(labels)), labels
+        prior_likelihood = float(log_prior[of_label].sum())
+        best, share = _best(likelihood.sum(dim=2))
+        return CrossFit(
+            basis=basis,
+            labels=labels,
+            posterior=posterior.float(),
+            information_gain=1 - float(posterior[of_label].log().sum()) / prior_likelihood,
+            prior_likelihood=prior_likelihood,
+            strength=self._path[best],
+            share=_SHARES[share],
+        )
+
+    @property
+    def _path(self) -> tuple[float, ...]:
+        return tuple(sorted(self.strengths, reverse=True))
 
 
 def _check_counts(labels: Int[Tensor, " labelled"], n_classes: int, target: LabelSpace | None) -> None:
@@ -193,17 +254,22 @@ def _held_out(
     strengths: tuple[float, ...],
 ) -> tuple[Float[Tensor, "rows classes"], Float[Tensor, "strengths rows classes"]]:
     """Log prior and evidence of every row from the folds that it is not in."""
-    log_prior = torch.empty(len(rows), n_classes, dtype=torch.float64)
-    evidence = torch.empty(len(strengths), len(rows), n_classes, dtype=torch.float64)
     one_hot = F.one_hot(labels, n_classes).double()
-    for number in range(int(fold.max()) + 1):
-        inside, outside = fold == number, fold != number
-        prior = estimate_prior(labels[outside], n_classes).double().log()
-        log_prior[inside] = prior
-        path = fit_path(rows[outside], one_hot[outside], log_prior=prior, strengths=strengths)
-        for index, weights in enumerate(path):
-            evidence[index, inside] = rows[inside] @ weights[:-1] + weights[-1]
-    return log_prior, evidence
+    numbers = range(int(fold.max()) + 1)
+    outside = [(fold != number).nonzero()[:, 0] for number in numbers]
+    priors = torch.stack([estimate_prior(labels[rest], n_classes).double().log() for rest in outside])
+    # Folds differ by a few rows: rows without mass make them equal.
+    paths = fit_paths(
+        pad_sequence([rows[rest] for rest in outside], batch_first=True),
+        pad_sequence([one_hot[rest] for rest in outside], batch_first=True),
+        log_prior=priors,
+        strengths=strengths,
+    )
+    evidence = torch.empty(len(strengths), len(rows), n_classes, dtype=torch.float64)
+    for number in numbers:
+        inside = (fold == number).nonzero()[:, 0]
+        evidence[:, inside] = rows[inside] @ paths[:, number, :-1] + paths[:, number, -1:]
+    return priors[fold], evidence
 
 
 def _log_likelihood(

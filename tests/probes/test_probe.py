@@ -105,6 +105,23 @@ def test_constant_features_and_half_precision_are_served():
     assert half.information_gain > 0.5 and bool(torch.isfinite(half.posterior(features.bfloat16())).all())
 
 
+def test_cross_fitting_alone_judges_as_the_fit_does():
+    features, labels = _rows(60, separation=0.5)
+    fitted, judged = LinearProbe().fit(features, labels, 5), LinearProbe().cross_fit(features, labels, 5)
+    assert judged.information_gain == fitted.information_gain and judged.strength == fitted.strength
+    assert torch.equal(judged.posterior, fitted.crossfit_posterior)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_around_a_fit_changes_nothing(monkeypatch, dtype):
+    monkeypatch.setattr("hf_ctkd.probes.solver._LARGE", 1)
+    features, labels = _rows(60, separation=0.5)
+    plain = LinearProbe().fit(features, labels, 5)
+    with torch.autocast("cpu", dtype):
+        inside = LinearProbe().fit(features, labels, 5)
+    assert inside.information_gain == plain.information_gain and torch.equal(inside.weight, plain.weight)
+
+
 def test_two_rows_a_class_are_enough():
     features, labels = _rows(4, separation=3.0, classes=2)
     fitted = LinearProbe().fit(features, labels, 2)

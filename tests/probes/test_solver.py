@@ -1,9 +1,11 @@
 import numpy as np
+import pytest
 import sklearn.linear_model
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from hf_ctkd.probes.solver import Basis, fit_path
+from hf_ctkd.probes.solver import Basis, fit_path, fit_paths
 
 
 def _rows(rows, width):
@@ -57,3 +59,54 @@ def test_a_row_of_weight_two_counts_as_two_rows():
         fit_path(torch.cat([rows, rows[:20]]), torch.cat([truth, truth[:20]]), **settings),
     )
     assert torch.allclose(weighted, repeated, atol=2e-3 * float(repeated.abs().max()))
+
+
+@pytest.mark.parametrize("large", [1, 10**9])
+def test_a_batch_of_problems_gives_what_each_gives_alone(monkeypatch, large):
+    monkeypatch.setattr("hf_ctkd.probes.solver._LARGE", large)
+    features, labels = _rows(60, 8)
+    rows, truth = Basis.of(features).rows, F.one_hot(labels).double()
+    masses = torch.stack([truth * (torch.arange(60) % 4 != number)[:, None] for number in range(4)])
+    # Another prior for each, so that they need different numbers of steps.
+    log_prior = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).double().log_softmax(dim=1)
+    together = fit_paths(rows.expand(4, -1, -1), masses, log_prior=log_prior, strengths=(1.0, 0.01))
+    assert together.shape == (2, 4, 9, 3) and together.dtype == torch.float64
+    for number in range(4):
+        alone = fit_path(rows, masses[number], log_prior=log_prior[number], strengths=(1.0, 0.01))
+        # A problem may be given up to three evaluations more beside others, below the tolerance of the fit.
+        torch.testing.assert_close(together[:, number], torch.stack(alone), rtol=0, atol=0.02)
+
+
+class Operations(TorchDispatchMode):
+    """Numbers of matrix products, and of looks of the host at a value."""
+
+    def __init__(self):
+        super().__init__()
+        self.products = self.looks = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.products += "baddbmm" in str(function)
+        self.looks += "_local_scalar_dense" in str(function)
+        return function(*args, **(kwargs or {}))
+
+
+def test_the_host_looks_once_in_four_evaluations_for_all_problems_together():
+    features, labels = _rows(60, 8)
+    rows, truth = Basis.of(features).rows, F.one_hot(labels).double()
+    log_prior = torch.zeros(5, 3, dtype=torch.float64)
+    with Operations() as operations:
+        fit_paths(rows.expand(5, -1, -1), truth.expand(5, -1, -1), log_prior=log_prior, strengths=(1.0, 0.1))
+    # Two products in each evaluation, and one evaluation at the start of each strength.
+    assert operations.looks == (operations.products / 2 - 2) / 4
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_around_a_large_fit_leaves_its_precision(monkeypatch, dtype):
+    monkeypatch.setattr("hf_ctkd.probes.solver._LARGE", 1)
+    features, labels = _rows(60, 8)
+    rows, truth = Basis.of(features).rows, F.one_hot(labels).double()
+    settings = {"log_prior": torch.zeros(3, dtype=torch.float64), "strengths": (0.1,)}
+    (plain,) = fit_path(rows, truth, **settings)
+    with torch.autocast("cpu", dtype):
+        (inside,) = fit_path(rows, truth, **settings)
+    assert torch.equal(inside, plain)
