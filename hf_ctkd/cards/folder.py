@@ -138,15 +138,18 @@ def check_folder(folder: Path, record: DistillationRecord) -> None:
         record: how the student was made, for its task and its classes.
 
     Raises:
-        PublishingError: if configuration, weights, processor or tokenizer are missing, weights are cut off, or the
-            model has another number of classes than the record.
+        PublishingError: if configuration, weights, processor or tokenizer are missing or cannot be loaded, weights are
+            cut off, foreign or not finite, or the model has another number of classes than the record.
     """
+    from hf_ctkd.cards.loading import check_loads  # imports torch, which a card does not need
+
     names = publishable_files(folder)
     if "config.json" not in names:
         raise PublishingError(f"{folder} has no config.json. Save the student there with `save_pretrained`.")
     _check_weights(folder, names)
-    _check_preprocessing(folder, names, record.task.task)
+    _check_preprocessing(folder, names, record.task.modality)
     _check_classes(folder, record)
+    check_loads(folder, record)
 
 
 def _check_signature(card: Path) -> None:
@@ -183,14 +186,14 @@ def _check_weights(folder: Path, names: list[str]) -> None:
             raise PublishingError(f"{folder / name} is broken ({error}). Save the student again.") from error
 
 
-def _check_preprocessing(folder: Path, names: list[str], task: str) -> None:
+def _check_preprocessing(folder: Path, names: list[str], modality: str | None) -> None:
     processor = any(_PROCESSOR.fullmatch(name) for name in names)
     tokenizer = any(_TOKENIZER.fullmatch(name) for name in names)
-    if task == "image-classification" and not processor:
+    if modality == "image" and not processor:
         raise PublishingError(
             f"{folder} has no image processor (preprocessor_config.json). Save it there with `save_pretrained`."
         )
-    if task == "text-classification" and not tokenizer:
+    if modality == "text" and not tokenizer:
         raise PublishingError(f"{folder} has no tokenizer (tokenizer.json). Save it there with `save_pretrained`.")
     if not processor and not tokenizer:
         raise PublishingError(f"{folder} has neither processor nor tokenizer. Save it there with `save_pretrained`.")

@@ -20,7 +20,7 @@ def publish(
     commit_message: str | None = None,
     overwrite_card: bool = False,
 ) -> str:
-    """Publish a student: check that others can load it, write its card, push its files and no others.
+    """Publish a student: load it as others will, write its card, push its files and no others.
 
     Use it on the folder of a finished student. All problems of the folder are reported before anything is sent.
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hub_server import model_files
+import tiny
 
 from hf_ctkd.records import (
     Confidence,
@@ -128,6 +128,8 @@ def pets_record() -> DistillationRecord:
             20,
             30,
             hub_dataset="me/pets",
+            modality="image",
+            auto_class="AutoModelForImageClassification",
             words=Classification().words("image"),
         ),
         student=StudentRecord("ResNetForImageClassification", parameters=6),
@@ -148,8 +150,10 @@ def folder(tmp_path, pets_record, pets_ranking) -> Path:
     folder = tmp_path / "student"
     (folder / "checkpoint-5").mkdir(parents=True)
     (folder / "runs").mkdir()
-    for name, content in model_files(labels=["cat", "dog"], card=None).items():
-        (folder / name).write_bytes(content)
+    student = tiny.image_student(2)
+    student.config.id2label, student.config.label2id = {0: "cat", 1: "dog"}, {"cat": 0, "dog": 1}
+    student.save_pretrained(folder)
+    tiny.processor().save_pretrained(folder)
     for name in (
         "training_args.bin",
         "optimizer.pt",

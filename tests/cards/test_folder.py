@@ -4,6 +4,8 @@ import sys
 from dataclasses import replace
 
 import pytest
+import tiny
+from transformers import ResNetForImageClassification
 
 from hf_ctkd.cards import check_folder, draw_card, publishable_files, read_records, render_card, write_card
 from hf_ctkd.cards import folder as module
@@ -136,23 +138,25 @@ def test_weights_that_are_cut_off(folder, pets_record):
 
 
 def test_a_shard_is_missing(folder, pets_record):
-    first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
-    (folder / "model.safetensors").rename(folder / first)
-    index = {"weight_map": {"weight": first, "bias": second}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert f"lacks {second}, which model.safetensors.index.json names" in refusal(folder, pets_record)
-    (folder / second).write_bytes((folder / first).read_bytes())
+    student = ResNetForImageClassification.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    student.save_pretrained(folder, max_shard_size="5KB")
     check_folder(folder, pets_record)
+    last = max(folder.glob("model-*.safetensors"))
+    last.unlink()
+    assert f"lacks {last.name}, which model.safetensors.index.json names" in refusal(folder, pets_record)
 
 
 def test_no_processor_or_tokenizer(folder, pets_record):
     (folder / "preprocessor_config.json").unlink()
     assert "has no image processor (preprocessor_config.json)." in refusal(folder, pets_record)
-    text = replace(pets_record, task=replace(pets_record.task, task="text-classification"))
+    text = replace(pets_record, task=replace(pets_record.task, modality="text"))
     assert "has no tokenizer (tokenizer.json)." in refusal(folder, text)
-    other = replace(pets_record, task=replace(pets_record.task, task="depth-estimation"))
+    other = replace(pets_record, task=replace(pets_record.task, modality=None))
     assert "has neither processor nor tokenizer." in refusal(folder, other)
     (folder / "tokenizer.json").write_text("{}")
+    assert f"The tokenizer in {folder} cannot be loaded: " in refusal(folder, text)
+    tiny.tokenizer().save_pretrained(folder)
     check_folder(folder, text)
 
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from hub_server import TOKEN
 from huggingface_hub import ModelCard, snapshot_download
+from safetensors.torch import load_file, save_file
 
 from hf_ctkd.cards import publish, publishable_files
 from hf_ctkd.cards import publish as public
@@ -54,6 +55,16 @@ def test_published_twice_after_more_training(hub, logged_in, folder, pets_record
 def test_an_incomplete_folder_is_noticed_before_anything_is_written_or_sent(hub, logged_in, folder):
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(PublishingError, match="has no image processor"):
+        publish(folder, "me/pets-student")
+    assert not (folder / "README.md").exists()
+    assert not hub.requests
+
+
+def test_weights_that_are_not_finite_are_noticed_before_anything_is_written_or_sent(hub, logged_in, folder):
+    tensors = load_file(folder / "model.safetensors")
+    tensors["classifier.1.bias"].fill_(float("nan"))
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(PublishingError, match=r"are not finite: 'classifier.1.bias' holds NaN or infinity\."):
         publish(folder, "me/pets-student")
     assert not (folder / "README.md").exists()
     assert not hub.requests
