@@ -156,6 +156,8 @@ def _check_description(loss: DistillationLoss, case: LossCase) -> None:
     expect(isinstance(loss.needs, Needs), "`needs` must be a `Needs`")
     rate = loss.learning_rate
     expect(rate is None or (type(rate) is float and rate > 0), "`learning_rate` must be None or a positive float")
+    expect(0 <= loss.task_factor() <= 1, "`task_factor()` must lie in [0, 1]")
+    expect(all(type(remark) is str for remark in loss.remarks()), "`remarks()` must be sentences")
     settings = loss.settings()
     expect(json.loads(json.dumps(settings, allow_nan=False)) == settings, "`settings()` must be JSON values")
     expect(len(loss.weights()) in (0, len(case.teachers)), "`weights()` must hold one number a teacher, or none")

@@ -228,3 +228,16 @@ def test_contract_finds_labelled_rows_that_count_otherwise():
     for broken in (ByClass, InFull):
         with pytest.raises(AssertionError, match="must count by the labelled share"):
             check_loss(broken, weighs_labelled_rows=True)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "promise"),
+    [
+        ("learning_rate", 0.0, "`learning_rate` must be None or a positive float"),
+        ("task_factor", lambda loss: 2.0, "`task_factor\\(\\)` must lie in"),
+        ("remarks", lambda loss: (1,), "`remarks\\(\\)` must be sentences"),
+    ],
+)
+def test_contract_finds_what_the_trainer_could_not_use(attribute, value, promise):
+    with pytest.raises(AssertionError, match=promise):
+        check_loss(type("Broken", (Own,), {attribute: value}))
