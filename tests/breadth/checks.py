@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from breadth.architectures import Architecture
+from datasets import ClassLabel, Dataset
 from PIL import Image
 
+from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import folder_teachers
-from hf_ctkd.teachers import Teacher
+from hf_ctkd.teachers import Teacher, compute_outputs
 from hf_ctkd.types import ModelOutputs
 
 TEXTS = ["a red cat runs near", "dog", "blue house sleeps far", "green"]
@@ -36,10 +38,11 @@ def check_teacher(architecture: Architecture, folder: Path) -> str | None:
     random_state = torch.get_rng_state()
     try:
         teacher = Teacher.load(candidate, architecture.modality)
-        outputs = _outputs(teacher, inputs)
+        compute_outputs(teacher, _dataset(inputs), layers=True, progress=False)
     except TeacherUnavailableError as error:
         assert error.code is not ProblemCode.UNKNOWN
         return str(error)
+    outputs = _outputs(teacher, inputs)
     again, alone = _outputs(teacher, inputs), [_outputs(teacher, [row]) for row in inputs]
     assert torch.equal(random_state, torch.get_rng_state()), "the caller's random numbers were moved"
     features = outputs.features
@@ -56,6 +59,14 @@ def check_teacher(architecture: Architecture, folder: Path) -> str | None:
         assert teacher.label_space is not None and outputs.logits.shape == (len(inputs), len(teacher.label_space))
         torch.testing.assert_close(teacher.reader.classify(features), outputs.logits)
     return None
+
+
+def _dataset(inputs: list[Image.Image] | list[str]) -> TargetRows:
+    column = "text" if isinstance(inputs[0], str) else "image"
+    labels = {"label": [row % 2 for row in range(len(inputs))]}
+    return TargetRows.of(
+        Dataset.from_dict({column: inputs, **labels}).cast_column("label", ClassLabel(names=["a", "b"]))
+    )
 
 
 def _outputs(teacher: Teacher, inputs: list[Image.Image] | list[str]) -> ModelOutputs:
