@@ -63,6 +63,8 @@ class ProblemCode(str, Enum):
     """More bytes, parameters, classes, layers or pixels than allowed, or than fit the memory."""
     LICENSE = "license"
     """Another licence than the one that was asked for."""
+    MISSING_PACKAGE = "missing_package"
+    """It needs a package that is not installed; the message names it."""
     INCOMPATIBLE = "incompatible"
     """It cannot be run on these rows or scored by this metric."""
 

@@ -94,7 +94,7 @@ class Preprocessor:
         return cls(processing_class, modality, length, config.to_dict().get("num_channels") or 3)
 
     def __call__(self, inputs: Sequence[RowInput]) -> dict[str, Tensor]:
-        """A batch of tensors on the CPU, texts padded to the longest of the batch.
+        """A batch of tensors on the CPU, texts padded to the longest of the batch; special tokens in a text are text.
 
         Args:
             inputs: raw images, texts, or pairs of texts; of a pair that is too long, the longer text is cut first.
@@ -108,7 +108,14 @@ class Preprocessor:
             columns = _text_columns(inputs)
             return dict(
                 self.processing_class(
-                    **columns, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
+                    **columns,
+                    padding=True,
+                    truncation=True,
+                    max_length=self.max_length,
+                    return_tensors="pt",
+                    # A `</s>` that stands in a text is text: as a token it would end the text, and BART refuses a batch
+                    # whose rows have unequal numbers of it.
+                    split_special_tokens=True,
                 )
             )
         mode = "L" if self.channels == 1 else "RGB"

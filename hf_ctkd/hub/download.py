@@ -5,15 +5,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub.files import CODE, PREPROCESSING, loadable_files
 from hf_ctkd.hub.folders import file_names, folder_digest
-from hf_ctkd.hub.limits import check_files, check_sizes, sizes_of
+from hf_ctkd.hub.limits import check_files, check_sizes, read_object, sizes_of
 from hf_ctkd.hub.problems import HubFailure, unavailable
+from hf_ctkd.hub.timm import check_packages
 from hf_ctkd.records import TeacherCandidate
 
 
@@ -95,6 +96,7 @@ def _check_folder(candidate: TeacherCandidate, allow_pickle: bool, max_bytes: in
     chosen = loadable_files(names, allow_pickle=allow_pickle, weights=not candidate.random_weights)
     _check_size(sum(sizes_of(folder, chosen).values()), max_bytes)
     check_files(folder, chosen)
+    check_packages(read_object(folder, "config.json"))
     if folder_digest(folder) != candidate.revision:
         raise TeacherUnavailableError(
             "its files have changed since it was listed. List the folder again.", ProblemCode.CHANGED
@@ -121,6 +123,8 @@ def _download(
     _check_size(sum(sizes[name] for name in chosen), max_bytes)
     check_sizes({name: sizes[name] for name in chosen})
     try:
+        config = hf_hub_download(model_id, "config.json", revision=revision, cache_dir=cache_dir, token=token)
+        check_packages(read_object(Path(config).parent, "config.json"))
         folder = snapshot_download(
             model_id,
             revision=revision,

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
+from hf_ctkd.hub.timm import is_timm, timm_label_names
 
 _CLASSIFIERS = {"ForImageClassification": "image-classification", "ForSequenceClassification": "text-classification"}
 
 
 def task_of(config: Mapping[str, Any]) -> str | None:
     """Tell the task of a classifier by its architecture; None for anything else."""
+    if is_timm(config):
+        return "image-feature-extraction" if timm_label_names(config) is None else "image-classification"
     for architecture in _architectures(config):
         for part, task in _CLASSIFIERS.items():
             if part in str(architecture):
@@ -25,6 +28,8 @@ def label_names_of(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     Raises:
         TeacherUnavailableError: if `id2label` is no mapping from integers, or a name is no text that can be written.
     """
+    if is_timm(config):
+        return timm_label_names(config)
     architectures = _architectures(config)
     if architectures and task_of(config) is None:
         return None

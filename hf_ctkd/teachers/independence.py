@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils.logging import get_logger
 
-from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
+from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.teachers.features import FeatureReader
 from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.types import Hidden, ModelOutputs
@@ -86,8 +86,13 @@ class IndependentReader:
         inputs = _unmasked(self.reader.model, batch)
 
         def run(rows: Mapping[str, Tensor]) -> ModelOutputs:
-            with _seeded(self.seed, self.reader.model.device):
-                outputs = self.reader.read(rows, hidden, layers=layers, max_layers=max_layers)
+            try:
+                with _seeded(self.seed, self.reader.model.device):
+                    outputs = self.reader.read(rows, hidden, layers=layers, max_layers=max_layers)
+            except InvalidArgumentError as error:
+                if hidden:  # an argument of the caller, and no fault of the teacher
+                    raise
+                raise TeacherUnavailableError(str(error), ProblemCode.INCOMPATIBLE) from error
             if len(outputs) != _count(rows):
                 raise TeacherUnavailableError(
                     f"its features have shape {list(outputs.features.shape)}, expected [{_count(rows)}, width]",

@@ -1,5 +1,6 @@
 """One frozen teacher: loaded safely, with its own preprocessing, giving logits and features."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -7,34 +8,20 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_ctkd.data.preprocessing import Preprocessor, load_processing_class
 from hf_ctkd.data.rows import Modality, RowInput
 from hf_ctkd.errors import CTKDError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import fetch_teacher
-from hf_ctkd.hub.limits import check_memory
 from hf_ctkd.records import TeacherCandidate, without_folder
 from hf_ctkd.teachers.failures import skipped_on_failure
 from hf_ctkd.teachers.features import FeatureReader
 from hf_ctkd.teachers.independence import IndependentReader
 from hf_ctkd.teachers.layers import MOST_LAYERS
+from hf_ctkd.teachers.pretrained import load_pretrained
 from hf_ctkd.teachers.quiet import quiet_loading
 from hf_ctkd.types import LabelSpace, ModelOutputs
-
-AutoClass = type[AutoModel] | type[AutoModelForImageClassification] | type[AutoModelForSequenceClassification]
-_CLASSIFIERS: dict[Modality, tuple[str, AutoClass]] = {
-    "image": ("ForImageClassification", AutoModelForImageClassification),
-    "text": ("ForSequenceClassification", AutoModelForSequenceClassification),
-}
 
 
 @dataclass(frozen=True)
@@ -165,11 +152,17 @@ class Teacher:
                 # Missing or random weights are drawn without changing the caller's random numbers.
                 torch.random.fork_rng(devices=[]),
             ):
-                model, label_space, trust_pooler = _model(folder, modality, candidate, options)
-                if model.main_input_name != ("pixel_values" if modality == "image" else "input_ids"):
-                    raise TeacherUnavailableError(
-                        f"takes {model.main_input_name}, not {modality} rows", ProblemCode.INCOMPATIBLE
-                    )
+                loaded = load_pretrained(
+                    folder,
+                    modality,
+                    random_weights=candidate.random_weights,
+                    allow_pickle=options.allow_pickle,
+                    trust_remote_code=options.trust_remote_code,
+                    dtype=options.dtype,
+                    seed=options.seed,
+                )
+                model = loaded.model
+                _check_input(model, modality)
                 processing_class = load_processing_class(folder, modality, trust_remote_code=options.trust_remote_code)
                 preprocessor = Preprocessor.of(processing_class, modality, model.config)
                 _require_finite(model)
@@ -181,7 +174,8 @@ class Teacher:
         except CTKDError as error:
             raise TeacherUnavailableError(str(error), ProblemCode.INCOMPATIBLE) from error
         counted = replace(candidate, parameters=sum(parameter.numel() for parameter in model.parameters()))
-        return cls(counted, preprocessor, FeatureReader(model, trust_pooler=trust_pooler), label_space, options.seed)
+        reader = FeatureReader(model, trust_pooler=loaded.has_pooler)
+        return cls(counted, preprocessor, reader, loaded.label_space, options.seed)
 
     @cached_property
     def _independent(self) -> IndependentReader:
@@ -205,9 +199,8 @@ class Teacher:
     @property
     def collator(self) -> TeacherCollator:
         """Its preprocessing without its model."""
-        embeddings = self.model.get_input_embeddings() if self.preprocessor.modality == "text" else None
         return TeacherCollator(
-            self.preprocessor, embeddings.num_embeddings if isinstance(embeddings, nn.Embedding) else None
+            self.preprocessor, _vocabulary(self.model) if self.preprocessor.modality == "text" else None
         )
 
     def collate(self, inputs: Sequence[RowInput]) -> dict[str, Tensor]:
@@ -245,63 +238,31 @@ class Teacher:
         return outputs if self.label_space is not None else replace(outputs, logits=None)
 
 
-def _config(folder: Path, modality: Modality, options: LoadOptions) -> tuple[PreTrainedConfig, bool]:
-    """Its configuration, and whether it is a classifier's; of a model for images and texts, that of one encoder."""
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=options.trust_remote_code)
-    if any(name.endswith(_CLASSIFIERS[modality][0]) for name in config.architectures or ()):
-        return config, True
-    side, other = ("vision_config", "text_config") if modality == "image" else ("text_config", "vision_config")
-    return (vars(config)[side] if {side, other} <= config.sub_configs.keys() else config), False
+def _check_input(model: PreTrainedModel, modality: Modality) -> None:
+    expected = "pixel_values" if modality == "image" else "input_ids"
+    parameters = inspect.signature(model.forward).parameters
+    # Towers of some models keep the name of another input, and Perceiver takes `inputs` by the usual name too.
+    if expected not in (model.main_input_name, next(iter(parameters))) and (
+        model.main_input_name != "inputs" or expected not in parameters
+    ):
+        raise TeacherUnavailableError(f"takes {model.main_input_name}, not {modality} rows", ProblemCode.INCOMPATIBLE)
 
 
-def _model(
-    folder: Path, modality: Modality, candidate: TeacherCandidate, options: LoadOptions
-) -> tuple[PreTrainedModel, LabelSpace | None, bool]:
-    config, has_head = _config(folder, modality, options)
-    auto: AutoClass = _CLASSIFIERS[modality][1] if has_head else AutoModel
-    label_space = LabelSpace.from_id2label(config.id2label) if has_head else None
-    _check_memory(auto, config, options)
-    torch.manual_seed(options.seed)
-    if candidate.random_weights:
-        model = auto.from_config(config, trust_remote_code=options.trust_remote_code)
-        return model.to(options.dtype), label_space, True
-    model, info = auto.from_pretrained(
-        folder,
-        config=config,
-        dtype=options.dtype,
-        use_safetensors=None if options.allow_pickle else True,
-        trust_remote_code=options.trust_remote_code,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # or the reason is no more than a reference to a report in the log
-    )
-    mismatched = sorted(str(key) for key, *_ in info["mismatched_keys"])
-    if mismatched:
-        raise TeacherUnavailableError(
-            f"its weights do not fit its configuration: {len(mismatched)} tensors have another shape, such as "
-            f"{mismatched[0]!r}",
-            ProblemCode.BROKEN,
-        )
-    pooler = {key for key in info["missing_keys"] if "pooler" in key}
-    missing = sorted(set(info["missing_keys"]) - (set() if has_head else pooler))
-    if missing:
-        raise TeacherUnavailableError(
-            f"its weights are incomplete: {len(missing)} tensors are missing, such as {missing[0]!r}",
-            ProblemCode.BROKEN,
-        )
-    return model, label_space, not pooler
-
-
-def _check_memory(auto: AutoClass, config: PreTrainedConfig, options: LoadOptions) -> None:
-    """Refuse a model that its configuration makes larger than the memory, before any of it is allocated."""
-    with torch.device("meta"):
-        skeleton = auto.from_config(config, trust_remote_code=options.trust_remote_code)
-    check_memory(sum(parameter.numel() for parameter in skeleton.parameters()) * options.dtype.itemsize)
+def _vocabulary(model: PreTrainedModel) -> int | None:
+    """Number of tokens that a model has embeddings of; None where that is not one table, as in CANINE."""
+    try:
+        embeddings = model.get_input_embeddings()
+    except NotImplementedError:
+        return None
+    return embeddings.num_embeddings if isinstance(embeddings, nn.Embedding) else None
 
 
 def _set_padding_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Tell a decoder which token is padding: it classifies a text by the last token before the padding."""
-    if model.config.to_dict().get("pad_token_id") is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
+    # A model for images and texts has a configuration of its own for its decoder.
+    for config in (model.config, model.config.get_text_config()):
+        if config.to_dict().get("pad_token_id") is None:
+            config.pad_token_id = tokenizer.pad_token_id
 
 
 def _require_finite(model: PreTrainedModel) -> None:

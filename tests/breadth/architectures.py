@@ -13,6 +13,7 @@ from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     MODEL_MAPPING,
     BaseImageProcessor,
+    CanineTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Siglip2ImageProcessorPil,
@@ -65,8 +66,12 @@ class Architecture:
         return self.model_class(tiny_config(self.model_type)).eval()
 
     def processing_class(self) -> PreTrainedTokenizerFast | BaseImageProcessor:
+        if self.model_type == "canine":
+            return CanineTokenizer()
         if self.modality == "text":
             return tokenizer(padding_side="left" if self.model_type == "xlnet" else "right")
+        if self.model_type == "perceiver":
+            return image_processor(tiny_config("perceiver").image_size)
         if self.model_type.startswith("siglip2"):
             return Siglip2ImageProcessorPil(patch_size=16, max_num_patches=16)
         return image_processor(IMAGE_SIZE)

@@ -29,13 +29,7 @@ REFUSED: dict[str, str] = {
 }
 """What cannot be a teacher, with a part of the reason that is given."""
 
-OPEN: dict[str, str] = {
-    "pvt-classifier-image": "no class names",
-    "canine-classifier-text": "no input embeddings",
-    "perceiver-classifier-image": "the class of its weights is not loaded",
-    "perceiver-classifier-text": "its main input has another name",
-    "qwen3_5-classifier-text": "no padding token",
-}
+OPEN: dict[str, str] = {}
 """What fails without a reason that helps."""
 
 

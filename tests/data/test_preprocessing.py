@@ -171,3 +171,11 @@ def test_a_tokenizer_without_a_limit_takes_what_its_model_takes(length):
     tokenizer = word_tokenizer()
     tokenizer.model_max_length = length
     assert Preprocessor.of(tokenizer, "text", BertConfig(max_position_embeddings=100)).max_length == 98
+
+
+def test_special_tokens_in_a_text_are_text():
+    tokenizer = word_tokenizer(eos_token="[SEP]")
+    ids = Preprocessor.of(tokenizer, "text", BertConfig())(["red [SEP] cat"])["input_ids"][0].tolist()
+    assert tokenizer.eos_token_id in tokenizer("red [SEP] cat")["input_ids"]
+    assert tokenizer.eos_token_id not in ids and tokenizer.unk_token_id in ids
+    assert not tokenizer.split_special_tokens
