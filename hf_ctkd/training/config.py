@@ -73,6 +73,13 @@ class DistillationConfig(TrainingArguments):
     label_column: str | None = field(
         default=None, metadata={"help": "Column of labels; found by its type if not given."}
     )
+    stream_rows: int = field(
+        default=2000,
+        metadata={
+            "help": "Of a stream (`datasets.IterableDataset`), so many first rows set up the loss, such as its probes, "
+            "and show the classes. They are in memory."
+        },
+    )
     max_length: int | None = field(
         default=None,
         metadata={

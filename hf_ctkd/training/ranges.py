@@ -67,6 +67,7 @@ _RANGES = {
     "label_smoothing_factor": Range(0, 1),
     "neftune_noise_alpha": _SIZE,
     "distillation_weight": _SIZE,
+    "stream_rows": _COUNT,
     "labelled_row_weight": _SIZE,
     "seed": Range(0, 2**32 - 1),
     "data_seed": Range(0, 2**32 - 1),

@@ -1,7 +1,7 @@
 """From a trained student to the record that its card is rendered from."""
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -79,6 +79,7 @@ class Run:
         majority_share: share of the most frequent class among the rows evaluated on; None without classes of rows.
         eval_rows_in_training: evaluation rows whose input is also that of a training row; None without both.
         context: what the loss was set up with; None where nothing was trained.
+        rows_seen: of a stream, the rows that were trained on, repetitions included, and those of them with a label.
         resumed_at: the step after which training went on from a checkpoint; 0 if it did not.
     """
 
@@ -100,6 +101,7 @@ class Run:
     context: LossContext | None = None
     resumed_at: int = 0
     distils: bool = True
+    rows_seen: Sequence[int] | None = None
 
 
 def summarise(
@@ -126,8 +128,8 @@ def summarise(
             input_column=", ".join(rows.input_columns),
             label_column=rows.label_column,
             label_names=kind.label_names(rows),
-            train_rows=len(rows),
-            labelled_rows=len(kind.rows_with_label(rows)),
+            train_rows=len(rows) if run.rows_seen is None else run.rows_seen[0],
+            labelled_rows=len(kind.rows_with_label(rows)) if run.rows_seen is None else run.rows_seen[1],
             eval_rows=run.eval_rows,
             eval_split=run.eval_split,
             majority_share=run.majority_share,

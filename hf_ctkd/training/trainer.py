@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
+from transformers.trainer_pt_utils import AcceleratorConfig
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, PredictionOutput, TrainOutput
 
 from hf_ctkd.cards import publish, write_card
@@ -59,6 +60,7 @@ from hf_ctkd.training.offloading import DeviceOffloading
 from hf_ctkd.training.optimizer import with_rates_of_loss
 from hf_ctkd.training.record import Run, evaluated_on, majority_share, rows_in_training, summarise
 from hf_ctkd.training.resume_callback import ResumeCallback
+from hf_ctkd.training.stream import Stream, StreamedRows
 from hf_ctkd.training.student_with_loss import LOGITS, TASK, StudentWithLoss
 from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner, load_teachers
 from hf_ctkd.types import ModelOutputs, Needs, RowOutputs
@@ -98,7 +100,8 @@ class DistillationTrainer(Trainer):
         loss: how to learn from them; the task's default when None, `RowTransportLoss()` for a classifier. With neither
             teachers nor a loss, the student trains on the labels alone, as a baseline does.
         task: what the student is for; found from the student's class and its labels when None.
-        train_dataset: raw rows with an image or text column and a label column.
+        train_dataset: raw rows with an image or text column and a label column. Teachers run at every step on the rows
+            of a stream, an `IterableDataset`, and its first rows (`stream_rows`) set up the loss; it needs `max_steps`.
         eval_dataset: the same, or a dict of them.
         processing_class: the student's image processor or tokenizer.
         model_init: returns a new student, instead of `model`, as in `Trainer`.
@@ -142,7 +145,7 @@ class DistillationTrainer(Trainer):
         teachers: Sequence[TeacherLike] | None = None,
         loss: DistillationLoss | None = None,
         task: StudentTask | None = None,
-        train_dataset: datasets.Dataset | None = None,
+        train_dataset: datasets.Dataset | datasets.IterableDataset | None = None,
         eval_dataset: datasets.Dataset | dict[str, datasets.Dataset] | None = None,
         processing_class: ProcessingClass | None = None,
         model_init: Callable[..., PreTrainedModel] | None = None,
@@ -157,6 +160,8 @@ class DistillationTrainer(Trainer):
         check_teachers_and_loss(teachers, loss)
         processing_class = check_arguments(args, processing_class, compute_metrics)
         student = initial_student(model, model_init, args.seed)
+        self._stream = Stream.of(train_dataset, args)
+        train_dataset = train_dataset if self._stream is None else self._stream.first
         split = first_split(train_dataset, eval_dataset)
         self.task = task or task_of(student, processing_class, split, label_column=args.label_column)
         self.task.check_arguments(args)
@@ -172,7 +177,10 @@ class DistillationTrainer(Trainer):
         self.baseline: Mapping[str, Confidence] = {}
         self._terms: dict[str, Tensor] = {}
         self._steps_to_log, self._train_seconds = 0, 0.0
+        self._rows_seen: Tensor | int = 0
         self._evaluations, self._resume_callback = Evaluations(), ResumeCallback()
+        if self._stream is not None and isinstance(args.accelerator_config, AcceleratorConfig):
+            args.accelerator_config.dispatch_batches = False  # accelerate cuts batches by the first size of any tensor
         super().__init__(
             model=self._with_loss(student),
             args=args,
@@ -251,7 +259,8 @@ class DistillationTrainer(Trainer):
     def _computes_once(self, augmentation: Augmentation | None) -> bool:
         """Whether outputs and targets are computed before training: rows do not change, hidden layers are too large."""
         hidden = self._loss_as_given is not None and bool(self._loss_as_given.hidden)
-        return self.args.cache_teacher_outputs and augmentation is None and not hidden
+        whole = augmentation is None and not hidden and self._stream is None
+        return self.args.cache_teacher_outputs and whole
 
     def _load_teachers(self, teachers: Sequence[TeacherLike], options: LoadOptions) -> TeacherRunner:
         loss, device, limit = self._loss_as_given, self.args.device, self.args.resident_teachers
@@ -314,7 +323,7 @@ class DistillationTrainer(Trainer):
 
     def _training_data(
         self, rows: TargetRows | None, augmentation: Augmentation | None, once: bool
-    ) -> tuple[RowDataset | None, DistillationCollator]:
+    ) -> tuple[RowDataset | StreamedRows | None, DistillationCollator]:
         """The training rows and the collator: together they put into a batch all that a step reads.
 
         That is the loss's targets of its rows where these are computed once, or else the cached outputs of the
@@ -339,6 +348,8 @@ class DistillationTrainer(Trainer):
         )
         if rows is None:
             return None, collator
+        if self._stream is not None:
+            return StreamedRows(self._stream, rows, self.task, only_labelled=not self._distils), collator
         caches = self.args.cache_student_inputs and augmentation is None
         return RowDataset(
             rows,
@@ -381,7 +392,9 @@ class DistillationTrainer(Trainer):
         self._steps_to_log += 1  # not `global_step`, which does not begin at 0 in a resumed run
         start = torch.zeros(3, dtype=torch.long, device=device)
         counts = sum((sample["counts"].to(device) for sample in samples), start)
-        return samples, self.accelerator.reduce(counts, reduction="sum")
+        counts = self.accelerator.reduce(counts, reduction="sum")
+        self._rows_seen = self._rows_seen + counts
+        return samples, counts
 
     def create_optimizer(self, *args: Any) -> torch.optim.Optimizer:  # noqa: ANN401 (as in the parent)
         """As in `Trainer`; parameters of a loss that sets a learning rate are a group of their own."""
@@ -752,6 +765,9 @@ class DistillationTrainer(Trainer):
             processes=self.accelerator.num_processes,
             license=self.base_license,
             distils=self._distils,
+            rows_seen=None
+            if self._stream is None or isinstance(self._rows_seen, int)
+            else self._rows_seen.tolist()[:2],
         )
         return summarise(
             run,

@@ -69,10 +69,10 @@ def test_pairs_of_texts_from_a_file(select, distill, shelf, caplog):
     [
         (
             ["question", "reply"],
-            "`input_column` 'reply' is not a column; the data set has ['answer', 'label', 'question']",
+            "`--input_column` 'reply' is not a column; the data set has ['answer', 'label', 'question']",
         ),
-        (["question", "label"], "`input_column` 'label' must hold texts, as both columns of a pair do"),
-        (["question", "answer", "label"], "`input_column` must name one column, or two different columns of texts"),
+        (["question", "label"], "`--input_column` 'label' must hold texts, as both columns of a pair do"),
+        (["question", "answer", "label"], "`--input_column` must name one column, or two different columns of texts"),
     ],
 )
 def test_columns_that_are_no_pair(distill, shelf, columns, said):
