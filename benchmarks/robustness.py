@@ -131,9 +131,10 @@ def make_shelf(folder: Path) -> None:
     labels = ["cat" if "cat" in text else "dog" for text in TEXTS]
     features = Features({"text": Value("string"), "label": ClassLabel(names=["cat", "dog"])})
     rows = Dataset.from_dict({"text": TEXTS, "label": labels}, features=features)
-    for split in ("train", "test"):
-        (folder / "rows").mkdir(parents=True, exist_ok=True)
-        rows.to_parquet(folder / "rows" / f"{split}.parquet")
+    (folder / "rows").mkdir()
+    rows.to_parquet(folder / "rows" / "train.parquet")
+    others = {"text": [f"{text} again" for text in TEXTS], "label": labels}
+    Dataset.from_dict(others, features=features).to_parquet(folder / "rows" / "test.parquet")
     Dataset.from_dict({"text": TEXTS, "label": labels}).to_csv(folder / "rows.csv")
     rows.to_json(folder / "rows.jsonl")
     torch.manual_seed(0)

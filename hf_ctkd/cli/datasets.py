@@ -1,5 +1,6 @@
 """The rows that a command works on: from the Hub, from a folder or file, or built in."""
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,9 +27,27 @@ _EVALUATION = ("test", "validation", "valid", "dev", "eval")
 _FILES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _SAVED = ("dataset_dict.json", "state.json")
-_REFUSALS = (OSError, ValueError, DatasetsError, ArrowException)
+# Readers of files meet whatever a damaged file holds: rows that are no objects, no rows, lists without an end.
+_REFUSALS = (
+    *(OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, StopIteration, OverflowError),
+    *(RuntimeError, DatasetsError, ArrowException),
+)
 
 Result = TypeVar("Result")
+
+
+def _check_cache() -> None:
+    """Refuse a cache of datasets that cannot be written, which its errors do not tell from other reasons."""
+    folder = Path(datasets.config.HF_DATASETS_CACHE)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DatasetError(
+            f"The cache of data sets, {folder}, cannot be written ({error.strerror}). Set `HF_HOME` or "
+            "`HF_DATASETS_CACHE` to a folder that can be written."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -177,6 +196,7 @@ class Rows:
         try:
             return load()
         except _REFUSALS as error:
+            _check_cache()
             reason = " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
             raise DatasetError(
                 f"`--dataset` {self.name!r} cannot be loaded: {reason}. "

@@ -25,7 +25,7 @@ _DISK = {
     errno.EPERM,
     errno.EROFS,
 }
-_ARGUMENT = re.compile(r"`(?P<name>[a-z_]+)(=(?P<value>[^`]*))?`")
+_ARGUMENT = re.compile(r"`(?P<name>[a-z0-9_]+)(=(?P<value>[^`]*))?`")
 _OTHERS_BY_THE_SAME_NAME = {"labels"}
 """Flags that set something else than the argument of this name in the library."""
 

@@ -248,15 +248,20 @@ def _input_of_head(call: _Call, logits: Tensor, mask: Tensor | None) -> Tensor |
     if scores.shape[-1] != logits.shape[-1] or scores.shape[0] != logits.shape[0]:
         return None
     if scores.ndim == 2:
-        return inputs if inputs.ndim == 2 and bool((scores == logits).all()) else None
+        return inputs if inputs.ndim == 2 and bool(_equal(scores, logits).all()) else None
     if scores.ndim != 3 or inputs.ndim != 3:
         return None
-    same = (scores == logits.unsqueeze(1)).all(-1)
+    same = _equal(scores, logits.unsqueeze(1)).all(-1)
     if not same.any(1).all():
         return _mean(inputs, mask) if _close(_mean(scores, mask), logits) else None
     # Positions of padding may have equal scores: any of them serves.
     position = same.int().argmax(1)
     return inputs[torch.arange(len(inputs), device=inputs.device), position]
+
+
+def _equal(scores: Tensor, logits: Tensor) -> Tensor:
+    """Where two tensors are equal, entries that are not numbers included: a model that diverged has its head still."""
+    return (scores == logits) | (scores.isnan() & logits.isnan())
 
 
 def _mean(values: Tensor, mask: Tensor | None) -> Tensor:

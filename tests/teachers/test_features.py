@@ -277,3 +277,20 @@ def test_a_layer_that_is_not_there_is_named():
     reader = FeatureReader(ResNetModel(ResNetConfig(**RESNET)).eval())
     with pytest.raises(InvalidArgumentError, match=r"`hidden` asks for layers \[7\], but the model returns 3 hidden"):
         reader.read(pixels(), [7])
+
+
+@pytest.mark.parametrize("family", ["image", "decoder"])
+def test_a_model_that_diverged_is_read_all_the_same(family):
+    if family == "image":
+        model = ResNetForImageClassification(ResNetConfig(**RESNET, num_labels=3)).eval()
+        batch = {"pixel_values": torch.randn(2, 3, 16, 16)}
+    else:
+        config = GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=20, num_labels=3, pad_token_id=0)
+        model, batch = GPT2ForSequenceClassification(config).eval(), {"input_ids": torch.tensor([[1, 2, 3], [4, 5, 6]])}
+    reader = FeatureReader(model)
+    features = reader.read(batch).features
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(float("nan"))
+    outputs = reader.read(batch)
+    assert outputs.features.shape == features.shape and outputs.logits.isnan().all()
