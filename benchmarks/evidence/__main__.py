@@ -107,20 +107,17 @@ def committee(suite: Suite, *, seconds: float | None) -> None:
 
 
 def pretrained(options: argparse.Namespace, *, seconds: float | None) -> None:
-    """Make the missing runs of the pretrained student and write their section of `RESULTS.md`."""
+    """Make the missing runs of pretrained students and write their section of `RESULTS.md`."""
     from benchmarks.evidence import pretrained_cell, pretrained_report
+    from benchmarks.evidence.pretrained import missing_packages
 
-    encoder = pretrained_zoo(default_cache() / "zoo" / "pretrained")
-    if encoder is None:
-        print(f"left out: the pretrained student and its teacher, whose package is not installed ({INSTALL})")
-        return
     quiet()
-    students = default_cache() / "zoo" / "students"
-    cell = pretrained_cell.PretrainedCell(
-        options.results, encoder, str(students), str(default_cache() / "evidence"), options.processes
+    models, work = default_cache() / "zoo" / "encoders", default_cache() / "evidence"
+    workplace = pretrained_cell.Workplace(
+        options.results, str(models), str(work), missing_packages(models), options.processes
     )
-    pretrained_cell.measure(cell, seconds=seconds)
-    pretrained_report.write(pretrained_report.section(cell), HERE.parent / "RESULTS.md")
+    pretrained_cell.measure(workplace, seconds=seconds)
+    pretrained_report.write(pretrained_report.section(workplace), HERE.parent / "RESULTS.md")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

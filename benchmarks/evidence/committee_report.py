@@ -184,7 +184,8 @@ def _introduction(frame: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> 
 def _slower(frame: pandas.DataFrame) -> str:
     """How much longer a run of the interactive arm took, by the clock."""
     interactive = [name for name, arm in ARMS.items() if arm.interactive]
-    seconds = frame.assign(seconds=pandas.to_numeric(frame["seconds"], errors="coerce"))
+    numbers = frame.assign(seconds=pandas.to_numeric(frame["seconds"], errors="coerce"))
+    seconds = numbers.dropna(subset="seconds")
     interactive, cached = (
         seconds[seconds["method"].isin(names) & (seconds["modality"] == "text")]["seconds"].median()
         for names in (interactive, [COMMITTEE])

@@ -53,18 +53,32 @@ def _at_least(text: str, measured: Estimate, bound: float) -> Goal:
     return Goal(text, str(measured), measured.value >= bound) if measured.pairs else Goal(text, "", None)
 
 
-def pretrained_goals(over_plain: Estimate, over_control: Estimate, with_all_labels: Estimate) -> list[Goal]:
-    """The goals of the pretrained student.
+def pretrained_goals(
+    over_plain: Estimate,
+    over_control: Estimate,
+    over_published: Estimate,
+    harmless: Mapping[str, Estimate],
+    share_of_the_way: float | None,
+) -> list[Goal]:
+    """The goals of pretrained students.
 
     Args:
-        over_plain: gain of the default at 100 labels over the plain student.
-        over_control: the same over the teacher-free control.
-        with_all_labels: gain of the default over the plain student with all labels.
+        over_plain: gain of the default over the plain student, where the teacher knows more and labels are few.
+        over_control: the same over the best teacher-free control.
+        over_published: the same over the best published method with the same teacher.
+        harmless: gain of the default over the plain student with every teacher and number of labels.
+        share_of_the_way: from the plain student to the probe of teacher and student together; None without runs.
     """
+    below = [f"{name} {change}" for name, change in harmless.items() if change.high < HARMLESS]
+    way = "default's share of the way from the plain student to the probe of both models: at least 80 %"
     return [
-        _at_least("default at 100 labels over the plain student", over_plain, 4.0),
-        _at_least("default at 100 labels over the teacher-free control", over_control, 3.0),
-        _at_least("default with all labels over the plain student", with_all_labels, 0.0),
+        _at_least("default over the plain student, few labels and a teacher who knows more", over_plain, 5.0),
+        _at_least("the same over the best teacher-free control", over_control, 4.0),
+        _at_least("the same over the best of B-Tuning and AFT", over_published, 1.0),
+        Goal(way, "", None)
+        if share_of_the_way is None
+        else Goal(way, f"{share_of_the_way:.0%}", share_of_the_way >= 0.8),
+        _harmless(f"any teacher, any number of labels: no 95 % interval below {HARMLESS}", below, len(harmless)),
     ]
 
 

@@ -1,6 +1,6 @@
-"""A teacher that others trained on other data: the sentence encoder all-MiniLM-L6-v2, as a package carries it.
+"""Pretrained models out of packages under short names: two sentence encoders, and a student cut from one of them.
 
-A student of its first two layers is what a user has: pretrained, smaller, and to be taught by the whole.
+A student of the first two layers of all-MiniLM-L6-v2 is what a user has: pretrained, small, and to be taught by more.
 """
 
 import importlib.util
@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
+from benchmarks.evidence.packages import debian, e5
 from hf_ctkd.data import ProcessingClass
 from hf_ctkd.demo.tasks import DemoTask
 
@@ -42,6 +43,28 @@ def pretrained_zoo(models: Path) -> str | None:
 def _source() -> Path | None:
     spec = importlib.util.find_spec(PACKAGE)
     return None if spec is None or spec.origin is None else Path(spec.origin).parent / "model"
+
+
+def missing_packages(models: Path) -> dict[str, str]:
+    """What cannot run on this machine: the name of a model or a task -> how to install it.
+
+    Models whose packages are installed are made, so that no two processes make one at once.
+
+    Args:
+        models: folder for models under their short names.
+    """
+    missing = {}
+    if pretrained_zoo(models) is None:
+        missing[NAME] = INSTALL
+    else:
+        student_folder(models)
+    if e5.source() is None and not (models / e5.NAME).is_dir():
+        missing[e5.NAME] = e5.INSTALL
+    else:
+        e5.e5_folder(models)
+    if not debian.available():
+        missing[debian.TASK] = debian.INSTALL
+    return missing
 
 
 def student_folder(models: Path) -> Path:

@@ -1,94 +1,141 @@
-"""The pretrained student: the first two layers of a sentence encoder, taught by all six, and its controls.
+"""Pretrained students: what a teacher adds where a pretrained encoder and a few labels do most of the work.
 
-Whoever has a pretrained encoder has most of the gain without any teacher: what is left is measured here.
+Every cell has a task, a student and a teacher; every arm trains the same student on the same rows.
 """
 
 import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from datasets import Dataset
 from sklearn.linear_model import LogisticRegression
 from transformers import PreTrainedModel, PrinterCallback
 
-from benchmarks.evidence.grid import DEFAULT, LONGER, PLAIN, STEPS
-from benchmarks.evidence.pretrained import MINILM_STUDENT, NAME, pretrained_student, student_folder
+from benchmarks.evidence.controls import SelfTrainingLoss
+from benchmarks.evidence.grid import DEFAULT, PLAIN, STEPS
+from benchmarks.evidence.packages import debian, e5
+from benchmarks.evidence.pretrained import MINILM_STUDENT, NAME, pretrained_student
 from benchmarks.evidence.run import in_processes, reason_of
 from benchmarks.evidence.settings import Settings
 from benchmarks.evidence.store import Store
-from benchmarks.evidence.student import FORMAT, candidates, config_of, measured
+from benchmarks.evidence.student import candidates, config_of, measured
 from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.data.preprocessing import Preprocessor
 from hf_ctkd.demo.tasks import DemoTask, build_task
-from hf_ctkd.losses import DistillationLoss, ProbeLoss, RowTransportLoss
+from hf_ctkd.hub import random_like
+from hf_ctkd.losses import AFTLoss, BTuningLoss, DistillationLoss, ProbeLoss, RowTransportLoss
+from hf_ctkd.probes import LinearProbe
+from hf_ctkd.probes.ensemble import ProbeEnsemble
 from hf_ctkd.records import TeacherCandidate, read_json, write_json
+from hf_ctkd.teachers import Teacher, compute_outputs
 from hf_ctkd.teachers.features import FeatureReader
 from hf_ctkd.training import DistillationTrainer
+from hf_ctkd.training.teacher_runner import TeacherLike
+from hf_ctkd.types import LossContext, ModelOutputs
 
+FORMAT = 1
+"""Raise it when the library changes so that earlier runs no longer count."""
 COLUMNS = (
-    "key", "arm", "labels", "seed", "times", "accuracy", "validation_accuracy", "test_rows", "correct", "steps",
-    "learning_rate", "seconds", "error",
+    "key", "cell", "arm", "labels", "seed", "accuracy", "validation_accuracy", "test_rows", "correct", "steps",
+    "learning_rate", "processor_seconds", "error",
 )  # fmt: skip
-TASK = "scipy-docstrings"
 ALL = "all"
 """Every training row but one, as a task needs one without a label."""
-LABELS = ("100", "300", ALL)
 SEEDS = (0, 1, 2)
 RATES = (1e-4, 3e-4, 1e-3)
+LONGER = 3
+"""Arms that see labelled rows alone may also train for three times the steps, if validation rows say so."""
 TUNING_SEED = 1000
 TUNING, KIND = "pretrained_tuning.json", "evidence-pretrained-tuning"
-LINEAR_PROBE, CONTROL = "LP-FT", "own features"
-ROWS, LENGTH = 16, 32
-"""Rows a step and tokens a text: nine texts of ten are no longer, and a step of 32 whole ones takes thrice as long."""
-GUESS = 240.0
+LINEAR_PROBE, SELF_TRAINING, CONTROL, RANDOM = "LP-FT", "self-training", "own features", "random weights"
+LENGTH = 32
+"""Tokens a text; nine of ten are no longer."""
+GUESS = 120.0
 """Seconds that the first run may take."""
 
 
 @dataclass(frozen=True)
+class Cell:
+    """One question: a task, a student and a teacher.
+
+    Args:
+        name: in tables.
+        task: for `build_task`.
+        teacher: its short name.
+        labels: numbers of labelled rows, as text, or "all"; every arm is tuned at the first.
+        rows: of a step.
+        student: its short name.
+    """
+
+    name: str
+    task: str
+    teacher: str
+    labels: tuple[str, ...]
+    rows: int
+    student: str = MINILM_STUDENT
+
+
+GAP = Cell("Debian sections", debian.TASK, e5.NAME, ("200", ALL), 32)
+"""Where distillation should help most: a better encoder as teacher, and ten times as many rows as labels."""
+CELLS = (GAP, Cell("SciPy docstrings", "scipy-docstrings", NAME, ("100", "300", ALL), 16))
+
+
+@dataclass(frozen=True)
 class Arm:
-    """One way to train the pretrained student.
+    """One way to train the student.
 
     Args:
         loss: None for labels alone.
-        teacher: its short name; empty for none.
+        teacher: whether the cell's teacher teaches; otherwise the loss reads the student itself, or nothing.
     """
 
     loss: Callable[[], DistillationLoss] | None = None
-    teacher: str = ""
+    teacher: bool = True
 
 
 ARMS = {
     PLAIN: Arm(),
     LINEAR_PROBE: Arm(),
-    CONTROL: Arm(lambda: RowTransportLoss(input_features=False), MINILM_STUDENT),
-    DEFAULT: Arm(RowTransportLoss, NAME),
-    "probe": Arm(ProbeLoss, NAME),
+    SELF_TRAINING: Arm(lambda: SelfTrainingLoss(transported=True), teacher=False),
+    CONTROL: Arm(lambda: RowTransportLoss(input_features=False), teacher=False),
+    RANDOM: Arm(RowTransportLoss),
+    "B-Tuning": Arm(BTuningLoss),
+    "AFT": Arm(AFTLoss),
+    "probe": Arm(ProbeLoss),
+    DEFAULT: Arm(RowTransportLoss),
 }
 """`LP-FT` starts from a head that was fitted to frozen features; `own features` learns from its own frozen layers."""
+TEACHER, OWN = "teacher", "own"
+PROBES = {"probe of the teacher": (TEACHER,), "probe of own features": (OWN,), "probe of both": (TEACHER, OWN)}
+"""No students, but the default's probes, fitted to the labelled rows: what is there to be learnt from whom."""
+TEACHER_FREE = (LINEAR_PROBE, SELF_TRAINING, CONTROL)
+WITH_ALL_LABELS = (PLAIN, LINEAR_PROBE, RANDOM, DEFAULT)
+"""Arms that also run with all labels, where there is nothing for soft labels to add."""
 
 
 @dataclass(frozen=True)
-class PretrainedCell:
+class Workplace:
     """Where the runs find their models and leave results.
 
     Args:
         folder: of the results.
-        encoder: folder that holds the encoder.
-        students: folder that holds the student, which is made if missing.
-        work: cached teacher outputs.
+        models: folder that holds the models under their short names.
+        work: cached teacher outputs and students for self-training.
+        missing: tasks and models that this machine lacks.
         processes: how many runs at once, each on one thread.
         say: takes each line for the user.
     """
 
     folder: Path
-    encoder: str
-    students: str
+    models: str
     work: str
+    missing: Mapping[str, str] = field(default_factory=dict)
     processes: int = 2
     say: Callable[[str], None] = print
 
@@ -100,163 +147,297 @@ class PretrainedCell:
     def trials(self) -> Store:
         return Store(self.folder / ".tuning", "pretrained", COLUMNS)
 
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells whose task and models are at hand."""
+        return [cell for cell in CELLS if not {cell.teacher, cell.student, cell.task} & set(self.missing)]
+
     def model(self, name: str) -> TeacherCandidate:
-        """The encoder or the headless student, by its short name."""
-        return candidates((self.encoder, self.students))[name]
+        return candidates((self.models,))[name]
 
 
 @dataclass(frozen=True)
-class Job:
-    """One student to train; `labels` is a number or "all", `times` multiplies the steps."""
+class Recipe:
+    """What tuning chooses for an arm of a cell.
 
-    arm: str
-    labels: str
-    seed: int
+    Args:
+        learning_rate: peak of the linear schedule.
+        times: the multiple of the usual steps.
+    """
+
     learning_rate: float
     times: int = 1
 
 
-def trials() -> list[Job]:
-    """Every learning rate of every arm at the fewest labels, on a seed that no measured run has."""
-    return [Job(arm, LABELS[0], TUNING_SEED, rate) for arm in ARMS for rate in RATES]
+_NOTHING = Recipe(0.0, 0)
+"""Of a probe, which takes no steps."""
 
 
-def plan(rates: Mapping[str, float]) -> list[Job]:
-    """All runs: what the goals speak of first, at three times the steps last.
+@dataclass(frozen=True)
+class Job:
+    """One student to train; `plain` is the recipe of the student whose predictions self-training learns."""
+
+    cell: Cell
+    arm: str
+    labels: str
+    seed: int
+    recipe: Recipe
+    plain: Recipe | None = None
+
+
+Chosen = Mapping[str, Mapping[str, Recipe]]
+"""Cell -> arm -> what tuning chose."""
+
+
+def trials(cell: Cell, chosen: Mapping[str, Recipe]) -> list[Job]:
+    """Every learning rate of every arm at the fewest labels, on a seed that no measured run has.
 
     Args:
-        rates: learning rate of each arm.
+        cell: the cell.
+        chosen: what is tuned already; self-training waits for the plain student.
     """
-    jobs = [Job(arm, labels, seed, rates[arm]) for labels in LABELS for seed in SEEDS for arm in ARMS]
-    return [*jobs, *(Job(arm, LABELS[0], SEEDS[0], rates[arm], LONGER) for arm in ARMS)]
+    recipes = {arm: [Recipe(rate) for rate in RATES] for arm in ARMS}
+    for arm in (PLAIN, LINEAR_PROBE):
+        recipes[arm] += [Recipe(rate, LONGER) for rate in RATES]
+    if PLAIN not in chosen:
+        recipes.pop(SELF_TRAINING, None)
+    jobs = [Job(cell, arm, cell.labels[0], TUNING_SEED, recipe) for arm in recipes for recipe in recipes[arm]]
+    return [_with_plain(job, chosen) for job in jobs]
 
 
-def measure(cell: PretrainedCell, *, seconds: float | None) -> None:
+def _with_plain(job: Job, chosen: Mapping[str, Recipe]) -> Job:
+    return replace(job, plain=chosen[PLAIN]) if job.arm == SELF_TRAINING else job
+
+
+def plan(cells: Sequence[Cell], chosen: Chosen) -> list[Job]:
+    """All runs: what the goals speak of first.
+
+    Args:
+        cells: in order of worth.
+        chosen: what tuning chose for each cell; others are left out.
+    """
+    fewest = [(cell, cell.labels[0], seed, ARMS) for cell in cells for seed in SEEDS]
+    others = [
+        (cell, labels, seed, WITH_ALL_LABELS if labels == ALL else ARMS)
+        for cell in cells
+        for labels in reversed(cell.labels[1:])
+        for seed in SEEDS
+    ]
+    students = [
+        _with_plain(Job(cell, arm, labels, seed, chosen[cell.name][arm]), chosen[cell.name])
+        for cell, labels, seed, arms in (*fewest, *others)
+        if cell.name in chosen
+        for arm in arms
+        if arm in ARMS
+    ]
+    probes = [Job(cell, arm, cell.labels[0], seed, _NOTHING) for cell in cells for seed in SEEDS for arm in PROBES]
+    return [*probes, *students]
+
+
+def measure(workplace: Workplace, *, seconds: float | None) -> None:
     """Tune what is not tuned and make the missing runs, until the time is up.
 
     Args:
-        cell: models and results.
+        workplace: models and results.
         seconds: stop in time for no run to end later than this; None for all.
     """
     until = None if seconds is None else time.monotonic() + seconds
-    student_folder(Path(cell.students))  # here, so that no two processes make it at once
-    rates = _tuned(cell, until)
-    if rates is None:
-        cell.say("the pretrained student is not tuned yet: give it more time")
-        return
-    _make(cell, cell.runs, plan(rates), until)
-    cell.say(f"{len(cell.runs.merge())} runs of the pretrained student in {cell.folder}")
+    for name, install in workplace.missing.items():
+        workplace.say(f"left out: all with {name}, which is not installed ({install})")
+    for cell in workplace.cells:
+        tune(workplace, cell, until)
+        _make(workplace, workplace.runs, plan([cell], chosen_by(workplace)), until)
+    workplace.say(f"{len(workplace.runs.merge())} runs of pretrained students in {workplace.folder}")
 
 
-def rates_of(cell: PretrainedCell) -> dict[str, float] | None:
-    """The learning rate of each arm as tuned; None before that."""
-    path = cell.folder / TUNING
-    return read_json(path, KIND)["chosen"] if path.is_file() else None
+def chosen_by(workplace: Workplace) -> dict[str, dict[str, Recipe]]:
+    """What tuning chose for the cells that are tuned."""
+    path = workplace.folder / TUNING
+    if not path.is_file():
+        return {}
+    cells = read_json(path, KIND)["chosen"]
+    return {cell: {arm: Recipe(**recipe) for arm, recipe in arms.items()} for cell, arms in cells.items()}
 
 
-def rows_of(cell: PretrainedCell) -> list[dict[str, str]]:
+def rows_of(workplace: Workplace) -> list[dict[str, str]]:
     """The finished runs of the plan; none of an older format, tuning or loss."""
-    rates = rates_of(cell)
-    planned = {key_of(cell, job) for job in plan(rates)} if rates else set()
-    return [row for row in cell.runs.rows() if row["key"] in planned]
+    planned = {key_of(workplace, job) for job in plan(workplace.cells, chosen_by(workplace))}
+    return [row for row in workplace.runs.rows() if row["key"] in planned]
 
 
-def _tuned(cell: PretrainedCell, until: float | None) -> dict[str, float] | None:
-    keys = {key_of(cell, job): job for job in trials()}
-    _make(cell, cell.trials, trials(), until)
-    rows = {row["key"]: row for row in cell.trials.merge() if row["key"] in keys and not row["error"]}
-    if set(rows) != set(keys):
-        return None
-    accuracies = {job: float(rows[key]["validation_accuracy"]) for key, job in keys.items()}
-    chosen = {arm: _best_rate(arm, accuracies) for arm in ARMS}
-    trial_rows = [{**asdict(job), "validation_accuracy": accuracy} for job, accuracy in accuracies.items()]
-    write_json(cell.folder / TUNING, {"kind": KIND, "rates": list(RATES), "chosen": chosen, "trials": trial_rows})
-    return chosen
+def tune(workplace: Workplace, cell: Cell, until: float | None) -> None:
+    """Choose the recipe of every arm of a cell by validation accuracy; a second round for what needs the first.
+
+    Args:
+        workplace: models and results.
+        cell: to tune.
+        until: time of the monotonic clock at which to stop; None for none.
+    """
+    chosen: dict[str, Recipe] = {}
+    for _ in range(2):
+        jobs = trials(cell, chosen)
+        _make(workplace, workplace.trials, jobs, until)
+        outcomes = {row["key"]: row for row in workplace.trials.merge() if not row["error"]}
+        by_job = {job: outcomes.get(key_of(workplace, job)) for job in jobs}
+        if None in by_job.values():
+            workplace.say(f"{cell.name} is not tuned yet: give it more time")
+            return
+        accuracies = {job: float(row["validation_accuracy"]) for job, row in by_job.items() if row is not None}
+        chosen = {arm: _best(arm, accuracies) for arm in ARMS if arm in {job.arm for job in jobs}}
+    cells = {**chosen_by(workplace), cell.name: chosen}
+    recorded = {name: {arm: asdict(recipe) for arm, recipe in arms.items()} for name, arms in cells.items()}
+    write_json(workplace.folder / TUNING, {"kind": KIND, "rates": list(RATES), "chosen": recorded})
 
 
-def _best_rate(arm: str, accuracies: Mapping[Job, float]) -> float:
-    mine = {job.learning_rate: accuracy for job, accuracy in accuracies.items() if job.arm == arm}
-    return max(mine, key=lambda rate: mine[rate])
+def _best(arm: str, accuracies: Mapping[Job, float]) -> Recipe:
+    by_recipe = {job.recipe: accuracy for job, accuracy in accuracies.items() if job.arm == arm}
+    return max(by_recipe, key=lambda recipe: by_recipe[recipe])
 
 
-def _make(cell: PretrainedCell, store: Store, jobs: Sequence[Job], until: float | None) -> None:
+def _make(workplace: Workplace, store: Store, jobs: Sequence[Job], until: float | None) -> None:
     done = store.done()
-    missing = [job for job in jobs if key_of(cell, job) not in done]
-    cell.say(f"pretrained student: {len(jobs)} runs, {len(missing)} missing")
+    missing = [job for job in jobs if key_of(workplace, job) not in done]
+    workplace.say(f"pretrained students: {len(jobs)} runs, {len(missing)} missing")
     in_processes(
         missing,
-        partial(work, cell, store),
-        partial(_note_failure, cell, store),
-        processes=cell.processes,
+        partial(work, workplace, store),
+        partial(_note_failure, workplace, store),
+        processes=workplace.processes,
         until=until,
-        weight=lambda job: job.times,
-        say=cell.say,
+        weight=lambda job: job.recipe.times or 0.5,
+        say=workplace.say,
         guess=GUESS,
     )
 
 
-def key_of(cell: PretrainedCell, job: Job) -> str:
+def key_of(workplace: Workplace, job: Job) -> str:
     """Identifies a run by all that shapes it."""
-    arm = ARMS[job.arm]
+    arm = ARMS.get(job.arm, Arm())
     loss = {} if arm.loss is None else {"name": arm.loss().name, **arm.loss().settings()}
-    models = [cell.model(name).revision for name in (MINILM_STUDENT, arm.teacher) if name]
-    content = [FORMAT, TASK, STEPS, ROWS, LENGTH, asdict(job), loss, models]
+    taught = (arm.loss and arm.teacher) or job.arm in PROBES
+    names = (job.cell.student, job.cell.teacher) if taught else (job.cell.student,)
+    models = [workplace.model(name).revision for name in names]
+    cell = [job.cell.task, job.cell.rows]
+    content = [FORMAT, cell, STEPS, LENGTH, asdict(job) | {"cell": cell}, loss, models]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def work(cell: PretrainedCell, store: Store, job: Job) -> None:
+def work(workplace: Workplace, store: Store, job: Job) -> None:
     """One run, in a process of its own; writes its row."""
-    store.add(key_of(cell, job), [train(cell, job)])
+    store.add(key_of(workplace, job), [train(workplace, job)])
 
 
-def _blank(cell: PretrainedCell, job: Job) -> dict[str, object]:
-    return {**dict.fromkeys(COLUMNS, ""), **asdict(job), "key": key_of(cell, job), "steps": STEPS * job.times}
+def _blank(workplace: Workplace, job: Job) -> dict[str, object]:
+    return {
+        **dict.fromkeys(COLUMNS, ""),
+        "key": key_of(workplace, job),
+        "cell": job.cell.name,
+        "arm": job.arm,
+        "labels": job.labels,
+        "seed": job.seed,
+        "steps": STEPS * job.recipe.times,
+        "learning_rate": job.recipe.learning_rate,
+    }
 
 
-def _note_failure(cell: PretrainedCell, store: Store, job: Job, error: BaseException) -> None:
+def _note_failure(workplace: Workplace, store: Store, job: Job, error: BaseException) -> None:
     reason = reason_of(error)
-    cell.say(f"{job.arm}, {job.labels} labels, seed {job.seed} failed: {reason}")
-    store.add(key_of(cell, job), [{**_blank(cell, job), "error": reason}])
+    workplace.say(f"{job.cell.name}, {job.arm}, {job.labels} labels, seed {job.seed} failed: {reason}")
+    store.add(key_of(workplace, job), [{**_blank(workplace, job), "error": reason}])
 
 
 @lru_cache(maxsize=4)
-def task_with(labels: str, seed: int) -> DemoTask:
+def task_with(name: str, labels: str, seed: int) -> DemoTask:
     """The task with a number of labels, or with all that it can have."""
-    count = int(LABELS[0] if labels == ALL else labels)
-    task = build_task(TASK, labels=count, seed=seed)
-    return build_task(TASK, labels=len(task.train()) - 1, seed=seed) if labels == ALL else task
+    if labels != ALL:
+        return build_task(name, labels=int(labels), seed=seed)
+    count = len(build_task(name, labels=100, seed=seed).train()) - 1
+    return build_task(name, labels=count, seed=seed)
 
 
-def train(cell: PretrainedCell, job: Job) -> dict[str, object]:
-    """Train and measure one student; what comes back is a row of the table."""
-    started = time.perf_counter()
-    task, arm = task_with(job.labels, job.seed), ARMS[job.arm]
-    student, tokenizer = pretrained_student(task, Path(cell.students), seed=job.seed)
+def train(workplace: Workplace, job: Job) -> dict[str, object]:
+    """Train and measure one student, or a probe; what comes back is a row of the table."""
+    started = time.process_time()
+    task = task_with(job.cell.task, job.labels, job.seed)
+    if job.arm in PROBES:
+        correct = _probe_is_right(workplace, job, task)
+        return {**_blank(workplace, job), **_outcome(correct), "processor_seconds": _seconds_since(started)}
+    trainer = _trained(workplace, job, task)
+    processor_seconds = _seconds_since(started)
+    output = trainer.predict(task.test)
+    correct = np.asarray(output.predictions).argmax(axis=1) == np.asarray(output.label_ids)
+    return {
+        **_blank(workplace, job),
+        **_outcome(correct),
+        "validation_accuracy": measured(trainer, task.validation)[0],
+        "processor_seconds": processor_seconds,
+    }
+
+
+def _outcome(correct: np.ndarray) -> dict[str, object]:
+    return {"accuracy": float(correct.mean()), "test_rows": len(correct), "correct": packed(correct)}
+
+
+def _seconds_since(started: float) -> float:
+    return round(time.process_time() - started, 1)
+
+
+def _probe_is_right(workplace: Workplace, job: Job, task: DemoTask) -> np.ndarray:
+    """Which test rows the probes of some models get right, fitted to the labelled rows as the default fits them."""
+    names = [job.cell.teacher if member == TEACHER else job.cell.student for member in PROBES[job.arm]]
+    teachers = [Teacher.load(workplace.model(name), task.modality) for name in names]
+
+    def context(dataset: Dataset) -> LossContext:
+        rows = TargetRows.of(dataset)
+        outputs = tuple(compute_outputs(teacher, rows, layers=True, progress=False) for teacher in teachers)
+        return LossContext(rows.labels, task.label_space, ModelOutputs(torch.zeros(1, 1)), outputs)
+
+    probes = ProbeEnsemble(LinearProbe())
+    probes.fit(context(task.labelled))
+    test = context(task.test)
+    return (probes.log_posteriors(test).argmax(dim=1) == test.labels).numpy()
+
+
+def _trained(workplace: Workplace, job: Job, task: DemoTask) -> DistillationTrainer:
+    arm = ARMS[job.arm]
+    student, tokenizer = pretrained_student(task, Path(workplace.models), seed=job.seed)
     if job.arm == LINEAR_PROBE:
         start_from_linear_probe(student, tokenizer, task)
-    settings = Settings(job.learning_rate, steps=STEPS * job.times)
-    config = config_of(settings, task.modality, seed=job.seed, work=cell.work)
-    config.per_device_train_batch_size, config.max_length = ROWS, LENGTH
+    settings = Settings(job.recipe.learning_rate, steps=STEPS * job.recipe.times)
+    config = config_of(settings, task.modality, seed=job.seed, work=workplace.work)
+    config.per_device_train_batch_size, config.max_length = job.cell.rows, LENGTH
     trainer = DistillationTrainer(
         student,
         config,
-        teachers=[cell.model(arm.teacher)] if arm.teacher else None,
+        teachers=None if arm.loss is None else [_teacher(workplace, job, task)],
         loss=None if arm.loss is None else arm.loss(),
         train_dataset=task.train(),
         processing_class=tokenizer,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    output = trainer.predict(task.test)
-    correct = np.asarray(output.predictions).argmax(axis=1) == np.asarray(output.label_ids)
-    return {
-        **_blank(cell, job),
-        "accuracy": float(correct.mean()),
-        "validation_accuracy": measured(trainer, task.validation)[0],
-        "test_rows": len(correct),
-        "correct": packed(correct),
-        "seconds": round(time.perf_counter() - started, 2),
-    }
+    return trainer
+
+
+def _teacher(workplace: Workplace, job: Job, task: DemoTask) -> TeacherLike:
+    if job.arm == RANDOM:
+        return random_like(Path(workplace.models) / job.cell.teacher)
+    if ARMS[job.arm].teacher:
+        return workplace.model(job.cell.teacher)
+    return str(_plain_student(workplace, job, task)) if job.arm == SELF_TRAINING else workplace.model(job.cell.student)
+
+
+def _plain_student(workplace: Workplace, job: Job, task: DemoTask) -> Path:
+    """The folder of the plain student of the same cell and seed, trained now if it was not before."""
+    assert job.plain is not None
+    plain = replace(job, arm=PLAIN, recipe=job.plain, plain=None)
+    folder = Path(workplace.work) / "pretrained-students" / key_of(workplace, plain)
+    if not folder.is_dir():
+        trainer = _trained(workplace, plain, task)
+        trainer.student.save_pretrained(folder)
+        tokenizer = trainer.processing_class
+        tokenizer.save_pretrained(folder)
+    return folder
 
 
 def start_from_linear_probe(model: PreTrainedModel, tokenizer: ProcessingClass, task: DemoTask) -> None:

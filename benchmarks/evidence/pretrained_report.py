@@ -1,4 +1,4 @@
-"""The section on the pretrained student: what a teacher adds where a pretrained encoder does most of the work."""
+"""The section on pretrained students: what a teacher adds where a pretrained encoder does most of the work."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,19 +6,23 @@ from pathlib import Path
 import pandas
 
 from benchmarks.evidence.analysis import NOTHING, Estimate
-from benchmarks.evidence.goals import pretrained_goals
-from benchmarks.evidence.grid import BATCH, DEFAULT, LONGER, PLAIN, STEPS
+from benchmarks.evidence.goals import Goal, pretrained_goals
+from benchmarks.evidence.grid import DEFAULT, PLAIN, STEPS
 from benchmarks.evidence.pretrained_cell import (
-    ALL,
     ARMS,
-    CONTROL,
-    LABELS,
+    CELLS,
+    GAP,
+    LONGER,
+    PROBES,
+    RANDOM,
     RATES,
-    TASK,
+    TEACHER_FREE,
     TUNING,
     TUNING_SEED,
-    PretrainedCell,
-    rates_of,
+    Cell,
+    Chosen,
+    Workplace,
+    chosen_by,
     rows_of,
     unpacked,
 )
@@ -27,31 +31,30 @@ from benchmarks.evidence.report import table
 from hf_ctkd.demo.comparison import paired_gain
 
 BEGIN, END = "<!-- pretrained:begin -->", "<!-- pretrained:end -->"
+PUBLISHED = ("B-Tuning", "AFT")
+"""Neighbours' methods that read the same teacher."""
 
 
 def load(rows: Sequence[dict[str, str]]) -> pandas.DataFrame:
     """Finished runs with the right test rows of each as an array; failed ones are left out."""
-    frame = pandas.DataFrame([row for row in rows if not row["error"]], columns=list(rows[0]) if rows else ["arm"])
-    if frame.empty:
-        return frame
-    frame = frame.astype({"seed": int, "times": int, "accuracy": float, "test_rows": int, "seconds": float})
+    columns = ["cell", "arm", "labels", "seed", "accuracy", "test_rows", "processor_seconds", "correct", "error"]
+    frame = pandas.DataFrame([row for row in rows if not row["error"]], columns=columns)
+    frame = frame.astype({"seed": int, "accuracy": float, "test_rows": int, "processor_seconds": float})
     pairs = zip(frame["correct"], frame["test_rows"], strict=True)
     return frame.assign(correct=[unpacked(text, count) for text, count in pairs])
 
 
-def gain(frame: pandas.DataFrame, arm: str, other: str, labels: str, times: int = 1) -> Estimate:
+def gain(frame: pandas.DataFrame, cell: Cell, arm: str, other: str, labels: str) -> Estimate:
     """One arm minus another in points over the seeds that both have; the interval resamples seeds and test rows.
 
     Args:
         frame: of runs.
+        cell: of both.
         arm: one arm.
         other: that it is compared with.
         labels: of both.
-        times: the multiple of the steps of both.
     """
-    if frame.empty:
-        return NOTHING
-    part = frame[(frame["labels"] == labels) & (frame["times"] == times)]
+    part = frame[(frame["cell"] == cell.name) & (frame["labels"] == labels)]
     both = part[part["arm"] == arm].merge(part[part["arm"] == other], on="seed", suffixes=("", "_other"))
     if both.empty:
         return NOTHING
@@ -60,99 +63,107 @@ def gain(frame: pandas.DataFrame, arm: str, other: str, labels: str, times: int 
     return Estimate(100 * outcome.value, 100 * low, 100 * high, 1, len(both))
 
 
-def section(cell: PretrainedCell) -> str:
+def section(workplace: Workplace) -> str:
     """The whole section of `RESULTS.md`, between its markers."""
-    rows = rows_of(cell)
+    rows = rows_of(workplace)
     frame = load(rows)
-    goals = pretrained_goals(
-        gain(frame, DEFAULT, PLAIN, LABELS[0]),
-        gain(frame, DEFAULT, CONTROL, LABELS[0]),
-        gain(frame, DEFAULT, PLAIN, ALL),
-    )
     parts = [
         BEGIN,
-        "## A pretrained student\n",
-        _introduction(frame, [row for row in rows if row["error"]], rates_of(cell)),
-        "### Goals of the pretrained student\n",
-        "*Reached* goes by the mean.\n",
-        table(["goal", "measured", ""], [[goal.text, goal.measured, goal.verdict] for goal in goals]),
-        "\n### By number of labels\n",
-        _LABELS_NOTE,
-        labels_table(frame),
-        "\n### The pretrained student at three times the steps\n",
-        f"{LABELS[0]} labels, the seeds that have both.\n",
-        longer_table(frame),
-        END,
+        "## Pretrained students\n",
+        _introduction(frame, [row for row in rows if row["error"]]),
+        "### Goals of pretrained students\n",
+        "Written down before the first run. *Reached* goes by the mean, unless a goal speaks of intervals.\n",
+        table(["goal", "measured", ""], [[goal.text, goal.measured, goal.verdict] for goal in goals_of(frame)]),
     ]
-    return "\n".join(parts) + "\n"
+    for cell in CELLS:
+        parts += [f"\n### {cell.name}\n", _about(cell, chosen_by(workplace)), cell_table(frame, cell)]
+    return "\n".join([*parts, END]) + "\n"
 
 
-_LABELS_NOTE = (
-    "Mean accuracy on test rows, and points over *plain* at the same labels, paired by seed. Where an arm has one "
-    "seed, its interval says nothing of seeds. In brackets: how many seeds.\n"
-)
+def goals_of(frame: pandas.DataFrame) -> list[Goal]:
+    """The goals of the cell with a gap, and of harmlessness in all cells."""
+    fewest = GAP.labels[0]
+
+    def over(arms: Sequence[str]) -> list[Estimate]:
+        estimates = [gain(frame, GAP, DEFAULT, arm, fewest) for arm in arms]
+        return [estimate for estimate in estimates if estimate.pairs]
+
+    harmless = {
+        f"{arm}, {cell.name} at {labels} labels": gain(frame, cell, arm, PLAIN, labels)
+        for cell in CELLS
+        for labels in cell.labels
+        for arm in (RANDOM, DEFAULT)
+    }
+    return pretrained_goals(
+        gain(frame, GAP, DEFAULT, PLAIN, fewest),
+        min(over(TEACHER_FREE), key=lambda estimate: estimate.value, default=NOTHING),
+        min(over(PUBLISHED), key=lambda estimate: estimate.value, default=NOTHING),
+        {name: estimate for name, estimate in harmless.items() if estimate.pairs},
+        _share_of_the_way(frame, GAP),
+    )
 
 
-def _introduction(frame: pandas.DataFrame, failed: Sequence[dict[str, str]], rates: dict[str, float] | None) -> str:
+def _share_of_the_way(frame: pandas.DataFrame, cell: Cell) -> float | None:
+    """How far the default comes from the plain student to the probe of both models."""
+    part = frame[(frame["cell"] == cell.name) & (frame["labels"] == cell.labels[0])]
+    means = part.groupby("arm")["accuracy"].mean()
+    names = (PLAIN, DEFAULT, "probe of both")
+    if not set(names) <= set(means.index):
+        return None
+    plain, default, probes = (means[name] for name in names)
+    return float((default - plain) / (probes - plain)) if probes > plain else None
+
+
+def _introduction(frame: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> str:
     reasons = "".join(
-        f"\n- failed: {row['arm']}, {row['labels']} labels, seed {row['seed']}: {row['error']}" for row in failed
+        f"\n- failed: {row['cell']}, {row['arm']}, {row['labels']} labels, seed {row['seed']}: {row['error']}"
+        for row in failed
     )
-    chosen = "; ".join(f"{arm} {rate:g}" for arm, rate in (rates or {}).items()) or "not tuned yet"
     tried = ", ".join(f"{rate:g}" for rate in RATES)
-    seconds = f", median {frame['seconds'].median():.0f} s a run" if len(frame) else ""
     return (
-        f"Written by `python -m benchmarks.evidence pretrained`: {len(frame)} runs, {len(failed)} failed{seconds}. The "
-        "student is the first two layers of the sentence encoder all-MiniLM-L6-v2 under a fresh head, the teacher all "
-        f"six; the task is {TASK} with {', '.join(LABELS)} labels (*all*: every training row but one). Every arm takes "
-        f"{STEPS} steps of {BATCH['text']} rows. *Plain* and *LP-FT* train on labelled rows alone; *LP-FT* starts from "
-        "a head that logistic regression fitted to the frozen features. *Own features* is the teacher-free control: "
-        "the default's transport, read out of the student's own two frozen layers. Learning rates were tuned on "
-        f"validation rows at {LABELS[0]} labels with seed {TUNING_SEED}, out of {tried} for every arm "
-        f"(`results/{TUNING}`): {chosen}. Test rows chose nothing. Intervals are 95 % bootstrap intervals that "
-        f"resample seeds and, within each, test rows.{reasons}\n"
+        f"Written by `python -m benchmarks.evidence pretrained`: {len(frame)} runs, {len(failed)} failed. Every "
+        "student is the first two layers of the sentence encoder all-MiniLM-L6-v2 under a fresh head. Every arm takes "
+        f"{STEPS} steps; *plain* and *LP-FT*, which train on labelled rows alone, take {LONGER * STEPS} where "
+        "validation rows prefer it. *LP-FT* starts from a head that logistic regression fitted to the frozen features. "
+        "*Self-training* learns what the plain student predicts, *own features* is the default's transport read out of "
+        "the student's own two frozen layers, *random weights* is the default with an untrained teacher. Learning "
+        f"rates were tuned on validation rows at the fewest labels with seed {TUNING_SEED}, out of {tried} for every "
+        f"arm of every cell (`results/{TUNING}`). Test rows chose nothing. The probes are linear, fitted to labels "
+        "and the frozen layers: what there is to be learnt. Seconds are processor time of a training run, reading of "
+        "the teacher included where its outputs were not cached. Intervals are 95 % bootstrap intervals that resample "
+        f"seeds and, within each, test rows. In brackets: how many seeds.{reasons}\n"
     )
 
 
-def labels_table(frame: pandas.DataFrame) -> str:
-    """Arms x labels: accuracy and gain."""
+def _about(cell: Cell, chosen: Chosen) -> str:
+    recipes = chosen.get(cell.name, {})
+    tuned = "; ".join(
+        f"{arm} {recipe.learning_rate:g}" + (f" x {recipe.times * STEPS} steps" if recipe.times > 1 else "")
+        for arm, recipe in recipes.items()
+    )
+    return (
+        f"Teacher {cell.teacher}; {cell.rows} rows a step; *all*: every training row but one. "
+        f"Learning rates: {tuned or 'not tuned yet'}.\n"
+    )
+
+
+def cell_table(frame: pandas.DataFrame, cell: Cell) -> str:
+    """Arms x labels of one cell: accuracy, gain over the plain student and processor time."""
+    part = frame[frame["cell"] == cell.name]
     rows = []
-    for arm in ARMS:
+    for arm in (*PROBES, *ARMS):
         row: list[object] = [arm]
-        for labels in LABELS:
-            change = NOTHING if arm == PLAIN else gain(frame, arm, PLAIN, labels)
-            row += [_accuracy(frame, arm, labels), change if change.pairs else ""]
-        rows.append(row)
-    return table(["arm", *(name for labels in LABELS for name in (f"{labels} labels", "gain"))], rows)
+        for labels in cell.labels:
+            change = NOTHING if arm == PLAIN else gain(frame, cell, arm, PLAIN, labels)
+            row += [_accuracy(part, arm, labels), change if change.pairs else ""]
+        seconds = part[part["arm"] == arm]["processor_seconds"]
+        rows.append([*row, f"{seconds.median():.0f}" if len(seconds) else ""])
+    return table(["arm", *(name for labels in cell.labels for name in (f"{labels} labels", "gain")), "seconds"], rows)
 
 
-def _accuracy(frame: pandas.DataFrame, arm: str, labels: str) -> str:
-    part = frame[frame["arm"] == arm]
-    if part.empty:
-        return ""
-    part = part[(part["labels"] == labels) & (part["times"] == 1)]
-    return f"{100 * part['accuracy'].mean():.1f} ({len(part)})" if len(part) else ""
-
-
-def longer_table(frame: pandas.DataFrame) -> str:
-    """Accuracies and gains at the usual steps and at three times them, over the seeds that have both."""
-    part = frame if frame.empty else frame[frame["labels"] == LABELS[0]]
-    long_seeds = set() if part.empty else set(part[part["times"] == LONGER]["seed"])
-    part = part if part.empty else part[part["seed"].isin(long_seeds)]
-    rows = []
-    for arm in ARMS:
-        mine = part[part["arm"] == arm]
-        if mine.empty:
-            continue
-        means = mine.groupby("times")["accuracy"].mean()
-        gains = [gain(part, arm, PLAIN, LABELS[0], times) if arm != PLAIN else NOTHING for times in (1, LONGER)]
-        rows.append(
-            [
-                arm,
-                *(f"{100 * means[times]:.1f}" if times in means else "" for times in (1, LONGER)),
-                *(change if change.pairs else "" for change in gains),
-            ]
-        )
-    return table(["arm", "accuracy", "at 3 x steps", "gain over plain", "gain at 3 x steps"], rows)
+def _accuracy(part: pandas.DataFrame, arm: str, labels: str) -> str:
+    runs = part[(part["arm"] == arm) & (part["labels"] == labels)]
+    return f"{100 * runs['accuracy'].mean():.1f} ({len(runs)})" if len(runs) else ""
 
 
 def write(text: str, target: Path) -> None:

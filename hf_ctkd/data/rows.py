@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import torch
 import xxhash
 from datasets import ClassLabel, Dataset, Features, Image, LargeList, List, Value
@@ -255,7 +256,7 @@ class TargetRows:
             raise DatasetError(
                 f"Row {int(self.origin[row])} of `{self.label_column}` holds no image that can be decoded. Repair it."
             ) from error
-        return label
+        return None if _is_missing(label) else label
 
     @cached_property
     def _plain_labels(self) -> list | None:
@@ -275,7 +276,7 @@ class TargetRows:
             return [None] * len(self)
         if not isinstance(self.dataset.features[self.label_column], Image):
             raw = (row[self.label_column] for row in self._label)
-            return [None if label is None else xxhash.xxh3_128_hexdigest(str(label).encode()) for label in raw]
+            return [None if _is_missing(label) else xxhash.xxh3_128_hexdigest(str(label).encode()) for label in raw]
         return ImageColumn(self.dataset, self.label_column).digests()
 
     def _texts(self) -> Iterator[tuple[str | None, ...]]:
@@ -321,6 +322,19 @@ def _digest(texts: Sequence[str | None]) -> str:
 
 def _modality(features: Features, columns: Sequence[str]) -> Modality:
     return "image" if isinstance(features[columns[0]], Image) else "text"
+
+
+def _is_missing(label: object) -> bool:
+    """Whether there is no label: None, or the NaNs that some versions of `datasets` give for a missing array."""
+    if label is None:
+        return True
+    if not isinstance(label, list | np.ndarray):
+        return False
+    try:
+        values = np.asarray(label)
+    except ValueError:  # rows of unequal length: the task names them
+        return False
+    return values.ndim == 2 and values.dtype.kind == "f" and bool(np.isnan(values).all())
 
 
 def _require_rows(dataset: object) -> None:

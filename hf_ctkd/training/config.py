@@ -110,6 +110,8 @@ class DistillationConfig(TrainingArguments):
             self.input_column = [self.input_column]
         check_ranges(vars(self))
         super().__post_init__()
+        if self.hub_private_repo is None:
+            self.hub_private_repo = True  # nobody's data become public by surprise
         if not self.labelled_row_weight > 0:
             raise InvalidArgumentError(f"`labelled_row_weight` must be positive, got {self.labelled_row_weight}.")
         if self.teacher_batch_size < 1:

@@ -656,14 +656,6 @@ class DistillationTrainer(Trainer):
         """What a checkpoint must have been made with, to be compared."""
         return loss_signature(self.loss, self.teacher_runner.teachers)
 
-    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """As in `Trainer`, but a new repository is private by default."""
-        super().init_hf_repo(token, self._private(private))
-
-    def _private(self, private: bool | None) -> bool:
-        private = self.args.hub_private_repo if private is None else private
-        return True if private is None else private
-
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (as in the parent)
         """Write the card from the records, instead of `Trainer`'s draft; its arguments have no effect."""
         if self.is_world_process_zero():
@@ -706,7 +698,7 @@ class DistillationTrainer(Trainer):
         return publish(
             self.folder,
             self.args.hub_model_id or repo_name(self.folder),
-            private=self._private(private),
+            private=bool(self.args.hub_private_repo if private is None else private),
             token=token or self.args.hub_token,
             commit_message=commit_message,
         )

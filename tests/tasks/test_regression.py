@@ -97,7 +97,8 @@ def test_saved_student_has_a_card_and_a_pipeline_of_plain_numbers(make_digits, c
     student = AutoModelForImageClassification.from_pretrained(folder)
     image = trainer.eval_dataset.rows.inputs([0])[0].convert("RGB")
     expected = float(student(**trainer.processing_class(image, return_tensors="pt")).logits.detach())
-    (answer,) = pipeline("image-classification", str(folder))(image)
+    # Pipelines of transformers before 5.19 squash the one number of any model unless told not to.
+    (answer,) = pipeline("image-classification", str(folder))(image, function_to_apply="none")
     assert answer["label"] == "label" and answer["score"] == pytest.approx(expected, abs=1e-5)
 
     record = DistillationRecord.load(folder / "distillation.json")
