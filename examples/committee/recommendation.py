@@ -11,7 +11,6 @@ from links import pools
 from transformers import HfArgumentParser
 from two_tower import train_two_tower
 
-from hf_ctkd.cards import write_card
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import assemble_task
 from hf_ctkd.demo.train import build_zoo
@@ -64,7 +63,8 @@ def main():
         results[name] = trainer.evaluate()
         if published:
             trainer.save_model()
-            print(f"card: {write_card(config.output_dir)}")
+            trainer.create_model_card()
+            print(f"card: {config.output_dir}/README.md")
     for name, metrics in results.items():
         interval = f"({metrics['eval_accuracy_low']:.3f} to {metrics['eval_accuracy_high']:.3f})"
         print(f"{metrics['eval_accuracy']:.3f} {interval}  {name}")

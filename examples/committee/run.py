@@ -10,7 +10,6 @@ from typing import Literal
 from accelerate import PartialState
 from transformers import HfArgumentParser
 
-from hf_ctkd.cards import write_card
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import build_task
 from hf_ctkd.demo.train import build_zoo
@@ -75,7 +74,8 @@ def main():
         for member, weight in zip(committee.members, trainer.loss.weights(), strict=True):
             print(f"importance {weight:.2f}  {member.name}")
         print(f"accuracy {metrics['eval_accuracy']:.3f}")
-        print(f"card: {write_card(config.output_dir)}")
+        trainer.create_model_card()
+        print(f"card: {config.output_dir}/README.md")
     trainer.accelerator.end_training()
 
 

@@ -21,7 +21,6 @@ from transformers import (
     set_seed,
 )
 
-from hf_ctkd.cards import write_card
 from hf_ctkd.demo.images import DIGIT_NAMES
 from hf_ctkd.demo.tasks import build_task
 from hf_ctkd.demo.train import build_zoo
@@ -108,7 +107,7 @@ def train(method: Method, column: str, rows: dict[str, Dataset], config: Distill
     trainer.train()
     metrics = trainer.evaluate()
     trainer.save_model()
-    write_card(config.output_dir)
+    trainer.create_model_card()
     return metrics
 
 

@@ -19,7 +19,6 @@ from transformers import (
     set_seed,
 )
 
-from hf_ctkd.cards import write_card
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import build_task, digit_pools
 from hf_ctkd.errors import InvalidArgumentError
@@ -183,7 +182,8 @@ def main():
     accuracy = trainer.evaluate()["eval_accuracy"]
     trainer.save_model()
     folder = Path(args.output_dir)
-    print(f"teacher: accuracy {accuracy:.3f}, card: {write_card(folder)}")
+    trainer.create_model_card()
+    print(f"teacher: accuracy {accuracy:.3f}, card: {folder / 'README.md'}")
 
     accuracies = [distill(student.member, job, folder, args, example.student_steps) for student in students]
     front = pareto_front([student.latency_ms for student in students], accuracies)

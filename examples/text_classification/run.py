@@ -10,7 +10,7 @@ from accelerate import PartialState
 from datasets import load_dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, HfArgumentParser
 
-from hf_ctkd.cards import publish, write_card
+from hf_ctkd.cards import publish
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import build_task
 from hf_ctkd.demo.train import build_zoo
@@ -94,7 +94,8 @@ def main():
         print(ranking)
         print(f"accuracy {metrics['eval_accuracy']:.3f} with {ranking.top(1)[0].name} as the teacher")
         if example.publish_as is None:
-            print(f"card: {write_card(config.output_dir)}")
+            trainer.create_model_card()
+            print(f"card: {config.output_dir}/README.md")
         else:
             print(f"published: {publish(config.output_dir, example.publish_as)}")
     trainer.accelerator.end_training()

@@ -49,7 +49,7 @@ def train_baseline(
     folder = Path(str(config.output_dir))
     if not again and (folder / _RECORD).is_file():
         record = DistillationRecord.load(folder / _RECORD)
-        if record.task.fingerprint == task.fingerprint(labelled) and record.training["steps"] == config.max_steps:
+        if record.task.fingerprint == task.fingerprint(labelled) and record.training.get("steps") == config.max_steps:
             return record.results
     trainer.train()
     trainer.evaluate()

@@ -18,7 +18,7 @@ from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.training import checkpoint_of, load_options, start_anew, training_config, what_is_kept
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import RowTransportLoss
-from hf_ctkd.records import Confidence, DistillationRecord, TeacherCandidate, TeacherRanking, default_cache
+from hf_ctkd.records import Confidence, TeacherCandidate, TeacherRanking, default_cache
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.training.command import command_line
 from hf_ctkd.training.teacher_runner import candidate_named
@@ -70,7 +70,7 @@ def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig
         trainer.baseline = _baseline(parsed, trainer, data, again=resume is None)
     trainer.save_model()
     if trainer.is_world_process_zero():
-        _report(Path(folder), overwrite_card=arguments.overwrite)
+        _report(trainer, overwrite_card=arguments.overwrite)
     trainer.accelerator.end_training()
 
 
@@ -130,11 +130,11 @@ def _teachers(arguments: DistillArguments, ranking: TeacherRanking | None) -> li
     return [replace(teacher, role=role) for teacher, role in zip(candidates, arguments.roles, strict=True)]
 
 
-def _report(folder: Path, *, overwrite_card: bool) -> None:
-    record = DistillationRecord.load(folder / "distillation.json")
+def _report(trainer: DistillationTrainer, *, overwrite_card: bool) -> None:
+    folder, (record, ranking) = trainer.folder, trainer.saved_records
     print(f"\nStudent of {record.student.parameters:,} parameters saved in {folder}.")
     print(results_said(record))
-    print(f"Card: {write_card(folder, overwrite_card=overwrite_card)}")
+    print(f"Card: {write_card(folder, record=record, ranking=ranking, overwrite_card=overwrite_card)}")
     print(next_command(["publish", str(folder), f"YOUR_NAME/{repo_name(folder)}"]))
 
 

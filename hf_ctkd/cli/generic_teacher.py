@@ -24,7 +24,6 @@ from hf_ctkd.generic import (
 )
 from hf_ctkd.generic.processor_check import check_processor
 from hf_ctkd.generic.trainer import POOL_FILE
-from hf_ctkd.records import DistillationRecord
 from hf_ctkd.tasks import Classification
 from hf_ctkd.training.command import command_line
 from hf_ctkd.types import LabelSpace
@@ -77,7 +76,7 @@ def _train(parsed: ParsedCommand[GenericTeacherArguments], config: GenericTeache
         folders = [_save_student(member, trainer, arguments.students_from_branches) for member in members]
         of_data = {name: parsed.training[name] for name in _DATA_FLAGS}
         flags = flags_for("distill", {**vars(arguments), **of_data})
-        _report(folder, flags, pool, folders, overwrite_card=arguments.overwrite)
+        _report(trainer, flags, pool, folders, overwrite_card=arguments.overwrite)
     trainer.accelerator.end_training()
 
 
@@ -134,15 +133,20 @@ def _save_student(member: PoolMember, trainer: GenericTeacherTrainer, from_branc
 
 
 def _report(
-    folder: Path, flags: Sequence[str], pool: StudentPool | None, students: Sequence[Path], *, overwrite_card: bool
+    trainer: GenericTeacherTrainer,
+    flags: Sequence[str],
+    pool: StudentPool | None,
+    students: Sequence[Path],
+    *,
+    overwrite_card: bool,
 ) -> None:
-    record = DistillationRecord.load(folder / "distillation.json")
+    folder, (record, ranking) = trainer.folder, trainer.saved_records
     taught = "no pool" if pool is None else f"a pool of {len(pool):,} students ({pool.family})"
     print(f"\nTeacher of {record.student.parameters:,} parameters for {taught} saved in {folder}.")
     print(results_said(record))
     if pool is not None:
         print(f"Pool: {pool.save(folder / POOL_FILE)}")
-    print(f"Card: {write_card(folder, overwrite_card=overwrite_card)}")
+    print(f"Card: {write_card(folder, record=record, ranking=ranking, overwrite_card=overwrite_card)}")
     for student in students:
         print(f"Student, untrained: {student}")
     words = ["distill", *flags, "--teachers", str(folder), "--loss", "kl", "--student"]

@@ -133,8 +133,8 @@ def _run(plan: DemoPlan, folder: Path, processes: int, report: Callable[[str], N
     runs = list(dict.fromkeys(run for runs_of_seed in zip(*runs_by_kind.values(), strict=True) for run in runs_of_seed))
     results = dict(zip(runs, _train_all(runs, processes, f"{plan.modality}: students"), strict=True))
     correct = {kind: [results[run].correct for run in of_kind] for kind, of_kind in runs_by_kind.items()}
-    _add_baseline(out, results[runs_by_kind[WITHOUT][0]])
-    write_card(out)
+    record = _add_baseline(out, results[runs_by_kind[WITHOUT][0]])
+    write_card(out, record=record, ranking=rankings[0].without_paths())
     return DemoResult(plan, rankings[0], compare(correct, WITHOUT), out)
 
 
@@ -215,7 +215,9 @@ def _train_all(runs: Sequence[StudentRun], processes: int, title: str) -> list[R
         return list(tqdm(pool.map(train_student, runs), total=len(runs), desc=title, unit="student", leave=False))
 
 
-def _add_baseline(folder: Path, without: RunResult) -> None:
+def _add_baseline(folder: Path, without: RunResult) -> DistillationRecord:
+    """The record that another process wrote, with the results of the student without distillation."""
     path = folder / "distillation.json"
     record = replace(DistillationRecord.load(path), baseline=without.results)
     record.save(path)
+    return record

@@ -175,6 +175,7 @@ class DistillationTrainer(Trainer):
         self.ranking = ranking
         self.command: str | None = None
         self.baseline: Mapping[str, Confidence] = {}
+        self._saved: tuple[DistillationRecord, TeacherRanking | None] | None = None
         self._terms: dict[str, Tensor] = {}
         self._steps_to_log, self._train_seconds = 0, 0.0
         self._rows_seen: Tensor | int = 0
@@ -716,7 +717,19 @@ class DistillationTrainer(Trainer):
             ranking.save(path)
         elif path.exists():  # of an earlier student: the card would present it as the selection of this one's teachers
             os.replace(path, folder / OLD_RANKING_FILE)
+        self._saved = record, ranking
         return record, ranking
+
+    @property
+    def saved_records(self) -> tuple[DistillationRecord, TeacherRanking | None]:
+        """How the student was made and how its teachers were chosen, as last written beside it.
+
+        Raises:
+            InvalidArgumentError: if this process has written none.
+        """
+        if self._saved is None:
+            raise InvalidArgumentError("`saved_records` are written with the student. Call `save_model` first.")
+        return self._saved
 
     @cached_property
     def base_license(self) -> str | None:

@@ -1,9 +1,12 @@
 """The record of a run says what happened in it, and nothing else."""
 
+import pytest
 import tiny
 import torch
 
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import LabelTransportLoss, ProbeLoss, RowTransportLoss
+from hf_ctkd.records import DistillationRecord
 
 
 def test_a_loss_of_weight_0_taught_nothing(make, config, image_teacher):
@@ -36,3 +39,12 @@ def test_evaluation_rows_that_are_trained_on_are_counted(make):
 def test_how_others_open_the_student_is_recorded(make):
     task = make().record().task
     assert (task.modality, task.auto_class) == ("image", "AutoModelForImageClassification")
+
+
+def test_the_card_is_written_from_the_records_in_memory(make):
+    trainer = make()
+    with pytest.raises(InvalidArgumentError, match="`saved_records` are written with the student. Call `save_model`"):
+        _ = trainer.saved_records
+    trainer.save_model()
+    record, ranking = trainer.saved_records
+    assert record == DistillationRecord.load(trainer.folder / "distillation.json") and ranking is None
