@@ -209,9 +209,9 @@ def _without_padding(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     mask = inputs.get("attention_mask")
     if "input_ids" not in inputs or mask is None or mask.shape != inputs["input_ids"].shape:
         return dict(inputs)
-    kept, count = mask.bool(), len(mask)
+    is_token, count = mask.bool(), len(mask)
     return {
-        name: tensor[kept].unflatten(0, (count, -1)) if tensor.shape[:2] == mask.shape else tensor
+        name: tensor[is_token].unflatten(0, (count, -1)) if tensor.shape[:2] == mask.shape else tensor
         for name, tensor in inputs.items()
     }
 

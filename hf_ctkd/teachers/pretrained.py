@@ -166,11 +166,11 @@ def _encoders(config: PreTrainedConfig, architectures: list[str]) -> Iterator[_L
         yield _Loader(AutoModelForTextEncoding, config)
         return
     # An encoder may have a class beside that of `AutoModel`, as the two of DPR and that of LongT5.
-    own = [
+    class_names = [
         name for name in architectures if name.endswith(("Encoder", "EncoderModel")) and type(config) in MODEL_MAPPING
     ]
-    if own and own[0] in dir(transformers):
-        yield _Loader(pkgutil.resolve_name(f"transformers:{own[0]}"), config)
+    if class_names and class_names[0] in dir(transformers):
+        yield _Loader(pkgutil.resolve_name(f"transformers:{class_names[0]}"), config)
         return
     yield _Loader(AutoModel, config, part="encoder" if config.is_encoder_decoder else None)
 

@@ -79,6 +79,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "mobilenet_v2": {"depth_multiplier": 0.25},
     "mobilevitv2": {"width_multiplier": 0.25, "base_attn_unit_dims": [32, 32, 32]},
     "textnet": {"stem_out_channels": 8},
+    "canine": {"num_hash_buckets": 64},  # as many as positions
     "cohere_compass_text": {"rope_parameters": {"full_attention": _ROPE, "sliding_attention": _ROPE}},
     "deepseek_v2": {"num_experts_per_tok": 2},
     "esm": {"vocab_size": len(WORDS), "pad_token_id": 0, "mask_token_id": 4},
