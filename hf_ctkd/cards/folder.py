@@ -211,7 +211,7 @@ def _check_classes(folder: Path, record: DistillationRecord) -> None:
 def _read_json(path: Path) -> dict:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PublishingError(f"{path} is not valid JSON: {error}. Save the student again.") from error
     if not isinstance(values, dict):
         raise PublishingError(f"{path} must hold a JSON object. Save the student again.")

@@ -3,6 +3,7 @@
 A command's arguments are one flat dataclass. It inherits from the groups under which `--help` lists its flags.
 """
 
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field
@@ -312,6 +313,19 @@ COMMANDS = {
 def is_required(argument: Field) -> bool:
     """Whether a field of a dataclass has no default."""
     return argument.default is MISSING and argument.default_factory is MISSING
+
+
+def whole_bytes(value: float | None) -> int | None:
+    """The value of `--max_bytes` as a whole number.
+
+    Raises:
+        InvalidArgumentError: if it is negative or not finite.
+    """
+    if value is None:
+        return None
+    if not 0 <= value < math.inf:
+        raise InvalidArgumentError(f"`--max_bytes` must be 0 or more, and finite, got {value}.")
+    return int(value)
 
 
 def check_writable(folder: Path | str, flag: str) -> None:

@@ -5,7 +5,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_ctkd.cli.arguments import ParsedCommand, SelectArguments
+from hf_ctkd.cli.arguments import ParsedCommand, SelectArguments, whole_bytes
 from hf_ctkd.cli.next_step import flags_for, student_for
 from hf_ctkd.cli.outputs import claim_file
 from hf_ctkd.cli.report import next_command
@@ -110,7 +110,7 @@ def _options(arguments: SelectArguments) -> "LoadOptions":
     return LoadOptions(
         allow_pickle=arguments.allow_pickle,
         trust_remote_code=arguments.trust_remote_code,
-        max_bytes=None if arguments.max_bytes is None else int(arguments.max_bytes),
+        max_bytes=whole_bytes(arguments.max_bytes),
         token=arguments.token,
     )
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from transformers.utils.logging import get_logger
 
-from hf_ctkd.cli.arguments import LoadingArguments
+from hf_ctkd.cli.arguments import LoadingArguments, whole_bytes
 from hf_ctkd.cli.trainer_parts import REFUSALS, check_parts
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.teachers import LoadOptions
@@ -112,7 +112,7 @@ def load_options(arguments: LoadingArguments, config: DistillationConfig) -> Loa
     return LoadOptions(
         allow_pickle=arguments.allow_pickle,
         trust_remote_code=arguments.trust_remote_code,
-        max_bytes=None if arguments.max_bytes is None else int(arguments.max_bytes),
+        max_bytes=whole_bytes(arguments.max_bytes),
         seed=config.seed,
         token=config.hub_token,
     )

@@ -89,6 +89,8 @@ class TeacherSelector:
         for name, value in (("max_rows", self.max_rows), ("batch_size", self.batch_size)):
             if value < 1:
                 raise InvalidArgumentError(f"`{name}` must be at least 1, got {value}.")
+        if not 0 <= self.seed < 2**32:
+            raise InvalidArgumentError(f"`seed` must be between 0 and {2**32 - 1}, got {self.seed}.")
         chosen_metrics(self.metric, self.metrics)
 
     def rank(

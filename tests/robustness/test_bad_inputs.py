@@ -141,3 +141,20 @@ def test_a_record_with_a_missing_field_is_not_published(refused, copy):
     del record["task"]
     (folder / "distillation.json").write_text(json.dumps(record))
     assert "distillation.json" in refused("publish", folder, "me/student")
+
+
+def test_a_configuration_without_an_end_is_not_published(refused, copy):
+    folder = copy("student")
+    (folder / "config.json").write_text("[" * 100000)
+    assert "config.json is not valid JSON" in refused("publish", folder, "me/student")
+
+
+@pytest.mark.parametrize("command", ["select", "distill"])
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "-1"])
+def test_a_bound_that_is_no_number_of_bytes(refused, command, value):
+    assert "`--max_bytes` must be 0 or more, and finite" in refused(command, f"--max_bytes={value}")
+
+
+@pytest.mark.parametrize("value", ["-1", "99999999999999999999"])
+def test_a_seed_out_of_range(refused, value):
+    assert "`--seed` must be between 0 and 4294967295" in refused("select", f"--seed={value}")
