@@ -60,7 +60,7 @@ def imported_names(tree: ast.Module) -> set[str]:
 
 def test_every_import_is_declared():
     declared = {normalised(requirement) for requirement in requirements("dependencies")}
-    extras = {normalised(requirement) for extra in ("plots", "demo") for requirement in requirements(extra)}
+    extras = {normalised(requirement) for extra in ("plots", "demo", "peft") for requirement in requirements(extra)}
     distributions = packages_distributions()
     missing = {}
     for path, tree in TREES.items():

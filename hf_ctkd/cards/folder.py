@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from hf_ctkd.cards.card import render_card
 from hf_ctkd.cards.figures import FIGURES, draw_figures
-from hf_ctkd.cards.metadata import EVAL_RESULTS, write_eval_results
+from hf_ctkd.cards.metadata import EVAL_RESULTS, is_repo_id, write_eval_results
 from hf_ctkd.cards.signature import CardSignature
 from hf_ctkd.errors import MissingExtraError, PublishingError
 from hf_ctkd.hub import push_refusal
@@ -19,11 +19,14 @@ RANKING = "ranking.json"
 CARD = "README.md"
 INDEX = "model.safetensors.index.json"
 
-_WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
+ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+_WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|adapter_model\.safetensors")
 _PROCESSOR = re.compile(r"(pre|image_|video_)?processor_config\.json")
 _TOKENIZER = re.compile(r"tokenizer(_config)?\.json|vocab\.(json|txt)|spiece\.model|sentencepiece\.bpe\.model")
 _BESIDE = re.compile(
-    r"config\.json|generation_config\.json|model\.safetensors\.index\.json|special_tokens_map\.json|added_tokens\.json"
+    r"config\.json|adapter_config\.json|generation_config\.json|model\.safetensors\.index\.json|special_tokens_map\.json|added_tokens\.json"
     r"|merges\.txt|tokenizer\.model|bpe\.codes|chat_template\.jinja|(LICENSE|NOTICE)(\.md|\.txt)?|\.gitattributes"
 )
 _PICKLES = "pytorch_model*.bin"
@@ -147,9 +150,11 @@ def check_folder(folder: Path, record: DistillationRecord) -> None:
     if "config.json" not in names:
         raise PublishingError(f"{folder} has no config.json. Save the student there with `save_pretrained`.")
     _check_weights(folder, names)
+    _check_adapter(folder, names)
     _check_preprocessing(folder, names, record.task.modality)
     _check_classes(folder, record)
-    check_loads(folder, record)
+    if ADAPTER_WEIGHTS not in names:  # an adapter loads only after a download of what it was trained on
+        check_loads(folder, record)
 
 
 def _check_signature(card: Path) -> None:
@@ -184,6 +189,18 @@ def _check_weights(folder: Path, names: list[str]) -> None:
                 pass
         except SafetensorError as error:
             raise PublishingError(f"{folder / name} is broken ({error}). Save the student again.") from error
+
+
+def _check_adapter(folder: Path, names: list[str]) -> None:
+    """An adapter is of use to others only with the weights that it was trained on."""
+    if ADAPTER_WEIGHTS not in names:
+        return
+    base = _read_json(folder / ADAPTER).get("base_model_name_or_path") if ADAPTER in names else None
+    if not isinstance(base, str) or not is_repo_id(base) or Path(base).exists():
+        raise PublishingError(
+            f"{folder} holds an adapter, but what it was trained on is no model of the Hub. Save the student as one "
+            "model with `merge_adapter=True`."
+        )
 
 
 def _check_preprocessing(folder: Path, names: list[str], modality: str | None) -> None:

@@ -32,6 +32,11 @@ def _training(record: DistillationRecord) -> list[str]:
         )
     elif not words.one_class_a_row and task.labelled_rows < FEW_LABELLED_ROWS:
         sentences.append(f"Few labels: {task.labelled_rows} labelled {escape(words.rows)}.")
+    if record.training.get("loss_fell") is False:
+        sentences.append(
+            f"The training loss did not fall: it went from {record.training['first_loss']} to "
+            f"{record.training['last_loss']}, so the model has hardly learned from these rows."
+        )
     unlabelled = task.train_rows - task.labelled_rows
     if unlabelled > 0:
         sentences.append(f"{unlabelled} of {task.train_rows} training rows have no label.{_targets(record)}")

@@ -65,12 +65,13 @@ def card_data(record: DistillationRecord, title: str) -> ModelCardData:
     on_hub = base is not None and is_repo_id(base)
     teachers = [t.candidate.model_id for t in record.pretrained_teachers if t.candidate.source == "hub"]
     dataset = hub_dataset(record.task)
+    adapter = "adapter" in record.training
     license, license_name = _license(binding_license(record))
     return ModelCardData(
         base_model=plain(base) if base is not None and on_hub else None,
-        base_model_relation="finetune" if on_hub else None,
+        base_model_relation=("adapter" if adapter else "finetune") if on_hub else None,
         datasets=None if dataset is None else [dataset],
-        library_name="transformers",
+        library_name="peft" if adapter else "transformers",
         pipeline_tag=slug(record.task.task),
         tags=_tags(record),
         teachers=[plain(teacher) for teacher in teachers] or None,

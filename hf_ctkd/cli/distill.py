@@ -89,6 +89,7 @@ def _baseline(
         parsed.training,
         dataset=arguments.dataset,
         output_dir=str(Path(str(trainer.args.output_dir)) / BASELINE_FOLDER),
+        learning_rate=trainer.args.learning_rate,
         max_steps=trainer.state.global_step,  # not `max_steps`: a student may stop early or have gone further before
         save_strategy="no",
         load_best_model_at_end=False,

@@ -139,9 +139,9 @@ class GenericTeacherTrainer(DistillationTrainer):
         seed = self.args.seed
         return supernet.started(member, seed=seed) if from_branches else member.build(supernet.label_space, seed=seed)
 
-    def _with_loss(self, student: PreTrainedModel) -> TeacherWithBranches:
-        plain = super()._with_loss(student)
-        return TeacherWithBranches(plain.student, plain.loss, label_smoothing=plain.label_smoothing, task=plain.task)
+    def _with_loss(self, model: torch.nn.Module) -> TeacherWithBranches:
+        plain = super()._with_loss(model)
+        return TeacherWithBranches(plain.student, plain.loss, adapter=plain.adapter, task_loss=plain.task_loss)
 
     def _first_outputs(self, student_with_loss: StudentWithLoss) -> ModelOutputs:
         if not isinstance(self.task, Classification):

@@ -2,10 +2,11 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import datasets
 from datasets import ClassLabel, Features, LargeList, List, Value
+from torch import nn
 from transformers import (
     MODEL_FOR_DEPTH_ESTIMATION_MAPPING,
     MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING,
@@ -80,9 +81,10 @@ def _is_one_of(student: PreTrainedModel, mapping: Mapping[type, Any]) -> bool:
     return any(isinstance(model, type) and isinstance(student, model) for model in classes)
 
 
-def first_student(
-    model: PreTrainedModel | None, model_init: Callable[..., PreTrainedModel] | None
-) -> PreTrainedModel | None:
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def first_student(model: Model | None, model_init: Callable[..., Model] | None) -> Model | None:
     """The student, or a first one of those that are to be made, to be looked at only; `model_init` as in `Trainer`."""
     if model is not None or model_init is None:
         return model

@@ -3,7 +3,11 @@
 `{model}` is replaced by the student's id on the Hub, or by its folder, when the card is rendered.
 """
 
+import re
+from dataclasses import replace
+
 from hf_ctkd.data import Modality
+from hf_ctkd.records import TaskWords
 
 _IMAGE = """
 import torch
@@ -31,6 +35,13 @@ with torch.no_grad():
     outputs = model(**inputs)
 {lines}
 """
+
+_OPENED = re.compile(r"model = (AutoModel\w+)\.from_pretrained\(\{model\}\)")
+_WITH_ADAPTER = r"""config = AutoConfig.from_pretrained({model})
+base = PeftConfig.from_pretrained({model}).base_model_name_or_path
+model = \1.from_pretrained(base, config=config, ignore_mismatched_sizes=True)
+model = PeftModel.from_pretrained(model, {model}).eval()"""
+_IMPORTS = "from peft import PeftConfig, PeftModel\nfrom transformers import AutoConfig, Auto"
 
 _PACKAGES: dict[Modality, str] = {"image": "transformers torch pillow", "text": "transformers torch"}
 
@@ -66,3 +77,16 @@ def example_packages(modality: Modality) -> str:
         modality: of what the student is shown.
     """
     return _PACKAGES[modality]
+
+
+def adapter_words(words: TaskWords) -> TaskWords:
+    """The words of a task for a student that is saved as an adapter: it opens with peft, and its own configuration.
+
+    Without that configuration transformers would take the base model's, with other classes.
+
+    Args:
+        words: of the task.
+    """
+    opened = _OPENED.sub(_WITH_ADAPTER, words.example)
+    example = opened.replace("from transformers import Auto", _IMPORTS, 1)
+    return replace(words, example=example, packages=f"{words.packages} peft")

@@ -5,10 +5,13 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from hf_ctkd.data import ProcessingClass
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.teachers import Teacher
+from hf_ctkd.training.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from hf_ctkd.training.files import LOSS_FILE, load_loss_state, part_of, replaced_together
 from hf_ctkd.training.student_with_loss import StudentWithLoss
 
@@ -20,6 +23,7 @@ def save_student(
     *,
     state_dict: Mapping[str, Tensor] | None = None,
     signature: Mapping[str, str] | None = None,
+    merge_adapter: bool = False,
 ) -> None:
     """Write the student and its processor, and the weights of the loss into a checkpoint; no pickle.
 
@@ -31,19 +35,33 @@ def save_student(
         processing_class: the student's.
         state_dict: of `student_with_loss`, where its weights are gathered from several processes; its own when None.
         signature: of the loss, which is written with its weights; None leaves the loss out.
+        merge_adapter: write a student with an adapter as one model instead of the adapter alone.
 
     Raises:
         InvalidArgumentError: if the folder cannot be written or the disk is full.
     """
-    student, loss = student_with_loss.student, student_with_loss.loss
+    student, loss, adapter = student_with_loss.student, student_with_loss.loss, student_with_loss.adapter
     student_state = None if state_dict is None else part_of(state_dict, "student.")
     with replaced_together(folder) as temporary:
-        student.save_pretrained(temporary, state_dict=student_state)
+        if adapter is None:
+            student.save_pretrained(temporary, state_dict=student_state)
+        elif merge_adapter:
+            adapter.merged().save_pretrained(temporary)
+        else:
+            adapter.save(temporary, student_state)
         processing_class.save_pretrained(temporary)
         if signature is not None and loss is not None:
             loss_state = loss.state_dict() if state_dict is None else part_of(state_dict, "loss.")
             tensors = {name: tensor.contiguous() for name, tensor in loss_state.items()}
             save_file(tensors, temporary / LOSS_FILE, metadata=dict(signature))
+    _remove_earlier(folder, whole=adapter is None or merge_adapter)
+
+
+def _remove_earlier(folder: Path, *, whole: bool) -> None:
+    """Remove the weights of the other form that were written here before: transformers would open both together."""
+    earlier = [ADAPTER_CONFIG, ADAPTER_WEIGHTS] if whole else [SAFE_WEIGHTS_NAME]
+    for name in earlier:
+        (folder / name).unlink(missing_ok=True)
 
 
 def restore_checkpoint(checkpoint: Path, student_with_loss: StudentWithLoss, signature: Mapping[str, str]) -> None:
@@ -55,12 +73,21 @@ def restore_checkpoint(checkpoint: Path, student_with_loss: StudentWithLoss, sig
         signature: of the loss and teachers of the run.
 
     Raises:
-        InvalidArgumentError: if the checkpoint is of another loss, or of other teachers.
+        InvalidArgumentError: if the checkpoint is of another loss, of other teachers, or of a student with an adapter
+            where this one has none, or the other way round.
     """
     student, loss = student_with_loss.student, student_with_loss.loss
     loss_state = load_loss_state(checkpoint, loss, signature)
-    restored = type(student).from_pretrained(checkpoint, dtype=student.dtype)
-    student.load_state_dict(restored.state_dict())
+    if student_with_loss.adapter is not None:
+        student_with_loss.adapter.load(checkpoint)
+    elif (checkpoint / ADAPTER_CONFIG).is_file():
+        raise InvalidArgumentError(
+            f"`resume_from_checkpoint` {checkpoint} holds an adapter, but `model` has none. Give the `PeftModel` that "
+            "it was made with, or train anew."
+        )
+    else:
+        restored = type(student).from_pretrained(checkpoint, dtype=student.dtype)
+        student.load_state_dict(restored.state_dict())
     if loss is not None:
         loss.load_state_dict(loss_state)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import datasets
 import torch
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
 from transformers.utils.logging import get_logger
 
@@ -18,6 +19,7 @@ from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.tasks import StudentTask, first_student, listed
 from hf_ctkd.teachers import Teacher
+from hf_ctkd.training.adapter import StudentAdapter
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.student_with_loss import StudentWithLoss
 from hf_ctkd.training.teacher_runner import TeacherLike
@@ -86,7 +88,10 @@ def check_teachers_and_loss(teachers: object, loss: object) -> None:
 
 
 def check_arguments(
-    args: DistillationConfig, processing_class: ProcessingClass | None, compute_metrics: Callable[..., dict] | None
+    args: DistillationConfig,
+    processing_class: ProcessingClass | None,
+    compute_metrics: Callable[..., dict] | None,
+    preprocess_logits_for_metrics: Callable[..., torch.Tensor] | None = None,
 ) -> ProcessingClass:
     """Refuse arguments of `transformers.TrainingArguments` that do not work on raw rows, and a missing processor.
 
@@ -94,6 +99,7 @@ def check_arguments(
         args: of the run.
         processing_class: the student's image processor or tokenizer.
         compute_metrics: as given by the user; None for the default metrics.
+        preprocess_logits_for_metrics: as given by the user.
 
     Returns:
         The processor.
@@ -121,11 +127,40 @@ def check_arguments(
             "`batch_eval_metrics` needs a `compute_metrics` of your own, as the usual metrics are computed over all "
             "rows at once. Leave it out, or pass one."
         )
+    if preprocess_logits_for_metrics is not None and compute_metrics is None:
+        raise InvalidArgumentError(
+            "`preprocess_logits_for_metrics` needs a `compute_metrics` of your own, as the usual metrics read logits "
+            "that nothing has changed. Pass one, or leave it out."
+        )
     if args.n_gpu > 1:
         raise InvalidArgumentError("Several GPUs need one process each. Start the script with `accelerate launch`.")
     if processing_class is None:
         raise InvalidArgumentError("`processing_class` must be the student's image processor or tokenizer, got None.")
     return processing_class
+
+
+def check_task_loss(args: DistillationConfig, compute_loss_func: object) -> None:
+    """Refuse a function for the task loss beside settings of the loss that it takes the place of.
+
+    Args:
+        args: of the run.
+        compute_loss_func: as given to the trainer.
+
+    Raises:
+        InvalidArgumentError: naming the argument without effect.
+    """
+    if compute_loss_func is None:
+        return
+    if not callable(compute_loss_func):
+        raise InvalidArgumentError(
+            f"`compute_loss_func` must be a function of outputs and labels, got {_described(compute_loss_func)}. Pass "
+            "one, or leave it out for the task's own loss."
+        )
+    for name, given in (("class_weights", args.class_weights), ("label_smoothing_factor", args.label_smoothing_factor)):
+        if given:
+            raise InvalidArgumentError(
+                f"`{name}` has no effect beside a `compute_loss_func`, got {given!r}. Leave one of them out."
+            )
 
 
 def _described(value: object) -> str:
@@ -273,9 +308,7 @@ def _check_classes(rows: TargetRows, train: TargetRows | None, argument: str) ->
 # ---- student --------------------------------------------------------------------------------------------------------
 
 
-def initial_student(
-    model: PreTrainedModel | None, model_init: Callable[..., PreTrainedModel] | None, seed: int
-) -> PreTrainedModel:
+def initial_student(model: nn.Module | None, model_init: Callable[..., nn.Module] | None, seed: int) -> nn.Module:
     """The student that a trainer starts with: the model, or the first of `model_init`, drawn with the seed of the run.
 
     Args:
@@ -296,8 +329,8 @@ def initial_student(
     return check_model(first_student(None, model_init), "`model_init` must return")
 
 
-def check_model(model: object, requirement: str) -> PreTrainedModel:
-    """Refuse what is no model of transformers, and weights in half precision.
+def check_model(model: object, requirement: str) -> nn.Module:
+    """Refuse what is no model of transformers, with or without an adapter, and weights in half precision.
 
     Optimiser steps smaller than the spacing of half-precision numbers are lost, and half-precision features do not mix
     with the weights of a loss.
@@ -307,9 +340,12 @@ def check_model(model: object, requirement: str) -> PreTrainedModel:
         requirement: the beginning of the message: "`model` must be".
 
     Raises:
-        InvalidArgumentError: if it is of another class, or any of its parameters is in half precision.
+        InvalidArgumentError: if it is of another class, or has an adapter that is not in its layers, or any of its
+            parameters is in half precision.
     """
-    if not isinstance(model, PreTrainedModel):
+    adapter = StudentAdapter.of(model)
+    student = model if adapter is None else adapter.student
+    if not isinstance(model, nn.Module) or not isinstance(student, PreTrainedModel):
         raise InvalidArgumentError(f"{requirement} a PreTrainedModel, got {type(model).__name__}.")
     for parameter in model.parameters():
         if parameter.is_floating_point() and parameter.dtype.itemsize < torch.float32.itemsize:
@@ -352,6 +388,21 @@ def _cuts_texts(preprocessor: Preprocessor, rows: TargetRows) -> bool:
     longest = sorted(range(len(rows)), key=rows.text_lengths.__getitem__)[-_LONGEST_TEXTS:]
     longer = replace(preprocessor, max_length=preprocessor.max_length + 1)(rows.inputs(longest))
     return longer["input_ids"].shape[1] > preprocessor.max_length
+
+
+def warn_of_frozen_head(student_with_loss: StudentWithLoss) -> None:
+    """One line in the log where an adapter leaves a head untrained that may be as random as it was made.
+
+    Args:
+        student_with_loss: after its first batch, so that its head is known.
+    """
+    head = student_with_loss.reader.head
+    if student_with_loss.adapter is None or head is None or any(p.requires_grad for p in head.parameters()):
+        return
+    logger.warning(
+        "The adapter of `model` leaves the head as it is, which was drawn at random if it was made for these classes. "
+        'Name it in `modules_to_save` of the adapter, such as ["classifier"].'
+    )
 
 
 def set_padding(student: PreTrainedModel, processing_class: ProcessingClass) -> None:

@@ -113,7 +113,7 @@ class DistillationCollator:
 
         Always `labels`, `counts` (numbers of rows, of labelled rows and of labels), `numbers` of the rows in their data
         set, and the `student` inputs. Of rows trained on also what the loss reads: `targets`, or `teacher_outputs` as a
-        list of named tensors, or a list of `teachers` inputs.
+        list of named tensors, or a list of `teacher_inputs`.
         """
         pairs = [self._augmented(row) for row in rows]
         contents: list[Any] = [content for content, _ in pairs]
@@ -133,7 +133,7 @@ class DistillationCollator:
             return {"targets": torch.stack(targets)}
         if self.teacher_outputs is not None:
             return {"teacher_outputs": [named_tensors(outputs.select(numbers)) for outputs in self.teacher_outputs]}
-        return {"teachers": [teacher(contents) for teacher in self.teachers]}
+        return {"teacher_inputs": [teacher(contents) for teacher in self.teachers]}
 
     def _augmented(self, row: Row) -> tuple[Any, Label]:
         if self.augmentation is None or not row.train or row.content is None:

@@ -16,6 +16,21 @@ class DistillationConfig(TrainingArguments):
         InvalidArgumentError: if a number is out of its range.
     """
 
+    # None tells what the user gave from what is left open; `hf_ctkd.training.schedule` has the rule.
+    num_train_epochs: float | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Epochs to train. If neither this nor --max_steps is given, chosen from the rows, the classes and "
+            "whether the student is pretrained."
+        },
+    )
+    learning_rate: float | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Peak learning rate. If not given, chosen from the size of the student and whether it is "
+            "pretrained."
+        },
+    )
     distillation_weight: float = field(
         default=1.0,
         metadata={
@@ -29,6 +44,20 @@ class DistillationConfig(TrainingArguments):
             "help": "Weight of a labelled row; positive. With a loss that teaches labels, the task loss of a step is "
             "this weight times the sum over its labelled rows, divided by all its rows. The weight is at most all rows "
             "over labelled rows, which gives the usual mean over labelled rows. Other losses always use that mean."
+        },
+    )
+    class_weights: None | str | list[float] = field(  # in the order that `HfArgumentParser` takes for text
+        default=None,
+        metadata={
+            "help": "Factors of the task loss of a row by its class: balanced, or one positive number for each class, "
+            "separated by commas. They are scaled to a mean of 1 over the labelled rows, and belong to training alone."
+        },
+    )
+    merge_adapter: bool = field(
+        default=False,
+        metadata={
+            "help": "Save a student that trains an adapter (LoRA of peft) as one model, which opens without peft, and "
+            "not as the adapter alone. Checkpoints hold the adapter."
         },
     )
     cache_teacher_outputs: bool = field(

@@ -1,5 +1,6 @@
 """From a trained student to the record that its card is rendered from."""
 
+import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,22 +23,28 @@ from hf_ctkd.records import (
     StudentRecord,
     TaskRecord,
     TaskWords,
+    TeacherRanking,
     TeacherRecord,
     TransportMap,
     last_name,
 )
-from hf_ctkd.tasks import StudentTask
+from hf_ctkd.tasks import StudentTask, adapter_words
 from hf_ctkd.tasks.evaluation import rows_per_second
 from hf_ctkd.tasks.examples import example_of_pair
 from hf_ctkd.teachers import Teacher
 from hf_ctkd.training.collator import RowDataset
 from hf_ctkd.training.config import DistillationConfig
+from hf_ctkd.training.outcome import LossEnds
 from hf_ctkd.training.student_with_loss import StudentWithLoss
+from hf_ctkd.training.task_loss import TaskLoss
 from hf_ctkd.training.teacher_runner import TeacherRunner
 from hf_ctkd.types import LossContext, ModelOutputs
 
 logger = get_logger(__name__)
 
+RECORD_FILE = "distillation.json"
+RANKING_FILE = "ranking.json"
+OLD_RANKING_FILE = "ranking.old.json"
 _TIMED_ROWS = 32
 _LARGEST_MAP = 200_000
 """Most cells of a transport map in a record, which it makes 4 MB large."""
@@ -76,6 +83,8 @@ class Run:
         processes: that trained together.
         license: licence of the checkpoint that the student started from, if any.
         distils: whether the loss had a part; not where it has no strength.
+        chosen: names of arguments that the user left open.
+        loss_ends: the training loss at the start and at the end, where both are known.
         majority_share: share of the most frequent class among the rows evaluated on; None without classes of rows.
         eval_rows_in_training: evaluation rows whose input is also that of a training row; None without both.
         context: what the loss was set up with; None where nothing was trained.
@@ -102,6 +111,8 @@ class Run:
     resumed_at: int = 0
     distils: bool = True
     rows_seen: Sequence[int] | None = None
+    chosen: tuple[str, ...] = ()
+    loss_ends: LossEnds | None = None
 
 
 def summarise(
@@ -118,6 +129,7 @@ def summarise(
     rows, args, kind = run.rows, run.args, run.student_with_loss.task
     loss = run.student_with_loss.loss if run.distils else None
     values = args.to_dict()
+    adapter = None if args.merge_adapter else run.student_with_loss.adapter
     return DistillationRecord(
         task=TaskRecord(
             dataset=_without_path(args.dataset_name or rows.dataset.info.dataset_name)
@@ -134,7 +146,7 @@ def summarise(
             eval_split=run.eval_split,
             majority_share=run.majority_share,
             problem_type=kind.problem_type,
-            words=_words(kind, rows),
+            words=_words(kind, rows) if adapter is None else adapter_words(_words(kind, rows)),
             modality=rows.modality,
             auto_class=kind.auto_class(rows.modality).__name__,
             eval_rows_in_training=run.eval_rows_in_training,
@@ -146,8 +158,12 @@ def summarise(
         baseline=baseline,
         training={
             **{name: values[name] for name in _ARGUMENTS if name != "labelled_row_weight" or _by_row(loss)},
+            **_chosen(run.chosen),
+            **({} if adapter is None else {"adapter": adapter.kind}),
+            **_task_loss(run.student_with_loss.task_loss),
             "steps": run.steps,
             "epochs": round(run.epochs, 2),
+            **_loss_ends(run.loss_ends),
             **_seconds(run),
             "processes": run.processes,
             "bootstrap_resamples": args.bootstrap_resamples,
@@ -162,6 +178,26 @@ def summarise(
         },
         transport_map=_transport_map(run, loss),
     )
+
+
+def write_records(
+    folder: Path, record: DistillationRecord, ranking: TeacherRanking | None
+) -> tuple[DistillationRecord, TeacherRanking | None]:
+    """Write the records of a student into its folder, and return what is in the files.
+
+    Args:
+        folder: of the student.
+        record: how it was made.
+        ranking: the selection that led to its teachers; None without one.
+    """
+    ranking = None if ranking is None else ranking.without_paths()
+    record.save(folder / RECORD_FILE)
+    path = folder / RANKING_FILE
+    if ranking is not None:
+        ranking.save(path)
+    elif path.exists():  # of an earlier student: the card would present it as the selection of this one's teachers
+        os.replace(path, folder / OLD_RANKING_FILE)
+    return record, ranking
 
 
 def evaluated_on(dataset: object) -> tuple[int, str]:
@@ -234,6 +270,30 @@ def _seconds(run: Run) -> dict[str, float]:
     """How long training took; the time before it was resumed is not known."""
     seconds = round(run.seconds, 1)
     return {"resumed_at_step": run.resumed_at, "seconds_since": seconds} if run.resumed_at else {"seconds": seconds}
+
+
+def _chosen(names: tuple[str, ...]) -> dict[str, str]:
+    """Which arguments followed from the rows and the student, as the user gave none."""
+    return {"chosen_by_default": ", ".join(names)} if names else {}
+
+
+def _task_loss(task_loss: TaskLoss) -> dict[str, object]:
+    """How the task loss departs from the task's own."""
+    if task_loss.compute_loss_func is not None:
+        return {"task_loss": "a function of the user's own"}
+    weights = task_loss.class_weights
+    return {} if weights is None else {"class_weights": [_rounded(weight) for weight in weights.tolist()]}
+
+
+def _loss_ends(ends: LossEnds | None) -> dict[str, float | bool]:
+    """The training loss at both ends, and whether it fell, as the card's limitations read it."""
+    if ends is None:
+        return {}
+    return {"first_loss": _rounded(ends.first), "last_loss": _rounded(ends.last), "loss_fell": ends.fell}
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
 def _passes(teacher_runner: TeacherRunner) -> dict[str, float]:

@@ -3,15 +3,19 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
 
 from hf_ctkd.data import InputFeatureReader
 from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.losses.base import check_names, on_chosen
-from hf_ctkd.tasks import Classification, StudentTask
+from hf_ctkd.tasks import StudentTask
 from hf_ctkd.teachers import FeatureReader
+from hf_ctkd.training.adapter import StudentAdapter
+from hf_ctkd.training.task_loss import TaskLoss
 from hf_ctkd.types import ModelOutputs
 
 TASK = "task_loss"
@@ -30,8 +34,8 @@ class StudentWithLoss(nn.Module):
     Args:
         student: a model with the head that its task asks for.
         loss: the distillation loss; None to train on labels alone.
-        label_smoothing: of the task loss, in [0, 1).
-        task: what the student is for; classification when None.
+        adapter: the part of the student that is trained, in its layers; None where that is the student itself.
+        task_loss: what the student is for, and what a wrong prediction costs; classification when None.
         input_feature_reader: reads the student's own input for a loss that needs it.
     """
 
@@ -45,17 +49,34 @@ class StudentWithLoss(nn.Module):
         student: PreTrainedModel,
         loss: DistillationLoss | None = None,
         *,
-        label_smoothing: float = 0.0,
-        task: StudentTask | None = None,
+        adapter: StudentAdapter | None = None,
+        task_loss: TaskLoss | None = None,
         input_feature_reader: InputFeatureReader | None = None,
     ) -> None:
         super().__init__()
         self.student = student
         self.loss = loss
-        self.label_smoothing = label_smoothing
-        self.task = Classification() if task is None else task
+        self.adapter = adapter
+        self.task_loss = TaskLoss() if task_loss is None else task_loss
         self.reader = FeatureReader(student)
         self.input_feature_reader = input_feature_reader
+
+    def train(self, mode: bool = True) -> "StudentWithLoss":
+        """As in `torch.nn.Module`, but batch norms beside an adapter stay as they are."""
+        super().train(mode)
+        if self.adapter is not None:
+            self.adapter.freeze_statistics()
+        return self
+
+    @property
+    def task(self) -> StudentTask:
+        """What the student is for."""
+        return self.task_loss.task
+
+    @property
+    def device(self) -> torch.device:
+        """Where the student is."""
+        return self.student.device
 
     @property
     def config(self) -> PreTrainedConfig:
@@ -111,10 +132,11 @@ class StudentWithLoss(nn.Module):
     def forward(
         self,
         student: Mapping[str, Tensor],
-        labels: Shaped[Tensor, "batch ..."],
+        labels: Shaped[Tensor, "batch ..."] | None = None,
         teachers: TeacherOutputs | None = None,
         targets: Float[Tensor, "batch width"] | None = None,
-    ) -> dict[str, Tensor]:
+        **batch: object,
+    ) -> ModelOutput:
         """Logits (or the other prediction of the task), the task loss, and the terms of the distillation loss.
 
         The task loss is a mean over labels, 0 without any. The distillation loss is left out without `teachers` and
@@ -122,20 +144,23 @@ class StudentWithLoss(nn.Module):
 
         Args:
             student: preprocessed rows.
-            labels: as the task collates them: class ids, -100 for unlabelled rows, when the student classifies.
+            labels: as the task collates them: class ids, -100 for unlabelled rows, when the student classifies. Without
+                them there are logits alone, as for a `compute_loss` that takes the labels out of the batch.
             teachers: outputs of each teacher on the same rows, empty for a loss without teachers; or a function that
                 returns them once the loss has selected the rows that each teacher reads.
             targets: rows of the loss's `row_targets`, in place of teachers.
+            batch: the rest of a batch, which is not read: `model(**inputs)` is what the documentation of `Trainer` has.
 
         Raises:
             InvalidArgumentError: if a term of the loss has a reserved name.
         """
         outputs = self.outputs(student)
         prediction = self.task.prediction(outputs)
-        total = self.task.loss_sum(prediction, labels, label_smoothing=self.label_smoothing)
-        result = {LOGITS: prediction, TASK: total / self.task.count(labels).clamp_min(1)}
-        terms = self._terms(outputs, student, self.task.row_labels(labels), teachers, targets)
-        return result | terms
+        result = {LOGITS: prediction}
+        if labels is not None:
+            result[TASK] = self.task_loss(prediction, labels)
+            result |= self._terms(outputs, student, self.task.row_labels(labels), teachers, targets)
+        return ModelOutput(**result)
 
     def _terms(
         self,

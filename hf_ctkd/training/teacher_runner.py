@@ -1,7 +1,7 @@
 """The frozen teachers of a run: loaded, run once over all rows, or run at every step."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,41 @@ class TeacherRunner:
     offloading: DeviceOffloading | None = None
     passes: PassCount = field(default_factory=PassCount)
 
+    def before_training(
+        self,
+        rows: TargetRows,
+        *,
+        once: bool,
+        fits: bool,
+        accelerator: Accelerator,
+        batch_size: int,
+        cache_dir: Path | str,
+        progress: bool = True,
+    ) -> tuple["TeacherRunner", tuple[RowOutputs, ...]]:
+        """Run the teachers over all training rows if they run once or the loss fits on their outputs, else over a few.
+
+        Args:
+            rows: the training rows.
+            once: whether teachers run once instead of at every step.
+            fits: whether the loss fits on their outputs on all rows.
+            accelerator: as in `outputs_of_all`.
+            batch_size: as in `outputs_of_all`.
+            cache_dir: as in `outputs_of_all`.
+            progress: as in `outputs_of_all`.
+
+        Returns:
+            The teachers as they run in training, and the outputs that the loss is set up with.
+        """
+        outputs: tuple[RowOutputs, ...] = ()
+        if once or fits:
+            outputs = self.outputs_of_all(
+                rows, accelerator=accelerator, batch_size=batch_size, cache_dir=cache_dir, progress=progress
+            )
+        if once:
+            return replace(self, cached=outputs), outputs
+        samples = self.outputs_of_some(rows, batch_size=batch_size)
+        return replace(self, samples=samples), outputs or samples
+
     def outputs_of_all(
         self,
         rows: TargetRows,
@@ -180,14 +215,14 @@ class TeacherRunner:
             masks = [slice(None)] * len(self.cached) if selected is None else selected.unbind(1)
             pairs = zip(self.cached, masks, strict=True)
             return tuple(outputs.select(numbers[mask].cpu()).to(numbers.device) for outputs, mask in pairs)
-        if len(batch["teachers"]) != len(self.teachers):
+        if len(batch["teacher_inputs"]) != len(self.teachers):
             raise InvalidArgumentError(
                 f"The batch must hold inputs for each of {len(self.teachers)} teachers, got {len(batch['teachers'])}. "
                 "Use the trainer's own collator on its training rows."
             )
         # In the precision of their weights even where the student runs in a lower one.
         with torch.autocast(numbers.device.type, enabled=False):
-            outputs = [self._run(index, inputs, selected) for index, inputs in enumerate(batch["teachers"])]
+            outputs = [self._run(index, inputs, selected) for index, inputs in enumerate(batch["teacher_inputs"])]
         return tuple(part.to(numbers.device) for part in outputs)
 
     def _run(self, index: int, inputs: dict[str, Tensor], selected: Tensor | None) -> ModelOutputs:

@@ -1,7 +1,6 @@
 """A drop-in `transformers.Trainer` whose student also learns from teachers of other tasks."""
 
 import copy
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +29,7 @@ from hf_ctkd.tasks import Augmentation, StudentTask, task_of
 from hf_ctkd.tasks.evaluation import as_confidences
 from hf_ctkd.teachers import LoadOptions
 from hf_ctkd.teachers.cache import from_named
+from hf_ctkd.training.adapter import StudentAdapter, student_of
 from hf_ctkd.training.checkpoint import loss_signature, restore_checkpoint, save_student
 from hf_ctkd.training.checks import (
     check_arguments,
@@ -38,6 +38,7 @@ from hf_ctkd.training.checks import (
     check_model,
     check_optimizer,
     check_student,
+    check_task_loss,
     check_teachers_and_loss,
     evaluation_rows,
     first_split,
@@ -49,6 +50,7 @@ from hf_ctkd.training.checks import (
     set_padding,
     student_preprocessor,
     training_rows,
+    warn_of_frozen_head,
 )
 from hf_ctkd.training.collator import DistillationCollator, RowDataset
 from hf_ctkd.training.command import command_line
@@ -58,10 +60,13 @@ from hf_ctkd.training.files import in_memory, off_memory, removed_if_unfinished,
 from hf_ctkd.training.loss_context import StudentRows, loss_context
 from hf_ctkd.training.offloading import DeviceOffloading
 from hf_ctkd.training.optimizer import with_rates_of_loss
-from hf_ctkd.training.record import Run, evaluated_on, majority_share, rows_in_training, summarise
+from hf_ctkd.training.outcome import LossTrace, warn_of_chance, warn_of_loss
+from hf_ctkd.training.record import Run, evaluated_on, majority_share, rows_in_training, summarise, write_records
 from hf_ctkd.training.resume_callback import ResumeCallback
+from hf_ctkd.training.schedule import with_schedule
 from hf_ctkd.training.stream import Stream, StreamedRows
 from hf_ctkd.training.student_with_loss import LOGITS, TASK, StudentWithLoss
+from hf_ctkd.training.task_loss import ComputeLossFunc, TaskLoss, resolve_class_weights
 from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner, load_teachers
 from hf_ctkd.types import ModelOutputs, Needs, RowOutputs
 
@@ -77,10 +82,6 @@ from hf_ctkd.types import ModelOutputs, Needs, RowOutputs
 #   _prepare_inputs          c    moves a batch of an evaluation to the device
 #   save_model(_internal_call=)   tells whether `Trainer` saves a checkpoint or the user saves the student
 
-RECORD_FILE = "distillation.json"
-RANKING_FILE = "ranking.json"
-OLD_RANKING_FILE = "ranking.old.json"
-
 
 class DistillationTrainer(Trainer):
     """Trains a student on its labels and on the outputs of frozen teachers, which may be of any other task.
@@ -93,7 +94,8 @@ class DistillationTrainer(Trainer):
     `accelerate launch` with `trainer.accelerator.end_training()`: torch may abort processes that stay in their group.
 
     Args:
-        model: the student, with a head for the data set's classes.
+        model: the student, with a head for the data set's classes: a model of transformers, or a `PeftModel`, of which
+            the adapter alone is trained and saved; see `DistillationConfig.merge_adapter`.
         args: a `DistillationConfig`.
         teachers: candidates (`ranking.top(1)`), Hub ids (`"org/model@revision"`), folders, or loaded teachers; None
             for a loss without teachers.
@@ -105,9 +107,11 @@ class DistillationTrainer(Trainer):
         eval_dataset: the same, or a dict of them.
         processing_class: the student's image processor or tokenizer.
         model_init: returns a new student, instead of `model`, as in `Trainer`.
+        compute_loss_func: takes the place of the task loss, as in `Trainer`; it sees labelled rows only.
         compute_metrics: from an `EvalPrediction` to metrics; those of the task with intervals when None.
         callbacks: as in `Trainer`.
         optimizers: as in `Trainer`; an optimizer must hold the loss's own parameters too, if it has any.
+        preprocess_logits_for_metrics: as in `Trainer`; needs a `compute_metrics` that reads what it returns.
         augmentation: from a raw row to a changed one, applied once for student and teachers alike.
         ranking: the selection that led to the teachers, for the card.
         options: how teachers are fetched and loaded.
@@ -139,7 +143,7 @@ class DistillationTrainer(Trainer):
 
     def __init__(
         self,
-        model: PreTrainedModel | None = None,
+        model: nn.Module | None = None,
         args: DistillationConfig | None = None,
         *,
         teachers: Sequence[TeacherLike] | None = None,
@@ -148,18 +152,22 @@ class DistillationTrainer(Trainer):
         train_dataset: datasets.Dataset | datasets.IterableDataset | None = None,
         eval_dataset: datasets.Dataset | dict[str, datasets.Dataset] | None = None,
         processing_class: ProcessingClass | None = None,
-        model_init: Callable[..., PreTrainedModel] | None = None,
+        model_init: Callable[..., nn.Module] | None = None,
+        compute_loss_func: ComputeLossFunc | None = None,
         compute_metrics: Callable[[EvalPrediction], dict] | None = None,
         callbacks: list[TrainerCallback] | None = None,
         optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
+        preprocess_logits_for_metrics: Callable[[Tensor, Tensor], Tensor] | None = None,
         augmentation: Augmentation | None = None,
         ranking: TeacherRanking | None = None,
         options: LoadOptions = LoadOptions(),  # noqa: B008 (frozen)
     ) -> None:
         args = DistillationConfig("tmp_trainer") if args is None else args
         check_teachers_and_loss(teachers, loss)
-        processing_class = check_arguments(args, processing_class, compute_metrics)
-        student = initial_student(model, model_init, args.seed)
+        processing_class = check_arguments(args, processing_class, compute_metrics, preprocess_logits_for_metrics)
+        check_task_loss(args, compute_loss_func)
+        model = initial_student(model, model_init, args.seed)
+        student = student_of(model)
         self._stream = Stream.of(train_dataset, args)
         train_dataset = train_dataset if self._stream is None else self._stream.first
         split = first_split(train_dataset, eval_dataset)
@@ -171,30 +179,39 @@ class DistillationTrainer(Trainer):
         eval_rows = evaluation_rows(eval_dataset, args, rows, self.task)
         self._reference_rows = reference_rows(rows, eval_rows)
         self._preprocessor = student_preprocessor(processing_class, self._reference_rows, student, args.max_length)
-        self._label_smoothing = args.label_smoothing_factor
+        classes = max(1, len(self.task.label_names(self._reference_rows)))
+        args, self._chosen = with_schedule(args, rows, student, classes=classes, adapter=student is not model)
+        self._task_loss = TaskLoss(
+            self.task,
+            label_smoothing=args.label_smoothing_factor,
+            class_weights=resolve_class_weights(args.class_weights, rows, self.task),
+            compute_loss_func=compute_loss_func,
+        )
         self.ranking = ranking
         self.command: str | None = None
         self.baseline: Mapping[str, Confidence] = {}
         self._saved: tuple[DistillationRecord, TeacherRanking | None] | None = None
         self._terms: dict[str, Tensor] = {}
-        self._steps_to_log, self._train_seconds = 0, 0.0
+        self._steps_to_log, self._train_seconds, self._computed_loss = 0, 0.0, False
         self._rows_seen: Tensor | int = 0
-        self._evaluations, self._resume_callback = Evaluations(), ResumeCallback()
+        self._evaluations, self._resume_callback, self._loss_trace = Evaluations(), ResumeCallback(), LossTrace()
         if self._stream is not None and isinstance(args.accelerator_config, AcceleratorConfig):
             args.accelerator_config.dispatch_batches = False  # accelerate cuts batches by the first size of any tensor
         super().__init__(
-            model=self._with_loss(student),
+            model=self._with_loss(model),
             args=args,
             eval_dataset=self._as_datasets(eval_rows, eval_dataset),
             processing_class=self._preprocessor.processing_class,
             compute_metrics=compute_metrics or self.task.compute_metrics(args),
             callbacks=[*(callbacks or ()), self._resume_callback],
             optimizers=optimizers,
+            preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
         if model_init is not None:  # the parent's constructor would call it before a loss can be set up
-            self.model_init = model_init
+            self.model_init = model_init  # type: ignore[assignment] # a `PeftModel` is no PreTrainedModel
         once = self._computes_once(augmentation)
         first = self._first_outputs(self.student_with_loss)
+        warn_of_frozen_head(self.student_with_loss)
         self.teacher_runner, outputs = self._run_teachers(self._load_teachers(teachers or (), options), rows, once)
         self._input_reader, self._context = loss_context(
             self._loss_as_given,
@@ -230,16 +247,17 @@ class DistillationTrainer(Trainer):
         """The distillation loss in training, with its own weights."""
         return self.student_with_loss.loss
 
-    def _with_loss(self, student: PreTrainedModel) -> StudentWithLoss:
-        """The student with a copy of the loss that is not set up yet."""
+    def _with_loss(self, model: nn.Module) -> StudentWithLoss:
+        """The student, or that of an adapter, with a copy of the loss that is not set up yet."""
+        student = student_of(model)
         set_padding(student, self._preprocessor.processing_class)
         loss = copy.deepcopy(self._loss_as_given)
-        return StudentWithLoss(student, loss, label_smoothing=self._label_smoothing, task=self.task)
+        return StudentWithLoss(student, loss, adapter=StudentAdapter.of(model), task_loss=self._task_loss)
 
     def call_model_init(self, trial: Any = None) -> nn.Module:  # noqa: ANN401 (as in the parent)
         """A new student from `model_init` with a new loss, checked as the first one was; see `Trainer`."""
-        student = check_model(super().call_model_init(trial), "`model_init` must return")
-        student_with_loss = self._with_loss(student)
+        model = check_model(super().call_model_init(trial), "`model_init` must return")
+        student_with_loss = self._with_loss(model)
         self._first_outputs(student_with_loss)
         self._set_up_loss(student_with_loss)
         return student_with_loss
@@ -276,32 +294,19 @@ class DistillationTrainer(Trainer):
     def _run_teachers(
         self, runner: TeacherRunner, rows: TargetRows | None, once: bool
     ) -> tuple[TeacherRunner, tuple[RowOutputs, ...]]:
-        """Run the teachers over all training rows if they run once or the loss fits on their outputs, else over a few.
-
-        Args:
-            runner: the loaded teachers.
-            rows: the training rows; None where the student is only evaluated.
-            once: whether teachers run once instead of at every step.
-
-        Returns:
-            The teachers as they run in training, and the outputs that the loss is set up with.
-        """
+        """The teachers as they run in training, and the outputs that the loss is set up with; none without rows."""
         loss, args = self._loss_as_given, self.args
         if rows is None or loss is None or not runner.teachers:
             return runner, ()
-        outputs: tuple[RowOutputs, ...] = ()
-        if once or Needs.FIT in loss.needs:
-            outputs = runner.outputs_of_all(
-                rows,
-                accelerator=self.accelerator,
-                batch_size=args.teacher_batch_size,
-                cache_dir=self._cache / "outputs",
-                progress=not args.disable_tqdm,
-            )
-        if once:
-            return replace(runner, cached=outputs), outputs
-        samples = runner.outputs_of_some(rows, batch_size=args.teacher_batch_size)
-        return replace(runner, samples=samples), outputs or samples
+        return runner.before_training(
+            rows,
+            once=once,
+            fits=Needs.FIT in loss.needs,
+            accelerator=self.accelerator,
+            batch_size=args.teacher_batch_size,
+            cache_dir=self._cache / "outputs",
+            progress=not args.disable_tqdm,
+        )
 
     @property
     def _cache(self) -> Path:
@@ -387,15 +392,20 @@ class DistillationTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list, Tensor]:
-        """The batches of one optimiser step with `[rows, labelled rows, labels]` in them, over all processes."""
+        """The batches of one optimiser step, and the number of labels in them, over all processes.
+
+        `step_counts` in each batch also counts rows and labelled rows.
+        """
         # Not by the parent, which would count labels too and gather their number from all processes.
         samples = list(islice(epoch_iterator, num_batches))
         self._steps_to_log += 1  # not `global_step`, which does not begin at 0 in a resumed run
         start = torch.zeros(3, dtype=torch.long, device=device)
         counts = sum((sample["counts"].to(device) for sample in samples), start)
-        counts = self.accelerator.reduce(counts, reduction="sum")
-        self._rows_seen = self._rows_seen + counts
-        return samples, counts
+        step_counts = self.accelerator.reduce(counts, reduction="sum")
+        self._rows_seen = self._rows_seen + step_counts
+        for sample in samples:
+            sample["step_counts"] = step_counts
+        return samples, step_counts[2].clamp_min(1)
 
     def create_optimizer(self, *args: Any) -> torch.optim.Optimizer:  # noqa: ANN401 (as in the parent)
         """As in `Trainer`; parameters of a loss that sets a learning rate are a group of their own."""
@@ -410,6 +420,7 @@ class DistillationTrainer(Trainer):
     ) -> Tensor:
         """As in `Trainer`; after the last batch of an optimiser step, the loss takes all its rows into account."""
         step_loss = super().training_step(model, inputs, num_items_in_batch)
+        self._loss_trace.add(step_loss, last_batch=self.accelerator.sync_gradients)
         if self._distils and self.accelerator.sync_gradients and self.loss is not None:
             self.loss.after_step(partial(self.accelerator.reduce, reduction="sum"))
         return step_loss
@@ -427,14 +438,14 @@ class DistillationTrainer(Trainer):
             model: the student with its loss, wrapped or not.
             inputs: a batch from the collator.
             return_outputs: whether to return logits and terms as well.
-            num_items_in_batch: `[rows, labelled rows, labels]` of the optimiser step; those of this batch when None.
+            num_items_in_batch: labels of the optimiser step; a batch of `get_batch_samples` has its own counts.
         """
         outputs = model(student=inputs["student"], labels=inputs["labels"], **self._read_by_loss(inputs))
         counts = inputs["counts"]
         step_counts, processes = counts, 1
-        if isinstance(num_items_in_batch, Tensor):
+        if "step_counts" in inputs:
             # Gradients are averaged over processes: to be a mean over all rows, each counts for that many.
-            step_counts, processes = num_items_in_batch, self.accelerator.num_processes
+            step_counts, processes = inputs["step_counts"], self.accelerator.num_processes
         row_share, _, label_share = processes * counts / step_counts.clamp_min(1)
         task_weight = self._task_weight(step_counts)
         scaled = {
@@ -442,6 +453,7 @@ class DistillationTrainer(Trainer):
             for name, value in outputs.items()
             if name != LOGITS
         }
+        self._computed_loss = True
         for name, value in scaled.items():
             term = value.detach()
             self._terms[name] = self._terms[name] + term if name in self._terms else term
@@ -495,10 +507,12 @@ class DistillationTrainer(Trainer):
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:  # noqa: ANN401 (as in the parent)
         """As in `Trainer`, but True resumes from the last complete checkpoint; the duration goes into the record."""
-        self._evaluations = Evaluations()
+        self._evaluations, self._loss_trace = Evaluations(), LossTrace()
         output = super().train(resumed_from(resume_from_checkpoint, self.folder), *args, **kwargs)
         self._train_seconds = output.metrics["train_runtime"]
         check_finite(self.student, self.args, self.state.global_step)
+        warn_of_loss(self._loss_trace.ends(self._resume_callback.first_step), self.args.learning_rate)
+        warn_of_chance(self.results, majority_share(self.eval_dataset))
         return output
 
     # ---- evaluation: teachers do not run ----------------------------------------------------------------------------
@@ -530,6 +544,8 @@ class DistillationTrainer(Trainer):
             prefix = f"{dataset}_" if isinstance(dataset, str) else ""
             named = {f"{prefix}{name}": value for name, value in self._evaluations.metrics.items()}
             self._evaluations.by_step.setdefault(self._step_of_weights, {}).update(named)
+            if self.state.global_step and not self.is_in_train:
+                warn_of_chance(self.results, majority_share(self.eval_dataset))
         return metrics
 
     def predict(
@@ -567,8 +583,7 @@ class DistillationTrainer(Trainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(student=inputs["student"], labels=labels)
         loss, prediction = outputs[TASK].detach(), outputs[LOGITS].detach()
-        losses = self.task.row_losses(prediction, labels, label_smoothing=self._label_smoothing)
-        row_losses = torch.stack([losses, self.task.label_counts(labels).to(losses.dtype)], dim=1)
+        row_losses = self._task_loss.row_losses(prediction, labels)
         self._evaluations.row_losses.append(self.accelerator.gather_for_metrics(row_losses).cpu().double())
         if prediction_loss_only:
             return loss, None, None
@@ -625,7 +640,14 @@ class DistillationTrainer(Trainer):
             return
         checkpoint = folder.name.startswith(PREFIX_CHECKPOINT_DIR)
         signature = self._loss_signature() if checkpoint else None
-        save_student(folder, self.student_with_loss, self.processing_class, state_dict=state_dict, signature=signature)
+        save_student(
+            folder,
+            self.student_with_loss,
+            self.processing_class,
+            state_dict=state_dict,
+            signature=signature,
+            merge_adapter=self.args.merge_adapter and not checkpoint,
+        )
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ANN401 (as in the parent)
         """Write a whole checkpoint or none.
@@ -710,15 +732,8 @@ class DistillationTrainer(Trainer):
     # ---- the record -------------------------------------------------------------------------------------------------
 
     def _write_records(self, folder: Path) -> tuple[DistillationRecord, TeacherRanking | None]:
-        record, ranking = self.record(), None if self.ranking is None else self.ranking.without_paths()
-        record.save(folder / RECORD_FILE)
-        path = folder / RANKING_FILE
-        if ranking is not None:
-            ranking.save(path)
-        elif path.exists():  # of an earlier student: the card would present it as the selection of this one's teachers
-            os.replace(path, folder / OLD_RANKING_FILE)
-        self._saved = record, ranking
-        return record, ranking
+        self._saved = write_records(folder, self.record(), self.ranking)
+        return self._saved
 
     @property
     def saved_records(self) -> tuple[DistillationRecord, TeacherRanking | None]:
@@ -769,7 +784,10 @@ class DistillationTrainer(Trainer):
             resumed_at=self._resume_callback.first_step,
             processes=self.accelerator.num_processes,
             license=self.base_license,
-            distils=self._distils,
+            # A subclass may override `compute_loss` without a call of this one, so that no teacher teaches.
+            distils=self._distils and (self._computed_loss or not self.state.global_step),
+            chosen=self._chosen,
+            loss_ends=self._loss_trace.ends(self._resume_callback.first_step),
             rows_seen=None
             if self._stream is None or isinstance(self._rows_seen, int)
             else self._rows_seen.tolist()[:2],

@@ -150,9 +150,9 @@ def test_augmentation_is_applied_once_for_student_and_teacher_and_not_in_evaluat
     seen.clear()
     batch = trainer.data_collator([trainer.train_dataset[row] for row in range(4)])
     assert len(seen) == 4
-    assert len(batch["teachers"]) == 1
+    assert len(batch["teacher_inputs"]) == 1
     plain = trainer.teacher_runner.teachers[0].collate([image.point(lambda value: 255 - value) for image in seen])
-    torch.testing.assert_close(batch["teachers"][0]["pixel_values"], plain["pixel_values"])
+    torch.testing.assert_close(batch["teacher_inputs"][0]["pixel_values"], plain["pixel_values"])
     trainer.evaluate()
     assert len(seen) == 4
 

@@ -110,7 +110,7 @@ def test_step_reads_no_teacher_and_looks_nothing_up(make, loss, monkeypatch):
 @pytest.mark.parametrize("changes", [{"cache_teacher_outputs": False}, {"augmentation": lambda image: image}])
 def test_without_cached_outputs_there_are_no_targets(make, changes):
     batch = first_batch(make(MeanFeature(), **changes))
-    assert "targets" not in batch and len(batch["teachers"]) == 2
+    assert "targets" not in batch and len(batch["teacher_inputs"]) == 2
 
 
 def test_targets_above_a_size_are_read_from_a_file(make, monkeypatch, tmp_path):
