@@ -171,7 +171,7 @@ IMAGE = {
     "images of a negative size": Bad(processor(size={"height": -3, "width": 8}), "cannot be run: ", INCOMPATIBLE),
     "images of another size than words": Bad(processor(size="large"), "cannot be loaded: ", BROKEN),
     "images without a mean": Bad(processor(image_mean=[]), "cannot be run: mean must have 3", INCOMPATIBLE),
-    "images divided by nearly nothing": Bad(processor(image_std=[1e-38] * 3), "features are not finite", NOT_FINITE),
+    "images without a number": Bad(processor(image_mean=[float("nan")] * 3), "are not finite", NOT_FINITE),
     "images without a processor": Bad(
         lambda folder: (folder / "preprocessor_config.json").unlink(), "no image processor", BROKEN
     ),
@@ -233,7 +233,7 @@ CODE = {
     "no outputs": Bad(code("output = None"), "cannot be run: ", INCOMPATIBLE),
     "other outputs in each batch": Bad(
         code("output['logits'] = torch.zeros(len(pixel_values), 3 if len(pixel_values) > 5 else 2)"),
-        "names 3 classes|widths",
+        "names 3 classes|widths|cannot be run",
         INCOMPATIBLE,
     ),
 }
