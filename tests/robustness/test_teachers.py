@@ -224,7 +224,9 @@ CODE = {
     "code of a package that is missing": Bad(code(top="import no_such_package"), "cannot be loaded: ", BROKEN),
     "an assertion": Bad(code("assert False, 'odd'"), "cannot be run: odd", INCOMPATIBLE),
     "logits for no class": Bad(code("output['logits'] = output['logits'][:, :2]"), "names 3 classes", INCOMPATIBLE),
-    "logits of one row": Bad(code("output['logits'] = output['logits'][:1]"), "have shape|cannot be run", INCOMPATIBLE),
+    "logits of one row": Bad(
+        code("output['logits'] = output['logits'][:1]"), "have shape|cannot be run|no hidden state", INCOMPATIBLE
+    ),
     "logits without rows": Bad(code("output['logits'] = torch.zeros(())"), "no head|have shape", INCOMPATIBLE),
     "logits that are no numbers": Bad(
         code("output['logits'] = output['logits'].int()"), "are torch.int32|cannot be run", INCOMPATIBLE
