@@ -103,6 +103,9 @@ class LoadingArguments:
     allow_pickle: bool = flag("also load pickle weights, which run code when loaded", False)
     trust_remote_code: bool = flag("run model code that a repository brings along", False)
     max_bytes: float | None = flag("largest download of one teacher, in bytes, such as 2e9", None)
+    timeout: float | None = flag(
+        "most seconds to load and try one teacher in a process of its own, such as 300; no limit if not given", None
+    )
 
 
 @dataclass(kw_only=True)

@@ -111,6 +111,7 @@ def _options(arguments: SelectArguments) -> "LoadOptions":
         allow_pickle=arguments.allow_pickle,
         trust_remote_code=arguments.trust_remote_code,
         max_bytes=whole_bytes(arguments.max_bytes),
+        timeout=arguments.timeout,
         token=arguments.token,
     )
 

@@ -113,6 +113,7 @@ def load_options(arguments: LoadingArguments, config: DistillationConfig) -> Loa
         allow_pickle=arguments.allow_pickle,
         trust_remote_code=arguments.trust_remote_code,
         max_bytes=whole_bytes(arguments.max_bytes),
+        timeout=arguments.timeout,
         seed=config.seed,
         token=config.hub_token,
     )

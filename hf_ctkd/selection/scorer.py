@@ -133,12 +133,14 @@ class Scorer:
 
     def _outputs(self, candidate: TeacherCandidate, *, layers: bool) -> tuple[int | None, ModelOutputs]:
         options, modality = self.run_settings.options, self.rows.modality
-        if self.accelerator.num_processes > 1:  # one process downloads, the others read its cache
-            on_main(self.accelerator, lambda: options.fetch(candidate))
+        timeout, device = options.timeout, self.accelerator.device
+        if self.accelerator.num_processes > 1:  # one process downloads and tries it, the others read its cache
+            on_main(self.accelerator, lambda: options.prepare(candidate, modality, device))
+            options = replace(options, timeout=None)
         loaded: list[Teacher] = []
 
         def load() -> None:
-            loaded.append(Teacher.load(candidate, modality, device=self.accelerator.device, options=options))
+            loaded.append(Teacher.load(candidate, modality, device=device, options=options))
 
         try:
             on_all(self.accelerator, load)
@@ -150,6 +152,7 @@ class Scorer:
                 cache_dir=self.run_settings.folder / "outputs",
                 progress=self.run_settings.progress,
                 layers=layers,
+                timeout=timeout,
             )
             # Of rows sampled for a ranking, metrics read everything at once.
             return loaded[0].candidate.parameters, outputs.select(torch.arange(len(self.rows)))

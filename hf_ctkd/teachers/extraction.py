@@ -1,6 +1,7 @@
 """Feature extraction: a teacher over the rows of a data set, in batches that a DataLoader prepares."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
@@ -47,6 +48,7 @@ class FeatureExtractor:
         max_layers: largest number of these.
         dtype: of the outputs; numbers beyond its range count as not finite.
         autocast_dtype: run the teacher under autocast in this dtype; None in that of its weights.
+        timeout: seconds from now after which no further batch is run; None for no limit.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class FeatureExtractor:
         max_layers: int = MOST_LAYERS,
         dtype: torch.dtype = torch.float32,
         autocast_dtype: torch.dtype | None = None,
+        timeout: float | int | None = None,
     ) -> None:
         self.teacher = teacher
         self.rows = rows
@@ -71,6 +74,8 @@ class FeatureExtractor:
         self.max_layers = max_layers
         self.dtype = dtype
         self.autocast_dtype = autocast_dtype
+        self.timeout = timeout
+        self._start = time.monotonic()
         self._widths: dict[str, int] | None = None
 
     def shards(self, row_numbers: Sequence[int], size: int, bar: tqdm) -> Iterator[tuple[list[int], ModelOutputs]]:
@@ -124,11 +129,20 @@ class FeatureExtractor:
     def _run(self, loader: Iterator[Batch], batches: int, bar: tqdm) -> list[ModelOutputs]:
         parts = []
         for _ in range(batches):
+            self._check_time()
             row_numbers, inputs = next(loader)
             if isinstance(inputs, CTKDError):
                 raise inputs
             parts += self._run_batch(row_numbers, inputs, bar)
         return parts
+
+    def _check_time(self) -> None:
+        if self.timeout is not None and time.monotonic() - self._start > self.timeout:
+            raise TeacherUnavailableError(
+                f"running it over the rows takes more than {self.timeout:g} seconds (`timeout`). Allow more, or choose "
+                "another; the rows that are stored need not be computed again.",
+                ProblemCode.TIMED_OUT,
+            )
 
     def _run_batch(self, row_numbers: list[int], inputs: Mapping[str, Tensor], bar: tqdm) -> list[ModelOutputs]:
         # accelerate's find_executable_batch_size would run all batches again from the first one, collects garbage

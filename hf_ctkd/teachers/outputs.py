@@ -38,6 +38,7 @@ def compute_outputs(
     max_layers: int = MOST_LAYERS,
     dtype: torch.dtype = torch.float32,
     autocast_dtype: torch.dtype | None = None,
+    timeout: float | int | None = None,
 ) -> RowOutputs:
     """A teacher's logits and features of every row, in row order, the same on every process.
 
@@ -60,12 +61,13 @@ def compute_outputs(
         max_layers: largest number of these layers, at least 1; 1 is the last layer alone.
         dtype: of stored numbers, `torch.float32` or `torch.float16` (half the disk); they are read as float32.
         autocast_dtype: run the teacher under autocast in this dtype; None in the dtype of its weights.
+        timeout: seconds after which no further batch is run; None for no limit.
 
     Raises:
         InvalidArgumentError: a number is out of range, the outputs exceed `max_bytes`, or the cache cannot be written.
         DatasetError: a row that cannot be read.
-        TeacherUnavailableError: the model cannot be run, gives malformed or not finite outputs, or does not fit the
-            memory.
+        TeacherUnavailableError: the model cannot be run, gives malformed or not finite outputs, does not fit the
+            memory, or takes longer than `timeout`.
         StaleCacheError: the cache was made by something else.
 
     Example:
@@ -88,6 +90,7 @@ def compute_outputs(
         max_layers=max_layers,
         dtype=dtype,
         autocast_dtype=autocast_dtype,
+        timeout=timeout,
     )
     show = progress and accelerator.is_main_process
     if cache_dir is None:

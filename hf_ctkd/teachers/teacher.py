@@ -3,16 +3,17 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
+from PIL import Image as PILImage
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_ctkd.data.preprocessing import Preprocessor, load_processing_class
 from hf_ctkd.data.rows import Modality, RowInput
-from hf_ctkd.errors import CTKDError, ProblemCode, TeacherUnavailableError
+from hf_ctkd.errors import CTKDError, InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import fetch_teacher
 from hf_ctkd.records import TeacherCandidate, without_folder
 from hf_ctkd.teachers.failures import skipped_on_failure
@@ -21,7 +22,10 @@ from hf_ctkd.teachers.independence import IndependentReader
 from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.teachers.pretrained import load_pretrained
 from hf_ctkd.teachers.quiet import quiet_loading
+from hf_ctkd.teachers.worker import Worker
 from hf_ctkd.types import LabelSpace, ModelOutputs
+
+_TEXTS = ("a short text", "a long text " * 200)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class LoadOptions:
         max_bytes: largest download of one teacher; None for no limit.
         dtype: of the weights.
         seed: of random weights, for candidates that ask for them.
+        timeout: seconds that loading one teacher may take together with a forward pass of two rows. They are tried in a
+            process of its own first, which is ended beyond the limit, so whatever ends or fills that process costs this
+            teacher alone; then the teacher is loaded once more. A ranking also gives up a teacher whose pass over the
+            rows takes longer, between two batches. Downloads are not counted. None for no limit and no such process.
         token: Hub token; the stored login when None.
     """
 
@@ -43,7 +51,14 @@ class LoadOptions:
     max_bytes: int | None = None
     dtype: torch.dtype = torch.float32
     seed: int = 0
+    timeout: float | int | None = None
     token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not self.timeout > 0:
+            raise InvalidArgumentError(
+                f"`timeout` must be a positive number of seconds, got {self.timeout}. Leave it out for no limit."
+            )
 
     def fetch(self, candidate: TeacherCandidate) -> Path:
         """The folder of a teacher, downloaded first if it is on the Hub.
@@ -58,6 +73,22 @@ class LoadOptions:
             max_bytes=self.max_bytes,
             token=self.token,
         )
+
+    def prepare(self, candidate: TeacherCandidate, modality: Modality, device: torch.device | str) -> Path:
+        """The folder of a teacher, which has been tried in a process of its own if there is a `timeout`.
+
+        Args:
+            candidate: the teacher.
+            modality: of the rows.
+            device: to try it on.
+
+        Raises:
+            TeacherUnavailableError: see `fetch_teacher` and `try_out`, or if it took too long or ended that process.
+        """
+        folder = self.fetch(candidate)
+        if self.timeout is not None:
+            _worker().run(self.timeout, try_out.__name__, folder, candidate, modality, str(device), self)
+        return folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,11 +166,22 @@ class Teacher:
             options: how to fetch and load.
 
         Raises:
-            TeacherUnavailableError: gated, missing, broken, oversized, for the other modality, or with weights that are
-                missing or not finite.
+            TeacherUnavailableError: gated, missing, broken, oversized, for the other modality, with weights that are
+                missing or not finite, or beyond `options.timeout`.
         """
         candidate.check_usable(allow_pickle=options.allow_pickle)
-        folder = options.fetch(candidate)
+        folder = options.prepare(candidate, modality, device)
+        return cls._from_folder(folder, candidate, modality, device, options)
+
+    @classmethod
+    def _from_folder(
+        cls,
+        folder: Path,
+        candidate: TeacherCandidate,
+        modality: Modality,
+        device: torch.device | str,
+        options: LoadOptions,
+    ) -> "Teacher":
         try:
             with (
                 skipped_on_failure(
@@ -236,6 +278,36 @@ class Teacher:
         outputs = self._independent.read(on_device, hidden, layers=layers, max_layers=max_layers)
         # A head whose labels are unknown to the loader (a headless encoder's stray output) is no classifier.
         return outputs if self.label_space is not None else replace(outputs, logits=None)
+
+
+@cache
+def _worker() -> Worker:
+    """The process of all trials: starting one takes seconds."""
+    return Worker(__name__)
+
+
+def try_out(folder: Path, candidate: TeacherCandidate, modality: Modality, device: str, options: LoadOptions) -> None:
+    """Load a teacher and run it on two rows; `Teacher.load` has this done in a process that can be ended.
+
+    Args:
+        folder: where its files are.
+        candidate: the teacher.
+        modality: of the rows.
+        device: of its weights.
+        options: how to load it.
+
+    Raises:
+        TeacherUnavailableError: as `Teacher.load`, or if it cannot be run.
+    """
+    teacher = Teacher._from_folder(folder, candidate, modality, device, options)
+    rows: Sequence[RowInput] = _TEXTS
+    if modality == "image":
+        rows = [PILImage.new("RGB", (256, 256), color) for color in ("gray", "white")]
+    try:
+        with skipped_on_failure("cannot be run", ProblemCode.INCOMPATIBLE):
+            teacher.outputs(teacher.collate(rows))
+    except InvalidArgumentError as error:
+        raise TeacherUnavailableError(f"cannot be run: {error}", ProblemCode.INCOMPATIBLE) from error
 
 
 def _check_input(model: PreTrainedModel, modality: Modality) -> None:

@@ -12,7 +12,7 @@ CALLS = [
     [],
     ["--split", "train[:50%]", "--dataset_config", "plain text"],
     ["--input_column", "a column", "its pair", "--label_column", "it's", "--skip_bad_rows"],
-    ["--trust_remote_code", "--allow_pickle", "--max_bytes", "2e9"],
+    ["--trust_remote_code", "--allow_pickle", "--max_bytes", "2e9", "--timeout", "60"],
     ["--input_column", "premise", "a hypothesis"],
     ["--seed", "4", "--labels", "30", "--cache_dir", "/tmp/a cache", "--split=-odd-"],
 ]
@@ -31,7 +31,7 @@ def test_the_next_command_has_every_flag_that_both_know(words):
     given = {**distill.training, **vars(distill.arguments)}
     for name in (
         *("dataset", "dataset_config", "split", "labels", "input_column", "label_column"),
-        *("skip_bad_rows", "allow_pickle", "trust_remote_code", "max_bytes", "seed", "cache_dir"),
+        *("skip_bad_rows", "allow_pickle", "trust_remote_code", "max_bytes", "timeout", "seed", "cache_dir"),
     ):
         assert given[name] == vars(select.arguments)[name], name
 

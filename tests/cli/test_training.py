@@ -58,6 +58,7 @@ def test_checkpoints_of_an_earlier_run_are_set_aside(tmp_path):
 
 
 def test_loading_flags_are_read():
-    command = parsed("--allow_pickle", "--max_bytes", "1e6", "--seed", "3")
+    command = parsed("--allow_pickle", "--max_bytes", "1e6", "--timeout", "9", "--seed", "3")
     options = load_options(command.arguments, training_config(DistillationConfig, command.training, dataset="x"))
     assert (options.allow_pickle, options.trust_remote_code, options.max_bytes, options.seed) == (True, False, 10**6, 3)
+    assert options.timeout == 9

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import time
 
 import pytest
 import torch
@@ -164,3 +165,17 @@ def test_whatever_preprocessing_raises_costs_the_teacher_alone(tmp_path, texts, 
     unknown = TargetRows.of(text_rows(["red cat", "a zebra"], [0, 1]))
     with pytest.raises(TeacherUnavailableError, match="^cannot be run: WordLevel error: Missing"):
         compute_outputs(teacher, unknown, progress=False, workers=workers)
+
+
+def test_a_pass_that_takes_too_long_is_given_up_between_two_batches(teacher, rows, alter, tmp_path):
+    def slow(outputs, passes):
+        time.sleep(0.3 if passes > 1 else 0.0)
+        return outputs
+
+    alter(slow)
+    with pytest.raises(
+        TeacherUnavailableError, match=r"takes more than 0.2 seconds \(`timeout`\). Allow more"
+    ) as raised:
+        compute_outputs(teacher, rows, batch_size=4, progress=False, timeout=0.2)
+    assert raised.value.code is ProblemCode.TIMED_OUT
+    assert len(compute_outputs(teacher, rows, batch_size=4, progress=False, timeout=60)) == len(rows)

@@ -22,7 +22,7 @@ from transformers import (
 from transformers.utils import logging
 
 from hf_ctkd.data import TargetRows
-from hf_ctkd.errors import TeacherUnavailableError
+from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.teachers import LoadOptions, Teacher
@@ -268,3 +268,36 @@ def test_loading_says_nothing_and_leaves_the_logging_as_it_was(resnet, capfd):
 
 def test_the_token_is_not_printed():
     assert "secret" not in repr(LoadOptions(token="secret"))
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_a_limit_that_is_no_time(seconds):
+    with pytest.raises(InvalidArgumentError, match="`timeout` must be a positive number of seconds, got"):
+        LoadOptions(timeout=seconds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("behaviour", ["while True: pass", "os._exit(1)", "ctypes.string_at(0)"])
+def test_a_model_that_hangs_or_crashes_costs_itself_alone(tmp_path, behaviour):
+    auto = {"AutoConfig": "own.OwnConfig", "AutoModelForImageClassification": "own.OwnForImageClassification"}
+    values = {"model_type": "own_resnet", "auto_map": auto, "architectures": ["OwnForImageClassification"]}
+    candidate = save(tmp_path / "bad", tiny_resnet(), image_processor())
+    (tmp_path / "bad" / "own.py").write_text(f"import ctypes, os\n{CODE.decode()}\n{behaviour}\n")
+    candidate = change(candidate, "config.json", lambda config: config.update(values))
+    options = LoadOptions(timeout=20, trust_remote_code=True)
+    with pytest.raises(TeacherUnavailableError) as error:
+        Teacher.load(candidate, "image", options=options)
+    assert error.value.code is (ProblemCode.TIMED_OUT if "while" in behaviour else ProblemCode.CRASHED)
+    good = save(tmp_path / "good", tiny_resnet(), image_processor())
+    assert Teacher.load(good, "image", options=LoadOptions(timeout=120)).label_space is not None
+
+
+def test_a_trial_has_the_reason_of_loading(resnet, bert):
+    options = LoadOptions(timeout=120)
+    with pytest.raises(TeacherUnavailableError, match="^takes input_ids, not image rows$") as error:
+        Teacher.load(bert, "image", options=options)
+    assert error.value.code is ProblemCode.INCOMPATIBLE
+    assert Teacher.load(bert, "text", options=options).label_space is not None
+    bad = change(resnet, "preprocessor_config.json", lambda values: values.update(image_mean=[]))
+    with pytest.raises(TeacherUnavailableError, match="^cannot be run: mean must have 3 elements"):
+        Teacher.load(bad, "image", options=options)
