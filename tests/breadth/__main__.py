@@ -69,7 +69,10 @@ def _write(tried: dict[Architecture, dict[str, str]]) -> None:
             if architecture.classifier and architecture.modality == modality:
                 student = answers.get("student", _NO_TIME)
                 page += f"| {architecture.model_type} | {answers['teacher']} | {student} |\n"
-    page += "\n## Encoders without a head\n\n| architecture | rows | teacher |\n|---|---|---|\n"
+    if all(architecture.classifier for architecture in tried):
+        page += "\nEncoders without a head were not tried in this run.\n"
+    else:
+        page += "\n## Encoders without a head\n\n| architecture | rows | teacher |\n|---|---|---|\n"
     for architecture, answers in tried.items():
         if not architecture.classifier:
             page += f"| {architecture.model_type} | {architecture.modality}s | {answers['teacher']} |\n"
