@@ -159,11 +159,16 @@ class GenericTeacherTrainer(DistillationTrainer):
         return super()._first_outputs(student_with_loss)
 
     def _check_states(self, student_with_loss: StudentWithLoss) -> None:
-        """Refuse a teacher that returns fewer hidden states than its configuration has stages."""
+        """Refuse a teacher of two stacks, or one that returns fewer hidden states than its configuration has stages."""
         conditioning = student_with_loss.loss
         if not isinstance(conditioning, Conditioning):
             return
         model = student_with_loss.student
+        if model.config.is_encoder_decoder:
+            raise InvalidArgumentError(
+                f"`model` {type(model).__name__} has an encoder and a decoder, and a branch can continue from the states "
+                "of one stack alone. Choose a model of one stack."
+            )
         inputs = self._preprocessor(self._reference_rows.inputs([0]))
         training = model.training
         with torch.no_grad():
