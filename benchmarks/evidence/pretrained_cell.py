@@ -24,7 +24,7 @@ from benchmarks.evidence.pretrained import MINILM_STUDENT, NAME, pretrained_stud
 from benchmarks.evidence.run import in_processes, reason_of
 from benchmarks.evidence.settings import Settings
 from benchmarks.evidence.store import Store
-from benchmarks.evidence.student import candidates, config_of, measured
+from benchmarks.evidence.student import candidates, config_of, keep_student, measured
 from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.data.preprocessing import Preprocessor
 from hf_ctkd.demo.tasks import DemoTask, build_task
@@ -48,7 +48,8 @@ COLUMNS = (
 ALL = "all"
 """Every training row but one, as a task needs one without a label."""
 SEEDS = (0, 1, 2)
-RATES = (1e-4, 3e-4, 1e-3)
+RATES = (3e-4,)
+"""The same for every arm, taken from measurements before this suite; with several, each arm is tuned."""
 LONGER = 3
 """Arms that see labelled rows alone may also train for three times the steps, if validation rows say so."""
 TUNING_SEED = 1000
@@ -102,12 +103,12 @@ class Arm:
 ARMS = {
     PLAIN: Arm(),
     LINEAR_PROBE: Arm(),
-    SELF_TRAINING: Arm(lambda: SelfTrainingLoss(transported=True), teacher=False),
     CONTROL: Arm(lambda: RowTransportLoss(input_features=False), teacher=False),
     RANDOM: Arm(RowTransportLoss),
     "B-Tuning": Arm(BTuningLoss),
     "AFT": Arm(AFTLoss),
     "probe": Arm(ProbeLoss),
+    SELF_TRAINING: Arm(lambda: SelfTrainingLoss(transported=True), teacher=False),
     DEFAULT: Arm(RowTransportLoss),
 }
 """`LP-FT` starts from a head that was fitted to frozen features; `own features` learns from its own frozen layers."""
@@ -190,19 +191,26 @@ Chosen = Mapping[str, Mapping[str, Recipe]]
 
 
 def trials(cell: Cell, chosen: Mapping[str, Recipe]) -> list[Job]:
-    """Every learning rate of every arm at the fewest labels, on a seed that no measured run has.
+    """Every recipe of every arm that has a choice, at the fewest labels, on a seed that no measured run has.
 
     Args:
         cell: the cell.
         chosen: what is tuned already; self-training waits for the plain student.
     """
-    recipes = {arm: [Recipe(rate) for rate in RATES] for arm in ARMS}
-    for arm in (PLAIN, LINEAR_PROBE):
-        recipes[arm] += [Recipe(rate, LONGER) for rate in RATES]
-    if PLAIN not in chosen:
-        recipes.pop(SELF_TRAINING, None)
-    jobs = [Job(cell, arm, cell.labels[0], TUNING_SEED, recipe) for arm in recipes for recipe in recipes[arm]]
+    recipes = {arm: _recipes(arm) for arm in ARMS if arm != SELF_TRAINING or PLAIN in chosen}
+    jobs = [
+        Job(cell, arm, cell.labels[0], TUNING_SEED, recipe)
+        for arm in recipes
+        for recipe in recipes[arm]
+        if len(recipes[arm]) > 1
+    ]
     return [_with_plain(job, chosen) for job in jobs]
+
+
+def _recipes(arm: str) -> list[Recipe]:
+    """What is tried for an arm; those that see labelled rows alone may take more steps."""
+    times = (1, LONGER) if arm in (PLAIN, LINEAR_PROBE) else (1,)
+    return [Recipe(rate, multiple) for multiple in times for rate in RATES]
 
 
 def _with_plain(job: Job, chosen: Mapping[str, Recipe]) -> Job:
@@ -283,7 +291,7 @@ def tune(workplace: Workplace, cell: Cell, until: float | None) -> None:
             workplace.say(f"{cell.name} is not tuned yet: give it more time")
             return
         accuracies = {job: float(row["validation_accuracy"]) for job, row in by_job.items() if row is not None}
-        chosen = {arm: _best(arm, accuracies) for arm in ARMS if arm in {job.arm for job in jobs}}
+        chosen = {arm: _best(arm, accuracies) for arm in ARMS}
     cells = {**chosen_by(workplace), cell.name: chosen}
     recorded = {name: {arm: asdict(recipe) for arm, recipe in arms.items()} for name, arms in cells.items()}
     write_json(workplace.folder / TUNING, {"kind": KIND, "rates": list(RATES), "chosen": recorded})
@@ -291,7 +299,7 @@ def tune(workplace: Workplace, cell: Cell, until: float | None) -> None:
 
 def _best(arm: str, accuracies: Mapping[Job, float]) -> Recipe:
     by_recipe = {job.recipe: accuracy for job, accuracy in accuracies.items() if job.arm == arm}
-    return max(by_recipe, key=lambda recipe: by_recipe[recipe])
+    return max(by_recipe or _recipes(arm), key=lambda recipe: by_recipe.get(recipe, 0.0))
 
 
 def _make(workplace: Workplace, store: Store, jobs: Sequence[Job], until: float | None) -> None:
@@ -364,6 +372,8 @@ def train(workplace: Workplace, job: Job) -> dict[str, object]:
         return {**_blank(workplace, job), **_outcome(correct), "processor_seconds": _seconds_since(started)}
     trainer = _trained(workplace, job, task)
     processor_seconds = _seconds_since(started)
+    if job.arm == PLAIN:
+        keep_student(trainer, _plain_folder(workplace, job))
     output = trainer.predict(task.test)
     correct = np.asarray(output.predictions).argmax(axis=1) == np.asarray(output.label_ids)
     return {
@@ -431,13 +441,14 @@ def _plain_student(workplace: Workplace, job: Job, task: DemoTask) -> Path:
     """The folder of the plain student of the same cell and seed, trained now if it was not before."""
     assert job.plain is not None
     plain = replace(job, arm=PLAIN, recipe=job.plain, plain=None)
-    folder = Path(workplace.work) / "pretrained-students" / key_of(workplace, plain)
+    folder = _plain_folder(workplace, plain)
     if not folder.is_dir():
-        trainer = _trained(workplace, plain, task)
-        trainer.student.save_pretrained(folder)
-        tokenizer = trainer.processing_class
-        tokenizer.save_pretrained(folder)
+        keep_student(_trained(workplace, plain, task), folder)
     return folder
+
+
+def _plain_folder(workplace: Workplace, job: Job) -> Path:
+    return Path(workplace.work) / "pretrained-students" / key_of(workplace, job)
 
 
 def start_from_linear_probe(model: PreTrainedModel, tokenizer: ProcessingClass, task: DemoTask) -> None:

@@ -120,15 +120,20 @@ def _introduction(frame: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> 
         for row in failed
     )
     tried = ", ".join(f"{rate:g}" for rate in RATES)
+    rates = (
+        f"Every arm trains at the learning rate {tried}, that of measurements made before"
+        if len(RATES) == 1
+        else f"Learning rates were tuned out of {tried} for every arm of every cell"
+    )
     return (
         f"Written by `python -m benchmarks.evidence pretrained`: {len(frame)} runs, {len(failed)} failed. Every "
         "student is the first two layers of the sentence encoder all-MiniLM-L6-v2 under a fresh head. Every arm takes "
         f"{STEPS} steps; *plain* and *LP-FT*, which train on labelled rows alone, take {LONGER * STEPS} where "
         "validation rows prefer it. *LP-FT* starts from a head that logistic regression fitted to the frozen features. "
         "*Self-training* learns what the plain student predicts, *own features* is the default's transport read out of "
-        "the student's own two frozen layers, *random weights* is the default with an untrained teacher. Learning "
-        f"rates were tuned on validation rows at the fewest labels with seed {TUNING_SEED}, out of {tried} for every "
-        f"arm of every cell (`results/{TUNING}`). Test rows chose nothing. The probes are linear, fitted to labels "
+        "the student's own two frozen layers, *random weights* is the default with an untrained teacher. "
+        f"{rates}; what validation rows chose, they chose at the fewest labels with seed {TUNING_SEED} "
+        f"(`results/{TUNING}`). Test rows chose nothing. The probes are linear, fitted to labels "
         "and the frozen layers: what there is to be learnt. Seconds are processor time of a training run, reading of "
         "the teacher included where its outputs were not cached. Intervals are 95 % bootstrap intervals that resample "
         f"seeds and, within each, test rows. In brackets: how many seeds.{reasons}\n"

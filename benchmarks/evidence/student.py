@@ -127,7 +127,7 @@ def train(job: Job) -> dict[str, object]:
     trainer = _trained(job, task)
     test, validation = measured(trainer, task.test), measured(trainer, task.validation)
     if run.method == PLAIN and run.times == 1:
-        _keep(trainer, _plain_folder(job))
+        keep_student(trainer, _plain_folder(job))
     return {
         "key": key_of(job, task.modality),
         "task": run.cell.task,
@@ -205,7 +205,7 @@ def _plain_student(job: Job, task: DemoTask) -> Path:
     plain = Job(Run(job.run.cell, PLAIN, job.run.seed), job.plain, job.plain, job.run_settings)
     folder = _plain_folder(plain)
     if not folder.is_dir():
-        _keep(_trained(plain, task), folder)
+        keep_student(_trained(plain, task), folder)
     return folder
 
 
@@ -214,7 +214,7 @@ def _plain_folder(job: Job) -> Path:
     return Path(job.run_settings.work) / "students" / name
 
 
-def _keep(trainer: DistillationTrainer, folder: Path) -> None:
+def keep_student(trainer: DistillationTrainer, folder: Path) -> None:
     """Save a student under its final name only when it is whole: another process may look for it."""
     partial = folder.with_name(f"{folder.name}-{uuid.uuid4().hex}.partial")
     trainer.student.save_pretrained(partial)

@@ -3,6 +3,7 @@
 A tracker, optimizer, scheduler or compiler that cannot be made would otherwise be noticed only after the teachers ran.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -22,6 +23,8 @@ _JSON_OBJECTS = (
     "gradient_checkpointing_kwargs",
     "liger_kernel_config",
 )
+
+_ANY_RATE = 1e-3
 
 
 def check_parts(args: TrainingArguments) -> None:
@@ -62,7 +65,10 @@ def _trackers(args: TrainingArguments) -> None:
 
 def _optimizer(args: TrainingArguments) -> None:
     if args.optim_target_modules is None:  # those of layers need the student's modules
-        optimizer_class, settings = Trainer.get_optimizer_cls_and_kwargs(args)
+        tried = copy.copy(args)
+        if args.learning_rate is None:  # chosen when the student is known
+            tried.learning_rate = _ANY_RATE
+        optimizer_class, settings = Trainer.get_optimizer_cls_and_kwargs(tried)
         optimizer_class([torch.nn.Parameter(torch.zeros(1))], **settings)
 
 

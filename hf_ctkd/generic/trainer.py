@@ -166,8 +166,8 @@ class GenericTeacherTrainer(DistillationTrainer):
         model = student_with_loss.student
         if model.config.is_encoder_decoder:
             raise InvalidArgumentError(
-                f"`model` {type(model).__name__} has an encoder and a decoder, and a branch can continue from the states "
-                "of one stack alone. Choose a model of one stack."
+                f"`model` {type(model).__name__} has an encoder and a decoder, and a branch can only continue from the "
+                "states of one stack. Choose a model of one stack."
             )
         inputs = self._preprocessor(self._reference_rows.inputs([0]))
         training = model.training

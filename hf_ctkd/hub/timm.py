@@ -1,9 +1,8 @@
 """Models that timm published: their configuration names an architecture of timm and no class of transformers."""
 
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
-
-from transformers.utils import is_timm_available, is_torchvision_available
 
 from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
 
@@ -46,8 +45,7 @@ def check_packages(config: Mapping[str, Any]) -> None:
     """
     if not is_timm(config):
         return
-    installed = {"timm": is_timm_available(), "torchvision": is_torchvision_available()}
-    missing = [name for name, there in installed.items() if not there]
+    missing = [name for name in ("timm", "torchvision") if importlib.util.find_spec(name) is None]
     if missing:
         raise TeacherUnavailableError(
             f"it is a timm model, and {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed. "

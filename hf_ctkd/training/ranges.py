@@ -68,7 +68,7 @@ _RANGES = {
     "neftune_noise_alpha": _SIZE,
     "distillation_weight": _SIZE,
     "stream_rows": _COUNT,
-    "labelled_row_weight": _SIZE,
+    "labelled_row_weight": Range(0, math.inf),  # infinity gives the mean over labelled rows
     "seed": Range(0, 2**32 - 1),
     "data_seed": Range(0, 2**32 - 1),
 }

@@ -217,8 +217,8 @@ class TeacherRunner:
             return tuple(outputs.select(numbers[mask].cpu()).to(numbers.device) for outputs, mask in pairs)
         if len(batch["teacher_inputs"]) != len(self.teachers):
             raise InvalidArgumentError(
-                f"The batch must hold inputs for each of {len(self.teachers)} teachers, got {len(batch['teachers'])}. "
-                "Use the trainer's own collator on its training rows."
+                f"The batch must hold inputs for each of {len(self.teachers)} teachers, "
+                f"got {len(batch['teacher_inputs'])}. Use the trainer's own collator on its training rows."
             )
         # In the precision of their weights even where the student runs in a lower one.
         with torch.autocast(numbers.device.type, enabled=False):

@@ -75,9 +75,12 @@ def test_plan_decides_the_goals_first():
     assert {job.plain for job in jobs if job.arm != SELF_TRAINING} == {None}
 
 
-def test_self_training_is_tuned_after_the_student_that_it_learns_from():
+def test_self_training_is_tuned_after_the_student_that_it_learns_from(monkeypatch):
     first, second = trials(GAP, {}), trials(GAP, {PLAIN: RECIPE})
     assert {job.seed for job in second} == {1000} and {job.labels for job in second} == {GAP.labels[0]}
+    assert {job.arm for job in first} == {job.arm for job in second} == {PLAIN, LINEAR_PROBE}, "others have no choice"
+    monkeypatch.setattr(pretrained_cell, "RATES", (1e-4, 3e-4))
+    first, second = trials(GAP, {}), trials(GAP, {PLAIN: RECIPE})
     assert {job.arm for job in first} == set(ARMS) - {SELF_TRAINING} and {job.arm for job in second} == set(ARMS)
     longer = {job.arm for job in first if job.recipe.times == 3}
     assert longer == {PLAIN, LINEAR_PROBE}, "only arms that see labelled rows alone have a choice of steps"
@@ -96,6 +99,7 @@ def test_runs_are_tuned_made_once_and_a_failure_is_a_row(workplace, monkeypatch)
     monkeypatch.setattr(pretrained_cell, "ARMS", {arm: ARMS[arm] for arm in (PLAIN, SELF_TRAINING, DEFAULT)})
     monkeypatch.setattr(pretrained_cell, "SEEDS", (0, 1))
     monkeypatch.setattr(pretrained_cell, "LINEAR_PROBE", PLAIN)
+    monkeypatch.setattr(pretrained_cell, "RATES", (1e-4, 3e-4))
     monkeypatch.setattr(pretrained_cell, "train", _judged_by_formula)
     measure(workplace, seconds=-1.0)
     assert chosen_by(workplace) == {} and any("not tuned yet" in line for line in lines)

@@ -303,7 +303,9 @@ def test_a_teacher_of_encoder_and_decoder_is_refused(config):
     layers = {"d_model": 8, "encoder_layers": 3, "decoder_layers": 3, "max_position_embeddings": 34}
     tokens = {"vocab_size": len(tokenizer), "pad_token_id": 0, "eos_token_id": tokenizer.convert_tokens_to_ids("the")}
     model = BartForSequenceClassification(BartConfig(**heads, **layers, **tokens, num_labels=2))
-    with pytest.raises(InvalidArgumentError, match="`model` BartForSequenceClassification has an encoder and a decoder"):
+    with pytest.raises(
+        InvalidArgumentError, match="`model` BartForSequenceClassification has an encoder and a decoder"
+    ):
         GenericTeacherTrainer(
             model, config(), pool=POOLS["bert"], train_dataset=tiny.text_rows(), processing_class=tokenizer
         )

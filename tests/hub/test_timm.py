@@ -1,4 +1,5 @@
 import doctest
+import importlib.util
 import json
 from dataclasses import replace
 
@@ -14,9 +15,16 @@ WEIGHTS = b"\x02\x00\x00\x00\x00\x00\x00\x00{}"
 
 
 @pytest.fixture
-def without_timm(monkeypatch):
-    monkeypatch.setattr(timm, "is_timm_available", lambda: False)
-    monkeypatch.setattr(timm, "is_torchvision_available", lambda: True)
+def installed(monkeypatch):
+    """The names of packages that can be imported: torchvision, and what a test adds."""
+    names = {"torchvision"}
+    find = importlib.util.find_spec
+
+    def find_spec(name: str, package: str | None = None) -> object:
+        return (object() if name in names else None) if name in ("timm", "torchvision") else find(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    return names
 
 
 def files(**settings) -> dict[str, bytes]:
@@ -27,7 +35,7 @@ def test_example():
     assert doctest.testmod(hf_ctkd.hub.timm).failed == 0
 
 
-def test_missing_packages_are_named_before_weights_are_downloaded(hub, tmp_path, without_timm):
+def test_missing_packages_are_named_before_weights_are_downloaded(hub, tmp_path, installed):
     candidate = TeacherCandidate("timm/resnet18", hub.add("timm/resnet18", files()))
     with pytest.raises(TeacherUnavailableError) as refusal:
         fetch_teacher(candidate, cache_dir=tmp_path)
@@ -39,14 +47,14 @@ def test_missing_packages_are_named_before_weights_are_downloaded(hub, tmp_path,
     assert not hub.seen("resolve/.*safetensors")
 
 
-def test_a_folder_of_timm_lists_its_classes_and_asks_for_the_packages(tmp_path, monkeypatch, without_timm):
+def test_a_folder_of_timm_lists_its_classes_and_asks_for_the_packages(tmp_path, installed):
     for name, content in files(label_names=["cat", "dog"]).items():
         (tmp_path / name).write_bytes(content)
     [candidate] = folder_teachers(tmp_path)
     assert candidate.task == "image-classification" and candidate.label_names == ("cat", "dog")
     with pytest.raises(TeacherUnavailableError, match="timm is not installed"):
         fetch_teacher(candidate)
-    monkeypatch.setattr(timm, "is_timm_available", lambda: True)
+    installed.add("timm")
     assert fetch_teacher(replace(candidate)) == tmp_path
 
 

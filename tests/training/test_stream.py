@@ -40,7 +40,7 @@ def test_rows_of_a_stream_are_those_of_the_data_set_in_order(make, config):
     assert [row.label for row in streamed] == rows["label"][:]
     assert streamed[70].content.tobytes() == rows[70]["image"].tobytes()
     batch = trainer.data_collator(streamed[:4])
-    assert len(batch["teachers"]) == 1 and "targets" not in batch
+    assert len(batch["teacher_inputs"]) == 1 and "targets" not in batch
 
 
 def generated(count: int = 40) -> IterableDataset:

@@ -140,7 +140,7 @@ def test_outputs_are_on_the_device_of_the_batch_wherever_teachers_are(image_teac
     teacher_runner = TeacherRunner(teachers, samples=(teachers[0].outputs(view),))
     # There is no autocast for the one other device that every machine has.
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
-    (found,) = teacher_runner.outputs({"numbers": torch.arange(2, device="meta"), "teachers": [view]}, chosen)
+    (found,) = teacher_runner.outputs({"numbers": torch.arange(2, device="meta"), "teacher_inputs": [view]}, chosen)
     assert found.features.device.type == found.logits.device.type == "meta"
     assert len(found) == (2 if chosen is None else int(chosen.sum()))
 
@@ -153,7 +153,7 @@ def test_number_of_resident_teachers_is_checked(config):
 def test_inputs_that_are_missing_are_refused(make):
     trainer = make(cache_teacher_outputs=False)
     with pytest.raises(InvalidArgumentError, match="must hold inputs for each of 2 teachers, got 0"):
-        trainer.teacher_runner.outputs({"numbers": torch.arange(2), "teachers": []})
+        trainer.teacher_runner.outputs({"numbers": torch.arange(2), "teacher_inputs": []})
 
 
 def test_a_name_that_holds_several_models_is_refused(image_teacher, tmp_path):
