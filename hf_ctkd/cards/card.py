@@ -22,6 +22,7 @@ from hf_ctkd.records import (
     RankedTeacher,
     TaskRecord,
     TeacherCandidate,
+    TeacherFreeBaseline,
     TeacherRanking,
     parameters_in_words,
 )
@@ -206,6 +207,7 @@ def _selection(record: DistillationRecord, ranking: TeacherRanking | None) -> di
             else f"No control, such as size or chance, was scored. So nothing here shows that {metric} chooses better "
             "teachers than chance does."
         ),
+        "advice": baseline_note(ranking),
         "skipped": skipped_list(ranking),
     }
 
@@ -299,7 +301,34 @@ def ranking_table(record: DistillationRecord, ranking: TeacherRanking) -> str:
         ]
         for rank, teacher in enumerate(ranking.scored[:MAX_TEACHERS], 1)
     ]
+    position = ranking.rank_of_baseline - 1
+    if rows and ranking.baseline is not None and position <= len(rows):
+        rows.insert(position, _baseline_row(ranking.baseline, names))
     return table(header, rows) if rows else "No candidate could be scored."
+
+
+def _baseline_row(baseline: TeacherFreeBaseline, names: Sequence[str]) -> list[str]:
+    student = baseline.student
+    name = "*input features*" if student is None else f"*a student that starts from {teacher_link(student)}*"
+    size = "" if student is None else parameters_in_words(student.parameters)
+    return ["", name, "", *(number(baseline.scores.get(score)) for score in names), size, ""]
+
+
+def baseline_note(ranking: TeacherRanking) -> str:
+    """What the line of the student itself, or of the input features, says of the candidates; empty without it."""
+    baseline = ranking.baseline
+    if baseline is None or not ranking.scored:
+        return ""
+    if baseline.student is None:
+        what = "The row *input features* is what a linear probe reads from the input without any model"
+    else:
+        what = "The row in italics is the model that a student starts from, scored like a teacher"
+    controls = sum(teacher.candidate.random_weights for teacher in ranking.scored)
+    left_out = " without random weights" if controls else ""
+    if not ranking.above_baseline:
+        return f"{what}. No candidate{left_out} scores above it: none knows more of this task."
+    above = f"{len(ranking.above_baseline)} of {len(ranking.scored) - controls} scored candidates{left_out}"
+    return f"{what}. Above it, by {escape(ranking.metric)}: {above}. Those below it know no more of this task."
 
 
 def _identity(candidate: TeacherCandidate) -> tuple[str, str, bool]:

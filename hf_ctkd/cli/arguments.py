@@ -135,6 +135,12 @@ class ScoreArguments:
     _argument_group_name = "scores"
 
     metric: str = flag("orders the ranking: a name, or package.module:Class", "information_gain")
+    student: str | None = flag(
+        "checkpoint that your student will start from, scored like a teacher: the line below which no teacher knows "
+        "more; after random: for a student that starts from nothing",
+        None,
+        metavar="ID_OR_FOLDER",
+    )
     metrics: list[str] = flag("further metrics in the table; a default set if not given", [])
     committee: int | None = flag("also choose up to this many teachers that complement each other", None)
     max_rows: int = flag("most labelled rows to score on", 2000)

@@ -45,6 +45,7 @@ def _rank(arguments: SelectArguments) -> None:
 
     selector = TeacherSelector(
         arguments.metric,
+        student=arguments.student,
         metrics=tuple(arguments.metrics) or None,
         max_rows=arguments.max_rows,
         batch_size=arguments.batch_size,
@@ -128,8 +129,11 @@ def _report(ranking: TeacherRanking, committee: "Committee | None", output: Path
         print(f"\nCommittee, with what is known of the labels after each member:\n{committee}")
     ranking.top(1)  # says why each fell, before an older file is replaced by one without a teacher
     ranking.save(output)
-    words = ["distill", *flags_for("distill", vars(arguments)), "--ranking", str(output)]
+    values = {**vars(arguments), "student": None}  # which is no checkpoint where it starts from nothing
+    words = ["distill", *flags_for("distill", values), "--ranking", str(output)]
     words += [] if committee is None else ["--committee", "--loss", "committee"]
     print(f"\nWritten to {output}.")
-    print(next_command([*words, "--student", student_for(ranking)]))
-    print("       The student here is the smallest model of the ranking; any checkpoint of its kind will do.")
+    chosen = arguments.student is not None and not arguments.student.startswith(RANDOM)
+    print(next_command([*words, "--student", str(arguments.student) if chosen else student_for(ranking)]))
+    if not chosen:
+        print("       The student here is the smallest model of the ranking; any checkpoint of its kind will do.")

@@ -1,14 +1,17 @@
 """Input features: a row's pixels or token counts, without any model; the teacher-free baseline reads them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from PIL import Image as PILImage
+from sklearn.feature_extraction.text import HashingVectorizer
 from torch import Tensor
 
-from hf_ctkd.data.preprocessing import Preprocessor
-from hf_ctkd.data.rows import TargetRows
+from hf_ctkd.data.preprocessing import Preprocessor, converted
+from hf_ctkd.data.rows import RowInput, TargetRows
 from hf_ctkd.errors import InvalidArgumentError
 
 SIDE = 16
@@ -53,16 +56,36 @@ class InputFeatureReader:
             InvalidArgumentError: if the model's inputs are neither pixels nor tokens.
             DatasetError: a row that cannot be read.
         """
-        starts = range(0, len(rows), batch_size)
-        parts = [
-            _plain(preprocessor(rows.inputs(range(start, min(start + batch_size, len(rows)))))) for start in starts
-        ]
+        parts = [_plain(preprocessor(inputs)) for inputs in _batches(rows, batch_size)]
+        return cls._of_all(torch.cat(parts), rows)
+
+    @classmethod
+    def without_model(cls, rows: TargetRows, *, batch_size: int = 256) -> Float[Tensor, "rows width"]:
+        """The features of some rows where no model preprocesses them: pixels of small colour images, or whole words.
+
+        Use it where no student is chosen yet. Texts without spaces between words tell little by it.
+
+        Args:
+            rows: raw rows.
+            batch_size: rows read at once.
+
+        Raises:
+            DatasetError: a row that cannot be read.
+        """
+        parts = [_read_plainly(inputs) for inputs in _batches(rows, batch_size)]
+        _, features = cls._of_all(torch.cat(parts), rows)
+        return features
+
+    @classmethod
+    def _of_all(
+        cls, plain: Float[Tensor, "rows width"], rows: TargetRows
+    ) -> tuple["InputFeatureReader", Float[Tensor, "rows width"]]:
+        """Pixels as they are; counts of tokens weighted by their rarity among the rows."""
         if rows.modality == "image":
-            return cls(), torch.cat(parts)
-        counts = torch.cat(parts)
+            return cls(), plain
         # A token of every row, such as the first one, tells the classes apart by nothing: its weight is 0.
-        reader = cls((len(counts) / (1 + (counts > 0).sum(dim=0))).log().clamp_min(0.0))
-        return reader, reader._weighted(counts)
+        reader = cls((len(plain) / (1 + (plain > 0).sum(dim=0))).log().clamp_min(0.0))
+        return reader, reader._weighted(plain)
 
     def read(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "batch width"]:
         """Features of preprocessed rows, on their device.
@@ -80,6 +103,24 @@ class InputFeatureReader:
         if self.rarity is None:
             return counts
         return F.normalize(counts * self.rarity.to(counts.device), dim=1)
+
+
+def _batches(rows: TargetRows, size: int) -> Iterator[Sequence[RowInput]]:
+    for start in range(0, len(rows), size):
+        yield rows.inputs(range(start, min(start + size, len(rows))))
+
+
+def _read_plainly(inputs: Sequence[RowInput]) -> Float[Tensor, "rows width"]:
+    """Pixels, or counts of words, of rows that no model preprocesses."""
+    images = [converted(image, "RGB") for image in inputs if isinstance(image, PILImage.Image)]
+    if images:
+        pixels = np.stack([np.asarray(image.resize((SIDE, SIDE), PILImage.Resampling.BILINEAR)) for image in images])
+        return torch.from_numpy(pixels).flatten(1).float() / 255
+    texts = [
+        text if isinstance(text, str) else " ".join(text) for text in inputs if not isinstance(text, PILImage.Image)
+    ]
+    words = HashingVectorizer(n_features=BUCKETS, norm=None, alternate_sign=False, token_pattern=r"(?u)\b\w+\b")
+    return torch.from_numpy(words.transform(texts).toarray()).float()
 
 
 def _plain(batch: Mapping[str, Tensor]) -> Float[Tensor, "rows width"]:

@@ -119,7 +119,7 @@ class Preprocessor:
                 )
             )
         mode = "L" if self.channels == 1 else "RGB"
-        images = [_converted(image, mode) for image in inputs if isinstance(image, PILImage.Image)]
+        images = [converted(image, mode) for image in inputs if isinstance(image, PILImage.Image)]
         return dict(self.processing_class(images=images, return_tensors="pt"))
 
 
@@ -196,7 +196,16 @@ def _text_columns(inputs: Sequence[RowInput]) -> dict[str, list[str]]:
     return dict(zip(("text", "text_pair"), map(list, zip(*texts, strict=True)), strict=False))
 
 
-def _converted(image: PILImage.Image, mode: str) -> PILImage.Image:
+def converted(image: PILImage.Image, mode: str) -> PILImage.Image:
+    """An image in another mode, a transparent one laid on white.
+
+    Args:
+        image: with at most 8 bits a channel.
+        mode: of Pillow, "RGB" or "L".
+
+    Raises:
+        InvalidArgumentError: if it has more bits.
+    """
     if holds_more_than_8_bits(image.mode):
         raise InvalidArgumentError(
             f"`inputs` must be images of 8 bits a channel, got one of mode {image.mode!r}. Scale it to 8 bits first."

@@ -15,7 +15,7 @@ from hf_ctkd.records.distillation import (
 )
 from hf_ctkd.records.fields import from_json, read_record
 from hf_ctkd.records.files import default_cache, read_json, write_bytes, write_json, write_text
-from hf_ctkd.records.ranking import CommitteeMember, RankedTeacher, TeacherRanking
+from hf_ctkd.records.ranking import CommitteeMember, RankedTeacher, TeacherFreeBaseline, TeacherRanking
 from hf_ctkd.records.text import (
     drawable,
     last_name,
@@ -38,6 +38,7 @@ __all__ = [
     "TaskRecord",
     "TaskWords",
     "TeacherCandidate",
+    "TeacherFreeBaseline",
     "TeacherRanking",
     "TeacherRecord",
     "TransportMap",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KIND = "teacher-ranking"
-FORMAT = 1
+FORMAT = 2
 """Version of the fields of `ranking.json`; raised when a field is added, renamed or removed."""
 CONTROL_NOTE = (
     "Controls know nothing of the task: a score that chooses teachers no better than a control does is no evidence."
@@ -68,6 +68,39 @@ class CommitteeMember:
 
 
 @dataclass(frozen=True)
+class TeacherFreeBaseline:
+    """The scores of a student without any teacher: a teacher that scores no higher tells it nothing new.
+
+    Args:
+        scores: metric name -> value, on the rows and by the metrics of the teachers.
+        student: the checkpoint that the student starts from, scored like a teacher; None for the input features of the
+            rows (pixels, or words weighted by rarity), all that a student has which starts from nothing.
+        seconds: time taken to score it.
+
+    Raises:
+        InvalidArgumentError: if `seconds` is negative.
+    """
+
+    scores: Mapping[str, float]
+    student: TeacherCandidate | None = None
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.seconds < 0:
+            raise InvalidArgumentError(f"`seconds` must not be negative, got {self.seconds}.")
+
+    @property
+    def name(self) -> str:
+        """Name for tables."""
+        return "input features (no teacher)" if self.student is None else f"your student: {self.student.name}"
+
+    @property
+    def subject(self) -> str:
+        """What knows as much of the task as this, for a sentence."""
+        return "the input features alone tell" if self.student is None else "your student already knows"
+
+
+@dataclass(frozen=True)
 class TeacherRanking:
     """Teachers in the order in which they are advised, best first, then the skipped ones.
 
@@ -79,9 +112,12 @@ class TeacherRanking:
         dataset: facts about the target rows: name, fingerprint, columns, label names, number of rows.
         settings: seed, metric settings and versions, enough to run it again.
         members: the committee that was chosen from it, in the order of choice; empty without one.
+        baseline: the student itself, or the input features of its rows, scored like the teachers: the line below which
+            none knows more of the task; None where it was not scored.
 
     Raises:
-        InvalidArgumentError: if a member's rank is not that of a scored teacher.
+        InvalidArgumentError: if a member's rank is not that of a scored teacher, or the baseline has no score by
+            `metric`.
     """
 
     teachers: tuple[RankedTeacher, ...]
@@ -90,8 +126,14 @@ class TeacherRanking:
     dataset: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     members: tuple[CommitteeMember, ...] = ()
+    baseline: TeacherFreeBaseline | None = None
 
     def __post_init__(self) -> None:
+        if self.baseline is not None and self.metric not in self.baseline.scores:
+            raise InvalidArgumentError(
+                f"`baseline` must have a score by {self.metric!r}, which orders the teachers, got scores by "
+                f"{', '.join(self.baseline.scores) or 'nothing'}. Score it by the same metrics."
+            )
         for member in self.members:
             if not 1 <= member.rank <= len(self.scored):
                 raise InvalidArgumentError(
@@ -107,15 +149,48 @@ class TeacherRanking:
         controls: tuple[str, ...] = (),
         dataset: Mapping[str, Any],
         settings: Mapping[str, Any],
+        baseline: TeacherFreeBaseline | None = None,
     ) -> "TeacherRanking":
         """A ranking in order: scored teachers by `metric` from high to low (ties by name), then the skipped."""
         ordered = sorted(teachers, key=lambda t: (t.skipped is not None, -t.scores.get(metric, 0.0), t.candidate.name))
-        return cls(tuple(ordered), metric, controls, dict(dataset), dict(settings))
+        return cls(tuple(ordered), metric, controls, dict(dataset), dict(settings), baseline=baseline)
 
     @property
     def scored(self) -> tuple[RankedTeacher, ...]:
         """The teachers that were scored, best first."""
         return tuple(teacher for teacher in self.teachers if teacher.skipped is None)
+
+    @property
+    def above_baseline(self) -> tuple[RankedTeacher, ...]:
+        """The scored teachers that know more of the task than the baseline, controls with random weights left out.
+
+        All of them without a baseline.
+        """
+        count = self.rank_of_baseline - 1
+        return tuple(teacher for teacher in self.scored[:count] if not teacher.candidate.random_weights)
+
+    @property
+    def rank_of_baseline(self) -> int:
+        """The rank that the baseline would have among the scored teachers, controls included; last without one."""
+        if self.baseline is None:
+            return len(self.scored) + 1
+        line = self.baseline.scores[self.metric]
+        return 1 + sum(teacher.scores.get(self.metric, 0.0) > line for teacher in self.scored)
+
+    @property
+    def advice(self) -> str:
+        """Whether a teacher is worth distilling from, as a sentence; empty without a baseline or a scored teacher."""
+        if self.baseline is None or not self.scored:
+            return ""
+        count, trained = len(self.above_baseline), sum(not teacher.candidate.random_weights for teacher in self.scored)
+        line = f"{self.metric} {_number(self.baseline.scores[self.metric])}"
+        if count == 0 and self.baseline.student is None:
+            return f"Train plainly: no candidate knows more of this task than its input features alone tell ({line})."
+        if count == 0:
+            return f"Fine-tune plainly: no candidate knows more of this task than your student ({line})."
+        knows = "1 teacher knows" if count == 1 else f"{count} teachers know"
+        rest = "" if count == trained else " Those below this line do not."
+        return f"{knows} more of this task than {self.baseline.subject} ({line}).{rest}"
 
     def top(self, k: int = 1) -> list[TeacherCandidate]:
         """The `k` best teachers.
@@ -145,9 +220,20 @@ class TeacherRanking:
         return [self.scored[member.rank - 1].candidate for member in self.members]
 
     def __str__(self) -> str:
-        """As a table for the terminal, controls marked."""
+        """As a table for the terminal, controls marked, with a line where the student itself stands."""
         if not self.teachers:
             return "No candidates."
+        header, body = self._cells()
+        lines = [text_table(header, body)] if body else ["No teacher was scored."]
+        lines += [self.advice] if self.advice else []
+        if body and self.controls:
+            lines.append(CONTROL_NOTE)
+        skipped = [teacher for teacher in self.teachers if teacher.skipped is not None]
+        lines += [f"skipped  {teacher.candidate.name}: {teacher.skipped}" for teacher in skipped]
+        return "\n".join(lines)
+
+    def _cells(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of the table of scored teachers."""
         names = [name for name in self.score_names if name != "parameters"]  # a column of its own below
         titles = [f"{name} (control)" if name in self.controls else name for name in names]
         size = "parameters (control)" if "parameters" in self.controls else "parameters"
@@ -164,12 +250,13 @@ class TeacherRanking:
             ]
             for rank, teacher in enumerate(self.scored, 1)
         ]
-        lines = [text_table(header, body)] if body else ["No teacher was scored."]
-        if body and self.controls:
-            lines.append(CONTROL_NOTE)
-        skipped = [teacher for teacher in self.teachers if teacher.skipped is not None]
-        lines += [f"skipped  {teacher.candidate.name}: {teacher.skipped}" for teacher in skipped]
-        return "\n".join(lines)
+        if body and self.baseline is not None:
+            student = self.baseline.student
+            scores = [_number(self.baseline.scores.get(name)) for name in names]
+            parameters = "-" if student is None else parameter_count(student.parameters)
+            row = ["-", self.baseline.name, *scores, parameters, "", f"{self.baseline.seconds:.1f}", ""]
+            body.insert(self.rank_of_baseline - 1, row)
+        return header, body
 
     @property
     def score_names(self) -> list[str]:
@@ -231,6 +318,8 @@ class TeacherRanking:
             kind = (
                 "orders this list" if metric == self.metric else "control" if metric in self.controls else "also scored"
             )
+            if self.baseline is not None and metric in self.baseline.scores:
+                axes.axvline(self.baseline.scores[metric], color="#b0413e", linestyle="--", linewidth=1, zorder=2)
             axes.set_title(f"{drawable(metric, 24)}\n({kind})", fontsize=9)
             axes.margins(x=0.35)
             axes.set_xticks([])  # every point has its value beside it
@@ -239,7 +328,8 @@ class TeacherRanking:
             axes.spines[:].set_visible(False)
         panels[0][0].set_yticks(range(len(teachers)), [drawable(teacher.candidate.name) for teacher in teachers])
         panels[0][0].set_ylim(len(teachers) - 0.5, -0.5)
-        figure.supxlabel("higher is better", fontsize=9)
+        dashed = "" if self.baseline is None else f"; dashed: {drawable(self.baseline.name)}"
+        figure.supxlabel(f"higher is better{dashed}", fontsize=9)
         return figure
 
     @property
@@ -255,7 +345,10 @@ class TeacherRanking:
         facts = (
             {**self.dataset, "name": last_name(str(self.dataset["name"]))} if "name" in self.dataset else self.dataset
         )
-        return replace(self, teachers=tuple(named), dataset=facts)
+        baseline = self.baseline
+        if baseline is not None and baseline.student is not None:
+            baseline = replace(baseline, student=baseline.student.without_path())
+        return replace(self, teachers=tuple(named), dataset=facts, baseline=baseline)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

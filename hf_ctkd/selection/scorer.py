@@ -97,6 +97,31 @@ class Scorer:
         except TeacherUnavailableError as error:
             return RankedTeacher(candidate, skipped=str(error), skipped_code=error.code)
 
+    def score_loaded(self, teacher: Teacher) -> RankedTeacher:
+        """A model that is loaded already, with its scores or the reason why it has none; nothing is stored.
+
+        Args:
+            teacher: in evaluation mode, on its device.
+
+        Raises:
+            DatasetError: if a row cannot be read.
+        """
+        start = time.perf_counter()
+        try:
+            outputs = compute_outputs(
+                teacher,
+                self.rows,
+                accelerator=self.accelerator,
+                batch_size=self.run_settings.batch_size,
+                progress=self.run_settings.progress,
+                layers=self._reads_layers,
+            ).select(torch.arange(len(self.rows)))
+            scores = on_main(self.accelerator, lambda: self._scores(self.metrics, outputs))
+            seconds = on_main(self.accelerator, lambda: time.perf_counter() - start)
+            return self._ranked(teacher.candidate, scores, seconds)
+        except TeacherUnavailableError as error:
+            return RankedTeacher(teacher.candidate, skipped=str(error), skipped_code=error.code)
+
     def posterior(self, candidate: TeacherCandidate) -> TeacherPosterior | None:
         """Cross-fitted predictions of the labels from a candidate, its outputs read from the cache.
 
@@ -165,10 +190,15 @@ class Scorer:
             clear_device_cache()
 
     def _scores(self, metrics: Sequence[TransferabilityMetric], outputs: ModelOutputs) -> dict[str, float | None]:
-        return {settings_of(metric): self._score(metric, outputs) for metric in metrics}
+        return {settings_of(metric): self.score_outputs(metric, outputs) for metric in metrics}
 
-    def _score(self, metric: TransferabilityMetric, outputs: ModelOutputs) -> float | None:
-        """A finite score, or None where the metric does not apply to such outputs."""
+    def score_outputs(self, metric: TransferabilityMetric, outputs: ModelOutputs) -> float | None:
+        """A finite score, or None where the metric does not apply to such outputs.
+
+        Args:
+            metric: one of the scorer's.
+            outputs: of any model on the scorer's rows.
+        """
         if Needs.LOGITS in metric.needs and outputs.logits is None:
             return None
         try:

@@ -15,10 +15,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from hf_ctkd._version import __version__
-from hf_ctkd.data import TargetRows
+from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError
 from hf_ctkd.metrics import TransferabilityMetric
 from hf_ctkd.records import CommitteeMember, RankedTeacher, TeacherRanking, default_cache
+from hf_ctkd.selection.baseline import StudentLike, teacher_free_baseline
 from hf_ctkd.selection.candidates import Source, each_candidate
 from hf_ctkd.selection.committee import Committee, choose_members
 from hf_ctkd.selection.controls import CONTROLS
@@ -39,8 +40,16 @@ class TeacherSelector:
     and scores are cached on disk: an interrupted run, or one with more candidates, rows or metrics, computes only what
     is missing. Under `accelerate launch` the processes share the rows of each teacher.
 
+    The student is scored like a teacher, by the same metrics on the same rows: a teacher that scores no higher knows no
+    more of the task than the student does already. Where no student is named, or it starts from nothing, the
+    information gain of the rows' input features (pixels or words) stands for it. `print(ranking)`, the record and the
+    card draw the line there.
+
     Args:
         metric: orders the ranking: the name of a metric in `hf_ctkd.metrics`, `"package.module:Class"`, or an object.
+        student: that is going to be distilled: its id on the Hub, its folder, a candidate, or the loaded model. After
+            `"random:"`, or loaded without a name, it starts from nothing. None where it is not chosen yet.
+        processing_class: image processor or tokenizer of a loaded student.
         metrics: further scores; when None the transport scores, LEEP, 1-NN and the information gain.
         max_rows: most labelled rows to score on, drawn by class; at least two for each class.
         batch_size: rows in a forward pass, at least 1; halved where the memory is too small.
@@ -77,6 +86,8 @@ class TeacherSelector:
 
     metric: TransferabilityMetric | str = "information_gain"
     _: KW_ONLY
+    student: StudentLike | None = None
+    processing_class: ProcessingClass | None = None
     metrics: tuple[TransferabilityMetric | str, ...] | None = None
     max_rows: int = 2000
     batch_size: int = 64
@@ -119,7 +130,8 @@ class TeacherSelector:
 
         Raises:
             DatasetError: if the rows cannot be used; the message names the first bad row.
-            InvalidArgumentError: if an argument is out of its range, or the cache cannot be written.
+            InvalidArgumentError: if an argument is out of its range, the student cannot be scored, or the cache cannot
+                be written.
         """
         rows = TargetRows.of(dataset, input_column=input_column, label_column=label_column, skip_bad_rows=skip_bad_rows)
         sample = scoring_rows(rows, self.max_rows, self.seed)
@@ -188,12 +200,14 @@ class TeacherSelector:
         return Scorer(metrics, sample, student, Accelerator(), settings, self.seed)
 
     def _rank(self, scorer: Scorer, candidates: Iterable[Source] | Source, facts: dict[str, object]) -> TeacherRanking:
+        baseline = teacher_free_baseline(scorer, self.student, self.processing_class)
         return TeacherRanking.of(
             self._score_all(scorer, candidates),
             scorer.metrics[0].name,
             controls=CONTROLS,
             dataset=facts,
             settings=self._settings(scorer.metrics, scorer.student is not None),
+            baseline=baseline,
         )
 
     def _score_all(self, scorer: Scorer, sources: Iterable[Source] | Source) -> list[RankedTeacher]:

@@ -25,7 +25,15 @@ from hf_ctkd.cards.card import (
 from hf_ctkd.cards.figures import FIGURES
 from hf_ctkd.cards.signature import CardSignature
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.records import Confidence, LossRecord, PoolRecord, RankedTeacher, TeacherRanking, TeacherRecord
+from hf_ctkd.records import (
+    Confidence,
+    LossRecord,
+    PoolRecord,
+    RankedTeacher,
+    TeacherFreeBaseline,
+    TeacherRanking,
+    TeacherRecord,
+)
 
 SECTIONS = [
     "## How to use it",
@@ -330,6 +338,24 @@ def test_the_ten_best_with_controls_marked(image_record, ranking):
     assert "| yes | -0.200 |" in lines[2]
     assert "| yes |" not in "".join(lines[3:])
     assert ranking_table(image_record, TeacherRanking((), "transport")) == "No candidate could be scored."
+
+
+def test_the_line_where_the_student_stands(image_record, ranking):
+    drawn = replace(ranking, baseline=TeacherFreeBaseline({"transport": -0.3}))
+    names = [row.split(" | ")[1] for row in ranking_table(image_record, drawn).splitlines()[2:]]
+    assert names.index("*input features*") == 3
+    note = "Above it, by transport: 3 of 12 scored candidates. Those below it know no more of this task."
+    assert note in render_card(image_record, drawn)
+    assert "The row *input features* is what a linear probe reads" in render_card(image_record, drawn)
+    below = replace(ranking, baseline=TeacherFreeBaseline({"transport": -5.0}, ranking.teachers[0].candidate))
+    assert "student" not in ranking_table(image_record, below)  # the line stands below the ten that are shown
+    none = replace(ranking, baseline=TeacherFreeBaseline({"transport": 0.5}, ranking.teachers[0].candidate))
+    assert "*a student that starts from [zoo/letters]" in ranking_table(image_record, none).splitlines()[2]
+    assert "No candidate scores above it: none knows more of this task." in render_card(image_record, none)
+    first = ranking.teachers[0]
+    control = replace(first, candidate=replace(first.candidate, random_weights=True))
+    drawn = replace(drawn, teachers=(control, *ranking.teachers[1:]))
+    assert "2 of 11 scored candidates without random weights." in render_card(image_record, drawn)
 
 
 def test_skipped_teachers_have_their_reason(ranking):

@@ -17,6 +17,28 @@ def test_a_ranking_is_printed_and_written(select, shelf, tmp_path):
     assert f"Next:  hf-ctkd distill --dataset {shelf / 'squares'} --ranking new/ranking.json --student" in out
 
 
+def test_the_student_is_the_line_and_starts_the_next_command(select, shelf):
+    code, out, err = select("--student", shelf / "student")
+    assert code == 0, err
+    ranking = TeacherRanking.load("ranking.json")
+    assert ranking.baseline.student.name == "student"
+    assert "your student: student" in out and ranking.advice in out
+    assert out.rstrip().endswith(f"--student {shelf / 'student'}")
+    code, out, err = select("--student", f"random:{shelf / 'student'}")
+    assert code == 0, err
+    assert TeacherRanking.load("ranking.json").baseline.student is None
+    assert f"--student {shelf / 'zoo'}" in out and "random:" not in out
+
+
+def test_a_student_that_cannot_be_scored_is_one_line(select, shelf, tmp_path):
+    code, _, err = select("--student", shelf / "bert")
+    assert code == 1
+    assert err.strip().splitlines()[-1] == (
+        f"hf-ctkd select: error: `--student` '{shelf / 'bert'}' cannot be scored: takes input_ids, not image rows"
+    )
+    assert not (tmp_path / "ranking.json").exists()
+
+
 def test_a_committee_is_chosen_written_and_distilled_from(select, run, shelf, tmp_path):
     code, out, err = select("--committee", 2)
     assert code == 0, err

@@ -1,6 +1,7 @@
 import doctest
 import math
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import image_processor, tiny_bert, tiny_resnet, word_tokenizer
@@ -37,6 +38,29 @@ def test_tokens_are_counted_without_padding_and_weighted_by_rarity(texts):
     assert float(red[word["red"]]) == pytest.approx(1.0)
     rarity = {name: math.log(12 / (1 + count)) for name, count in seen.items()}
     assert float(cat[word["cat"]] / cat[word["red"]]) == pytest.approx(rarity["cat"] / rarity["red"], rel=1e-5)
+
+
+def test_rows_without_a_model_give_small_colour_images(images):
+    rows = TargetRows.of(images)
+    read = InputFeatureReader.without_model(rows, batch_size=5)
+    assert read.shape == (12, input_features.SIDE**2 * 3)
+    first = rows.inputs([0])[0].convert("RGB").resize((input_features.SIDE, input_features.SIDE), 2)
+    assert torch.allclose(read[0], torch.tensor(np.asarray(first)).flatten() / 255)
+
+
+def test_rows_without_a_model_give_whole_words_weighted_by_rarity(texts):
+    read = InputFeatureReader.without_model(TargetRows.of(texts), batch_size=5)
+    assert read.shape == (12, input_features.BUCKETS)
+    assert torch.allclose(read.norm(dim=1), torch.ones(12))
+
+
+def test_a_pair_without_a_model_has_the_words_of_both(texts):
+    words = texts["text"][:]
+    pairs = texts.add_column("other", words[::-1])
+    read = InputFeatureReader.without_model(TargetRows.of(pairs, input_column=["text", "other"]))
+    swapped = texts.remove_columns("text").add_column("text", words[::-1]).add_column("other", words)
+    assert torch.equal(read, InputFeatureReader.without_model(TargetRows.of(swapped, input_column=["text", "other"])))
+    assert int((read > 0).sum()) > int((InputFeatureReader.without_model(TargetRows.of(texts)) > 0).sum())
 
 
 def test_tokens_beyond_the_buckets_share_them():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hf_ctkd.errors import InvalidArgumentError, MissingExtraError, NoTeacherLeftError, ProblemCode
-from hf_ctkd.records import CommitteeMember, RankedTeacher, TeacherCandidate, TeacherRanking
+from hf_ctkd.records import CommitteeMember, RankedTeacher, TeacherCandidate, TeacherFreeBaseline, TeacherRanking
 
 
 def teacher(name, *, skipped=None, **scores):
@@ -66,6 +66,70 @@ def test_the_table_shows_every_score_once_and_why_each_was_skipped(ranking):
     assert "Controls" not in str(replace(ranking, controls=()))
 
 
+def with_baseline(ranking, score, student=None):
+    return replace(ranking, baseline=TeacherFreeBaseline({"probe": score, "leep": -0.3}, student, 0.5))
+
+
+STUDENT = TeacherCandidate("/home/me/small", "cd34", "folder", parameters=42_000)
+
+
+def test_the_table_has_a_line_where_the_student_stands(ranking):
+    lines = str(with_baseline(ranking, 0.5, STUDENT)).splitlines()
+    assert lines[2].split() == "- your student: small 0.500 -0.300 42k 0.5".split()  # noqa: SIM905
+    assert [line.split()[0] for line in lines[1:5]] == ["1", "-", "2", "3"]
+    assert lines[5] == (
+        "1 teacher knows more of this task than your student already knows (probe 0.500). Those below this line do not."
+    )
+    # A teacher that scores the same knows no more.
+    assert [line.split()[0] for line in str(with_baseline(ranking, 0.25)).splitlines()[1:5]] == ["1", "-", "2", "3"]
+    assert "-  input features (no teacher)" in str(with_baseline(ranking, 0.25))
+
+
+def test_the_advice_says_whether_to_distill_at_all(ranking):
+    assert with_baseline(ranking, 0.9, STUDENT).advice == (
+        "Fine-tune plainly: no candidate knows more of this task than your student (probe 0.900)."
+    )
+    assert with_baseline(ranking, 0.9).advice == (
+        "Train plainly: no candidate knows more of this task than its input features alone tell (probe 0.900)."
+    )
+    all_above = with_baseline(ranking, 0.1)
+    assert all_above.advice == "3 teachers know more of this task than the input features alone tell (probe 0.100)."
+    assert len(all_above.above_baseline) == 3 and all_above.rank_of_baseline == 4
+    assert ranking.advice == "" and len(ranking.above_baseline) == 3
+    assert replace(all_above, teachers=ranking.teachers[-1:]).advice == ""
+
+
+def test_random_weights_above_the_line_are_no_reason_to_distill(ranking):
+    best = ranking.teachers[0]
+    control = replace(best, candidate=replace(best.candidate, random_weights=True))
+    only = with_baseline(replace(ranking, teachers=(control, *ranking.teachers[1:])), 0.5, STUDENT)
+    assert only.advice.startswith("Fine-tune plainly") and only.above_baseline == () and only.rank_of_baseline == 2
+
+
+def test_a_baseline_needs_the_score_that_orders():
+    with pytest.raises(InvalidArgumentError, match="`baseline` must have a score by 'probe', .*, got scores by leep"):
+        TeacherRanking((), "probe", baseline=TeacherFreeBaseline({"leep": 1.0}))
+    with pytest.raises(InvalidArgumentError, match="`seconds` must not be negative, got -1"):
+        TeacherFreeBaseline({}, seconds=-1)
+
+
+def test_the_baseline_is_saved_and_an_older_file_refused_in_one_line(ranking, tmp_path):
+    drawn = with_baseline(ranking, 0.5, STUDENT)
+    path = drawn.save(tmp_path / "ranking.json")
+    assert TeacherRanking.load(path) == drawn
+    path.write_text(path.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(InvalidArgumentError, match="`format` must be 2, .* got 1. Make the file again with") as refusal:
+        TeacherRanking.load(path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_leaderboard_has_a_dashed_line_at_the_baseline(ranking):
+    figure = with_baseline(ranking, 0.5, STUDENT).plot()
+    dashed = [[line.get_xdata()[0] for line in axes.lines] for axes in figure.axes]
+    assert dashed == [[0.5], [-0.3], []]
+    assert figure.get_supxlabel() == "higher is better; dashed: your student: small"
+
+
 def test_tables_of_nothing():
     assert str(TeacherRanking((), "probe")) == "No candidates."
     assert str(TeacherRanking((teacher("org/a", skipped="gone"),), "x")).startswith("No teacher was scored.\nskipped")
@@ -121,6 +185,8 @@ def test_others_do_not_learn_where_folders_lie():
     shown = TeacherRanking((entry,), "probe", dataset={"name": "/home/me/flowers (train)"}).without_paths()
     assert shown.teachers[0].candidate.model_id == "a"
     assert shown.dataset == {"name": "flowers (train)"}
+    drawn = TeacherRanking((entry,), "probe", baseline=TeacherFreeBaseline({"probe": 0.1}, STUDENT)).without_paths()
+    assert drawn.baseline.student.model_id == "small"
 
 
 def test_scores_far_from_one_are_short():
