@@ -20,6 +20,7 @@ _DEFINED_IN = {
     "EmpiricalCost": "hf_ctkd.costs",
     "GenericTeacherConfig": "hf_ctkd.generic",
     "GenericTeacherTrainer": "hf_ctkd.generic",
+    "HubSearch": "hf_ctkd.hub",
     "InvertedProjectionLoss": "hf_ctkd.losses",
     "KLLoss": "hf_ctkd.losses",
     "LabelMapLoss": "hf_ctkd.losses",
@@ -46,6 +47,7 @@ _DEFINED_IN = {
     "Supernet": "hf_ctkd.generic",
     "TeacherCandidate": "hf_ctkd.records",
     "TeacherFreeLoss": "hf_ctkd.losses",
+    "TeacherIndex": "hf_ctkd.index",
     "TeacherRanking": "hf_ctkd.records",
     "TeacherSelector": "hf_ctkd.selection",
     "TransferabilityMetric": "hf_ctkd.metrics",
@@ -62,7 +64,8 @@ if TYPE_CHECKING:
     from hf_ctkd.cards import publish
     from hf_ctkd.costs import EmpiricalCost, PrototypeCost, SemanticCost, SharedCost
     from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer, StudentPool, Supernet
-    from hf_ctkd.hub import folder_teachers, hub_teachers, random_like
+    from hf_ctkd.hub import HubSearch, folder_teachers, hub_teachers, random_like
+    from hf_ctkd.index import TeacherIndex
     from hf_ctkd.losses import (
         AFTLoss,
         BSSLoss,

@@ -18,6 +18,7 @@ from jaxtyping import install_import_hook
 CHECKED = (
     "types",
     "ot",
+    "index",
     "costs",
     "teachers",
     "metrics",

@@ -346,18 +346,18 @@ _REVISION = r"(?P<revision>[^/]+)"
 _ROUTES = (
     ("GET", "/api/whoami-v2", _Handler._whoami),
     ("GET", "/api/models", _Handler._list),
-    ("GET", f"/api/models/{_NAME}/auth-check", _Handler._auth_check),
-    ("GET", f"/api/models/{_NAME}/revision/{_REVISION}", _Handler._info),
-    ("GET", f"/api/models/{_NAME}/tree/{_REVISION}", _Handler._tree),
-    ("GET", f"/api/models/{_NAME}", _Handler._info),
-    ("GET HEAD", f"/{_NAME}/resolve/{_REVISION}/(?P<path>.+)", _Handler._resolve),
+    ("GET", f"/api/(?:models|datasets)/{_NAME}/auth-check", _Handler._auth_check),
+    ("GET", f"/api/(?:models|datasets)/{_NAME}/revision/{_REVISION}", _Handler._info),
+    ("GET", f"/api/(?:models|datasets)/{_NAME}/tree/{_REVISION}", _Handler._tree),
+    ("GET", f"/api/(?:models|datasets)/{_NAME}", _Handler._info),
+    ("GET HEAD", f"/(?:datasets/)?{_NAME}/resolve/{_REVISION}/(?P<path>.+)", _Handler._resolve),
     ("POST", "/api/repos/create", _Handler._create),
     ("POST", "/api/validate-yaml", _Handler._validate_yaml),
-    ("POST", f"/api/models/{_NAME}/preupload/{_REVISION}", _Handler._preupload),
-    ("POST", f"/{_NAME}.git/info/lfs/objects/batch", _Handler._batch),
+    ("POST", f"/api/(?:models|datasets)/{_NAME}/preupload/{_REVISION}", _Handler._preupload),
+    ("POST", f"/(?:datasets/)?{_NAME}.git/info/lfs/objects/batch", _Handler._batch),
     ("PUT", "/lfs/(?P<oid>[0-9a-f]+)", _Handler._upload),
     ("POST", "/lfs/(?P<oid>[0-9a-f]+)/verify", _Handler._verify),
-    ("POST", f"/api/models/{_NAME}/commit/{_REVISION}", _Handler._commit),
+    ("POST", f"/api/(?:models|datasets)/{_NAME}/commit/{_REVISION}", _Handler._commit),
 )
 
 

@@ -14,7 +14,7 @@ LEVELS = (
     {"types", "records"},
     {"ot"},
     {"data", "hub"},
-    {"probes"},
+    {"probes", "index"},
     {"teachers", "costs"},
     {"metrics", "losses", "cards"},
     {"tasks"},

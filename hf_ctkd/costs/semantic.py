@@ -1,6 +1,5 @@
 """The cost between names of classes."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,10 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer
 
 from hf_ctkd.costs.base import SELECTIVE_CROSS_TASK_DISTILLATION, LabelCost
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.index.encoders import SentenceEncoder
+from hf_ctkd.index.names import plain_name
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
 
 NameEmbedding = Callable[[Sequence[str]], Tensor]
@@ -74,7 +74,7 @@ class SemanticCost(LabelCost):
                     f"`{whose}` has label names that say nothing, such as {space.names[0]!r}. Name the classes, or use "
                     "`EmpiricalCost`."
                 )
-        names = [_plain(name) for name in (*teacher.names, *target.names)]
+        names = [plain_name(name) for name in (*teacher.names, *target.names)]
         vectors = self._embedding()(names).double()
         if vectors.shape[0] != len(names) or not bool(torch.isfinite(vectors).all()):
             raise InvalidArgumentError(
@@ -85,7 +85,8 @@ class SemanticCost(LabelCost):
 
     def _embedding(self) -> NameEmbedding:
         if self.model is not None:
-            return _SentenceEncoder(self.model)
+            encoder = SentenceEncoder(self.model)
+            return lambda names: torch.from_numpy(encoder(list(names)))
         return self.embed or embed_spelling
 
 
@@ -99,26 +100,3 @@ def embed_spelling(names: Sequence[str]) -> Float[Tensor, "names width"]:
     # cosine of 0.19 instead of 0.13), and its 2**20 columns would be 8 MiB a name in the dense form read here.
     vectoriser = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)
     return torch.from_numpy(vectoriser.fit_transform(names).toarray())
-
-
-@dataclass(frozen=True)
-class _SentenceEncoder:
-    """Mean over the tokens of a sentence encoder's last layer."""
-
-    model: str
-
-    def __call__(self, names: Sequence[str]) -> Tensor:
-        """Embed names."""
-        tokenizer = AutoTokenizer.from_pretrained(self.model)
-        model = AutoModel.from_pretrained(self.model, use_safetensors=True).eval()
-        batch = tokenizer(list(names), padding=True, truncation=True, return_tensors="pt")
-        with torch.no_grad():
-            states = model(**batch).last_hidden_state
-        mask = batch["attention_mask"][:, :, None].to(states)
-        return (states * mask).sum(dim=1) / mask.sum(dim=1)
-
-
-def _plain(name: str) -> str:
-    """`n02123045_tabbyCat` -> `tabby cat`: no WordNet ids, separators or capitals."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|[_\-/.,;:]+", " ", re.sub(r"^n\d{8}[\s_-]*", "", name))
-    return " ".join(spaced.lower().split()) or name

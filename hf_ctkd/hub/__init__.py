@@ -4,12 +4,15 @@ from hf_ctkd.hub.control import RANDOM, random_like
 from hf_ctkd.hub.download import fetch_teacher
 from hf_ctkd.hub.files import push_refusal
 from hf_ctkd.hub.folders import folder_teachers
+from hf_ctkd.hub.listing import HubSearch, ListedModel
 from hf_ctkd.hub.names import candidates_named, license_named
 from hf_ctkd.hub.push import push_folder
 from hf_ctkd.hub.search import hub_teachers
 
 __all__ = [
     "RANDOM",
+    "HubSearch",
+    "ListedModel",
     "candidates_named",
     "fetch_teacher",
     "folder_teachers",

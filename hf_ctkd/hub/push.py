@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Literal
 
-from huggingface_hub import CommitOperationAdd, HfApi, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
 from hf_ctkd.errors import PublishingError
 from hf_ctkd.hub.files import push_refusal
@@ -11,6 +12,8 @@ from hf_ctkd.hub.problems import HubFailure, explain
 
 # An upload that fails reaches us as a RuntimeError, with the Hub's answer as its cause.
 _Failure: tuple[type[Exception], ...] = (*HubFailure, RuntimeError)
+
+_PRIVATE: Any = ["private"]
 
 
 def push_folder(
@@ -21,6 +24,8 @@ def push_folder(
     private: bool = True,
     token: str | None = None,
     commit_message: str = "Upload model",
+    repo_type: Literal["model", "dataset"] = "model",
+    replaces: str | None = None,
 ) -> str:
     """Upload the named files of a folder as one commit, and make the repository if there is none.
 
@@ -35,6 +40,8 @@ def push_folder(
             and stays as it is: its earlier files and commits would be shown or hidden with it.
         token: access token; by default the one of `hf auth login` or `HF_TOKEN`.
         commit_message: first line of the commit.
+        repo_type: what kind of repository it is.
+        replaces: folder of the repository of which nothing stays but what is named.
 
     Returns:
         The address of the commit.
@@ -53,25 +60,42 @@ def push_folder(
         )
     api = HfApi(token=token)
     try:
-        created = api.create_repo(repo_id, private=private, exist_ok=True)
-        _check_visibility(api, created.repo_id, private)
-        commit = api.create_commit(created.repo_id, operations, commit_message=commit_message)
+        created = api.create_repo(repo_id, private=private, exist_ok=True, repo_type=repo_type)
+        _check_visibility(api, created.repo_id, private, repo_type)
+        stale = _stale(api, created.repo_id, repo_type, replaces, {operation.path_in_repo for operation in operations})
+        commit = api.create_commit(
+            created.repo_id, [*operations, *stale], commit_message=commit_message, repo_type=repo_type
+        )
     except _Failure as error:
         raise PublishingError(f"Cannot publish to {repo_id!r}: {explain(error, repo_id)}") from error
     return commit.commit_url
 
 
-def _check_visibility(api: HfApi, repo_id: str, private: bool) -> None:
-    is_private = api.model_info(repo_id, expand=["private"]).private
+def _stale(
+    api: HfApi, repo_id: str, repo_type: str, folder: str | None, named: set[str]
+) -> list[CommitOperationDelete]:
+    if folder is None:
+        return []
+    paths = api.list_repo_files(repo_id, repo_type=repo_type)
+    return [
+        CommitOperationDelete(path_in_repo=path)
+        for path in paths
+        if path.startswith(f"{folder}/") and path not in named
+    ]
+
+
+def _check_visibility(api: HfApi, repo_id: str, private: bool, repo_type: str) -> None:
+    is_private = api.repo_info(repo_id, repo_type=repo_type, expand=_PRIVATE).private
     if private and is_private is False:
         raise PublishingError(
             f"{repo_id!r} is there already and public, but `private` asks for a private one. "
             "Choose another name, or pass `private=False`."
         )
     if not private and is_private:
+        page = f"{api.endpoint}/{'datasets/' if repo_type == 'dataset' else ''}{repo_id}"
         raise PublishingError(
             f"{repo_id!r} is private on the Hub, but a public one is asked for. "
-            f"Make it public at {api.endpoint}/{repo_id}/settings first, or choose another name."
+            f"Make it public at {page}/settings first, or choose another name."
         )
 
 

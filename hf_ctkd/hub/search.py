@@ -20,7 +20,7 @@ from hf_ctkd.records import TeacherCandidate
 _ATTEMPTS = 3
 _TIMEOUT = 30.0
 _CARD = ("license", "license_name", "language")
-_METADATA: list[Any] = [
+METADATA: list[Any] = [
     "cardData",
     "config",
     "disabled",
@@ -32,6 +32,7 @@ _METADATA: list[Any] = [
     "sha",
     "tags",
 ]
+"""What the Hub is asked to list of each model."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def _by_search(api: HfApi, query: _Query) -> Iterator[TeacherCandidate]:
         num_parameters=None if query.max_parameters is None else f"max:{math.ceil(query.max_parameters / 1e6)}M",
         sort="downloads",
         limit=query.limit,
-        expand=_METADATA,
+        expand=METADATA,
     )
     try:
         for info in models:
@@ -174,18 +175,27 @@ def model_info(api: HfApi, model_id: str, revision: str | None = None) -> ModelI
     """
     for attempt in range(_ATTEMPTS - 1):
         try:
-            return api.model_info(model_id, revision=revision, expand=_METADATA, timeout=_TIMEOUT)
+            return api.model_info(model_id, revision=revision, expand=METADATA, timeout=_TIMEOUT)
         except HfHubHTTPError as error:
             wait = seconds_to_wait(error, attempt)
             if wait is None:
                 raise
             time.sleep(wait)
-    return api.model_info(model_id, revision=revision, expand=_METADATA, timeout=_TIMEOUT)
+    return api.model_info(model_id, revision=revision, expand=METADATA, timeout=_TIMEOUT)
 
 
 def _candidate(api: HfApi, info: ModelInfo) -> TeacherCandidate:
+    return candidate_of(info, _problem(api, info))
+
+
+def candidate_of(info: ModelInfo, problem: TeacherUnavailableError | None = None) -> TeacherCandidate:
+    """The teacher that a model's metadata describe.
+
+    Args:
+        info: with the fields of `METADATA`.
+        problem: that is known already; a configuration that cannot be read is one too.
+    """
     config = info.config if isinstance(info.config, dict) else {}
-    problem = _problem(api, info)
     names = None
     try:
         check_config(config)
@@ -214,11 +224,23 @@ def _card(info: ModelInfo) -> dict[str, Any]:
     return {} if info.card_data is None else {key: info.card_data.get(key) for key in _CARD}
 
 
-def _problem(api: HfApi, info: ModelInfo) -> TeacherUnavailableError | None:
+def listed_problem(info: ModelInfo) -> TeacherUnavailableError | None:
+    """Why a model cannot be used, as far as its metadata tell; None for no reason.
+
+    Args:
+        info: with the fields of `METADATA`.
+    """
     if info.disabled:
         return TeacherUnavailableError("its access is disabled on the Hub. Choose another.", ProblemCode.DISABLED)
     if not info.sha:
         return TeacherUnavailableError("the Hub gives no commit to pin it to. Choose another.", ProblemCode.NOT_PINNED)
+    return None
+
+
+def _problem(api: HfApi, info: ModelInfo) -> TeacherUnavailableError | None:
+    problem = listed_problem(info)
+    if problem is not None:
+        return problem
     try:
         if info.gated:
             api.auth_check(info.id)
