@@ -25,7 +25,7 @@ def test_a_pretrained_student_needs_fewer_steps_and_smaller_ones_the_larger_it_i
     pretrained = dataclasses.replace(HUNDRED_PICTURES, pretrained=True)
     assert choose_epochs(pretrained) * 13 in range(400, 414)
     sizes = [choose_learning_rate(dataclasses.replace(pretrained, parameters=size)) for size in (2e6, 22e6, 110e6, 7e9)]
-    assert sizes == [3e-4, 1.1e-4, 5e-5, 1e-5]
+    assert sizes == [4e-4, 2.5e-4, 5e-5, 1e-5]
     adapted = dataclasses.replace(pretrained, adapter=True, parameters=110e6)
     assert choose_learning_rate(adapted) == 5e-4
 
