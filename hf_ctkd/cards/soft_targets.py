@@ -57,9 +57,9 @@ def soft_targets_card(record: SoftTargetsRecord, *, load: str) -> str:
         load: Python code that loads the data set.
     """
     binding = record.license
-    known = binding is not None and binding.license is not None and binding.known
+    license = binding.license if binding is not None and binding.known else None
     data = DatasetCardData(
-        license=binding.license if known and binding is not None else None,
+        license=license,
         task_categories=[_TASKS[record.modality]],
         tags=["hf_ctkd", "knowledge-distillation", "soft-targets"],
         pretty_name=f"Soft targets for {short_name(record.dataset)}",
