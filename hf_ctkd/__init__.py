@@ -56,6 +56,7 @@ _DEFINED_IN = {
     "hub_teachers": "hf_ctkd.hub",
     "publish": "hf_ctkd.cards",
     "random_like": "hf_ctkd.hub",
+    "soft_targets": "hf_ctkd.training",
 }
 
 __all__ = ["__version__", *sorted(_DEFINED_IN)]  # noqa: PLE0604 (names, and a test compares them)
@@ -92,7 +93,7 @@ if TYPE_CHECKING:
     from hf_ctkd.selection import TeacherSelector
     from hf_ctkd.tasks import StudentTask
     from hf_ctkd.teachers import LoadOptions
-    from hf_ctkd.training import DistillationConfig, DistillationTrainer
+    from hf_ctkd.training import DistillationConfig, DistillationTrainer, soft_targets
     from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
 
 

@@ -158,16 +158,24 @@ class SelectArguments(
 
 
 @dataclass(kw_only=True)
-class StudentArguments:
-    """Which student, from which teachers."""
+class TeacherArguments:
+    """Which teachers."""
 
-    _argument_group_name = "student and teachers"
+    _argument_group_name = "teachers"
 
-    student: str = flag("checkpoint that the student starts from", metavar="ID_OR_FOLDER")
     ranking: str | None = flag("file that `hf-ctkd select` wrote: its best teachers are used", None, metavar="FILE")
     top: int = flag("how many of the ranking's best to distill from", 1)
     committee: bool = flag("distill from the committee of the ranking instead, see `hf-ctkd select`", False)
     teachers: list[str] = flag("teachers by name instead; after random: for random weights", [], metavar="ID_OR_FOLDER")
+
+
+@dataclass(kw_only=True)
+class StudentArguments(TeacherArguments):
+    """Which student, from which teachers."""
+
+    _argument_group_name = "student"
+
+    student: str = flag("checkpoint that the student starts from", metavar="ID_OR_FOLDER")
     roles: list[str] = flag(
         "part of each teacher in a committee, in their order, for the card: foundation, complementary, ...",
         [],
@@ -176,8 +184,8 @@ class StudentArguments:
 
 
 @dataclass(kw_only=True)
-class MethodArguments:
-    """How the student is taught."""
+class LossArguments:
+    """Which loss."""
 
     _argument_group_name = "method"
 
@@ -187,6 +195,14 @@ class MethodArguments:
         None,
     )
     loss_settings: str | None = flag("arguments of the loss, such as '{\"epsilon\": 0.2}'", None, metavar="JSON")
+
+
+@dataclass(kw_only=True)
+class MethodArguments(LossArguments):
+    """How the student is taught."""
+
+    _argument_group_name = "method"
+
     baseline: bool = flag(
         "also train the same student on the labels alone, with the same seed and as many steps, and record it", False
     )
@@ -197,6 +213,35 @@ class DistillArguments(
     OutputArguments, MethodArguments, LoadingArguments, StudentArguments, EvaluationArguments, RowArguments
 ):
     """Arguments of `hf-ctkd distill`, beside those of `DistillationConfig`."""
+
+
+@dataclass(kw_only=True)
+class TargetsOutputArguments:
+    """Where soft targets go."""
+
+    _argument_group_name = "output"
+
+    output: str = flag("folder that `datasets.load_from_disk` reads, or a file that ends in .parquet", "targets")
+    column: str = flag("name of the new column", "soft_targets")
+    push_to_hub: str | None = flag("also push them to this data set of yours on the Hub", None, metavar="OWNER/NAME")
+    public: bool = flag("show it to everyone; an existing data set must already be public", False)
+    token: str | None = flag("access token of the Hub; the stored login or $HF_TOKEN if not given", None)
+    batch_size: int = flag("rows per forward pass; halved where memory is too small", 64)
+    seed: int = flag("seed of the folds of the probes, and of built-in rows", 0)
+    cache_dir: str | None = flag("folder of outputs; $HF_CTKD_CACHE or huggingface_hub's assets", None)
+
+
+@dataclass(kw_only=True)
+class TargetsArguments(
+    OutputArguments,
+    TargetsOutputArguments,
+    LossArguments,
+    LoadingArguments,
+    TeacherArguments,
+    ColumnArguments,
+    RowArguments,
+):
+    """Arguments of `hf-ctkd targets`."""
 
 
 @dataclass(kw_only=True)
@@ -301,6 +346,7 @@ COMMANDS = {
         DistillArguments,
         training=TrainingFlags("hf_ctkd.training:DistillationConfig", "student"),
     ),
+    "targets": Command("write the teachers' soft targets as a column, for any other trainer", TargetsArguments),
     "generic-teacher": Command(
         "train one teacher for a whole pool of student architectures",
         GenericTeacherArguments,

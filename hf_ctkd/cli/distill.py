@@ -15,6 +15,7 @@ from hf_ctkd.cli.outputs import claim_folder
 from hf_ctkd.cli.report import next_command, results_said
 from hf_ctkd.cli.split_rows import Data, load_data
 from hf_ctkd.cli.students import load_student
+from hf_ctkd.cli.teachers import named_teachers
 from hf_ctkd.cli.training import checkpoint_of, load_options, start_anew, training_config, what_is_kept
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import RowTransportLoss
@@ -116,11 +117,7 @@ def _data(arguments: DistillArguments, config: DistillationConfig) -> Data:
 
 
 def _teachers(arguments: DistillArguments, ranking: TeacherRanking | None) -> list[TeacherCandidate | str]:
-    teachers: list[TeacherCandidate | str] = list(arguments.teachers)
-    if arguments.committee and (teachers or ranking is None):
-        raise InvalidArgumentError("`--committee` takes the teachers of a `--ranking`: give one, and no `--teachers`.")
-    if not teachers and ranking is not None:
-        teachers = list(ranking.committee() if arguments.committee else ranking.top(arguments.top))
+    teachers = named_teachers(arguments, ranking)
     if not arguments.roles:
         return teachers
     if len(arguments.roles) != len(teachers):

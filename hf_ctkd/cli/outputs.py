@@ -74,6 +74,27 @@ def claim_file(path: Path | str, flag: str, *, kind: str, overwrite: bool) -> No
     check_writable(path.parent, flag)
 
 
+def claim_new_file(path: Path | str, flag: str, *, overwrite: bool) -> None:
+    """Check that a file of a format without room for a mark of ours may be written, and make its folder.
+
+    Args:
+        path: of the file.
+        flag: that named it, for the message.
+        overwrite: whether to replace a file or a link that is there already.
+
+    Raises:
+        InvalidArgumentError: if it is no file, is there already, or its folder cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InvalidArgumentError(f"`{flag}` {path} is a folder. Name a file.")
+    if not overwrite and (path.exists() or path.is_symlink()):
+        raise InvalidArgumentError(
+            f"`{flag}` {path} exists already, and would be replaced. Choose another file, or pass `--overwrite`."
+        )
+    check_writable(path.parent, flag)
+
+
 def _check_contents(folder: Path, flag: str, command: str) -> None:
     if not folder.is_dir():
         return

@@ -107,6 +107,16 @@ class DistillationLoss(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no targets that are computed once.")
 
+    def class_probabilities(self, targets: Float[Tensor, "rows width"]) -> Float[Tensor, "rows classes"]:
+        """Rows of `row_targets` as probabilities of the target classes, as far as no student takes part in them.
+
+        Losses whose targets are no such probabilities do not override it; see `hf_ctkd.soft_targets`.
+
+        Args:
+            targets: of some rows.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no class probabilities.")
+
     def select(self, student: ModelOutputs) -> Bool[Tensor, "batch teachers"] | None:
         """Which rows of a batch each teacher runs on, decided before any of them runs; None for all.
 

@@ -80,6 +80,10 @@ class ProbeLoss(DistillationLoss):
         """Log posteriors of the probes; see `DistillationLoss.row_targets`."""
         return self.probes.log_posteriors(context)
 
+    def class_probabilities(self, targets: Float[Tensor, "rows classes"]) -> Float[Tensor, "rows classes"]:
+        """Posteriors of the probes; see `DistillationLoss.class_probabilities`."""
+        return targets.exp()
+
     def on_targets(
         self, student: ModelOutputs, targets: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:

@@ -190,6 +190,10 @@ class shares after the second.
         """
         return self.probes.log_posteriors(context)
 
+    def class_probabilities(self, targets: Float[Tensor, "rows classes"]) -> Float[Tensor, "rows classes"]:
+        """Rows of the transport plan of the probes alone; see `DistillationLoss.class_probabilities`."""
+        return self.soft_targets(targets.to(self.potential.device))
+
     def on_targets(
         self, student: ModelOutputs, targets: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:

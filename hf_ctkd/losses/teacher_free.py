@@ -91,6 +91,10 @@ class TeacherFreeLoss(DistillationLoss):
         """Log posteriors of the probe; see `RowTransportLoss.row_targets`."""
         return self.transport.row_targets(replace(context, teachers=()))
 
+    def class_probabilities(self, targets: Float[Tensor, "rows classes"]) -> Float[Tensor, "rows classes"]:
+        """Rows of the transport plan of the probe alone; see `DistillationLoss.class_probabilities`."""
+        return self.transport.class_probabilities(targets)
+
     def on_targets(
         self, student: ModelOutputs, targets: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from hf_ctkd.training.collator import DistillationCollator, RowDataset
 from hf_ctkd.training.config import DistillationConfig
+from hf_ctkd.training.soft_targets import soft_targets
 from hf_ctkd.training.student_with_loss import StudentWithLoss
 from hf_ctkd.training.trainer import DistillationTrainer
 
@@ -11,4 +12,5 @@ __all__ = [
     "DistillationTrainer",
     "RowDataset",
     "StudentWithLoss",
+    "soft_targets",
 ]

@@ -1,0 +1,122 @@
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+from datasets import Dataset, Image, load_dataset, load_from_disk
+
+from hf_ctkd import AFTLoss, ProbeLoss, RowTransportLoss, TeacherFreeLoss, soft_targets
+from hf_ctkd.data import InputFeatureReader, TargetRows
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.hub import folder_teachers
+from hf_ctkd.teachers import Teacher, compute_outputs
+from hf_ctkd.training.soft_targets import compute_soft_targets
+from hf_ctkd.types import LossContext, ModelOutputs
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory) -> str:
+    folder = tiny.save_image_teacher(tmp_path_factory.mktemp("teacher") / "squares")
+    (folder / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    return str(folder)
+
+
+@pytest.fixture
+def settings(tmp_path) -> dict:
+    return {"cache_dir": tmp_path / "cache", "progress": False}
+
+
+def test_the_column_holds_the_plan_of_the_default_loss(teacher, settings):
+    rows = tiny.image_rows(24, unlabelled=6)
+    dataset = soft_targets(rows, [teacher], **settings)
+    assert dataset.column_names == ["image", "label", "soft_targets"] and len(dataset) == 24
+    targets = torch.tensor(dataset["soft_targets"][:])
+    assert torch.allclose(targets.sum(dim=1), torch.ones(24))
+    target_rows = TargetRows.of(rows)
+    outputs = compute_outputs(
+        Teacher.load(next(folder_teachers(teacher)), "image"), target_rows, layers=True, progress=False
+    )
+    context = LossContext(
+        target_rows.labels,
+        target_rows.label_space,
+        ModelOutputs(torch.zeros(1, 1)),
+        (outputs,),
+        (None,),
+        inputs=InputFeatureReader.without_model(target_rows),
+    )
+    loss = RowTransportLoss()
+    loss.setup(context)
+    assert torch.allclose(targets, loss.soft_targets(loss.row_targets(context)), atol=1e-5)
+    assert dataset.info.license == "cc-by-nc-4.0" and "squares" in dataset.info.description
+    probes = torch.tensor(soft_targets(rows, [teacher], ProbeLoss(), **settings)["soft_targets"][:])
+    assert torch.allclose(probes.sum(dim=1), torch.ones(24)) and not torch.equal(probes, targets)
+
+
+def test_pairs_of_texts_and_no_teacher(settings):
+    words = [f"{tiny.WORDS[row % 2]} {tiny.WORDS[3 + row % 2]}" for row in range(12)]
+    pairs = Dataset.from_dict({"premise": words, "hypothesis": ["a sky"] * 12, "label": [row % 2 for row in range(12)]})
+    dataset = soft_targets(pairs, [], TeacherFreeLoss(), **settings)
+    assert torch.tensor(dataset["soft_targets"][:]).argmax(dim=1).tolist() == pairs["label"][:]
+    assert dataset.info.license == ""
+
+
+def test_rows_that_cannot_be_read_are_left_out(teacher, settings):
+    stored = tiny.image_rows(24).cast_column("image", Image(decode=False))
+    contents = stored["image"][:]
+    contents[3] = {"bytes": b"x", "path": None}
+    broken = Dataset.from_dict({"image": contents, "label": stored["label"][:]}, features=tiny.image_rows().features)
+    dataset = soft_targets(broken, [teacher], skip_bad_rows=True, **settings)
+    assert len(dataset) == 23
+    assert dataset["label"][:] == [label for row, label in enumerate(stored["label"][:]) if row != 3]
+
+
+def test_saved_with_a_card_and_read_back(teacher, settings, tmp_path):
+    rows = tiny.image_rows()
+    targets = compute_soft_targets(rows, [teacher], column="plan", **settings)
+    card = targets.save(tmp_path / "folder")
+    assert card == tmp_path / "folder" / "README.md"
+    assert load_from_disk(tmp_path / "folder")["plan"][:] == targets.dataset["plan"][:]
+    text = card.read_text()
+    for words in (
+        "| squares |",
+        "**Licence: cc-by-nc-4.0** (no commercial use)",
+        "Loss: **row_transport**",
+        "| epsilon | 0.25 |",
+    ):
+        assert words in text
+    assert "license: cc-by-nc-4.0" in text.split("---")[1]
+    assert str(tmp_path) not in text
+
+    files = [tmp_path / f"{row}.png" for row in range(len(rows))]
+    for file, image in zip(files, rows["image"][:], strict=True):
+        image.save(file)
+    on_disk = Dataset.from_dict({"image": list(map(str, files)), "label": rows["label"][:]}, features=rows.features)
+    named = replace(targets, dataset=on_disk.add_column("plan", targets.dataset["plan"][:]))
+    assert named.save(tmp_path / "new" / "rows.parquet") == tmp_path / "new" / "rows.README.md"
+    for file in files:
+        file.unlink()  # the Parquet file holds the images themselves
+    read = load_dataset("parquet", data_files=str(tmp_path / "new" / "rows.parquet"), split="train")
+    assert read[0]["image"].size == (8, 8) and read["plan"][:] == targets.dataset["plan"][:]
+
+
+def test_pushed_privately_with_its_card(teacher, settings, hub, logged_in):
+    targets = compute_soft_targets(tiny.image_rows(), [teacher], **settings)
+    url = targets.push("me/targets")
+    repo = hub.repos["me/targets"]
+    assert repo.private and url.endswith(f"me/targets/commit/{repo.sha}")
+    assert set(repo.files) == {"README.md", "data/train-00000-of-00001.parquet"}
+    assert "load_dataset('me/targets', split=\"train\")" in repo.files["README.md"].decode()
+    assert hub.seen("POST /api/datasets/me/targets/commit")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"loss": AFTLoss()}, "`loss` AFTLoss has no class probabilities for each row. Use RowTransportLoss"),
+        ({"teachers": []}, "`teachers` must hold at least one teacher for RowTransportLoss, got none. Name one"),
+        ({"column": "label"}, "`column` 'label' is in the data set already. Choose another name."),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_a_teacher_is_loaded(settings, arguments, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        soft_targets(**{"dataset": tiny.image_rows(), "teachers": ["nowhere"], **settings, **arguments})
