@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 TORCH_OLDEST ?= 2.6.0
 OLDEST := .venv-oldest
 
-.PHONY: demo test test-slow test-breadth test-oldest style quality benchmark evidence clean
+.PHONY: demo test test-slow test-breadth test-oldest style quality docs benchmark evidence clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -43,6 +43,13 @@ quality: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The site is in build/site; its pages open from the disk, the search needs `python -m http.server -d build/site`.
+# No --quiet: with it, MkDocs does not fail at a warning.
+docs: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m docs.generate
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 benchmark: $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[benchmark]'

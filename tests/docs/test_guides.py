@@ -1,0 +1,50 @@
+"""The scripts that the guides show, run as their first page says: in one folder, one after the other."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GUIDES = ROOT / "docs" / "guides"
+IN_ORDER = ["choose_a_teacher", "distil_images", "distil_texts", "few_labels", "lora", "several_teachers"]
+
+
+def _run(name, folder, cache):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_CTKD_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, GUIDES / f"{name}.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder, cache = tmp_path_factory.mktemp("guides"), tmp_path_factory.mktemp("cache")
+    _run("prepare", folder, cache)
+    return folder, cache
+
+
+def test_every_script_is_run_and_shown():
+    assert {path.stem for path in GUIDES.glob("*.py")} == {"prepare", *IN_ORDER}
+    text = "".join(path.read_text() for path in GUIDES.glob("*.md"))
+    assert all(f"<!-- code: docs/guides/{name}.py -->" in text for name in IN_ORDER)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_the_guides_run(folders):
+    printed = {name: _run(name, *folders) for name in IN_ORDER}
+    folder = folders[0]
+    assert "information_gain" in printed["choose_a_teacher"] and (folder / "ranking.json").is_file()
+    assert "eval_accuracy" in printed["distil_images"] and (folder / "image-student" / "README.md").is_file()
+    assert printed["few_labels"].count("\n") == 3
+    assert (folder / "lora-student" / "model.safetensors").is_file()
