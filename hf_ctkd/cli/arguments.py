@@ -118,10 +118,16 @@ class CandidateArguments:
         "ids (org/name@revision), folders; after random: for random weights", [], metavar="ID_OR_FOLDER"
     )
     zoo: str | None = flag("a folder of models that `save_pretrained` wrote", None, metavar="FOLDER")
-    task: str | None = flag("search the Hub for this task, such as image-classification", None)
+    index: str | None = flag(
+        "an index that `hf-ctkd index` wrote: teachers with the nearest class names are candidates", None, "FOLDER"
+    )
+    encoder: str = flag(
+        "how names are compared with those of the index: spelling, wordllama, or a sentence encoder", "spelling"
+    )
+    task: str | None = flag("search the Hub, or the index, for this task, such as image-classification", None)
     search: str | None = flag("search the Hub for models whose name contains these words", None)
     author: str | None = flag("search the Hub for models of this user or organisation", None)
-    limit: int = flag("most results of the search, most downloaded first", 50)
+    limit: int = flag("most results of the search: most downloaded, or nearest by the index, first", 50)
     max_parameters: float | None = flag("largest number of parameters on the Hub, such as 300e6", None)
     license: str | None = flag("licence that a model on the Hub must have, such as apache-2.0", None)
     language: str | None = flag("language tag that a model of the search must have, such as en", None)
@@ -270,6 +276,58 @@ class GenericTeacherArguments(OutputArguments, LoadingArguments, PoolArguments, 
 
 
 @dataclass(kw_only=True)
+class IndexFileArguments:
+    """Which index."""
+
+    _argument_group_name = "index"
+
+    index: str = flag("folder of the index; made by build and pull", "teachers-index", "FOLDER")
+    repo_id: str | None = flag("data set on the Hub, owner/name, that push and pull use", None)
+    public: bool = flag("push it for everyone to see; an existing repository must already be public", False)
+    token: str | None = flag("access token of the Hub; the stored login or $HF_TOKEN if not given", None)
+
+
+@dataclass(kw_only=True)
+class IndexContentArguments:
+    """Which teachers."""
+
+    _argument_group_name = "teachers that build lists, and that search may return"
+
+    task: str | None = flag("the Hub's tag of their task, such as image-classification", None)
+    license: str | None = flag("their licence, such as apache-2.0", None)
+    language: str | None = flag("a language tag of theirs, such as en", None)
+    author: str | None = flag("user or organisation on the Hub; for build only", None)
+    search: str | None = flag("words that their name contains; for build only", None)
+    limit: int | None = flag("most teachers that build lists, most downloaded first; all if not given", None)
+    zoo: str | None = flag("a folder of models that build lists instead of the Hub", None, "FOLDER")
+    max_parameters: float | None = flag("their largest number of parameters, such as 300e6; for search only", None)
+    min_downloads: int | None = flag("their fewest downloads of the last 30 days; for search only", None)
+    gated: bool = flag("also those whose author must grant access first; for search only", False)
+
+
+@dataclass(kw_only=True)
+class IndexSearchArguments:
+    """What search looks for."""
+
+    _argument_group_name = "classes that search looks for"
+
+    label_names: list[str] = flag("their names, such as cat dog 'traffic light'", [], metavar="NAME")
+    dataset: str | None = flag("a data set that has them instead, see `hf-ctkd select`", None)
+    dataset_config: str | None = flag("configuration of a data set that has several", None)
+    split: str = flag("rows of the data set", "train")
+    label_column: str | None = flag("column of labels; chosen by its type if not given", None)
+    encoder: str = flag(
+        "how names are compared: spelling, wordllama, or the id or folder of a sentence encoder", "spelling"
+    )
+    k: int = flag("most teachers to list", 50)
+
+
+@dataclass(kw_only=True)
+class IndexArguments(IndexSearchArguments, IndexContentArguments, IndexFileArguments):
+    """Arguments of `hf-ctkd index`."""
+
+
+@dataclass(kw_only=True)
 class PublishArguments:
     """Arguments of `hf-ctkd publish`, after the folder and the repository."""
 
@@ -340,6 +398,11 @@ class ParsedCommand(Generic[Arguments]):
 
 
 COMMANDS = {
+    "index": Command(
+        "list the teachers of the Hub once, and search them by the names of your classes",
+        IndexArguments,
+        {"action": "build, search, push or pull"},
+    ),
     "select": Command("rank teachers for your data set, by how much they know of it", SelectArguments),
     "distill": Command(
         "train a student with the best of them",

@@ -8,6 +8,7 @@ for its value, although in `publish --public FOLDER` it is none.
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -40,7 +41,7 @@ class CommandParser(HfArgumentParser):
         if command.training is not None:
             self.set_defaults(output_dir=command.training.output_dir, seed=0)
         for positional, text in command.positionals.items():
-            choices = [text] if positional == "action" else None
+            choices = re.split(", | or ", text) if positional == "action" else None
             self.add_argument(positional, metavar=positional.upper(), choices=choices)
 
     def error(self, message: str) -> NoReturn:

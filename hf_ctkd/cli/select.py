@@ -54,6 +54,7 @@ def _rank(arguments: SelectArguments) -> None:
         options=_options(arguments),
     )
     rows = _rows(arguments)
+    candidates = chain(candidates, _shortlist(arguments, rows))
     columns = {name: vars(arguments)[name] for name in ("input_column", "label_column", "skip_bad_rows")}
     committee = None
     if arguments.committee is None:
@@ -70,11 +71,15 @@ def _rank(arguments: SelectArguments) -> None:
 
 def _candidates(arguments: SelectArguments) -> Iterable[TeacherCandidate]:
     """Folders first, then what the Hub is asked for, looked up one by one."""
-    searching = arguments.task or arguments.search or arguments.author
-    if not (arguments.teachers or arguments.zoo or searching):
+    searching = (arguments.task and not arguments.index) or arguments.search or arguments.author
+    if not (arguments.teachers or arguments.zoo or arguments.index or searching):
         raise InvalidArgumentError(
-            "No candidates were named. Give `--teachers`, a folder with `--zoo`, or search the Hub with `--task`, "
-            "`--search` or `--author`."
+            "No candidates were named. Give `--teachers`, a folder with `--zoo`, an index with `--index`, or search "
+            "the Hub with `--task`, `--search` or `--author`."
+        )
+    if arguments.index and searching:
+        raise InvalidArgumentError(
+            "`--search` and `--author` search the Hub, but `--index` was given. Leave one of them out."
         )
     controls = [teacher for teacher in arguments.teachers if teacher.startswith(RANDOM)]
     folders = [teacher for teacher in arguments.teachers if Path(teacher).is_dir()]
@@ -99,6 +104,30 @@ def _candidates(arguments: SelectArguments) -> Iterable[TeacherCandidate]:
         )
         sources.append(hub_candidates)
     return chain.from_iterable(sources)
+
+
+def _shortlist(arguments: SelectArguments, rows: "Dataset") -> list[TeacherCandidate]:
+    """Teachers of the index with classes like those of the rows."""
+    if arguments.index is None:
+        return []
+    from hf_ctkd.index import TeacherIndex, encoder_named
+
+    index = TeacherIndex.load(arguments.index, encoder=encoder_named(arguments.encoder))
+    teachers = index.search(
+        rows,
+        k=arguments.limit,
+        label_column=arguments.label_column,
+        task=arguments.task,
+        max_parameters=arguments.max_parameters,
+        license=arguments.license,
+        language=arguments.language,
+    )
+    if not teachers:
+        raise InvalidArgumentError(
+            f"None of the {len(index):,} teachers of `--index` {arguments.index} that may be used has classes with "
+            "names like those of the rows. Try another `--encoder`, or fewer conditions."
+        )
+    return teachers
 
 
 def _looks_like_folder(name: str) -> bool:

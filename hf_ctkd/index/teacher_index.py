@@ -87,8 +87,8 @@ class TeacherIndex:
         store = PartFolder(path)
         if not store.parts:
             raise InvalidArgumentError(
-                f"`path` {path} holds no index of teachers. Make one with `TeacherIndex.build` or `hf-ctkd index "
-                "build`."
+                f"{path} holds no index of teachers. Name another folder, or make one with `TeacherIndex.build` or "
+                "`hf-ctkd index build`."
             )
         return cls(store.read(), encoder=encoder)
 
@@ -152,7 +152,7 @@ class TeacherIndex:
 
     def search(
         self,
-        labels: Sequence[str] | Dataset,
+        label_names: Sequence[str] | Dataset,
         *,
         k: int = 50,
         label_column: str | None = None,
@@ -169,7 +169,7 @@ class TeacherIndex:
         downloaded one comes first.
 
         Args:
-            labels: names of the classes, or the rows that have them.
+            label_names: names of the classes, or the rows that have them.
             k: most teachers to return, at least 1; fewer are returned where fewer resemble the classes at all.
             label_column: of the rows; found by its type or usual name when None.
             task: the Hub's task tag.
@@ -191,11 +191,13 @@ class TeacherIndex:
             min_downloads=min_downloads,
             gated=gated,
         )
-        return [teacher for teacher, _ in self.search_with_costs(labels, conditions, k=k, label_column=label_column)]
+        return [
+            teacher for teacher, _ in self.search_with_costs(label_names, conditions, k=k, label_column=label_column)
+        ]
 
     def search_with_costs(
         self,
-        labels: Sequence[str] | Dataset,
+        label_names: Sequence[str] | Dataset,
         conditions: TeacherFilter | None = None,
         *,
         k: int = 50,
@@ -204,7 +206,7 @@ class TeacherIndex:
         """The same with the transport cost of each: 0 for the same classes, about 1 for unrelated ones.
 
         Args:
-            labels: names of the classes, or the rows that have them.
+            label_names: names of the classes, or the rows that have them.
             conditions: which teachers may be returned.
             k: most teachers to return.
             label_column: of the rows.
@@ -215,7 +217,7 @@ class TeacherIndex:
         """
         if k < 1:
             raise InvalidArgumentError(f"`k` must be at least 1, got {k}. Try 50.")
-        names = _plain_names(labels, label_column)
+        names = _plain_names(label_names, label_column)
         if not self._spaces.names:
             return []
         mask = (TeacherFilter() if conditions is None else conditions).mask(self._columns)
@@ -274,7 +276,7 @@ def _plain_names(labels: Sequence[str] | Dataset, label_column: str | None) -> l
     informative = [plain_name(name) for name in names if is_informative(name)]
     if not informative:
         raise InvalidArgumentError(
-            f"`labels` must name classes, got {list(names)[:3]}, which say nothing. Give names such as 'cat', or "
+            f"`label_names` must name classes, got {list(names)[:3]}, which say nothing. Give names such as 'cat', or "
             "search by `task` with `hub_teachers`."
         )
     return list(dict.fromkeys(informative))

@@ -65,7 +65,7 @@ def test_an_index_is_read_as_it_was_written(index, teachers, tmp_path):
 
 
 def test_what_cannot_be_read_is_refused(tmp_path):
-    with pytest.raises(InvalidArgumentError, match="holds no index of teachers. Make one with"):
+    with pytest.raises(InvalidArgumentError, match="holds no index of teachers. Name another folder, or make"):
         TeacherIndex.load(tmp_path)
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(InvalidArgumentError, match="a.parquet cannot be read as Parquet"):
@@ -86,7 +86,9 @@ def test_values_out_of_range_are_refused(index, arguments, message):
 
 
 def test_names_that_say_nothing_are_refused(index):
-    with pytest.raises(InvalidArgumentError, match=r"`labels` must name classes, got \['LABEL_0', '1'\], which say"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"`label_names` must name classes, got \['LABEL_0', '1'\], which say"
+    ):
         index.search(["LABEL_0", "1"])
 
 

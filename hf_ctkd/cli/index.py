@@ -1,0 +1,119 @@
+"""`hf-ctkd index`: build, search, push or pull an index of teachers."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_ctkd.cli.arguments import IndexArguments, ParsedCommand, check_writable
+from hf_ctkd.cli.report import next_command
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.hub import HubSearch
+from hf_ctkd.index import TeacherFilter, TeacherIndex, encoder_named
+from hf_ctkd.records import TeacherCandidate, parameters_in_words, text_table
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_SHOWN_NAMES = 4
+
+
+def run(parsed: ParsedCommand[IndexArguments]) -> None:
+    """Do what the action says, and print what came of it."""
+    actions = {"build": _build, "search": _search, "push": _push, "pull": _pull}
+    actions[parsed.positionals["action"]](parsed.arguments)
+
+
+def _build(arguments: IndexArguments) -> None:
+    check_writable(arguments.index, "--index")
+    source: Path | HubSearch
+    if arguments.zoo is not None:
+        source = Path(arguments.zoo)
+    else:
+        source = HubSearch(
+            task=arguments.task,
+            search=arguments.search,
+            author=arguments.author,
+            license=arguments.license,
+            language=arguments.language,
+            limit=arguments.limit,
+            token=arguments.token,
+        )
+    try:
+        index = TeacherIndex.build(source, arguments.index)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(
+            f"Teachers that were listed are kept in {arguments.index}; run the same command again to go on from there."
+        ) from stop
+    _report(index, arguments)
+
+
+def _search(arguments: IndexArguments) -> None:
+    if arguments.label_names and arguments.dataset:
+        raise InvalidArgumentError("`--label_names` and `--dataset` both name classes. Leave one of them out.")
+    if not arguments.label_names and not arguments.dataset:
+        raise InvalidArgumentError(
+            "No classes to search for. Name them with `--label_names`, or a data set with `--dataset`."
+        )
+    conditions = TeacherFilter(
+        task=arguments.task,
+        max_parameters=arguments.max_parameters,
+        license=arguments.license,
+        language=arguments.language,
+        min_downloads=arguments.min_downloads,
+        gated=arguments.gated,
+    )
+    index = TeacherIndex.load(arguments.index, encoder=encoder_named(arguments.encoder))
+    classes = arguments.label_names or _rows(arguments)
+    teachers = index.search_with_costs(classes, conditions, k=arguments.k, label_column=arguments.label_column)
+    if not teachers:
+        print(f"None of the {len(index):,} teachers has classes with similar names. Try another `--encoder`.")
+        return
+    header = ["cost", "teacher", "task", "parameters", "licence", "downloads", "classes"]
+    print(text_table(header, [_line(teacher, cost) for teacher, cost in teachers]))
+    words = ["select", "--dataset", arguments.dataset or "DATASET", "--index", arguments.index]
+    encoder = [] if arguments.encoder == "spelling" else ["--encoder", arguments.encoder]
+    print(f"\n{next_command([*words, *encoder, '--limit', str(arguments.k)])}")
+
+
+def _push(arguments: IndexArguments) -> None:
+    repo_id = _repo_id(arguments)
+    index = TeacherIndex.load(arguments.index)
+    address = index.push_to_hub(repo_id, private=not arguments.public, token=arguments.token)
+    print(f"Pushed {'for everyone' if arguments.public else 'for you alone'}: {address}")
+
+
+def _pull(arguments: IndexArguments) -> None:
+    repo_id = _repo_id(arguments)
+    check_writable(arguments.index, "--index")
+    _report(TeacherIndex.from_hub(repo_id, path=arguments.index, token=arguments.token), arguments)
+
+
+def _report(index: TeacherIndex, arguments: IndexArguments) -> None:
+    print(f"{len(index):,} teachers in {arguments.index}.")
+    print(next_command(["index", "search", "--index", arguments.index, "--label_names", "cat", "dog"]))
+
+
+def _repo_id(arguments: IndexArguments) -> str:
+    if arguments.repo_id is None:
+        raise InvalidArgumentError("`--repo_id` must name a data set on the Hub, such as me/teachers. Give one.")
+    return arguments.repo_id
+
+
+def _rows(arguments: IndexArguments) -> "Dataset":
+    from hf_ctkd.cli.datasets import Rows
+
+    rows = Rows(str(arguments.dataset), arguments.dataset_config)
+    return rows.load(arguments.split, label_column=arguments.label_column)
+
+
+def _line(teacher: TeacherCandidate, cost: float) -> list[str]:
+    names = teacher.label_names or ()
+    more = f", and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    return [
+        f"{cost:.3f}",
+        teacher.name,
+        teacher.task or "-",
+        parameters_in_words(teacher.parameters),
+        teacher.license or "-",
+        "-" if teacher.downloads is None else f"{teacher.downloads:,}",
+        ", ".join(names[:_SHOWN_NAMES]) + more,
+    ]
