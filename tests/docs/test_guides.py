@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 GUIDES = ROOT / "docs" / "guides"
-IN_ORDER = ["choose_a_teacher", "distil_images", "distil_texts", "few_labels", "lora", "several_teachers"]
+IN_ORDER = ["choose_a_teacher", "distil_images", "distil_texts", "few_labels", "lora", "several_teachers", "targets"]
 
 
 def _run(name, folder, cache):
@@ -48,3 +48,4 @@ def test_the_guides_run(folders):
     assert "eval_accuracy" in printed["distil_images"] and (folder / "image-student" / "README.md").is_file()
     assert printed["few_labels"].count("\n") == 3
     assert (folder / "lora-student" / "model.safetensors").is_file()
+    assert "zero" in printed["targets"]
