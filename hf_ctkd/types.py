@@ -39,6 +39,8 @@ class Needs(enum.Flag):
     """The student's input as plain features, `ModelOutputs.inputs` of the student."""
     TARGETS = enum.auto()
     """Labels as numbers, `LossContext.targets`, instead of one class for each row."""
+    STUDENT = enum.auto()
+    """The untrained student's features over all training rows, once: `LossContext.student_rows` after `setup` too."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,8 @@ class LossContext:
         targets: labels of all training rows as numbers, one for each output of the student, NaN in rows without a
             label, when the loss needs `Needs.TARGETS`.
         student_rows: outputs of the untrained student over all training rows, in the order of `labels`; None outside a
-            trainer. The student runs when rows are read: read in `setup` alone, and only the rows that are needed.
+            trainer. The student runs when rows are read: read in `setup` alone, and only the rows that are needed. For
+            a loss with `Needs.STUDENT` its features are computed once, and can be read as often as needed.
         steps: optimiser steps of the training that is planned; None where that is not known.
     """
 

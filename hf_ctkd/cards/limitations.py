@@ -51,8 +51,14 @@ def _targets(record: DistillationRecord) -> str:
     if not record.teachers_with_weight:
         return ""
     teachers = "the teacher" if len(record.teachers_with_weight) == 1 else "the teachers"
-    source = f"{teachers} and the input features" if record.loss.input_share > 0 else f"{teachers} alone"
+    source = f"{teachers} and {_teacher_free(record)}" if record.loss.input_share > 0 else f"{teachers} alone"
     return f" Their targets come from {source}, errors included."
+
+
+def _teacher_free(record: DistillationRecord) -> str:
+    """What the share of the targets that comes from no teacher was read from."""
+    reads_student = record.loss.settings.get("input_features") == "student"
+    return "the student's features before training" if reads_student else "the input features"
 
 
 def _evaluation(record: DistillationRecord) -> list[str]:
@@ -124,8 +130,8 @@ def _teachers(record: DistillationRecord, ranking: TeacherRanking | None) -> lis
     share = record.loss.input_share
     if share > 0:
         sentences.append(
-            f"{100 * share:.0f} % of the distillation targets were predicted from the input features and not from a "
-            "teacher. Train the same student with `TeacherFreeLoss` to see what the teachers added."
+            f"{100 * share:.0f} % of the distillation targets were predicted from {_teacher_free(record)} and not from "
+            "a teacher. Train the same student with `TeacherFreeLoss` to see what the teachers added."
         )
     local = [teacher.candidate.name for teacher in record.teachers if teacher.candidate.source == "folder"]
     if local:

@@ -53,7 +53,9 @@ class RowTransportLoss(DistillationLoss):
             estimated shares exactly.
         self_distillation: largest share of the student's own prediction in its target, in [0, 1); 0 distils the
             transport plan alone.
-        input_features: also fit a probe to the student's input features (pixels, or tokens weighted by rarity).
+        input_features: the member without a teacher. True fits a probe to the student's input features too (pixels, or
+            tokens weighted by rarity); "student" to its own features before training instead, for a student that is
+            pretrained and rows that are not augmented; False reads teachers alone.
         refit_rounds: how often the probes are refitted to the transport plan, 0 or more.
 
     Raises:
@@ -126,7 +128,7 @@ class shares after the second.
         gain_exponent: float = 1.0,
         prior_strength: float = 4.0,
         self_distillation: float = 0.7,
-        input_features: bool = True,
+        input_features: bool | str = True,
         refit_rounds: int = 2,
     ) -> None:
         super().__init__()
@@ -138,12 +140,16 @@ class shares after the second.
                 raise InvalidArgumentError(f"`{name}` must not be negative, got {value}.")
         if not 0 <= self_distillation < 1:
             raise InvalidArgumentError(f"`self_distillation` must lie in [0, 1), got {self_distillation}.")
+        if input_features not in (True, False, "student"):
+            raise InvalidArgumentError(
+                f"`input_features` must be True, False or 'student', got {input_features!r}. Choose one of them."
+            )
         self.probe = probe
         self.epsilon, self.gain_exponent = epsilon, gain_exponent
         self.prior_strength, self.self_distillation = prior_strength, self_distillation
         self.input_features, self.refit_rounds = input_features, refit_rounds
         self.needs = Needs.TEACHER | Needs.FIT | Needs.FEATURES | Needs.LAYERS
-        self.needs |= Needs.INPUT if input_features else Needs.NOTHING
+        self.needs |= {True: Needs.INPUT, False: Needs.NOTHING, "student": Needs.STUDENT}[input_features]
         self.probes = ProbeEnsemble(probe, input_features=input_features)
         self.register_buffer("potential", torch.zeros(0))
         # Close to zero while the student is untrained, so that it takes the place of a schedule.
@@ -265,9 +271,9 @@ class shares after the second.
         return joint_shares(context.teachers[0], lambda _, rows: targets[rows])
 
     def input_share(self) -> float:
-        """Share of the student's input features in the log posteriors, in [0, 1]."""
+        """Share of the student's input features, or of its own features, in the log posteriors, in [0, 1]."""
         return self.probes.input_share
 
     def diagnostics(self) -> dict[str, float]:
-        """The share of the input features, where they are read."""
+        """The share of the input features, or of the student's own, where they are read."""
         return {"input_share": self.probes.input_share} if self.input_features else {}

@@ -175,6 +175,7 @@ class WeightedSum(DistillationLoss):
             teachers=tuple(teacher.select(first) for teacher in context.teachers),
             inputs=None if context.inputs is None else context.inputs[:1],
             targets=None if context.targets is None else context.targets[:1],
+            student_rows=None if context.student_rows is None else context.student_rows.select(first),
         )
         targets = [loss.row_targets(self._context_of(loss, one_row)) for loss, _ in self._weighted()]
         return [0 if columns is None else columns.shape[1] for columns in targets]

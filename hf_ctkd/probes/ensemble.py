@@ -35,7 +35,8 @@ class ProbeEnsemble(nn.Module):
 
     Args:
         probe: how to fit.
-        input_features: whether a probe is fitted to the student's input features too.
+        input_features: whether a probe is fitted to the student's input features too; "student" for one that is fitted
+            to the untrained student's own features in their place.
         gain_exponent: exponent of the information gain in the shares, of layers and of teachers.
     """
 
@@ -44,7 +45,7 @@ class ProbeEnsemble(nn.Module):
     information_gain: Tensor
 
     def __init__(
-        self, probe: LinearProbe, *, input_features: bool = False, gain_exponent: float = GAIN_EXPONENT
+        self, probe: LinearProbe, *, input_features: bool | str = False, gain_exponent: float = GAIN_EXPONENT
     ) -> None:
         super().__init__()
         self.probe = probe
@@ -72,7 +73,7 @@ class ProbeEnsemble(nn.Module):
         labels = context.labels[rows]
         members = [
             _MemberProbe(self.probe, self.gain_exponent, source.select(rows), labels, context.label_space)
-            for source in self._sources(context.inputs, context.teachers)
+            for source in self._sources(context)
         ]
         self.members.extend(members)
         self.information_gains = torch.tensor([member.information_gain for member in members])
@@ -96,7 +97,7 @@ class ProbeEnsemble(nn.Module):
         one_hot = F.one_hot(labels.clamp_min(0), targets.shape[1]).double()
         weighted = self.information_gain.double() * targets[rows].double()
         mass = torch.where((labels != UNLABELLED)[:, None], one_hot, weighted)
-        for member, source in zip(self._members, self._sources(context.inputs, context.teachers), strict=True):
+        for member, source in zip(self._members, self._sources(context), strict=True):
             member.refit(source.select(rows), mass)
 
     @torch.no_grad()
@@ -107,7 +108,7 @@ class ProbeEnsemble(nn.Module):
             context: as given to `fit`.
         """
         total = torch.zeros(len(context.labels), len(context.label_space))
-        sources = self._sources(context.inputs, context.teachers)
+        sources = self._sources(context)
         for share, member, source in zip(self.shares, self._members, sources, strict=True):
             for rows, outputs in source.chunks(CHUNK_ROWS):
                 total[rows] += (share * member.evidence(outputs.to(share.device))).cpu()
@@ -127,7 +128,15 @@ class ProbeEnsemble(nn.Module):
             teachers: outputs of each on the same rows, or on those that it was selected for.
             selected: the rows of each teacher; None for all. The share of a teacher that was not selected for a row is
                 divided among the others.
+
+        Raises:
+            InvalidArgumentError: if the student's own features are read, of which a batch holds none.
         """
+        if self.input_features == "student":
+            raise InvalidArgumentError(
+                "`input_features='student'` reads the untrained student, which is not there at a training step. "
+                "Train on targets that are computed once."
+            )
         batch = teachers if not self.input_features else (*teachers, self._input_outputs(inputs))
         evidence = [member.evidence(outputs) for member, outputs in zip(self._members, batch, strict=True)]
         if selected is None:
@@ -155,8 +164,15 @@ class ProbeEnsemble(nn.Module):
     def _members(self) -> "list[_MemberProbe]":
         return [member for member in self.members if isinstance(member, _MemberProbe)]
 
-    def _sources(self, inputs: Tensor | None, teachers: tuple[RowOutputs, ...]) -> tuple[RowOutputs, ...]:
-        return (*teachers, self._input_outputs(inputs)) if self.input_features else teachers
+    def _sources(self, context: LossContext) -> tuple[RowOutputs, ...]:
+        if self.input_features == "student":
+            if context.student_rows is None:
+                raise InvalidArgumentError(
+                    "`student_rows` must hold the untrained student's features for `input_features='student'`, got "
+                    "None. Pass them in `LossContext`; DistillationTrainer does."
+                )
+            return (*context.teachers, context.student_rows)
+        return (*context.teachers, self._input_outputs(context.inputs)) if self.input_features else context.teachers
 
     @staticmethod
     def _input_outputs(inputs: Tensor | None) -> ModelOutputs:

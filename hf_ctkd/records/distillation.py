@@ -206,8 +206,8 @@ class LossRecord:
         name: of the loss; `NO_LOSS` without any.
         settings: arguments of its constructor.
         citation: its source, as BibTeX entries, words, or both.
-        input_share: share of the targets that was predicted from the student's input features and not from a teacher,
-            in [0, 1].
+        input_share: share of the targets that was predicted from the student's input features, or from its own features
+            before training (`input_features="student"`), and not from a teacher, in [0, 1].
         remarks: sentences on what went wrong in training, such as features that collapsed.
         weight_meaning: what the weight of a teacher is, to follow "The weight is"; empty for a loss without weights.
 

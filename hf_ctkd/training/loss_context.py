@@ -3,16 +3,20 @@
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from hf_ctkd.data import InputFeatureReader, Preprocessor, TargetRows
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext
+from hf_ctkd.probes.labelled import CHUNK_ROWS
 from hf_ctkd.tasks import StudentTask
 from hf_ctkd.training.config import DistillationConfig
+from hf_ctkd.training.files import empty_off_memory
 from hf_ctkd.training.student_with_loss import StudentWithLoss
 from hf_ctkd.training.teacher_runner import TeacherRunner
 from hf_ctkd.types import ModelOutputs, Needs, RowOutputs
@@ -75,6 +79,31 @@ class StudentRows:
         return ModelOutputs(outputs.features.float().cpu(), logits)
 
 
+def with_student_rows(
+    context: LossContext, outputs: RowOutputs, loss: DistillationLoss, folder: Path
+) -> tuple[LossContext, LossContext]:
+    """What stays to be read after the loss is set up, and what it is set up with.
+
+    Only for a loss with `Needs.STUDENT` do the student's features stay: they are computed once, chunk by chunk, into
+    memory or a temporary file.
+
+    Args:
+        context: of the run.
+        outputs: of the untrained student over all training rows.
+        loss: of the run.
+        folder: of the file.
+    """
+    if Needs.STUDENT not in loss.needs:
+        return context, replace(context, student_rows=outputs)
+    features = torch.empty(0)
+    for rows, part in outputs.chunks(CHUNK_ROWS):
+        if rows.start == 0:
+            features = empty_off_memory((len(outputs), part.features.shape[1]), torch.float32, folder)
+        features[rows] = part.features
+    stored = replace(context, student_rows=ModelOutputs(features))
+    return stored, stored
+
+
 def loss_context(
     loss: DistillationLoss | None,
     rows: TargetRows | None,
@@ -85,6 +114,7 @@ def loss_context(
     preprocessor: Preprocessor,
     task: StudentTask,
     args: DistillationConfig,
+    once: bool,
 ) -> tuple[InputFeatureReader | None, LossContext | None]:
     """What the loss is set up with, and a reader of the student's input features for a loss that needs them.
 
@@ -97,12 +127,21 @@ def loss_context(
         preprocessor: the student's.
         task: what the student is for.
         args: of the run.
+        once: whether the targets of the loss are computed before training.
+
+    Raises:
+        InvalidArgumentError: if the loss reads the untrained student, but at every step.
     """
     if rows is None:
         return None, None
     reader: InputFeatureReader | None = None
     inputs: Tensor | None = None
     needs = Needs.NOTHING if loss is None else loss.needs
+    if Needs.STUDENT in needs and not once:
+        raise InvalidArgumentError(
+            f"`loss` {type(loss).__name__} reads the student before it is trained, so rows must not change: no "
+            "`augmentation`, no stream, no hidden layers and `cache_teacher_outputs=True`. Read its input instead."
+        )
     if Needs.INPUT in needs:
         reader, inputs = InputFeatureReader.of(preprocessor, rows)
     return reader, LossContext(

@@ -231,6 +231,11 @@ def _check(loss: DistillationLoss, teachers: Sequence[TeacherLike], dataset: Dat
             f"`teachers` must hold at least one teacher for {type(loss).__name__}, got none. Name one, or use "
             "TeacherFreeLoss()."
         )
+    if Needs.STUDENT in loss.needs:
+        raise InvalidArgumentError(
+            f"`loss` {type(loss).__name__} reads a student, of which soft targets have none. Read the input features, "
+            "or teachers alone."
+        )
     if column in dataset.column_names:
         raise InvalidArgumentError(f"`column` {column!r} is in the data set already. Choose another name.")
 

@@ -57,7 +57,7 @@ from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.evaluations import Evaluations
 from hf_ctkd.training.files import in_memory, off_memory, removed_if_unfinished, resumed_from
-from hf_ctkd.training.loss_context import StudentRows, loss_context
+from hf_ctkd.training.loss_context import StudentRows, loss_context, with_student_rows
 from hf_ctkd.training.offloading import DeviceOffloading
 from hf_ctkd.training.optimizer import with_rates_of_loss
 from hf_ctkd.training.outcome import LossTrace, warn_of_chance, warn_of_loss
@@ -222,6 +222,7 @@ class DistillationTrainer(Trainer):
             preprocessor=self._preprocessor,
             task=self.task,
             args=args,
+            once=once,
         )
         self._set_up_loss(self.student_with_loss)
         check_optimizer(self.optimizer, self.loss)
@@ -272,7 +273,8 @@ class DistillationTrainer(Trainer):
         if student_with_loss.loss is not None and self._context is not None:
             batch_size, autocast = self.args.per_device_eval_batch_size, self.accelerator.autocast
             outputs = StudentRows(student_with_loss, self._preprocessor, self._reference_rows, batch_size, autocast)
-            student_with_loss.loss.setup(replace(self._context, student_rows=outputs))
+            self._context, context = with_student_rows(self._context, outputs, student_with_loss.loss, self._cache)
+            student_with_loss.loss.setup(context)
             student_with_loss.loss.to(self.args.device)
 
     def _computes_once(self, augmentation: Augmentation | None) -> bool:
@@ -336,9 +338,7 @@ class DistillationTrainer(Trainer):
         teachers. A loss that selects the rows of each teacher by the student's outputs reads them by itself.
         """
         loss = self.loss if self._distils else None
-        targets: Tensor | None = None
-        if once and loss is not None and self._context is not None:
-            targets = loss.row_targets(self._context)
+        targets = None if not once or loss is None or self._context is None else loss.row_targets(self._context)
         selects = loss is not None and type(loss).select is not DistillationLoss.select
         every_step = once and loss is not None and targets is None
         if every_step:

@@ -25,6 +25,11 @@ def test_few_labels_and_unlabelled_rows(image_record):
 def test_what_was_read_out_of_the_input_is_not_claimed_for_the_teachers(image_record):
     assert "input features" not in text(image_record)
     mixed = replace(image_record, loss=replace(image_record.loss, input_share=0.347))
+    student = replace(mixed, loss=replace(mixed.loss, settings={"input_features": "student"}))
+    assert any(
+        "35 % of the distillation targets were predicted from the student's features" in one
+        for one in limitations(student, None)
+    )
     assert "35 % of the distillation targets were predicted from the input features and not from a teacher." in text(
         mixed
     )

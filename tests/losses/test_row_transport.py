@@ -215,6 +215,14 @@ def test_agreement_is_that_of_all_rows_of_a_step_on_all_processes():
     torch.testing.assert_close(loss.agreement, agreement)
 
 
+def test_the_student_may_take_the_place_of_its_input():
+    loss = RowTransportLoss(input_features="student")
+    assert loss.needs == (RowTransportLoss().needs & ~Needs.INPUT) | Needs.STUDENT
+    assert loss.settings()["input_features"] == "student"
+    with pytest.raises(InvalidArgumentError, match="`input_features` must be True, False or 'student', got 'words'"):
+        RowTransportLoss(input_features="words")
+
+
 def test_what_the_teacher_does_not_know_is_read_from_the_input_features():
     truth = torch.arange(400) % 4
     accuracy = {}

@@ -67,6 +67,27 @@ def test_an_input_that_is_to_be_read_must_be_given():
         ProbeEnsemble(LinearProbe(), input_features=True).fit(replace(case.context, inputs=None))
 
 
+def test_the_student_is_a_member_like_any_other_in_place_of_its_input():
+    case = LossCase.of(teachers=1)
+    student = ModelOutputs(case.context.inputs.flip(1) + 1.0)
+    context = replace(case.context, student_rows=student)
+    with_student, as_teacher = ProbeEnsemble(LinearProbe(), input_features="student"), ProbeEnsemble(LinearProbe())
+    with_student.fit(context)
+    as_teacher.fit(replace(context, teachers=(*context.teachers, student)))
+    assert torch.equal(with_student.information_gains, as_teacher.information_gains)
+    together = replace(context, teachers=(*context.teachers, student))
+    assert torch.equal(with_student.log_posteriors(context), as_teacher.log_posteriors(together))
+    targets = with_student.log_posteriors(context).softmax(dim=1)
+    with_student.refit(context, targets)
+    as_teacher.refit(together, targets)
+    assert torch.equal(with_student.log_posteriors(context), as_teacher.log_posteriors(together))
+    assert len(with_student.teacher_information_gains) == 1
+    with pytest.raises(InvalidArgumentError, match="`input_features='student'` reads the untrained student, which is"):
+        with_student.log_posterior(case.context.inputs, case.context.teachers)
+    with pytest.raises(InvalidArgumentError, match="`student_rows` must hold the untrained student's features for"):
+        with_student.log_posteriors(replace(context, student_rows=None))
+
+
 def test_probes_learn_from_unlabelled_rows_too():
     generator = torch.Generator().manual_seed(0)
     truth = torch.arange(600) % 4

@@ -7,8 +7,9 @@ import tiny
 import torch
 from transformers import TrainerCallback
 
-from hf_ctkd.losses import BSSLoss, BTuningLoss, RelationshipMatchingLoss, WeightedSum
-from hf_ctkd.training.loss_context import planned_steps
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.losses import BSSLoss, BTuningLoss, ProbeLoss, RelationshipMatchingLoss, RowTransportLoss, WeightedSum
+from hf_ctkd.training.loss_context import StudentRows, planned_steps
 
 
 class Reader(BSSLoss):
@@ -46,6 +47,49 @@ def test_b_tuning_trains_on_targets_and_survives_a_checkpoint(make, config, imag
     resumed = make(args, teachers=[image_teacher], loss=BTuningLoss())
     resumed.train(resume_from_checkpoint=f"{args.output_dir}/checkpoint-2")
     torch.testing.assert_close(*map(torch.tensor, (resumed.predict(resumed.eval_dataset).predictions, expected)))
+
+
+def test_the_untrained_students_features_are_read_once_and_stay(make, config, image_teacher, monkeypatch):
+    read = []
+    plain = StudentRows.select
+    monkeypatch.setattr(StudentRows, "select", lambda self, rows: read.append(len(rows)) or plain(self, rows))
+    monkeypatch.setattr("hf_ctkd.training.loss_context.CHUNK_ROWS", 10)
+    trainer = make(config(max_steps=2), teachers=[image_teacher], loss=RowTransportLoss(input_features="student"))
+    assert read == [10, 10, 4]
+    kept = trainer._context.student_rows
+    assert len(kept) == 24 and 0 < trainer.loss.input_share() < 1
+    before = trainer.loss.row_targets(trainer._context)
+    trainer.train()
+    assert read == [10, 10, 4]
+    assert torch.equal(trainer.loss.row_targets(trainer._context), before)
+    assert trainer.record().transport_map is not None
+    lazy = StudentRows(
+        trainer.student_with_loss,
+        trainer._preprocessor,
+        trainer._reference_rows,
+        24,
+        trainer.accelerator.autocast,
+    )
+    assert not torch.equal(lazy.select(torch.arange(24)).features, kept.features)
+    ignores = make(teachers=[image_teacher], loss=RowTransportLoss())
+    assert ignores._context.student_rows is None
+
+
+def test_a_part_of_a_sum_may_read_the_student(make, image_teacher):
+    loss = WeightedSum({RowTransportLoss(input_features="student"): 1.0, ProbeLoss(): 0.1})
+    assert make(teachers=[image_teacher], loss=loss).train().global_step == 4
+
+
+def test_rows_that_change_at_every_step_have_no_untrained_student(make, config, image_teacher):
+    loss = RowTransportLoss(input_features="student")
+    for changes in (
+        {"augmentation": lambda image: image},
+        {"args": config(cache_teacher_outputs=False)},
+    ):
+        with pytest.raises(
+            InvalidArgumentError, match="`loss` RowTransportLoss reads the student before it is trained"
+        ):
+            make(teachers=[image_teacher], loss=loss, **changes)
 
 
 def test_a_new_student_of_model_init_has_its_own_rows(make):

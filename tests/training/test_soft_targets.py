@@ -113,6 +113,7 @@ def test_pushed_privately_with_its_card(teacher, settings, hub, logged_in):
     ("arguments", "message"),
     [
         ({"loss": AFTLoss()}, "`loss` AFTLoss has no class probabilities for each row. Use RowTransportLoss"),
+        ({"loss": RowTransportLoss(input_features="student")}, "reads a student, of which soft targets have none"),
         ({"teachers": []}, "`teachers` must hold at least one teacher for RowTransportLoss, got none. Name one"),
         ({"column": "label"}, "`column` 'label' is in the data set already. Choose another name."),
     ],
