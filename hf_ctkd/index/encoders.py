@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -143,12 +144,13 @@ class WordLlamaEncoder:
     @cached_property
     def _loaded(self) -> "WordLlama":
         try:
-            from wordllama import WordLlama
+            import wordllama
         except ImportError as error:
             raise MissingExtraError(
-                "`encoder` wordllama needs a package that is not installed. Run `pip install wordllama`."
+                '`encoder` wordllama needs a package that is not installed. Run `pip install "hf_ctkd[wordllama]"`.'
             ) from error
-        return WordLlama.load(disable_download=True)
+        # wordllama 0.4.0 overlooks the tokenizer that it ships, except where its own folder is its cache.
+        return wordllama.WordLlama.load(disable_download=True, cache_dir=Path(wordllama.__file__).parent)
 
 
 def encoder_named(name: str) -> NameEncoder:

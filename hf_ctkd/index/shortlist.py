@@ -39,8 +39,7 @@ class NameSearch:
         Args:
             queries: unit vectors of the classes.
         """
-        nearest, cosines = self.neighbours.nearest(queries, _SIMILAR_NAMES)
-        return self.compared(np.unique(nearest[cosines > self.unrelated]), queries)
+        return self.compared(self.neighbours.similar(queries, _SIMILAR_NAMES, self.unrelated), queries)
 
     def compared(self, names: Int[ndarray, "names"], queries: Float[ndarray, "classes width"]) -> TargetNames:
         """Given names, with their similarity to some classes.

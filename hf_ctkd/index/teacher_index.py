@@ -16,7 +16,7 @@ from hf_ctkd.index.encoders import NameEncoder, SpellingEncoder, unit_vectors, u
 from hf_ctkd.index.filters import FilterColumns, TeacherFilter
 from hf_ctkd.index.label_spaces import LabelSpaces
 from hf_ctkd.index.names import is_informative, plain_name
-from hf_ctkd.index.neighbours import ExactNeighbours
+from hf_ctkd.index.neighbours import neighbours_among
 from hf_ctkd.index.sharing import pull_folder, push_table
 from hf_ctkd.index.shortlist import NameSearch, best_spaces
 from hf_ctkd.index.specification import candidates_of
@@ -238,7 +238,7 @@ class TeacherIndex:
     @cached_property
     def _names(self) -> NameSearch:
         vectors = unit_vectors(self._encoder, self._spaces.names)
-        return NameSearch(vectors, ExactNeighbours(vectors), unrelated_similarity(self._encoder))
+        return NameSearch(vectors, neighbours_among(vectors), unrelated_similarity(self._encoder))
 
     @cached_property
     def _space_of_row(self) -> np.ndarray:

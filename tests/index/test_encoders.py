@@ -30,7 +30,7 @@ def test_an_encoder_without_one_finite_vector_a_name_is_refused():
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "wordllama", None)
-    with pytest.raises(MissingExtraError, match="`pip install wordllama`"):
+    with pytest.raises(MissingExtraError, match=r'`pip install "hf_ctkd\[wordllama\]"`'):
         WordLlamaEncoder()(["cat"])
 
 
