@@ -26,7 +26,7 @@ from hf_ctkd.training.ranges import check_ranges
         ("seed", -1, "between 0 and 4294967295"),
         ("distillation_weight", -1.0, "0 or more"),
         ("distillation_weight", math.inf, "a finite number"),
-        ("labelled_row_weight", math.inf, "a finite number"),
+        ("labelled_row_weight", math.nan, "a finite number"),
     ],
 )
 def test_a_number_out_of_its_range_is_named(tmp_path, name, value, expected):
