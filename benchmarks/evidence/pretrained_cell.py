@@ -55,6 +55,7 @@ LONGER = 3
 TUNING_SEED = 1000
 TUNING, KIND = "pretrained_tuning.json", "evidence-pretrained-tuning"
 LINEAR_PROBE, SELF_TRAINING, CONTROL, RANDOM = "LP-FT", "self-training", "own features", "random weights"
+STUDENT_MEMBER, RANDOM_MEMBER = "student's features beside", "random weights, student's features beside"
 LENGTH = 32
 """Tokens a text; nine of ten are no longer."""
 GUESS = 120.0
@@ -106,20 +107,23 @@ class Arm:
 ARMS = {
     PLAIN: Arm(),
     DEFAULT: Arm(RowTransportLoss),
+    STUDENT_MEMBER: Arm(partial(RowTransportLoss, input_features="student")),
+    RANDOM: Arm(RowTransportLoss),
+    RANDOM_MEMBER: Arm(partial(RowTransportLoss, input_features="student")),
     LINEAR_PROBE: Arm(),
     CONTROL: Arm(lambda: RowTransportLoss(input_features=False), teacher=False),
-    RANDOM: Arm(RowTransportLoss),
     "AFT": Arm(AFTLoss, labelled_rows=True),
     "B-Tuning": Arm(BTuningLoss, labelled_rows=True),
     "probe": Arm(ProbeLoss),
     SELF_TRAINING: Arm(lambda: SelfTrainingLoss(transported=True), teacher=False),
 }
-"""`LP-FT` starts from a head that was fitted to frozen features; `own features` learns from its own frozen layers."""
+"""`LP-FT` starts from a head that was fitted to frozen features; `own features` learns from its own frozen layers;
+beside the teacher, they may take the place of the words."""
 TEACHER, OWN = "teacher", "own"
 PROBES = {"probe of the teacher": (TEACHER,), "probe of own features": (OWN,), "probe of both": (TEACHER, OWN)}
 """No students, but the default's probes, fitted to the labelled rows: what is there to be learnt from whom."""
 TEACHER_FREE = (LINEAR_PROBE, SELF_TRAINING, CONTROL)
-WITH_ALL_LABELS = (PLAIN, LINEAR_PROBE, RANDOM, DEFAULT)
+WITH_ALL_LABELS = (PLAIN, DEFAULT, STUDENT_MEMBER, RANDOM, RANDOM_MEMBER)
 """Arms that also run with all labels, where there is nothing for soft labels to add."""
 
 
@@ -242,7 +246,7 @@ def plan(cells: Sequence[Cell], chosen: Chosen) -> list[Job]:
         if arm in ARMS
     ]
     probes = [Job(cell, arm, cell.labels[0], seed, _NOTHING) for cell in cells for seed in SEEDS for arm in PROBES]
-    return [*probes, *students]
+    return [*students, *probes]
 
 
 def measure(workplace: Workplace, *, seconds: float | None) -> None:
@@ -434,7 +438,7 @@ def _trained(workplace: Workplace, job: Job, task: DemoTask) -> DistillationTrai
 
 
 def _teacher(workplace: Workplace, job: Job, task: DemoTask) -> TeacherLike:
-    if job.arm == RANDOM:
+    if job.arm in (RANDOM, RANDOM_MEMBER):
         return random_like(Path(workplace.models) / job.cell.teacher)
     if ARMS[job.arm].teacher:
         return workplace.model(job.cell.teacher)

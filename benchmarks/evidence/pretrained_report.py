@@ -15,7 +15,9 @@ from benchmarks.evidence.pretrained_cell import (
     LONGER,
     PROBES,
     RANDOM,
+    RANDOM_MEMBER,
     RATES,
+    STUDENT_MEMBER,
     TEACHER_FREE,
     TUNING,
     TUNING_SEED,
@@ -92,7 +94,7 @@ def goals_of(frame: pandas.DataFrame) -> list[Goal]:
         f"{arm}, {cell.name} at {labels} labels": gain(frame, cell, arm, PLAIN, labels)
         for cell in CELLS
         for labels in cell.labels
-        for arm in (RANDOM, DEFAULT)
+        for arm in (RANDOM, RANDOM_MEMBER, DEFAULT, STUDENT_MEMBER)
     }
     return pretrained_goals(
         gain(frame, GAP, DEFAULT, PLAIN, fewest),
@@ -131,7 +133,8 @@ def _introduction(frame: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> 
         f"{STEPS} steps; *plain* and *LP-FT*, which train on labelled rows alone, take {LONGER * STEPS} where "
         "validation rows prefer it. *LP-FT* starts from a head that logistic regression fitted to the frozen features. "
         "*Self-training* learns what the plain student predicts, *own features* is the default's transport read out of "
-        "the student's own two frozen layers, *random weights* is the default with an untrained teacher. *AFT* and "
+        "the student's own two frozen layers, *random weights* is the default with an untrained teacher. Where the "
+        "student's features stand *beside* the teacher's, they take the place of the words in the default. *AFT* and "
         "*B-Tuning* train on labelled rows alone, as their publications have it. "
         f"{rates}; what validation rows chose, they chose at the fewest labels with seed {TUNING_SEED} "
         f"(`results/{TUNING}`). Test rows chose nothing. The probes are linear, fitted to labels "
