@@ -7,6 +7,7 @@ from itertools import count, islice
 import datasets
 from datasets import Image
 from torch.utils.data import IterableDataset
+from transformers.trainer_pt_utils import AcceleratorConfig
 from transformers.utils.logging import get_logger
 
 from hf_ctkd.data import TargetRows
@@ -52,6 +53,8 @@ class Stream:
                 f"`max_steps` must be positive for a stream, whose length is not known, got {args.max_steps}. Set it "
                 "in `args`."
             )
+        if isinstance(args.accelerator_config, AcceleratorConfig):
+            args.accelerator_config.dispatch_batches = False  # accelerate cuts batches by the first size of any tensor
         rows = _not_decoded(dataset)
         examples = list(rows.take(args.stream_rows))
         if not examples:

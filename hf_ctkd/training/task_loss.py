@@ -12,6 +12,7 @@ from transformers.utils import ModelOutput
 from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.tasks import Classification, StudentTask
+from hf_ctkd.training.config import DistillationConfig
 
 BALANCED = "balanced"
 
@@ -45,6 +46,29 @@ class TaskLoss(nn.Module):
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.compute_loss_func = compute_loss_func
+
+    @classmethod
+    def of(
+        cls,
+        task: StudentTask,
+        args: DistillationConfig,
+        rows: TargetRows | None,
+        compute_loss_func: ComputeLossFunc | None,
+    ) -> "TaskLoss":
+        """The task loss of a run.
+
+        Args:
+            task: of the run.
+            args: label smoothing and class weights.
+            rows: training rows, whose classes "balanced" weights count.
+            compute_loss_func: of the user.
+
+        Raises:
+            InvalidArgumentError: for class weights that do not fit the task.
+        """
+        weights = resolve_class_weights(args.class_weights, rows, task)
+        smoothing = args.label_smoothing_factor
+        return cls(task, label_smoothing=smoothing, class_weights=weights, compute_loss_func=compute_loss_func)
 
     def forward(self, prediction: Tensor, labels: Shaped[Tensor, "batch ..."]) -> Float[Tensor, ""]:
         """The loss to be minimised.

@@ -13,10 +13,12 @@ from torch import Tensor
 from hf_ctkd.data import Modality, TargetRows
 from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError, TeacherUnavailableError
 from hf_ctkd.hub import candidates_named
+from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs
+from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.offloading import DeviceOffloading
-from hf_ctkd.types import ModelOutputs, RowOutputs
+from hf_ctkd.types import ModelOutputs, Needs, RowOutputs
 
 TeacherLike = TeacherCandidate | Teacher | str
 _SAMPLE_ROWS = 32
@@ -105,6 +107,35 @@ class TeacherRunner:
     samples: tuple[ModelOutputs, ...] = ()
     offloading: DeviceOffloading | None = None
     passes: PassCount = field(default_factory=PassCount)
+
+    @classmethod
+    def load(
+        cls,
+        teachers: Sequence[TeacherLike],
+        loss: DistillationLoss | None,
+        modality: Modality,
+        args: DistillationConfig,
+        options: LoadOptions,
+    ) -> "TeacherRunner":
+        """Load the teachers of a run as the loss reads them.
+
+        Args:
+            teachers: of the run.
+            loss: that reads them.
+            modality: of the rows.
+            args: of the run: the device, and how many teachers it holds at a time.
+            options: how they are fetched and loaded.
+
+        Raises:
+            TeacherUnavailableError: naming the first that cannot be used.
+        """
+        device, limit = args.device, args.resident_teachers
+        return cls(
+            load_teachers(teachers, modality, device if limit is None else torch.device("cpu"), options),
+            hidden=() if loss is None else tuple(pair[1] for pair in loss.hidden),
+            layers=loss is not None and Needs.LAYERS in loss.needs,
+            offloading=None if limit is None else DeviceOffloading(device, limit),
+        )
 
     def before_training(
         self,

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
-from transformers.trainer_pt_utils import AcceleratorConfig
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, PredictionOutput, TrainOutput
 
 from hf_ctkd.cards import publish, write_card
@@ -58,7 +57,6 @@ from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.evaluations import Evaluations
 from hf_ctkd.training.files import in_memory, off_memory, removed_if_unfinished, resumed_from
 from hf_ctkd.training.loss_context import StudentRows, loss_context, with_student_rows
-from hf_ctkd.training.offloading import DeviceOffloading
 from hf_ctkd.training.optimizer import with_rates_of_loss
 from hf_ctkd.training.outcome import LossTrace, warn_of_chance, warn_of_loss
 from hf_ctkd.training.record import Run, evaluated_on, majority_share, rows_in_training, summarise, write_records
@@ -66,8 +64,8 @@ from hf_ctkd.training.resume_callback import ResumeCallback
 from hf_ctkd.training.schedule import with_schedule
 from hf_ctkd.training.stream import Stream, StreamedRows
 from hf_ctkd.training.student_with_loss import LOGITS, TASK, StudentWithLoss
-from hf_ctkd.training.task_loss import ComputeLossFunc, TaskLoss, resolve_class_weights
-from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner, load_teachers
+from hf_ctkd.training.task_loss import ComputeLossFunc, TaskLoss
+from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner
 from hf_ctkd.types import ModelOutputs, Needs, RowOutputs
 
 # Private parts of `transformers.Trainer` that this class overrides (o) or calls (c), each without a public equivalent.
@@ -166,8 +164,7 @@ class DistillationTrainer(Trainer):
         check_teachers_and_loss(teachers, loss)
         processing_class = check_arguments(args, processing_class, compute_metrics, preprocess_logits_for_metrics)
         check_task_loss(args, compute_loss_func)
-        model = initial_student(model, model_init, args.seed)
-        student = student_of(model)
+        student = student_of(model := initial_student(model, model_init, args.seed))
         self._stream = Stream.of(train_dataset, args)
         train_dataset = train_dataset if self._stream is None else self._stream.first
         split = first_split(train_dataset, eval_dataset)
@@ -181,12 +178,7 @@ class DistillationTrainer(Trainer):
         self._preprocessor = student_preprocessor(processing_class, self._reference_rows, student, args.max_length)
         classes = max(1, len(self.task.label_names(self._reference_rows)))
         args, self._chosen = with_schedule(args, rows, student, classes=classes, adapter=student is not model)
-        self._task_loss = TaskLoss(
-            self.task,
-            label_smoothing=args.label_smoothing_factor,
-            class_weights=resolve_class_weights(args.class_weights, rows, self.task),
-            compute_loss_func=compute_loss_func,
-        )
+        self._task_loss = TaskLoss.of(self.task, args, rows, compute_loss_func)
         self.ranking = ranking
         self.command: str | None = None
         self.baseline: Mapping[str, Confidence] = {}
@@ -195,8 +187,6 @@ class DistillationTrainer(Trainer):
         self._steps_to_log, self._train_seconds, self._computed_loss = 0, 0.0, False
         self._rows_seen: Tensor | int = 0
         self._evaluations, self._resume_callback, self._loss_trace = Evaluations(), ResumeCallback(), LossTrace()
-        if self._stream is not None and isinstance(args.accelerator_config, AcceleratorConfig):
-            args.accelerator_config.dispatch_batches = False  # accelerate cuts batches by the first size of any tensor
         super().__init__(
             model=self._with_loss(model),
             args=args,
@@ -209,28 +199,40 @@ class DistillationTrainer(Trainer):
         )
         if model_init is not None:  # the parent's constructor would call it before a loss can be set up
             self.model_init = model_init  # type: ignore[assignment] # a `PeftModel` is no PreTrainedModel
+        self._prepare_teaching(teachers or (), options, rows, augmentation)
+
+    # ---- the student, the teachers and the loss ---------------------------------------------------------------------
+
+    def _prepare_teaching(
+        self,
+        teachers: Sequence[TeacherLike],
+        options: LoadOptions,
+        rows: TargetRows | None,
+        augmentation: Augmentation | None,
+    ) -> None:
+        """Load the teachers, set up the loss and prepare what a batch holds: the second half of the constructor."""
         once = self._computes_once(augmentation)
         first = self._first_outputs(self.student_with_loss)
         warn_of_frozen_head(self.student_with_loss)
-        self.teacher_runner, outputs = self._run_teachers(self._load_teachers(teachers or (), options), rows, once)
+        loss, modality = self._loss_as_given, self._reference_rows.modality
+        runner = TeacherRunner.load(teachers, loss, modality, self.args, options)
+        self.teacher_runner, outputs = self._run_teachers(runner, rows, once)
         self._input_reader, self._context = loss_context(
-            self._loss_as_given,
+            loss,
             rows,
             student=first,
             teachers=outputs,
             runner=self.teacher_runner,
             preprocessor=self._preprocessor,
             task=self.task,
-            args=args,
+            args=self.args,
             once=once,
         )
         self._set_up_loss(self.student_with_loss)
         check_optimizer(self.optimizer, self.loss)
         self._distils, rows = self._rows_to_train_on(rows)
-        self._labelled_row_weight = largest_row_weight(args.labelled_row_weight, rows, self.task)
+        self._labelled_row_weight = largest_row_weight(self.args.labelled_row_weight, rows, self.task)
         self.train_dataset, self.data_collator = self._training_data(rows, augmentation, once)
-
-    # ---- the student, the teachers and the loss ---------------------------------------------------------------------
 
     @property
     def student_with_loss(self) -> StudentWithLoss:
@@ -282,16 +284,6 @@ class DistillationTrainer(Trainer):
         hidden = self._loss_as_given is not None and bool(self._loss_as_given.hidden)
         whole = augmentation is None and not hidden and self._stream is None
         return self.args.cache_teacher_outputs and whole
-
-    def _load_teachers(self, teachers: Sequence[TeacherLike], options: LoadOptions) -> TeacherRunner:
-        loss, device, limit = self._loss_as_given, self.args.device, self.args.resident_teachers
-        at_first = device if limit is None else torch.device("cpu")
-        return TeacherRunner(
-            load_teachers(teachers, self._reference_rows.modality, at_first, options),
-            hidden=() if loss is None else tuple(pair[1] for pair in loss.hidden),
-            layers=loss is not None and Needs.LAYERS in loss.needs,
-            offloading=None if limit is None else DeviceOffloading(device, limit),
-        )
 
     def _run_teachers(
         self, runner: TeacherRunner, rows: TargetRows | None, once: bool
