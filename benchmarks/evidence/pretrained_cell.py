@@ -29,7 +29,7 @@ from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.data.preprocessing import Preprocessor
 from hf_ctkd.demo.tasks import DemoTask, build_task
 from hf_ctkd.hub import random_like
-from hf_ctkd.losses import AFTLoss, BTuningLoss, DistillationLoss, ProbeLoss, RowTransportLoss
+from hf_ctkd.losses import DistillationLoss, ProbeLoss, RowTransportLoss
 from hf_ctkd.probes import LinearProbe
 from hf_ctkd.probes.ensemble import ProbeEnsemble
 from hf_ctkd.records import TeacherCandidate, read_json, write_json
@@ -55,7 +55,7 @@ LONGER = 3
 TUNING_SEED = 1000
 TUNING, KIND = "pretrained_tuning.json", "evidence-pretrained-tuning"
 LINEAR_PROBE, SELF_TRAINING, CONTROL, RANDOM = "LP-FT", "self-training", "own features", "random weights"
-STUDENT_MEMBER, RANDOM_MEMBER = "student's features beside", "random weights, student's features beside"
+WORDS, RANDOM_WORDS = "words beside", "random weights, words beside"
 LENGTH = 32
 """Tokens a text; nine of ten are no longer."""
 GUESS = 120.0
@@ -95,35 +95,29 @@ class Arm:
     Args:
         loss: None for labels alone.
         teacher: whether the cell's teacher teaches; otherwise the loss reads the student itself, or nothing.
-        labelled_rows: whether it trains on labelled rows alone, as its publication has it. With one labelled row in
-            fifteen a step has too few for a loss that teaches no labels: such students stayed at chance.
     """
 
     loss: Callable[[], DistillationLoss] | None = None
     teacher: bool = True
-    labelled_rows: bool = False
 
 
 ARMS = {
     PLAIN: Arm(),
-    DEFAULT: Arm(RowTransportLoss),
-    STUDENT_MEMBER: Arm(partial(RowTransportLoss, input_features="student")),
-    RANDOM: Arm(RowTransportLoss),
-    RANDOM_MEMBER: Arm(partial(RowTransportLoss, input_features="student")),
+    DEFAULT: Arm(partial(RowTransportLoss, input_features="student")),
+    WORDS: Arm(RowTransportLoss),
+    RANDOM: Arm(partial(RowTransportLoss, input_features="student")),
+    RANDOM_WORDS: Arm(RowTransportLoss),
     LINEAR_PROBE: Arm(),
     CONTROL: Arm(lambda: RowTransportLoss(input_features=False), teacher=False),
-    "AFT": Arm(AFTLoss, labelled_rows=True),
-    "B-Tuning": Arm(BTuningLoss, labelled_rows=True),
     "probe": Arm(ProbeLoss),
     SELF_TRAINING: Arm(lambda: SelfTrainingLoss(transported=True), teacher=False),
 }
-"""`LP-FT` starts from a head that was fitted to frozen features; `own features` learns from its own frozen layers;
-beside the teacher, they may take the place of the words."""
+"""`LP-FT` starts from a head that was fitted to frozen features; `own features` learns from its own frozen layers."""
 TEACHER, OWN = "teacher", "own"
 PROBES = {"probe of the teacher": (TEACHER,), "probe of own features": (OWN,), "probe of both": (TEACHER, OWN)}
 """No students, but the default's probes, fitted to the labelled rows: what is there to be learnt from whom."""
 TEACHER_FREE = (LINEAR_PROBE, SELF_TRAINING, CONTROL)
-WITH_ALL_LABELS = (PLAIN, DEFAULT, STUDENT_MEMBER, RANDOM, RANDOM_MEMBER)
+WITH_ALL_LABELS = (PLAIN, DEFAULT, RANDOM)
 """Arms that also run with all labels, where there is nothing for soft labels to add."""
 
 
@@ -329,7 +323,6 @@ def key_of(workplace: Workplace, job: Job) -> str:
     """Identifies a run by all that shapes it."""
     arm = ARMS.get(job.arm, Arm())
     loss = {} if arm.loss is None else {"name": arm.loss().name, **arm.loss().settings()}
-    loss |= {"labelled_rows": True} if arm.labelled_rows else {}
     taught = (arm.loss and arm.teacher) or job.arm in PROBES
     names = (job.cell.student, job.cell.teacher) if taught else (job.cell.student,)
     models = [workplace.model(name).revision for name in names]
@@ -429,7 +422,7 @@ def _trained(workplace: Workplace, job: Job, task: DemoTask) -> DistillationTrai
         config,
         teachers=None if arm.loss is None else [_teacher(workplace, job, task)],
         loss=None if arm.loss is None else arm.loss(),
-        train_dataset=task.labelled if arm.labelled_rows else task.train(),
+        train_dataset=task.train(),
         processing_class=tokenizer,
     )
     trainer.remove_callback(PrinterCallback)
@@ -438,7 +431,7 @@ def _trained(workplace: Workplace, job: Job, task: DemoTask) -> DistillationTrai
 
 
 def _teacher(workplace: Workplace, job: Job, task: DemoTask) -> TeacherLike:
-    if job.arm in (RANDOM, RANDOM_MEMBER):
+    if job.arm in (RANDOM, RANDOM_WORDS):
         return random_like(Path(workplace.models) / job.cell.teacher)
     if ARMS[job.arm].teacher:
         return workplace.model(job.cell.teacher)

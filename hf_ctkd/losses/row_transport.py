@@ -55,7 +55,8 @@ class RowTransportLoss(DistillationLoss):
             transport plan alone.
         input_features: the member without a teacher. True fits a probe to the student's input features too (pixels, or
             tokens weighted by rarity); "student" to its own features before training instead, for a student that is
-            pretrained and rows that are not augmented; False reads teachers alone.
+            pretrained and rows that are not augmented: where no teacher knows more than these, the student trains on
+            labels alone. False reads teachers alone.
         refit_rounds: how often the probes are refitted to the transport plan, 0 or more.
 
     Raises:
@@ -256,8 +257,23 @@ class shares after the second.
             self._step_agreement = None
 
     def strength(self) -> float:
-        """Information gain of all probes together, in [0, 1]."""
+        """Information gain of all probes together, in [0, 1]; 0 where no teacher knows more than the student does.
+
+        Only with `input_features="student"` is it known what the student does: it is fine-tuned then, and does better
+        on the labels alone than on targets of a teacher whose features explain less of them than its own.
+        """
+        if self.input_features == "student" and not self._teaches_more():
+            return 0.0
         return float(self.probes.information_gain)
+
+    def _teaches_more(self) -> bool:
+        return bool((self.probes.teacher_information_gains > self.probes.information_gains[-1]).any())
+
+    def remarks(self) -> tuple[str, ...]:
+        """That the student knew more than all teachers, where that is so."""
+        if self.input_features != "student" or not len(self.probes.information_gains) or self._teaches_more():
+            return ()
+        return ("No teacher's features explained more of the labels than the student's own did before training.",)
 
     def weights(self) -> tuple[float, ...]:
         """Information gain of each teacher, in [0, 1]."""

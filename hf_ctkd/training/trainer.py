@@ -56,7 +56,7 @@ from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.evaluations import Evaluations
 from hf_ctkd.training.files import in_memory, off_memory, removed_if_unfinished, resumed_from
-from hf_ctkd.training.loss_context import StudentRows, loss_context, with_student_rows
+from hf_ctkd.training.loss_context import StudentRows, default_loss, loss_context, with_student_rows
 from hf_ctkd.training.optimizer import with_rates_of_loss
 from hf_ctkd.training.outcome import LossTrace, warn_of_chance, warn_of_loss
 from hf_ctkd.training.record import Run, evaluated_on, majority_share, rows_in_training, summarise, write_records
@@ -97,8 +97,9 @@ class DistillationTrainer(Trainer):
         args: a `DistillationConfig`.
         teachers: candidates (`ranking.top(1)`), Hub ids (`"org/model@revision"`), folders, or loaded teachers; None
             for a loss without teachers.
-        loss: how to learn from them; the task's default when None, `RowTransportLoss()` for a classifier. With neither
-            teachers nor a loss, the student trains on the labels alone, as a baseline does.
+        loss: how to learn from them; the task's default when None: `RowTransportLoss()` for a classifier, with
+            `input_features="student"` for a pretrained one. With neither teachers nor a loss, the student trains on
+            the labels alone, as a baseline does.
         task: what the student is for; found from the student's class and its labels when None.
         train_dataset: raw rows with an image or text column and a label column. Teachers run at every step on the rows
             of a stream, an `IterableDataset`, and its first rows (`stream_rows`) set up the loss; it needs `max_steps`.
@@ -138,6 +139,8 @@ class DistillationTrainer(Trainer):
 
     args: DistillationConfig
     processing_class: ProcessingClass
+    command: str | None
+    _rows_seen: Tensor | int
 
     def __init__(
         self,
@@ -170,7 +173,9 @@ class DistillationTrainer(Trainer):
         split = first_split(train_dataset, eval_dataset)
         self.task = task or task_of(student, processing_class, split, label_column=args.label_column)
         self.task.check_arguments(args)
-        self._loss_as_given = self.task.default_loss() if loss is None and teachers else loss
+        fixed_rows = augmentation is None and self._stream is None
+        given = default_loss(self.task, student, args, fixed_rows=fixed_rows) if loss is None and teachers else loss
+        self._loss_as_given = given
         rows = training_rows(train_dataset, args, self.task, only_labels=self._loss_as_given is None)
         check_loss(self._loss_as_given, teachers, rows, self.task)
         eval_rows = evaluation_rows(eval_dataset, args, rows, self.task)
@@ -179,13 +184,11 @@ class DistillationTrainer(Trainer):
         classes = max(1, len(self.task.label_names(self._reference_rows)))
         args, self._chosen = with_schedule(args, rows, student, classes=classes, adapter=student is not model)
         self._task_loss = TaskLoss.of(self.task, args, rows, compute_loss_func)
-        self.ranking = ranking
-        self.command: str | None = None
+        self.ranking, self.command, self._rows_seen = ranking, None, 0
         self.baseline: Mapping[str, Confidence] = {}
         self._saved: tuple[DistillationRecord, TeacherRanking | None] | None = None
         self._terms: dict[str, Tensor] = {}
         self._steps_to_log, self._train_seconds, self._computed_loss = 0, 0.0, False
-        self._rows_seen: Tensor | int = 0
         self._evaluations, self._resume_callback, self._loss_trace = Evaluations(), ResumeCallback(), LossTrace()
         super().__init__(
             model=self._with_loss(model),

@@ -215,6 +215,19 @@ def test_agreement_is_that_of_all_rows_of_a_step_on_all_processes():
     torch.testing.assert_close(loss.agreement, agreement)
 
 
+@pytest.mark.parametrize(("teacher", "student", "strength"), [(0.5, 0.4, 0.6), (0.4, 0.5, 0.0), (0.5, 0.5, 0.0)])
+def test_a_teacher_that_knows_no_more_than_the_student_teaches_nothing(teacher, student, strength):
+    loss = RowTransportLoss(input_features="student")
+    assert loss.remarks() == ()
+    loss.probes.information_gains, loss.probes.information_gain = torch.tensor([teacher, student]), torch.tensor(0.6)
+    assert loss.strength() == pytest.approx(strength)
+    assert ("No teacher's features explained more" in " ".join(loss.remarks())) == (strength == 0)
+    beside_inputs = RowTransportLoss()
+    beside_inputs.probes.information_gains = torch.tensor([teacher, student])
+    beside_inputs.probes.information_gain = torch.tensor(0.6)
+    assert beside_inputs.strength() == pytest.approx(0.6) and beside_inputs.remarks() == ()
+
+
 def test_the_student_may_take_the_place_of_its_input():
     loss = RowTransportLoss(input_features="student")
     assert loss.needs == (RowTransportLoss().needs & ~Needs.INPUT) | Needs.STUDENT

@@ -9,7 +9,9 @@ from transformers import TrainerCallback
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import BSSLoss, BTuningLoss, ProbeLoss, RelationshipMatchingLoss, RowTransportLoss, WeightedSum
-from hf_ctkd.training.loss_context import StudentRows, planned_steps
+from hf_ctkd.probes.ensemble import ProbeEnsemble
+from hf_ctkd.tasks import Classification
+from hf_ctkd.training.loss_context import StudentRows, default_loss, planned_steps
 
 
 class Reader(BSSLoss):
@@ -131,3 +133,28 @@ def test_a_phase_of_the_loss_alone_trains_no_head(make, config, image_teacher, w
     trainer.train()
     changes.append(head.detach().clone())
     assert [torch.equal(*pair) for pair in itertools.pairwise(changes)] == [True, True, False, False]
+
+
+def test_the_default_loss_of_a_pretrained_student_reads_what_the_student_knows(config):
+    student = tiny.text_model(2)
+
+    def member(fixed_rows=True, **changes):
+        return default_loss(Classification(), student, config(**changes), fixed_rows=fixed_rows).input_features
+
+    assert member() is True, "random weights know nothing"
+    norm = next(module for module in student.modules() if isinstance(module, torch.nn.LayerNorm))
+    torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+    assert member() == "student"
+    assert member(fixed_rows=False) is True and member(cache_teacher_outputs=False) is True, "it is read once"
+
+
+@pytest.mark.parametrize("gain", [0.0, 2.0])
+def test_a_student_whose_teachers_know_no_more_trains_on_labels_alone(make, config, image_teacher, monkeypatch, gain):
+    gains = property(lambda probes: torch.tensor([gain]))
+    monkeypatch.setattr(ProbeEnsemble, "teacher_information_gains", gains)
+    loss = RowTransportLoss(input_features="student")
+    trainer = make(config(max_steps=2), teachers=[image_teacher], loss=loss)
+    knows_more = gain > float(trainer.loss.probes.information_gains[-1])
+    assert knows_more == (gain > 0) == trainer._distils
+    trainer.train()
+    assert any("row_transport" in entry for entry in trainer.state.log_history) == knows_more
