@@ -240,7 +240,7 @@ def plan(cells: Sequence[Cell], chosen: Chosen) -> list[Job]:
         if arm in ARMS
     ]
     probes = [Job(cell, arm, cell.labels[0], seed, _NOTHING) for cell in cells for seed in SEEDS for arm in PROBES]
-    return [*students, *probes]
+    return [*probes, *students]
 
 
 def measure(workplace: Workplace, *, seconds: float | None) -> None:
