@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 TORCH_OLDEST ?= 2.6.0
 OLDEST := .venv-oldest
 
-.PHONY: demo test test-slow test-breadth test-oldest style quality docs benchmark evidence clean
+.PHONY: demo test test-slow test-breadth test-guides test-oldest style quality docs benchmark evidence clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -19,7 +19,7 @@ demo: $(INSTALLED)
 
 # Work stealing, since a few long files would leave the other process idle at the end.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow and not breadth"
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow and not breadth and not guides"
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "slow and not breadth"
@@ -28,12 +28,16 @@ test-slow: $(INSTALLED)
 test-breadth: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses 2 tests/breadth
 
+# The scripts that the guides show, one after the other.
+test-guides: $(INSTALLED)
+	$(BIN)/python -m pytest -m guides tests/docs
+
 # On the oldest versions that pyproject.toml allows; elsewhere than on the oldest torch with `TORCH_OLDEST=2.13.0`.
 test-oldest:
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt \
 		torch==$(TORCH_OLDEST) --editable '.[demo,test]'
-	$(OLDEST)/bin/python -m pytest --numprocesses 2 --dist loadfile -m "not breadth"
+	$(OLDEST)/bin/python -m pytest --numprocesses 2 --dist loadfile -m "not breadth and not guides"
 
 style: $(INSTALLED)
 	$(BIN)/ruff format .

@@ -39,7 +39,7 @@ def test_every_script_is_run_and_shown():
     assert all(f"<!-- code: docs/guides/{name}.py -->" in text for name in IN_ORDER)
 
 
-@pytest.mark.slow
+@pytest.mark.guides
 @pytest.mark.timeout(1500)
 def test_the_guides_run(folders):
     printed = {name: _run(name, *folders) for name in IN_ORDER}
