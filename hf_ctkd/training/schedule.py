@@ -71,10 +71,8 @@ def choose_learning_rate(start: Start) -> float:
 
     Random weights are far from where they are to go, and small students take large steps well: 1e-3 is Adam's own
     default. Pretrained weights are to be kept largely, and the larger a model, the smaller the steps it takes: 5e-5 at
-    110 million parameters, in inverse proportion to the size, between 1e-5 and 4e-4. Two layers of MiniLM (15 million)
-    reached most validation accuracy at 3e-4 of 1e-4, 3e-4 and 1e-3 with 200 descriptions of packages, and at 4e-4 of
-    5e-5, 1.5e-4 and 4e-4 with 100 docstrings. An adapter starts from nothing beside frozen weights and takes ten times
-    that, up to 1e-3.
+    110 million parameters, in inverse proportion to the size, between 1e-5 and 4e-4. An adapter starts from nothing
+    beside frozen weights and takes ten times that, up to 1e-3.
 
     Args:
         start: of the run.
