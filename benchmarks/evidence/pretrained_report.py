@@ -124,9 +124,9 @@ def _introduction(frame: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> 
     )
     return (
         f"Written by `python -m benchmarks.evidence pretrained`: {len(frame)} runs, {len(failed)} failed. Every "
-        "student is the first two layers of the sentence encoder all-MiniLM-L6-v2 under a fresh head. Every arm takes "
-        f"{STEPS} steps; *plain* and *LP-FT*, which train on labelled rows alone, take {LONGER * STEPS} where "
-        "validation rows prefer it. *LP-FT* starts from a head that logistic regression fitted to the frozen features. "
+        "student is the first two layers of the sentence encoder all-MiniLM-L6-v2 under a fresh head. Every arm but "
+        f"those with *words beside* takes {STEPS} or {LONGER * STEPS} steps, whichever validation rows prefer. "
+        "*LP-FT* starts from a head that logistic regression fitted to the frozen features. "
         "*Self-training* learns what the plain student predicts, *own features* is the default's transport read out of "
         "the student's own two frozen layers, *random weights* is the default with an untrained teacher. *Words "
         "beside* is what the default is for a student from scratch: the words of a row are its member without a "
