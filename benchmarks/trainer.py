@@ -96,10 +96,10 @@ def save_teachers(folder: Path, count: int) -> list[str]:
     return [str(path) for path in paths]
 
 
-def plain_trainer(size: Size, dataset: Dataset, folder: Path) -> Trainer:
+def plain_trainer(size: Size, dataset: Dataset, folder: Path, **changes) -> Trainer:
     pixels = processor()(dataset["image"][:], return_tensors="pt")["pixel_values"]
     inputs = [{"pixel_values": image, "labels": label} for image, label in zip(pixels, dataset["label"], strict=True)]
-    args = TrainingArguments(str(folder / "plain"), **settings())
+    args = TrainingArguments(str(folder / "plain"), **{**settings(), **changes})
     student = resnet(size.hidden_sizes, size.depths, len(CLASSES), seed=0)
     return Trainer(student, args, train_dataset=inputs, data_collator=default_data_collator)
 

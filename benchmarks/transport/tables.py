@@ -99,7 +99,7 @@ def clouds(repeats: int, points: int = 5000, width: int = 768) -> list[str]:
     largest = solver.solve(CloudProblem(x, y)).epsilon / EPSILON
     solvers = {"ours, in blocks": lambda: _cloud_ours(solver, x, y)}
     if installed("geomloss"):
-        solvers["GeomLoss `SamplesLoss`, dense"] = lambda: _cloud_geomloss(x, y, EPSILON * largest)
+        solvers["GeomLoss `SamplesLoss`, dense"] = lambda: cloud_geomloss(x, y, EPSILON * largest)
     solvers["POT `sinkhorn_log`, dense"] = lambda: _cloud_pot(x, y, EPSILON * largest)
     runs = {label: [] for label in solvers}
     for _ in range(repeats):
@@ -118,7 +118,7 @@ def _cloud_ours(solver: CloudSinkhorn, x: torch.Tensor, y: torch.Tensor) -> Answ
     return solution.value, solution.marginal_error
 
 
-def _cloud_geomloss(x: torch.Tensor, y: torch.Tensor, epsilon: float) -> Answer:
+def cloud_geomloss(x: torch.Tensor, y: torch.Tensor, epsilon: float) -> Answer:
     from geomloss import SamplesLoss
 
     # Their cost is half the squared distance, and blur squared is epsilon.

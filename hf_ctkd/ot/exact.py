@@ -1,7 +1,6 @@
 """Exact optimal transport through POT's network simplex: the reference that approximate solvers are held to."""
 
 import numpy as np
-import ot
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -34,6 +33,8 @@ def exact(problem: OTProblem, *, max_steps: int = 1_000_000) -> Float[Tensor, "b
         >>> exact(OTProblem(cost, torch.tensor([[0.5, 0.5]]), torch.tensor([[0.25, 0.75]])))
         tensor([0.2500])
     """
+    import ot  # the one function that needs POT: the solvers run on machines that lack it
+
     costs = problem.cost.detach().double().cpu().numpy()
     values = []
     for row, (a, b) in enumerate(zip(_histograms(problem.a), _histograms(problem.b), strict=True)):

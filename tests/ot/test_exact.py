@@ -1,5 +1,7 @@
 import doctest
 import importlib
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -25,3 +27,8 @@ def test_too_few_pivots_are_an_error():
 
 def test_examples_in_the_documentation():
     assert doctest.testmod(importlib.import_module("hf_ctkd.ot.exact")).failed == 0
+
+
+def test_the_solvers_run_where_pot_is_not_installed():
+    code = "import sys; sys.modules['ot'] = None; from hf_ctkd.ot import Sinkhorn, exact"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
