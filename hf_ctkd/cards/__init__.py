@@ -4,11 +4,14 @@ from hf_ctkd.cards.card import render_card
 from hf_ctkd.cards.figures import draw_figures, leaderboard, results, transport_map
 from hf_ctkd.cards.folder import check_folder, draw_card, publishable_files, read_records, write_card
 from hf_ctkd.cards.licenses import BindingLicense, Restriction, most_restrictive
+from hf_ctkd.cards.page import PageSection, StudentOutcome, render_page, write_page
 from hf_ctkd.cards.publish import publish
 
 __all__ = [
     "BindingLicense",
+    "PageSection",
     "Restriction",
+    "StudentOutcome",
     "check_folder",
     "draw_card",
     "draw_figures",
@@ -18,7 +21,9 @@ __all__ = [
     "publishable_files",
     "read_records",
     "render_card",
+    "render_page",
     "results",
     "transport_map",
     "write_card",
+    "write_page",
 ]

@@ -85,9 +85,7 @@ def transport_map(map: TransportMap) -> "Figure":
     Raises:
         MissingExtraError: if matplotlib is not installed.
     """
-    rows = _heaviest([sum(row) for row in map.mass])
-    columns = _heaviest([sum(row[v] for row in map.mass) for v in range(len(map.target_labels))])
-    rows.sort(key=lambda u: _destination([map.mass[u][v] for v in columns]))
+    rows, columns = drawn_classes(map)
     share = [[100 * map.mass[u][v] for v in columns] for u in rows]
 
     figure = _figure(3.2 + 0.36 * len(columns), 2.2 + 0.3 * len(rows))
@@ -106,6 +104,22 @@ def transport_map(map: TransportMap) -> "Figure":
     figure.colorbar(image, ax=axes, label="% of all rows", fraction=0.05, pad=0.02).outline.set_visible(False)
     figure.suptitle(_map_title(map, rows, columns), fontsize=10)
     return figure
+
+
+def drawn_classes(map: TransportMap) -> tuple[list[int], list[int]]:
+    """The classes that a picture of a map shows: at most 25 of each side, those with the largest mass.
+
+    Args:
+        map: masses and names of the classes of both sides.
+
+    Returns:
+        Numbers of the teacher's classes, sorted by the target class that receives most of their mass, and of the
+        target's.
+    """
+    rows = _heaviest([sum(row) for row in map.mass])
+    columns = _heaviest([sum(row[v] for row in map.mass) for v in range(len(map.target_labels))])
+    rows.sort(key=lambda u: _destination([map.mass[u][v] for v in columns]))
+    return rows, columns
 
 
 def results(record: DistillationRecord) -> "Figure":

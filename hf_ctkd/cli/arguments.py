@@ -328,6 +328,18 @@ class IndexArguments(IndexSearchArguments, IndexContentArguments, IndexFileArgum
 
 
 @dataclass(kw_only=True)
+class ReportArguments(OutputArguments):
+    """Arguments of `hf-ctkd report`, after the ranking."""
+
+    _argument_group_name = "output"
+
+    student: str | None = flag(
+        "folder that `hf-ctkd distill` wrote: adds its results and the map between the classes", None, metavar="FOLDER"
+    )
+    output: str = flag("page to write", "report.html", metavar="FILE")
+
+
+@dataclass(kw_only=True)
 class PublishArguments:
     """Arguments of `hf-ctkd publish`, after the folder and the repository."""
 
@@ -404,6 +416,11 @@ COMMANDS = {
         {"action": "build, search, push or pull"},
     ),
     "select": Command("rank teachers for your data set, by how much they know of it", SelectArguments),
+    "report": Command(
+        "write a ranking as one HTML page, to look at and to send",
+        ReportArguments,
+        {"ranking": "file that `hf-ctkd select` wrote"},
+    ),
     "distill": Command(
         "train a student with the best of them",
         DistillArguments,

@@ -18,7 +18,7 @@ _MARKS = ("<!-- demo:begin -->", "<!-- demo:end -->")
 
 def run(parsed: ParsedCommand[DemoArguments]) -> None:
     """Run the demo and print its results."""
-    from hf_ctkd.demo.run import run_demo
+    from hf_ctkd.demo.run import REPORT, run_demo
 
     arguments = parsed.arguments
     claim_folder(arguments.folder, "--folder", command="demo", overwrite=arguments.overwrite)
@@ -34,7 +34,7 @@ def run(parsed: ParsedCommand[DemoArguments]) -> None:
         print(f"  card          {result.folder / 'README.md'}")
         for figure in sorted((result.folder / "figures").glob("*.png")):
             print(f"  {figure.stem.replace('_', ' '):13} {figure}")
-    print(f"\n{time.perf_counter() - start:.0f} seconds")
+    print(f"\n{time.perf_counter() - start:.0f} seconds. All of it on one page: {Path(arguments.folder) / REPORT}")
     if arguments.readme:
         _into_readme(Path(arguments.readme).resolve(), "\n\n".join(str(result) for result in results))
 

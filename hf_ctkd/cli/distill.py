@@ -12,7 +12,7 @@ from hf_ctkd.cli.arguments import DistillArguments, ParsedCommand
 from hf_ctkd.cli.baseline import train_baseline
 from hf_ctkd.cli.methods import build_loss
 from hf_ctkd.cli.outputs import claim_folder
-from hf_ctkd.cli.report import next_command, results_said
+from hf_ctkd.cli.printing import next_command, results_said
 from hf_ctkd.cli.split_rows import Data, load_data
 from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.teachers import named_teachers

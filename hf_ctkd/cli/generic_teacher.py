@@ -10,7 +10,7 @@ from hf_ctkd.cards import write_card
 from hf_ctkd.cli.arguments import GenericTeacherArguments, ParsedCommand
 from hf_ctkd.cli.next_step import flags_for
 from hf_ctkd.cli.outputs import claim_folder
-from hf_ctkd.cli.report import next_command, results_said
+from hf_ctkd.cli.printing import next_command, results_said
 from hf_ctkd.cli.split_rows import load_data
 from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.training import checkpoint_of, load_options, start_anew, training_config, what_is_kept

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_ctkd.cli.arguments import IndexArguments, ParsedCommand, check_writable
-from hf_ctkd.cli.report import next_command
+from hf_ctkd.cli.printing import next_command
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import HubSearch
 from hf_ctkd.index import TeacherFilter, TeacherIndex, encoder_named

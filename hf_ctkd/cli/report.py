@@ -1,45 +1,42 @@
-"""What the commands print at their end."""
+"""`hf-ctkd report`: a ranking as one HTML page."""
 
-import shlex
-from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from hf_ctkd.records import Confidence, DistillationRecord, text_table
-
-
-def results_said(record: DistillationRecord) -> str:
-    """Metrics of the student under a line that says on what, or how to get any."""
-    if not record.results:
-        return "There was nothing to evaluate on; name rows with `--eval_split`."
-    intervals = any(value.interval is not None for value in record.results.values())
-    on = f"On {record.task.eval_rows} evaluation rows{', with 95 % intervals' if intervals else ''}:"
-    return f"{on}\n{results_table(record)}"
+from hf_ctkd.cards import PageSection, write_page
+from hf_ctkd.cards.page import PAGE_MARK
+from hf_ctkd.cli.arguments import ParsedCommand, ReportArguments
+from hf_ctkd.cli.outputs import claim_new_file
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.records import DistillationRecord, TeacherRanking
 
 
-def results_table(record: DistillationRecord) -> str:
-    """Metrics of the student with their intervals, and beside the student without distillation when there is one."""
-    header = ["metric", "student", *(["without distillation", "gain"] if record.baseline else [])]
-    return text_table(header, [_line(name, value, record.baseline) for name, value in record.results.items()])
+def run(parsed: ParsedCommand[ReportArguments]) -> None:
+    """Read the records, write the page, name it."""
+    arguments = parsed.arguments
+    output = Path(arguments.output)
+    record = None
+    ranking = TeacherRanking.load(parsed.positionals["ranking"])
+    if arguments.student is not None:
+        record = _record(Path(arguments.student), ranking)
+    claim_new_file(output, "--output", overwrite=arguments.overwrite or _is_page(output))
+    write_page(output, [PageSection(ranking, record=record)], title="Which teacher to distill from")
+    print(f"Written to {output}. Open it in a browser; it loads nothing from elsewhere.")
 
 
-def next_command(words: Sequence[str]) -> str:
-    """The command to type next, quoted for a shell."""
-    return f"Next:  {shlex.join(['hf-ctkd', *words])}"
+def _record(folder: Path, ranking: TeacherRanking) -> DistillationRecord:
+    record = DistillationRecord.load(folder / "distillation.json")
+    ranked = {teacher.candidate.revision for teacher in ranking.scored}
+    if record.teachers and not any(teacher.candidate.revision in ranked for teacher in record.teachers):
+        raise InvalidArgumentError(
+            f"`--student` {folder} was distilled from {record.teachers[0].candidate.name!r}, which is not in the "
+            "ranking. Name the ranking that it was chosen by."
+        )
+    return record
 
 
-def _line(name: str, value: Confidence, baseline: Mapping[str, Confidence]) -> list[str]:
-    if not baseline:
-        return [name, _interval(value)]
-    other = baseline.get(name)
-    return [
-        name,
-        _interval(value),
-        "-" if other is None else _interval(other),
-        "-" if other is None else f"{value.value - other.value:+.3f}",
-    ]
-
-
-def _interval(value: Confidence) -> str:
-    if value.interval is None:
-        return f"{value.value:.3f}"
-    low, high = value.interval
-    return f"{value.value:.3f} [{low:.3f}, {high:.3f}]"
+def _is_page(path: Path) -> bool:
+    """Whether a file is a page that this command wrote, so that it may be replaced."""
+    if not path.is_file() or path.is_symlink():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(PAGE_MARK)) == PAGE_MARK.encode()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hf_ctkd.cli.arguments import ParsedCommand, SelectArguments, whole_bytes
 from hf_ctkd.cli.next_step import flags_for, student_for
 from hf_ctkd.cli.outputs import claim_file
-from hf_ctkd.cli.report import next_command
+from hf_ctkd.cli.printing import next_command
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import RANDOM, candidates_named, hub_teachers
 from hf_ctkd.records import TeacherCandidate, TeacherRanking, default_cache

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from hf_ctkd.cards import write_card
+from hf_ctkd.cards import PageSection, StudentOutcome, write_card, write_page
 from hf_ctkd.demo.comparison import Comparison, compare, comparison_table
 from hf_ctkd.demo.student_run import RunResult, StudentRun, train_student
 from hf_ctkd.demo.tasks import Modality, build_task
@@ -22,6 +22,8 @@ from hf_ctkd.selection import TeacherSelector
 WITHOUT, INPUT = "labels alone", "no teacher, input features"
 BEST, CROSS, RANDOM = "best teacher", "best cross-task teacher", "random weights"
 _RANDOM_TEACHER = "random-weights"
+REPORT = "report.html"
+"""Name of the page on rankings and students."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,23 @@ class DemoResult:
             f"{comparison_table(self.students)}"
         )
 
+    @property
+    def section(self) -> PageSection:
+        """The ranking and the students, for a page."""
+        plan = self.plan
+        return PageSection(
+            self.ranking,
+            title=f"{plan.modality}: {plan.task}, {plan.labels} labelled rows",
+            record=DistillationRecord.load(self.folder / "distillation.json"),
+            students=[StudentOutcome(student.name, student.accuracy, student.gain) for student in self.students],
+            controls=frozenset({_RANDOM_TEACHER}),
+        )
+
 
 def run_demo(
     folder: Path | str, *, modalities: Sequence[Modality] = ("image", "text"), report: Callable[[str], None]
 ) -> list[DemoResult]:
-    """Run the demo for each modality, and write students, cards and `summary.txt` to a folder.
+    """Run the demo for each modality, and write students, cards, `report.html` and `summary.txt` to a folder.
 
     Args:
         folder: output folder, with one sub-folder per modality; existing files are overwritten.
@@ -117,6 +131,7 @@ def run_demo(
     processes = max(1, min(4, os.cpu_count() or 1))
     results = [_run(PLANS[modality], folder, processes, report) for modality in modalities]
     write_text(folder / "summary.txt", "\n\n".join(str(result) for result in results) + "\n")
+    write_page(folder / REPORT, [result.section for result in results], title="hf-ctkd demo")
     return results
 
 

@@ -1,6 +1,7 @@
 """What is written to disk and read back: candidates, rankings, distillation records. Needs no torch."""
 
 from hf_ctkd.records.candidate import NOT_LOOKED_UP, TeacherCandidate
+from hf_ctkd.records.chance import chance_level
 from hf_ctkd.records.distillation import (
     NO_LOSS,
     Confidence,
@@ -42,6 +43,7 @@ __all__ = [
     "TeacherRanking",
     "TeacherRecord",
     "TransportMap",
+    "chance_level",
     "default_cache",
     "drawable",
     "from_json",

@@ -5,7 +5,7 @@ import pytest
 from hf_ctkd.cli.arguments import COMMANDS
 from hf_ctkd.cli.next_step import flags_for, student_for
 from hf_ctkd.cli.parsing import CommandParser
-from hf_ctkd.cli.report import next_command
+from hf_ctkd.cli.printing import next_command
 from hf_ctkd.records import RankedTeacher, TeacherCandidate, TeacherRanking
 
 CALLS = [

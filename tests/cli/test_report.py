@@ -1,37 +1,50 @@
-from hf_ctkd.cli.report import next_command, results_said, results_table
-from hf_ctkd.records import Confidence, DistillationRecord, LossRecord, StudentRecord, TaskRecord
+from pathlib import Path
+
+import pytest
+
+from hf_ctkd.records import RankedTeacher, TeacherCandidate, TeacherRanking
 
 
-def record(**changes) -> DistillationRecord:
-    return DistillationRecord(
-        task=TaskRecord("me/pets", "1f2e", "image-classification", "image", "label", ("cat", "dog"), 60, 20, 30),
-        student=StudentRecord("ResNetForImageClassification", parameters=6),
-        teachers=(),
-        loss=LossRecord("row_transport", {}, ""),
-        **changes,
+@pytest.fixture
+def ranking():
+    teachers = [RankedTeacher(TeacherCandidate("org/best", "ab12"), {"leep": -0.1}, rows=20, seconds=1.0)]
+    TeacherRanking.of(teachers, "leep", dataset={"name": "me/pets"}, settings={}).save("ranking.json")
+
+
+def test_a_page_is_written_and_may_be_written_again(run, ranking):
+    code, out, err = run("report", "ranking.json")
+    assert (code, err) == (0, "")
+    assert out == "Written to report.html. Open it in a browser; it loads nothing from elsewhere.\n"
+    page = Path("report.html").read_text()
+    assert "org/best" in page and "Teachers for me/pets" in page
+    assert run("report", "ranking.json")[0] == 0
+    assert run("report", "ranking.json", "--output", "new/page.html")[0] == 0
+    assert Path("new/page.html").read_text() == page
+
+
+def test_a_student_adds_its_results(run, ranking):
+    student = Path(__file__).parents[2] / "model_cards" / "digits-image-student"
+    code, out, err = run("report", student / "ranking.json", "--student", student)
+    assert code == 0, err
+    page = Path("report.html").read_text()
+    assert "What students reached" in page and "How the classes of handwriting were carried over" in page
+    code, out, err = run("report", "ranking.json", "--student", student, "--overwrite")
+    assert (code, out) == (1, "")
+    assert err == (
+        f"hf-ctkd report: error: `--student` {student} was distilled from 'handwriting', which is not in the ranking. "
+        "Name the ranking that it was chosen by.\n"
     )
 
 
-def test_results_with_their_intervals():
-    found = results_table(record(results={"accuracy": Confidence(0.9, 0.8, 0.95)}))
-    assert found == "metric                 student\naccuracy  0.900 [0.800, 0.950]"
-
-
-def test_what_was_evaluated_on_is_said_and_intervals_only_where_there_are_any():
-    assert results_said(record()) == "There was nothing to evaluate on; name rows with `--eval_split`."
-    plain = record(results={"accuracy": Confidence(0.9)})
-    assert results_said(plain) == "On 30 evaluation rows:\nmetric    student\naccuracy    0.900"
-    measured = results_said(record(results={"accuracy": Confidence(0.9, 0.8, 0.95)}))
-    assert measured.startswith("On 30 evaluation rows, with 95 % intervals:\nmetric")
-
-
-def test_the_gain_over_the_baseline():
-    results = {"accuracy": Confidence(0.9, 0.8, 0.95), "f1": Confidence(0.5, 0.4, 0.6)}
-    lines = results_table(record(results=results, baseline={"accuracy": Confidence(0.92, 0.9, 0.95)})).splitlines()
-    assert lines[0].split() == ["metric", "student", "without", "distillation", "gain"]
-    assert lines[1].endswith("0.920 [0.900, 0.950]  -0.020")
-    assert lines[2].split()[-2:] == ["-", "-"]
-
-
-def test_the_next_command_can_be_pasted():
-    assert next_command(["publish", "my student", "me/x"]) == "Next:  hf-ctkd publish 'my student' me/x"
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [("nowhere.json", "Cannot read nowhere.json: No such file or directory. Check the path."),
+     ("ranking.json --output mine.html", "`--output` mine.html exists already, and would be replaced."),
+     ("ranking.json --output .", "`--output` . is a folder. Name a file."),
+     ("ranking.json --student nowhere", "Cannot read nowhere/distillation.json")],
+)  # fmt: skip
+def test_mistakes_end_in_one_line(run, ranking, words, message):
+    Path("mine.html").write_text("<p>mine</p>")
+    code, out, err = run("report", *words.split())
+    assert (code, out) == (1, "") and message in err and len(err.splitlines()) == 1
+    assert Path("mine.html").read_text() == "<p>mine</p>" and not Path("report.html").exists()

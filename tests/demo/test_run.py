@@ -51,6 +51,11 @@ def test_demo_ranks_distills_publishes_and_prints_the_results(small, capsys):
     for name in (demo.WITHOUT, demo.INPUT, demo.BEST, demo.CROSS, demo.RANDOM):
         assert f"\n{name}  " in printed, name
     assert "6 steps (labels alone: 4)" in printed
+    page = (folder / "report.html").read_text()
+    assert f"All of it on one page: {folder / 'report.html'}" in printed
+    assert str(small) not in page
+    for name in ("handwriting-parity", "random-weights", demo.BEST, demo.WITHOUT):
+        assert name in page, name
     assert f"{100 * record.results['accuracy'].value:.1f}" in printed
     summary = (folder / "summary.txt").read_text()
     assert summary.strip() in readme.read_text() and "old" not in readme.read_text()

@@ -1,0 +1,37 @@
+from hf_ctkd.cli.printing import next_command, results_said, results_table
+from hf_ctkd.records import Confidence, DistillationRecord, LossRecord, StudentRecord, TaskRecord
+
+
+def record(**changes) -> DistillationRecord:
+    return DistillationRecord(
+        task=TaskRecord("me/pets", "1f2e", "image-classification", "image", "label", ("cat", "dog"), 60, 20, 30),
+        student=StudentRecord("ResNetForImageClassification", parameters=6),
+        teachers=(),
+        loss=LossRecord("row_transport", {}, ""),
+        **changes,
+    )
+
+
+def test_results_with_their_intervals():
+    found = results_table(record(results={"accuracy": Confidence(0.9, 0.8, 0.95)}))
+    assert found == "metric                 student\naccuracy  0.900 [0.800, 0.950]"
+
+
+def test_what_was_evaluated_on_is_said_and_intervals_only_where_there_are_any():
+    assert results_said(record()) == "There was nothing to evaluate on; name rows with `--eval_split`."
+    plain = record(results={"accuracy": Confidence(0.9)})
+    assert results_said(plain) == "On 30 evaluation rows:\nmetric    student\naccuracy    0.900"
+    measured = results_said(record(results={"accuracy": Confidence(0.9, 0.8, 0.95)}))
+    assert measured.startswith("On 30 evaluation rows, with 95 % intervals:\nmetric")
+
+
+def test_the_gain_over_the_baseline():
+    results = {"accuracy": Confidence(0.9, 0.8, 0.95), "f1": Confidence(0.5, 0.4, 0.6)}
+    lines = results_table(record(results=results, baseline={"accuracy": Confidence(0.92, 0.9, 0.95)})).splitlines()
+    assert lines[0].split() == ["metric", "student", "without", "distillation", "gain"]
+    assert lines[1].endswith("0.920 [0.900, 0.950]  -0.020")
+    assert lines[2].split()[-2:] == ["-", "-"]
+
+
+def test_the_next_command_can_be_pasted():
+    assert next_command(["publish", "my student", "me/x"]) == "Next:  hf-ctkd publish 'my student' me/x"
