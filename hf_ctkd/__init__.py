@@ -52,6 +52,7 @@ _DEFINED_IN = {
     "TeacherSelector": "hf_ctkd.selection",
     "TransferabilityMetric": "hf_ctkd.metrics",
     "WeightedSum": "hf_ctkd.losses",
+    "evaluate_student": "hf_ctkd.evaluation",
     "folder_teachers": "hf_ctkd.hub",
     "hub_teachers": "hf_ctkd.hub",
     "publish": "hf_ctkd.cards",
@@ -64,6 +65,7 @@ __all__ = ["__version__", *sorted(_DEFINED_IN)]  # noqa: PLE0604 (names, and a t
 if TYPE_CHECKING:
     from hf_ctkd.cards import publish
     from hf_ctkd.costs import EmpiricalCost, PrototypeCost, SemanticCost, SharedCost
+    from hf_ctkd.evaluation import evaluate_student
     from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer, StudentPool, Supernet
     from hf_ctkd.hub import HubSearch, folder_teachers, hub_teachers, random_like
     from hf_ctkd.index import TeacherIndex

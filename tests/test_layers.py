@@ -18,7 +18,7 @@ LEVELS = (
     {"teachers", "costs"},
     {"metrics", "losses", "cards"},
     {"tasks"},
-    {"selection", "training"},
+    {"selection", "training", "evaluation"},
     {"generic", "demo", "testing"},
     {"cli"},
     {"__main__"},

@@ -38,7 +38,7 @@ def test_the_twenty_lines_run_as_written(hub, logged_in, tmp_path, monkeypatch, 
 
 def test_the_commands_have_the_flags_that_it_names(capsys):
     commands = re.findall(r"^hf-ctkd (\S+)(.*)$", README, re.MULTILINE)
-    assert [name for name, _ in commands] == ["select", "distill", "publish"]
+    assert [name for name, _ in commands] == ["select", "distill", "evaluate", "predict", "publish"]
     for name, words in commands:
         assert main([name, "--help"]) == 0
         printed = capsys.readouterr().out

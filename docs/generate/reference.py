@@ -16,6 +16,7 @@ FOLDERS = {
     "hub": "The Hub and folders",
     "index": "Index of teachers",
     "training": "Train",
+    "evaluation": "Evaluate and predict",
     "losses": "Losses",
     "metrics": "Metrics",
     "costs": "Label costs",

@@ -340,6 +340,75 @@ class ReportArguments(OutputArguments):
 
 
 @dataclass(kw_only=True)
+class JudgedRowArguments:
+    """Which labelled rows."""
+
+    _argument_group_name = "rows"
+
+    dataset: str = flag("id on the Hub, folder or file with labelled rows, or demo:NAME, see `hf-ctkd select`")
+    dataset_config: str | None = flag("configuration of a data set that has several", None)
+    split: str | None = flag("rows to evaluate on; the test or else the validation rows if not given", None)
+
+
+@dataclass(kw_only=True)
+class ComparedArguments:
+    """Which models beside the student."""
+
+    _argument_group_name = "compared with"
+
+    teacher: str | None = flag(
+        "its teacher: metrics where it has the same classes, size and speed in any case", None, "ID_OR_FOLDER"
+    )
+    baseline: str | None = flag(
+        "such as the same student trained without a teacher, for the gain with its interval", None, "ID_OR_FOLDER"
+    )
+
+
+@dataclass(kw_only=True)
+class ResultArguments:
+    """What is computed and where it goes."""
+
+    _argument_group_name = "results"
+
+    metrics: list[str] = flag("names; those of the student's task if not given", [])
+    bootstrap_resamples: int = flag("resamples of the rows for 95 % intervals; 0 for none", 1000)
+    output: str | None = flag("folder for the record, tables and figures", None, "FOLDER")
+    json: bool = flag("print one JSON object instead of tables", False)
+    batch_size: int = flag("rows per forward pass; halved where memory is too small", 64)
+    seed: int = flag("seed of the bootstrap and of the halves that temperatures are fitted to", 0)
+    token: str | None = flag("access token of the Hub; the stored login or $HF_TOKEN if not given", None)
+
+
+@dataclass(kw_only=True)
+class EvaluateArguments(
+    OutputArguments, ResultArguments, LoadingArguments, ComparedArguments, ColumnArguments, JudgedRowArguments
+):
+    """Arguments of `hf-ctkd evaluate`, after the student."""
+
+
+@dataclass(kw_only=True)
+class PredictionArguments:
+    """What is predicted and where it goes."""
+
+    _argument_group_name = "predictions"
+
+    output: str = flag("file to write, which ends in .csv or .parquet", metavar="FILE")
+    all_scores: bool = flag("also write the probability of every class", False)
+    input_column: list[str] | None = flag(
+        "column of texts or images in tables, or two columns of texts; chosen by types and usual names if not given",
+        None,
+        metavar="COLUMN",
+    )
+    batch_size: int = flag("rows per forward pass; halved where memory is too small", 64)
+    token: str | None = flag("access token of the Hub; the stored login or $HF_TOKEN if not given", None)
+
+
+@dataclass(kw_only=True)
+class PredictArguments(OutputArguments, LoadingArguments, PredictionArguments):
+    """Arguments of `hf-ctkd predict`, after the student and the files."""
+
+
+@dataclass(kw_only=True)
 class PublishArguments:
     """Arguments of `hf-ctkd publish`, after the folder and the repository."""
 
@@ -380,16 +449,19 @@ class Command:
         arguments: its flags.
         positionals: what comes before the flags: name -> help.
         training: the trainer's configuration, if it trains.
+        repeated: name of the last positional if it may have several values.
     """
 
     summary: str
     arguments: type
     positionals: Mapping[str, str] = field(default_factory=dict)
     training: TrainingFlags | None = None
+    repeated: str | None = None
 
     def usage(self, name: str) -> str:
         """The first line of its help."""
-        return " ".join(["hf-ctkd", name, *map(str.upper, self.positionals), "[flags]"])
+        words = [f"{name.upper()}..." if name == self.repeated else name.upper() for name in self.positionals]
+        return " ".join(["hf-ctkd", name, *words, "[flags]"])
 
 
 @dataclass(frozen=True)
@@ -401,12 +473,14 @@ class ParsedCommand(Generic[Arguments]):
         words: what was typed, with the values of `--config` in its place; the same without the file.
         positionals: by name.
         training: values for the fields of the trainer's configuration, if the command trains.
+        repeated: values of the positional that may have several.
     """
 
     arguments: Arguments
     words: tuple[str, ...]
     positionals: Mapping[str, str] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    repeated: tuple[str, ...] = ()
 
 
 COMMANDS = {
@@ -432,6 +506,20 @@ COMMANDS = {
         GenericTeacherArguments,
         {"action": "train"},
         TrainingFlags("hf_ctkd.generic:GenericTeacherConfig", "generic-teacher"),
+    ),
+    "evaluate": Command(
+        "metrics, errors, calibration and speed of a student",
+        EvaluateArguments,
+        {"student": "folder, or id on the Hub, of a trained student"},
+    ),
+    "predict": Command(
+        "labels and scores of a student for files",
+        PredictArguments,
+        {
+            "student": "folder, or id on the Hub, of a trained student",
+            "files": "images; a .txt file with a text a line; or tables: .csv, .parquet, .json, .jsonl",
+        },
+        repeated="files",
     ),
     "publish": Command(
         "write the student's card and push it to the Hub",

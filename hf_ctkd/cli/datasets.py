@@ -26,6 +26,7 @@ BUILT_IN = "demo:"
 _EVALUATION = ("test", "validation", "valid", "dev", "eval")
 _FILES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_ADVICE = "Check `--dataset`, `--split` and `--dataset_config`, or name a folder."
 _SAVED = ("dataset_dict.json", "state.json")
 # Readers of files meet whatever a damaged file holds: rows that are no objects, no rows, lists without an end.
 _REFUSALS = (
@@ -59,6 +60,7 @@ class Rows:
         config: configuration of a data set that has several.
         labels: rows that keep their label, of built-in data.
         seed: chooses these.
+        flag: that named the data set, for messages.
 
     Example:
         >>> rows = Rows("demo:digits", labels=50)
@@ -70,6 +72,7 @@ class Rows:
     config: str | None = None
     labels: int = 50
     seed: int = 0
+    flag: str = "--dataset"
 
     @classmethod
     def of(cls, arguments: RowArguments, *, seed: int) -> "Rows":
@@ -155,10 +158,10 @@ class Rows:
     def _where(self) -> tuple[str, dict[str, str]]:
         path = Path(self.name)
         if not path.exists() and (self.name.startswith((".", "/", "~")) or path.suffix in _FILES):
-            raise DatasetError(f"`--dataset` {self.name!r} does not exist. Check the spelling.")
+            raise DatasetError(f"`{self.flag}` {self.name!r} does not exist. Check the spelling.")
         if path.is_file():
             if path.suffix not in _FILES:
-                raise DatasetError(f"`--dataset` {self.name!r} must end in one of {', '.join(_FILES)}.")
+                raise DatasetError(f"`{self.flag}` {self.name!r} must end in one of {', '.join(_FILES)}.")
             self._check_pointer(path)
             return _FILES[path.suffix], {"data_files": self.name}
         for file in self._data_files(path):
@@ -175,10 +178,10 @@ class Rows:
             with file.open("rb") as stream:
                 head = stream.read(len(_LFS_POINTER))
         except OSError as error:
-            raise DatasetError(f"`--dataset` {file} cannot be read: {error.strerror}. Check the file.") from error
+            raise DatasetError(f"`{self.flag}` {file} cannot be read: {error.strerror}. Check the file.") from error
         if head == _LFS_POINTER:
             raise DatasetError(
-                f"`--dataset` {file} is a pointer of Git LFS, not the data. Run `git lfs pull` in its folder."
+                f"`{self.flag}` {file} is a pointer of Git LFS, not the data. Run `git lfs pull` in its folder."
             )
 
     def _part(self, split: str) -> Dataset:
@@ -199,8 +202,8 @@ class Rows:
             _check_cache()
             reason = " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
             raise DatasetError(
-                f"`--dataset` {self.name!r} cannot be loaded: {reason}. "
-                "Check `--dataset`, `--split` and `--dataset_config`, or name a folder."
+                f"`{self.flag}` {self.name!r} cannot be loaded: {reason}. "
+                f"{_ADVICE if self.flag == '--dataset' else 'Check the file.'}"
             ) from error
 
 

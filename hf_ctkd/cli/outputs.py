@@ -32,12 +32,26 @@ def claim_folder(
         InvalidArgumentError: if it cannot be written, holds files of others, or is also an input.
     """
     folder = Path(folder)
-    if not overwrite:
-        _check_contents(folder, flag, command)
-        _check_inputs(folder, flag, inputs)
+    check_folder(folder, flag, command=command, overwrite=overwrite, inputs=inputs)
     check_writable(folder, flag)
     if _command_of(folder) != command:
         write_json(folder / MARKER, {"kind": _KIND, "command": command})
+
+
+def check_folder(
+    folder: Path | str, flag: str, *, command: str, overwrite: bool, inputs: Iterable[tuple[str, str | None]] = ()
+) -> None:
+    """Check that a command may write into a folder, and write nothing yet; arguments as for `claim_folder`.
+
+    Raises:
+        InvalidArgumentError: if it is a file, holds files of others, or is also an input.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InvalidArgumentError(f"`{flag}` {folder} is a file. Name a folder.")
+    if not overwrite:
+        _check_contents(folder, flag, command)
+        _check_inputs(folder, flag, inputs)
 
 
 def claim_file(path: Path | str, flag: str, *, kind: str, overwrite: bool) -> None:
@@ -85,6 +99,16 @@ def claim_new_file(path: Path | str, flag: str, *, overwrite: bool) -> None:
     Raises:
         InvalidArgumentError: if it is no file, is there already, or its folder cannot be written.
     """
+    check_new_file(path, flag, overwrite=overwrite)
+    check_writable(Path(path).parent, flag)
+
+
+def check_new_file(path: Path | str, flag: str, *, overwrite: bool) -> None:
+    """Check that a file may be written, and write nothing yet; arguments as for `claim_new_file`.
+
+    Raises:
+        InvalidArgumentError: if it is a folder, or is there already.
+    """
     path = Path(path)
     if path.is_dir():
         raise InvalidArgumentError(f"`{flag}` {path} is a folder. Name a file.")
@@ -92,7 +116,6 @@ def claim_new_file(path: Path | str, flag: str, *, overwrite: bool) -> None:
         raise InvalidArgumentError(
             f"`{flag}` {path} exists already, and would be replaced. Choose another file, or pass `--overwrite`."
         )
-    check_writable(path.parent, flag)
 
 
 def _check_contents(folder: Path, flag: str, command: str) -> None:

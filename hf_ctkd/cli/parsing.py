@@ -42,7 +42,8 @@ class CommandParser(HfArgumentParser):
             self.set_defaults(output_dir=command.training.output_dir, seed=0)
         for positional, text in command.positionals.items():
             choices = re.split(", | or ", text) if positional == "action" else None
-            self.add_argument(positional, metavar=positional.upper(), choices=choices)
+            nargs = "+" if positional == command.repeated else None
+            self.add_argument(positional, metavar=positional.upper(), choices=choices, nargs=nargs)
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with 2."""
@@ -64,8 +65,9 @@ class CommandParser(HfArgumentParser):
         return ParsedCommand(
             arguments(**_values_of(arguments, values)),
             tuple(joined),
-            {name: values[name] for name in self.command.positionals},
+            {name: values[name] for name in self.command.positionals if name != self.command.repeated},
             _values_of(configs[0], values) if configs else {},
+            () if self.command.repeated is None else tuple(values[self.command.repeated]),
         )
 
     def _explicit_switches(self, words: Sequence[str]) -> Iterator[str]:

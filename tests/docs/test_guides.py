@@ -9,7 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 GUIDES = ROOT / "docs" / "guides"
-IN_ORDER = ["choose_a_teacher", "distil_images", "distil_texts", "few_labels", "lora", "several_teachers", "targets"]
+IN_ORDER = [
+    *("choose_a_teacher", "distil_images", "evaluate", "distil_texts", "few_labels", "lora", "several_teachers"),
+    "targets",
+]
 
 
 def _run(name, folder, cache):
@@ -46,6 +49,7 @@ def test_the_guides_run(folders):
     folder = folders[0]
     assert "information_gain" in printed["choose_a_teacher"] and (folder / "ranking.json").is_file()
     assert "eval_accuracy" in printed["distil_images"] and (folder / "image-student" / "README.md").is_file()
+    assert "Most confused:" in printed["evaluate"] and (folder / "evaluation" / "reliability.png").is_file()
     lines = printed["few_labels"].splitlines()
     assert [line.rpartition(" ")[0] for line in lines if " rows 0." in line or "alone 0." in line] == [
         "labels alone",

@@ -1,0 +1,77 @@
+"""`hf-ctkd evaluate`: a finished student on labelled rows."""
+
+from accelerate import PartialState
+from transformers.utils.logging import get_logger
+
+from hf_ctkd.cli.arguments import EvaluateArguments, ParsedCommand, whole_bytes
+from hf_ctkd.cli.datasets import Rows
+from hf_ctkd.cli.outputs import check_folder, claim_folder
+from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.evaluation import EvaluationSettings, evaluate_student
+from hf_ctkd.evaluation.result import as_json
+from hf_ctkd.teachers import LoadOptions
+
+logger = get_logger(__name__)
+
+
+def run(parsed: ParsedCommand[EvaluateArguments]) -> None:
+    """Evaluate, print, and only then write."""
+    arguments, student = parsed.arguments, parsed.positionals["student"]
+    _check(arguments, student)
+    rows = Rows(arguments.dataset, arguments.dataset_config, seed=arguments.seed)
+    split = arguments.split or rows.evaluation_split("") or _only_split(rows)
+    evaluation = evaluate_student(
+        student,
+        rows.load(split, label_column=arguments.label_column),
+        teacher=arguments.teacher,
+        baseline=arguments.baseline,
+        settings=EvaluationSettings(
+            input_column=arguments.input_column,
+            label_column=arguments.label_column,
+            skip_bad_rows=arguments.skip_bad_rows,
+            metrics=arguments.metrics,
+            bootstrap_resamples=arguments.bootstrap_resamples,
+            seed=arguments.seed,
+            batch_size=arguments.batch_size,
+        ),
+        options=LoadOptions(
+            allow_pickle=arguments.allow_pickle,
+            trust_remote_code=arguments.trust_remote_code,
+            max_bytes=whole_bytes(arguments.max_bytes),
+            timeout=arguments.timeout,
+            token=arguments.token,
+        ),
+    )
+    if PartialState().is_main_process:
+        print(as_json(evaluation) if arguments.json else evaluation)
+        if arguments.output is not None:
+            claim_folder(arguments.output, "--output", command="evaluate", overwrite=arguments.overwrite)
+            folder = evaluation.save(arguments.output)
+            if not arguments.json:
+                print(f"\nRecord, tables and figures: {folder}")
+    PartialState().destroy_process_group()
+
+
+def _check(arguments: EvaluateArguments, student: str) -> None:
+    for name, value, least in (
+        ("batch_size", arguments.batch_size, 1),
+        ("bootstrap_resamples", arguments.bootstrap_resamples, 0),
+    ):
+        if value < least:
+            raise InvalidArgumentError(f"`{name}` must be {least} or more, got {value}.")
+    if arguments.output is not None:
+        inputs = [("STUDENT", student), ("--dataset", arguments.dataset), ("--baseline", arguments.baseline)]
+        check_folder(arguments.output, "--output", command="evaluate", overwrite=arguments.overwrite, inputs=inputs)
+
+
+def _only_split(rows: Rows) -> str:
+    """The single split of a data set without test and validation rows, which a line of the log names.
+
+    Raises:
+        DatasetError: if there are several.
+    """
+    names = rows.split_names
+    if len(names) != 1:
+        raise DatasetError(f"`--split` must name one of {', '.join(names)}; none of them is a test split.")
+    logger.warning(f"There are no test rows: the student is evaluated on the split {names[0]}.")
+    return names[0]

@@ -1,0 +1,124 @@
+"""`hf-ctkd predict`: labels and scores of a student for files."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+from datasets import Dataset, Image
+from PIL import Image as PILImage
+
+from hf_ctkd.cli.arguments import ParsedCommand, PredictArguments, whole_bytes
+from hf_ctkd.cli.datasets import Rows
+from hf_ctkd.cli.outputs import check_new_file, claim_new_file
+from hf_ctkd.data.columns import find_inputs
+from hf_ctkd.data.images import UNDECODABLE
+from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.evaluation import predict
+from hf_ctkd.records import write_bytes
+from hf_ctkd.teachers import LoadOptions
+
+_TABLES = (".csv", ".parquet", ".json", ".jsonl")
+_OUTPUTS = (".csv", ".parquet")
+
+
+def run(parsed: ParsedCommand[PredictArguments]) -> None:
+    """Read all files, predict, and only then write."""
+    arguments, output = parsed.arguments, Path(parsed.arguments.output)
+    if output.suffix not in _OUTPUTS:
+        raise InvalidArgumentError(f"`--output` {arguments.output!r} must end in {' or '.join(_OUTPUTS)}.")
+    if arguments.batch_size < 1:
+        raise InvalidArgumentError(f"`--batch_size` must be 1 or more, got {arguments.batch_size}.")
+    check_new_file(output, "--output", overwrite=arguments.overwrite)
+    rows = _rows_of(parsed.repeated, arguments.input_column)
+    predictions = predict(
+        parsed.positionals["student"],
+        rows.remove_columns(["file", "row"]),
+        all_scores=arguments.all_scores,
+        batch_size=arguments.batch_size,
+        options=LoadOptions(
+            allow_pickle=arguments.allow_pickle,
+            trust_remote_code=arguments.trust_remote_code,
+            max_bytes=whole_bytes(arguments.max_bytes),
+            timeout=arguments.timeout,
+            token=arguments.token,
+        ),
+    )
+    table = datasets.concatenate_datasets([rows.select_columns(["file", "row"]), predictions], axis=1)
+    claim_new_file(output, "--output", overwrite=arguments.overwrite)
+    _write(table, output)
+    print(f"Predictions for {len(table):,} rows: {output}")
+
+
+def _rows_of(files: Sequence[str], input_column: Sequence[str] | None) -> Dataset:
+    """One row for each image, line or row of a table, with its file and its number there, from 0.
+
+    Raises:
+        DatasetError: naming the file that cannot be read, or files of different kinds.
+    """
+    paths = [Path(name) for name in files]
+    for path in paths:
+        if not path.is_file():
+            what = "is a folder: name the files in it" if path.is_dir() else "does not exist. Check the spelling"
+            raise DatasetError(f"`FILES`: {path} {what}.")
+    kinds = {"table" if path.suffix in _TABLES else "text" if path.suffix == ".txt" else "image" for path in paths}
+    if len(kinds) > 1:
+        raise DatasetError(f"`FILES` must be of one kind, got {' and '.join(sorted(kinds))} files. Predict each alone.")
+    if kinds == {"image"}:
+        return _images(paths)
+    parts = [_lines(path) if kinds == {"text"} else _table(path, input_column) for path in paths]
+    for path, part in zip(paths, parts, strict=True):
+        if part.features != parts[0].features:
+            raise DatasetError(f"`FILES`: {path} has other columns than {paths[0]}. Predict each alone.")
+    return datasets.concatenate_datasets(parts)
+
+
+def _images(paths: Sequence[Path]) -> Dataset:
+    for path in paths:
+        try:
+            with PILImage.open(path) as image:
+                image.verify()
+        except UNDECODABLE as error:
+            raise DatasetError(
+                f"`FILES`: {path} is no image that can be read. Name images, .txt files or tables "
+                f"({', '.join(_TABLES)})."
+            ) from error
+    names = [str(path) for path in paths]
+    rows = Dataset.from_dict({"file": names, "row": [0] * len(names), "image": names})
+    return rows.cast_column("image", Image())
+
+
+def _lines(path: Path) -> Dataset:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"`FILES`: {path} cannot be read as UTF-8 text: {error}. Check the file.") from error
+    if not lines:
+        raise DatasetError(f"`FILES`: {path} is empty. Write one text on each line.")
+    empty = next((number for number, line in enumerate(lines) if not line.strip()), None)
+    if empty is not None:
+        raise DatasetError(f"`FILES`: line {empty + 1} of {path} is empty. Write one text on each line.")
+    return _numbered(Dataset.from_dict({"text": lines}), path)
+
+
+def _table(path: Path, input_column: Sequence[str] | None) -> Dataset:
+    rows = Rows(str(path), flag="FILES").load("train")
+    columns = find_inputs(rows.features, None if input_column is None else tuple(input_column))
+    return _numbered(rows.select_columns(list(columns)), path)
+
+
+def _numbered(rows: Dataset, path: Path) -> Dataset:
+    clash = {"file", "row"} & set(rows.column_names)
+    if clash:
+        raise DatasetError(f"`FILES`: {path} has its input in {min(clash)!r}, a name of the output. Rename it.")
+    numbers = Dataset.from_dict({"file": [str(path)] * len(rows), "row": list(range(len(rows)))})
+    return datasets.concatenate_datasets([numbers, rows], axis=1)
+
+
+def _write(table: Dataset, output: Path) -> None:
+    content = io.BytesIO()
+    if output.suffix == ".csv":
+        table.to_csv(content)
+    else:
+        table.to_parquet(content)
+    write_bytes(output, content.getvalue())

@@ -1,0 +1,21 @@
+"""A finished student on rows: metrics with intervals, errors, calibration, speed, and predictions."""
+
+from hf_ctkd.evaluation.calibration import Calibration, Reliability, ReliabilityBin, calibrate, fit_temperature
+from hf_ctkd.evaluation.predict import predict
+from hf_ctkd.evaluation.result import ConfusedPair, Evaluation, ModelResult, WrongRow
+from hf_ctkd.evaluation.student import EvaluationSettings, evaluate_student
+
+__all__ = [
+    "Calibration",
+    "ConfusedPair",
+    "Evaluation",
+    "EvaluationSettings",
+    "ModelResult",
+    "Reliability",
+    "ReliabilityBin",
+    "WrongRow",
+    "calibrate",
+    "evaluate_student",
+    "fit_temperature",
+    "predict",
+]
