@@ -16,6 +16,7 @@ from hf_ctkd.cards.metadata import LONGEST_ID, binding_license, card_data, hub_d
 from hf_ctkd.cards.signature import blank_signature, seal
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import (
+    ZERO_SHOT,
     Confidence,
     DistillationRecord,
     PoolRecord,
@@ -270,18 +271,25 @@ def teachers_table(record: DistillationRecord) -> str:
     rows = []
     for teacher in record.teachers:
         candidate = teacher.candidate
-        names = candidate.label_names
         rows.append(
             [
                 teacher_link(candidate) + (f" ({escape(candidate.role)})" if candidate.role else ""),
                 escape(candidate.revision[:12]),
-                "none, or not recorded" if names is None else f"{len(names)}: {listing(names, 6)}",
+                _classes(candidate),
                 parameters_in_words(candidate.parameters),
                 _license(candidate),
                 number(teacher.weight),
             ]
         )
     return table(["teacher", "revision", "classes of the teacher", "parameters", "licence", "weight"], rows)
+
+
+def _classes(candidate: TeacherCandidate) -> str:
+    names = candidate.label_names
+    if names is None:
+        return "none, or not recorded"
+    classes = f"{len(names)}: {listing(names, 6)}"
+    return f"those of the target, by their names: {classes}" if candidate.task == ZERO_SHOT else classes
 
 
 def ranking_table(record: DistillationRecord, ranking: TeacherRanking) -> str:

@@ -106,6 +106,9 @@ class LoadingArguments:
     timeout: float | None = flag(
         "most seconds to load and try one teacher in a process of its own, such as 300; no limit if not given", None
     )
+    zero_shot_template: str = flag(
+        "text of a class, with {} for its name, for teachers such as CLIP and SigLIP", "a photo of {}", "TEXT"
+    )
 
 
 @dataclass(kw_only=True)

@@ -142,6 +142,7 @@ def _options(arguments: SelectArguments) -> "LoadOptions":
         trust_remote_code=arguments.trust_remote_code,
         max_bytes=whole_bytes(arguments.max_bytes),
         timeout=arguments.timeout,
+        zero_shot_template=arguments.zero_shot_template,
         token=arguments.token,
     )
 

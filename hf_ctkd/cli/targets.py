@@ -39,6 +39,7 @@ def run(parsed: ParsedCommand[TargetsArguments]) -> None:
             trust_remote_code=arguments.trust_remote_code,
             max_bytes=whole_bytes(arguments.max_bytes),
             timeout=arguments.timeout,
+            zero_shot_template=arguments.zero_shot_template,
             token=arguments.token,
         ),
     )

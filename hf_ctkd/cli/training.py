@@ -114,6 +114,7 @@ def load_options(arguments: LoadingArguments, config: DistillationConfig) -> Loa
         trust_remote_code=arguments.trust_remote_code,
         max_bytes=whole_bytes(arguments.max_bytes),
         timeout=arguments.timeout,
+        zero_shot_template=arguments.zero_shot_template,
         seed=config.seed,
         token=config.hub_token,
     )

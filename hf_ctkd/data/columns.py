@@ -55,7 +55,7 @@ def find_inputs(features: Features, named: InputColumn | None, label_column: str
             f"Found {len(candidates)} columns or pairs that may hold the input among {sorted(features)}{listed}. "
             "Name it with `input_column`; two columns of texts are read as a pair."
         )
-    left_out = [] if images else [name for name in texts if name not in candidates[0]]
+    left_out = [name for name in texts if name not in candidates[0]]
     if left_out:
         warn_once(
             f"Models read {and_(candidates[0])} of each row, but not {and_(left_out)}; `input_column` names other "
@@ -85,7 +85,8 @@ def _named_inputs(features: Features, names: tuple[str, ...]) -> tuple[str, ...]
         feature = features[name]
         if not (is_text(feature) or (isinstance(feature, Image) and len(names) == 1)):
             kind = "images or texts" if len(names) == 1 else "texts, as both columns of a pair do"
-            raise DatasetError(f"`input_column` {name!r} must hold {kind}, got {feature}.")
+            advice = " An image and a text are no pair: name one of them." if isinstance(feature, Image) else ""
+            raise DatasetError(f"`input_column` {name!r} must hold {kind}, got {feature}.{advice}")
     return names
 
 

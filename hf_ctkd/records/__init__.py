@@ -1,6 +1,6 @@
 """What is written to disk and read back: candidates, rankings, distillation records. Needs no torch."""
 
-from hf_ctkd.records.candidate import NOT_LOOKED_UP, TeacherCandidate
+from hf_ctkd.records.candidate import NOT_LOOKED_UP, ZERO_SHOT, TeacherCandidate
 from hf_ctkd.records.chance import chance_level
 from hf_ctkd.records.distillation import (
     NO_LOSS,
@@ -29,6 +29,7 @@ from hf_ctkd.records.text import (
 __all__ = [
     "NOT_LOOKED_UP",
     "NO_LOSS",
+    "ZERO_SHOT",
     "CommitteeMember",
     "Confidence",
     "DistillationRecord",

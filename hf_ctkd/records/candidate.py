@@ -7,6 +7,8 @@ from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
 
 NOT_LOOKED_UP = "not looked up"
 """The licence of a model whose card could not be read; None is the licence of a card that states none."""
+ZERO_SHOT = "zero-shot-image-classification"
+"""The task of a teacher for images and texts; with `label_names`, it was given those of the target."""
 
 
 @dataclass(frozen=True)

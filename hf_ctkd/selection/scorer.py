@@ -158,14 +158,14 @@ class Scorer:
 
     def _outputs(self, candidate: TeacherCandidate, *, layers: bool) -> tuple[int | None, ModelOutputs]:
         options, modality = self.run_settings.options, self.rows.modality
-        timeout, device = options.timeout, self.accelerator.device
+        timeout, device, target = options.timeout, self.accelerator.device, self.rows.label_space
         if self.accelerator.num_processes > 1:  # one process downloads and tries it, the others read its cache
-            on_main(self.accelerator, lambda: options.prepare(candidate, modality, device))
+            on_main(self.accelerator, lambda: options.prepare(candidate, modality, device, target))
             options = replace(options, timeout=None)
         loaded: list[Teacher] = []
 
         def load() -> None:
-            loaded.append(Teacher.load(candidate, modality, device=device, options=options))
+            loaded.append(Teacher.load(candidate, modality, device=device, options=options, target=target))
 
         try:
             on_all(self.accelerator, load)
@@ -210,6 +210,14 @@ class Scorer:
             return None
         return value if math.isfinite(value) else None
 
+    @property
+    def _zero_shot_key(self) -> dict[str, str]:
+        """What the outputs of zero-shot teachers depend on, which are known as such only once they are loaded."""
+        if self.rows.modality != "image":
+            return {}
+        template, names = self.run_settings.options.zero_shot_template, self.rows.label_space.names
+        return {"texts": hashlib.sha256("\n".join((template, *names)).encode()).hexdigest()}
+
     def _key(self, candidate: TeacherCandidate) -> dict[str, str]:
         return {
             "rows": self.rows.fingerprint,
@@ -219,6 +227,7 @@ class Scorer:
             "revision": candidate.revision,
             "random_weights": str(self.run_settings.options.seed) if candidate.random_weights else "no",
             "dtype": str(self.run_settings.options.dtype),
+            **self._zero_shot_key,
             "hf_ctkd": __version__,
             "transformers": transformers.__version__,
         }

@@ -19,6 +19,7 @@ from hf_ctkd.teachers.extraction import FeatureExtractor
 from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.teachers.processes import on_main
 from hf_ctkd.teachers.teacher import Teacher
+from hf_ctkd.teachers.zero_shot import ZeroShotClassifier
 from hf_ctkd.types import RowOutputs
 
 _ROWS_A_SHARD = 512
@@ -136,11 +137,19 @@ def open_cache(
         "autocast": str(autocast_dtype),
         "layers": str(layers),
         "transformers": transformers.__version__,
+        **_zero_shot_key(teacher),
     }
     digest = _digest({**key, "stored dtype": str(dtype)})
     return OutputCache(
         Path(cache_dir) / f"{candidate.name.replace('/', '--').replace(' ', '-')}-{digest}", key, dtype=dtype
     )
+
+
+def _zero_shot_key(teacher: Teacher) -> dict[str, str]:
+    """The texts of the classes, where the outputs depend on them."""
+    if not isinstance(teacher.model, ZeroShotClassifier):
+        return {}
+    return {"texts": hashlib.sha256("\n".join(teacher.model.config.texts).encode()).hexdigest()}
 
 
 def _preprocessing_key(preprocessor: Preprocessor) -> dict[str, str]:

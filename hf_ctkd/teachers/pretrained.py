@@ -18,13 +18,16 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoModelForTextEncoding,
+    AutoModelForZeroShotImageClassification,
     PreTrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 
 from hf_ctkd.data.rows import Modality
 from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub.limits import check_memory
+from hf_ctkd.teachers.zero_shot import TEMPLATE, ZeroShotClassifier, is_zero_shot, zero_shot_tokenizer
 from hf_ctkd.types import LabelSpace
 
 Part = Literal["vision_config", "text_config", "encoder"]
@@ -66,6 +69,8 @@ class _Loader:
     config: PreTrainedConfig
     has_head: bool = False
     part: Part | None = None
+    tokenizer: PreTrainedTokenizerBase | None = None
+    """Of a zero-shot classifier: what reads the names of the target's classes."""
 
     def skeleton(self, **settings: Any) -> PreTrainedModel:  # noqa: ANN401 (as from_config takes them)
         if issubclass(self.model_class, PreTrainedModel):
@@ -96,11 +101,15 @@ def load_pretrained(
     trust_remote_code: bool = False,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
+    device: torch.device | str = "cpu",
+    target: LabelSpace | None = None,
+    template: str = TEMPLATE,
 ) -> LoadedModel:
     """Load the model of a folder with its head, or the encoder of one modality without.
 
-    A configuration that names no architecture belongs to a classifier if the weights of its head are there. Of an
-    encoder-decoder without a head the encoder is read, of a model for images and texts the encoder of `modality`.
+    A configuration that names no architecture belongs to a classifier if the weights of its head are there. A zero-shot
+    image classifier gets the classes of the target. Of an encoder-decoder without a head the encoder is read, of
+    another model for images and texts the encoder of `modality`.
 
     Args:
         folder: with `config.json` and weights.
@@ -110,6 +119,9 @@ def load_pretrained(
         trust_remote_code: run model code from the folder.
         dtype: of the weights.
         seed: of weights that are drawn.
+        device: where texts of a zero-shot classifier are run.
+        target: classes of the target, for a zero-shot classifier; None to read its image encoder alone.
+        template: text of a class of the target, with `{}` for its name.
 
     Raises:
         TeacherUnavailableError: if weights are missing or have other shapes than the configuration asks for, or the
@@ -118,12 +130,23 @@ def load_pretrained(
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     config.architectures = config.architectures or []  # an Auto class with several models goes through them
     problem: TeacherUnavailableError | None = None
-    for loader in _loaders(config, modality):
+    tokenizer = None
+    if modality == "image" and is_zero_shot(config):
+        tokenizer = zero_shot_tokenizer(folder, target, trust_remote_code=trust_remote_code)
+
+    # `to` of transformers' models has no types.
+    def finished(loader: _Loader, model: Any, has_pooler: bool) -> LoadedModel:  # noqa: ANN401
+        if loader.tokenizer is None or target is None:
+            return LoadedModel(loader.read_part(model), _label_space(loader), has_pooler)
+        classifier = ZeroShotClassifier(model.to(device), loader.tokenizer, target, template)
+        return LoadedModel(classifier, target, has_pooler)
+
+    for loader in _loaders(config, modality, tokenizer):
         _check_memory(loader, dtype, trust_remote_code)
         torch.manual_seed(seed)
         if random_weights:
-            model: Any = loader.read_part(loader.skeleton(trust_remote_code=trust_remote_code))
-            return LoadedModel(model.to(dtype), _label_space(loader), has_pooler=True)
+            drawn: Any = loader.skeleton(trust_remote_code=trust_remote_code)
+            return finished(loader, drawn.to(dtype), has_pooler=True)
         model, info = loader.model_class.from_pretrained(
             folder,
             config=loader.config,
@@ -135,12 +158,13 @@ def load_pretrained(
         )
         problem = _incomplete(info, loader)
         if problem is None:
-            has_pooler = not any("pooler" in key for key in info["missing_keys"])
-            return LoadedModel(loader.read_part(model), _label_space(loader), has_pooler)
+            return finished(loader, model, not any("pooler" in key for key in info["missing_keys"]))
     raise problem or _unsuited(config, modality)
 
 
-def _loaders(config: PreTrainedConfig, modality: Modality) -> Iterator[_Loader]:
+def _loaders(
+    config: PreTrainedConfig, modality: Modality, tokenizer: PreTrainedTokenizerBase | None
+) -> Iterator[_Loader]:
     """Ways to load a model, the most complete first; the first one that finds all of its weights counts."""
     head, auto, mapping = _CLASSIFIERS[modality]
     architectures = config.architectures or []
@@ -150,6 +174,8 @@ def _loaders(config: PreTrainedConfig, modality: Modality) -> Iterator[_Loader]:
         return
     if not architectures and type(config) in mapping:
         yield _Loader(auto, config, has_head=True)
+    if tokenizer is not None:
+        yield _Loader(AutoModelForZeroShotImageClassification, config, tokenizer=tokenizer)
     side, other = ("vision_config", "text_config") if modality == "image" else ("text_config", "vision_config")
     if {side, other} <= config.sub_configs.keys():
         part: Part = "vision_config" if modality == "image" else "text_config"

@@ -15,7 +15,7 @@ from hf_ctkd.data.preprocessing import Preprocessor, load_processing_class
 from hf_ctkd.data.rows import Modality, RowInput
 from hf_ctkd.errors import CTKDError, InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import fetch_teacher
-from hf_ctkd.records import TeacherCandidate, without_folder
+from hf_ctkd.records import ZERO_SHOT, TeacherCandidate, without_folder
 from hf_ctkd.teachers.failures import skipped_on_failure
 from hf_ctkd.teachers.features import FeatureReader
 from hf_ctkd.teachers.independence import IndependentReader
@@ -23,6 +23,7 @@ from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.teachers.pretrained import load_pretrained
 from hf_ctkd.teachers.quiet import quiet_loading
 from hf_ctkd.teachers.worker import Worker
+from hf_ctkd.teachers.zero_shot import TEMPLATE, ZeroShotClassifier
 from hf_ctkd.types import LabelSpace, ModelOutputs
 
 _TEXTS = ("a short text", "a long text " * 200)
@@ -44,6 +45,11 @@ class LoadOptions:
             teacher alone; then the teacher is loaded once more. A ranking also gives up a teacher whose pass over the
             rows takes longer, between two batches. Downloads are not counted. None for no limit and no such process.
         token: Hub token; the stored login when None.
+        zero_shot_template: text of a class of the target, with `{}` for its name, where a zero-shot image classifier
+            (CLIP, SigLIP and kin) is a teacher.
+
+    Raises:
+        InvalidArgumentError: if a value is out of range.
     """
 
     allow_pickle: bool = False
@@ -53,8 +59,14 @@ class LoadOptions:
     seed: int = 0
     timeout: float | int | None = None
     token: str | None = field(default=None, repr=False)
+    zero_shot_template: str = TEMPLATE
 
     def __post_init__(self) -> None:
+        if self.zero_shot_template.count("{}") != 1:
+            raise InvalidArgumentError(
+                "`zero_shot_template` must hold {} once, where the name of a class goes, got "
+                f"{self.zero_shot_template!r}. Write it as in {TEMPLATE!r}."
+            )
         if self.timeout is not None and not self.timeout > 0:
             raise InvalidArgumentError(
                 f"`timeout` must be a positive number of seconds, got {self.timeout}. Leave it out for no limit."
@@ -74,20 +86,27 @@ class LoadOptions:
             token=self.token,
         )
 
-    def prepare(self, candidate: TeacherCandidate, modality: Modality, device: torch.device | str) -> Path:
+    def prepare(
+        self,
+        candidate: TeacherCandidate,
+        modality: Modality,
+        device: torch.device | str,
+        target: LabelSpace | None = None,
+    ) -> Path:
         """The folder of a teacher, which has been tried in a process of its own if there is a `timeout`.
 
         Args:
             candidate: the teacher.
             modality: of the rows.
             device: to try it on.
+            target: as in `Teacher.load`.
 
         Raises:
             TeacherUnavailableError: see `fetch_teacher` and `try_out`, or if it took too long or ended that process.
         """
         folder = self.fetch(candidate)
         if self.timeout is not None:
-            _worker().run(self.timeout, try_out.__name__, folder, candidate, modality, str(device), self)
+            _worker().run(self.timeout, try_out.__name__, folder, candidate, modality, str(device), self, target)
         return folder
 
 
@@ -156,6 +175,7 @@ class Teacher:
         *,
         device: torch.device | str = "cpu",
         options: LoadOptions = LoadOptions(),  # noqa: B008 (frozen)
+        target: LabelSpace | None = None,
     ) -> "Teacher":
         """Fetch and load a candidate: safetensors only and no remote code unless `options` say so.
 
@@ -164,14 +184,16 @@ class Teacher:
             modality: of the rows; of a model for both images and texts only this encoder is loaded.
             device: of its weights.
             options: how to fetch and load.
+            target: classes of the target, which a zero-shot image classifier then tells apart; None to read its image
+                encoder alone.
 
         Raises:
             TeacherUnavailableError: gated, missing, broken, oversized, for the other modality, with weights that are
                 missing or not finite, or beyond `options.timeout`.
         """
         candidate.check_usable(allow_pickle=options.allow_pickle)
-        folder = options.prepare(candidate, modality, device)
-        return cls._from_folder(folder, candidate, modality, device, options)
+        folder = options.prepare(candidate, modality, device, target)
+        return cls._from_folder(folder, candidate, modality, device, options, target)
 
     @classmethod
     def _from_folder(
@@ -181,6 +203,7 @@ class Teacher:
         modality: Modality,
         device: torch.device | str,
         options: LoadOptions,
+        target: LabelSpace | None = None,
     ) -> "Teacher":
         try:
             with (
@@ -202,6 +225,9 @@ class Teacher:
                     trust_remote_code=options.trust_remote_code,
                     dtype=options.dtype,
                     seed=options.seed,
+                    device=device,
+                    target=target,
+                    template=options.zero_shot_template,
                 )
                 model = loaded.model
                 _check_input(model, modality)
@@ -215,9 +241,8 @@ class Teacher:
             raise
         except CTKDError as error:
             raise TeacherUnavailableError(str(error), ProblemCode.INCOMPATIBLE) from error
-        counted = replace(candidate, parameters=sum(parameter.numel() for parameter in model.parameters()))
         reader = FeatureReader(model, trust_pooler=loaded.has_pooler)
-        return cls(counted, preprocessor, reader, loaded.label_space, options.seed)
+        return cls(_described(candidate, model), preprocessor, reader, loaded.label_space, options.seed)
 
     @cached_property
     def _independent(self) -> IndependentReader:
@@ -286,7 +311,14 @@ def _worker() -> Worker:
     return Worker(__name__)
 
 
-def try_out(folder: Path, candidate: TeacherCandidate, modality: Modality, device: str, options: LoadOptions) -> None:
+def try_out(
+    folder: Path,
+    candidate: TeacherCandidate,
+    modality: Modality,
+    device: str,
+    options: LoadOptions,
+    target: LabelSpace | None = None,
+) -> None:
     """Load a teacher and run it on two rows; `Teacher.load` has this done in a process that can be ended.
 
     Args:
@@ -295,11 +327,12 @@ def try_out(folder: Path, candidate: TeacherCandidate, modality: Modality, devic
         modality: of the rows.
         device: of its weights.
         options: how to load it.
+        target: as in `Teacher.load`.
 
     Raises:
         TeacherUnavailableError: as `Teacher.load`, or if it cannot be run.
     """
-    teacher = Teacher._from_folder(folder, candidate, modality, device, options)
+    teacher = Teacher._from_folder(folder, candidate, modality, device, options, target)
     rows: Sequence[RowInput] = _TEXTS
     if modality == "image":
         rows = [PILImage.new("RGB", (256, 256), color) for color in ("gray", "white")]
@@ -308,6 +341,14 @@ def try_out(folder: Path, candidate: TeacherCandidate, modality: Modality, devic
             teacher.outputs(teacher.collate(rows))
     except InvalidArgumentError as error:
         raise TeacherUnavailableError(f"cannot be run: {error}", ProblemCode.INCOMPATIBLE) from error
+
+
+def _described(candidate: TeacherCandidate, model: PreTrainedModel) -> TeacherCandidate:
+    """The candidate with its number of parameters, a zero-shot one also with the classes that it was given."""
+    if isinstance(model, ZeroShotClassifier):
+        names = LabelSpace.from_id2label(model.config.id2label).names
+        candidate, model = replace(candidate, task=ZERO_SHOT, label_names=names), model.base
+    return replace(candidate, parameters=sum(parameter.numel() for parameter in model.parameters()))
 
 
 def _check_input(model: PreTrainedModel, modality: Modality) -> None:

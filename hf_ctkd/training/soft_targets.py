@@ -198,7 +198,8 @@ def compute_soft_targets(
     rows.require_two_rows_a_class()
     accelerator = Accelerator()
     runner = TeacherRunner(
-        load_teachers(teachers, rows.modality, accelerator.device, options), layers=Needs.LAYERS in loss.needs
+        load_teachers(teachers, rows.modality, accelerator.device, options, rows.label_space),
+        layers=Needs.LAYERS in loss.needs,
     )
     cache = Path(cache_dir) if cache_dir is not None else default_cache()
     outputs = runner.outputs_of_all(

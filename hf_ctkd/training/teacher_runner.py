@@ -18,7 +18,7 @@ from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.offloading import DeviceOffloading
-from hf_ctkd.types import ModelOutputs, Needs, RowOutputs
+from hf_ctkd.types import LabelSpace, ModelOutputs, Needs, RowOutputs
 
 TeacherLike = TeacherCandidate | Teacher | str
 _SAMPLE_ROWS = 32
@@ -26,7 +26,11 @@ _SAMPLE_ROWS = 32
 
 
 def load_teachers(
-    teachers: Sequence[TeacherLike], modality: Modality, device: torch.device, options: LoadOptions
+    teachers: Sequence[TeacherLike],
+    modality: Modality,
+    device: torch.device,
+    options: LoadOptions,
+    target: LabelSpace | None = None,
 ) -> tuple[Teacher, ...]:
     """Teachers from candidates, Hub ids (`"org/model@revision"`), folders, either after "random:", or loaded ones.
 
@@ -35,19 +39,26 @@ def load_teachers(
         modality: of the rows.
         device: where all of them are moved, those loaded before too.
         options: how they are fetched and loaded.
+        target: classes of the target, for zero-shot image classifiers.
 
     Raises:
         TeacherUnavailableError: naming the first that cannot be used: a run has all its teachers or none.
     """
-    return tuple(_load(teacher, modality, device, options) for teacher in teachers)
+    return tuple(_load(teacher, modality, device, options, target) for teacher in teachers)
 
 
-def _load(teacher: TeacherLike, modality: Modality, device: torch.device, options: LoadOptions) -> Teacher:
+def _load(
+    teacher: TeacherLike,
+    modality: Modality,
+    device: torch.device,
+    options: LoadOptions,
+    target: LabelSpace | None,
+) -> Teacher:
     if isinstance(teacher, Teacher):
         return teacher.move(device)
     candidate = candidate_named(teacher) if isinstance(teacher, str) else teacher
     try:
-        return Teacher.load(candidate, modality, device=device, options=options)
+        return Teacher.load(candidate, modality, device=device, options=options, target=target)
     except TeacherUnavailableError as error:
         raise TeacherUnavailableError(f"Teacher '{candidate.name}': {error}", error.code) from error
 
@@ -116,6 +127,7 @@ class TeacherRunner:
         modality: Modality,
         args: DistillationConfig,
         options: LoadOptions,
+        target: LabelSpace | None = None,
     ) -> "TeacherRunner":
         """Load the teachers of a run as the loss reads them.
 
@@ -125,13 +137,14 @@ class TeacherRunner:
             modality: of the rows.
             args: of the run: the device, and how many teachers it holds at a time.
             options: how they are fetched and loaded.
+            target: classes of the target, for zero-shot image classifiers.
 
         Raises:
             TeacherUnavailableError: naming the first that cannot be used.
         """
         device, limit = args.device, args.resident_teachers
         return cls(
-            load_teachers(teachers, modality, device if limit is None else torch.device("cpu"), options),
+            load_teachers(teachers, modality, device if limit is None else torch.device("cpu"), options, target),
             hidden=() if loss is None else tuple(pair[1] for pair in loss.hidden),
             layers=loss is not None and Needs.LAYERS in loss.needs,
             offloading=None if limit is None else DeviceOffloading(device, limit),

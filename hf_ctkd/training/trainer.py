@@ -217,8 +217,10 @@ class DistillationTrainer(Trainer):
         once = self._computes_once(augmentation)
         first = self._first_outputs(self.student_with_loss)
         warn_of_frozen_head(self.student_with_loss)
-        loss, modality = self._loss_as_given, self._reference_rows.modality
-        runner = TeacherRunner.load(teachers, loss, modality, self.args, options)
+        loss, reference = self._loss_as_given, self._reference_rows
+        runner = TeacherRunner.load(
+            teachers, loss, reference.modality, self.args, options, target=reference.label_space
+        )
         self.teacher_runner, outputs = self._run_teachers(runner, rows, once)
         self._input_reader, self._context = loss_context(
             loss,

@@ -31,6 +31,8 @@ def test_the_inputs_are_found(features, named, found):
 def test_columns_of_texts_that_are_not_read_are_named(caplog):
     find_inputs(Features({"text": TEXT, "headline": TEXT, "source": TEXT}), None)
     assert "Models read `text` of each row, but not `headline` and `source`" in caplog.text
+    find_inputs(Features({"photo": Image(), "subtitle": TEXT}), None)
+    assert "Models read `photo` of each row, but not `subtitle`; `input_column` names other" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,11 @@ def test_columns_of_texts_that_are_not_read_are_named(caplog):
         ({"text": TEXT, "question": TEXT, "answer": TEXT}, None, "Found 2 columns or pairs"),
         ({"a": TEXT, "b": TEXT}, ["a", "c"], r"`input_column` 'c' is not a column; the data set has \['a', 'b'\]"),
         ({"a": TEXT, "y": NUMBER}, ["a", "y"], "`input_column` 'y' must hold texts, as both columns of a pair do"),
-        ({"a": TEXT, "p": Image()}, ["a", "p"], "`input_column` 'p' must hold texts, as both columns of a pair do"),
+        (
+            {"a": TEXT, "p": Image()},
+            ["a", "p"],
+            "`input_column` 'p' must hold texts, .* are no pair: name one",
+        ),
         ({"a": TEXT, "b": TEXT}, ["a", "a"], r"must name one column, or two different columns .*got \['a', 'a'\]"),
         ({"a": TEXT, "b": TEXT}, [], "must name one column, or two different columns"),
         ({"y": NUMBER}, "y", "`input_column` 'y' must hold images or texts"),
