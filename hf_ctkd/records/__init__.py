@@ -13,6 +13,7 @@ from hf_ctkd.records.distillation import (
     TeacherRecord,
     TransportMap,
 )
+from hf_ctkd.records.expected_gain import ExpectedGain, expected_gain
 from hf_ctkd.records.fields import from_json, read_record
 from hf_ctkd.records.files import default_cache, read_json, write_bytes, write_json, write_text
 from hf_ctkd.records.ranking import CommitteeMember, RankedTeacher, TeacherFreeBaseline, TeacherRanking
@@ -31,6 +32,7 @@ __all__ = [
     "CommitteeMember",
     "Confidence",
     "DistillationRecord",
+    "ExpectedGain",
     "LossRecord",
     "PoolRecord",
     "RankedTeacher",
@@ -44,6 +46,7 @@ __all__ = [
     "TransportMap",
     "default_cache",
     "drawable",
+    "expected_gain",
     "from_json",
     "last_name",
     "parameter_count",
