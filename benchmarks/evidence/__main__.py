@@ -8,6 +8,7 @@ python -m benchmarks.evidence readme
 python -m benchmarks.evidence generic --minutes 40
 python -m benchmarks.evidence committee --full
 python -m benchmarks.evidence pretrained --minutes 60
+python -m benchmarks.evidence gain
 """
 
 import argparse
@@ -29,7 +30,8 @@ HERE = Path(__file__).parent
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
-    parser.add_argument("command", choices=["tune", "run", "report", "readme", "generic", "committee", "pretrained"])
+    commands = ["tune", "run", "report", "readme", "generic", "committee", "pretrained", "gain"]
+    parser.add_argument("command", choices=commands)
     parser.add_argument("--minutes", type=float, default=10.0, help="wall time of all that train but `tune`")
     parser.add_argument(
         "--full",
@@ -120,6 +122,18 @@ def pretrained(options: argparse.Namespace, *, seconds: float | None) -> None:
     pretrained_report.write(pretrained_report.section(workplace), HERE.parent / "RESULTS.md")
 
 
+def gain(results: Path, target: Path) -> None:
+    """Write the section of `RESULTS.md` on what rankings predict, from the tables of runs and scores."""
+    from benchmarks.evidence import expected_gain, readme
+    from benchmarks.evidence.analysis import load_runs, load_scores, split
+
+    quiet()
+    runs, _ = split(load_runs(Store(results, "runs", RUNS).merge()))
+    scores = load_scores(Store(results, "scores", SCORES).merge())
+    frame = expected_gain.outcomes(runs, scores, expected_gain.measure_baselines(results, runs))
+    readme.put(expected_gain.section(frame), expected_gain.BEGIN, expected_gain.END, target)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     options = arguments(argv)
     if options.command == "tune":
@@ -138,6 +152,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         pretrained(options, seconds=None if options.full else 60 * options.minutes)
     elif options.command == "report":
         report(options.results, HERE.parent / "RESULTS.md")
+    elif options.command == "gain":
+        gain(options.results, HERE.parent / "RESULTS.md")
     elif options.command == "generic":
         from benchmarks.evidence.generic.command import run as run_generic
         from benchmarks.evidence.generic.measure import Workspace

@@ -336,7 +336,11 @@ def baseline_note(ranking: TeacherRanking) -> str:
     if not ranking.above_baseline:
         return f"{what}. No candidate{left_out} scores above it: none knows more of this task."
     above = f"{len(ranking.above_baseline)} of {len(ranking.scored) - controls} scored candidates{left_out}"
-    return f"{what}. Above it, by {escape(ranking.metric)}: {above}. Those below it know no more of this task."
+    gain = ranking.expected_gain(ranking.above_baseline[0])
+    expected = "" if gain is None else f" The first was expected to add {gain} to a student without a teacher."
+    return (
+        f"{what}. Above it, by {escape(ranking.metric)}: {above}. Those below it know no more of this task.{expected}"
+    )
 
 
 def _identity(candidate: TeacherCandidate) -> tuple[str, str, bool]:

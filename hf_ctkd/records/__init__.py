@@ -14,6 +14,7 @@ from hf_ctkd.records.distillation import (
     TeacherRecord,
     TransportMap,
 )
+from hf_ctkd.records.expected_gain import ExpectedGain, expected_gain
 from hf_ctkd.records.fields import from_json, read_record
 from hf_ctkd.records.files import default_cache, read_json, write_bytes, write_json, write_text
 from hf_ctkd.records.ranking import CommitteeMember, RankedTeacher, TeacherFreeBaseline, TeacherRanking
@@ -33,6 +34,7 @@ __all__ = [
     "CommitteeMember",
     "Confidence",
     "DistillationRecord",
+    "ExpectedGain",
     "LossRecord",
     "PoolRecord",
     "RankedTeacher",
@@ -47,6 +49,7 @@ __all__ = [
     "chance_level",
     "default_cache",
     "drawable",
+    "expected_gain",
     "from_json",
     "last_name",
     "parameter_count",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_ctkd.errors import InvalidArgumentError, MissingExtraError, NoTeacherLeftError, ProblemCode
 from hf_ctkd.records.candidate import TeacherCandidate
+from hf_ctkd.records.expected_gain import METRIC, ExpectedGain, expected_gain
 from hf_ctkd.records.fields import read_record
 from hf_ctkd.records.files import write_json
 from hf_ctkd.records.text import drawable, last_name, parameter_count, text_table
@@ -190,7 +191,27 @@ class TeacherRanking:
             return f"Fine-tune plainly: no candidate knows more of this task than your student ({line})."
         knows = "1 teacher knows" if count == 1 else f"{count} teachers know"
         rest = "" if count == trained else " Those below this line do not."
-        return f"{knows} more of this task than {self.baseline.subject} ({line}).{rest}"
+        advice = f"{knows} more of this task than {self.baseline.subject} ({line}).{rest}"
+        first = self.above_baseline[0]
+        gain = self.expected_gain(first)
+        if gain is None:
+            return advice
+        return f"{advice} Expect {first.candidate.name} to add {gain} to what the student reaches without a teacher."
+
+    def expected_gain(self, teacher: RankedTeacher) -> ExpectedGain | None:
+        """Points of accuracy that distillation from a teacher is expected to add, before anything is trained.
+
+        Args:
+            teacher: of this ranking.
+
+        Returns:
+            None where it is not known: for a skipped teacher, without a baseline, or where no information gain orders
+            the ranking.
+        """
+        rows, labelled = self.dataset.get("rows"), self.dataset.get("labelled_rows")
+        if self.metric != METRIC or self.baseline is None or METRIC not in teacher.scores or not rows or not labelled:
+            return None
+        return expected_gain(teacher.scores[METRIC], self.baseline.scores[METRIC], labelled / rows)
 
     def top(self, k: int = 1) -> list[TeacherCandidate]:
         """The `k` best teachers.
@@ -237,24 +258,36 @@ class TeacherRanking:
         names = [name for name in self.score_names if name != "parameters"]  # a column of its own below
         titles = [f"{name} (control)" if name in self.controls else name for name in names]
         size = "parameters (control)" if "parameters" in self.controls else "parameters"
-        header = ["rank", "teacher", *titles, size, "licence", "seconds", "rows"]
+        gains = [self.expected_gain(teacher) for teacher in self.scored]
+        with_gain = ["expected gain"] if any(gain is not None for gain in gains) else []
+        header = ["rank", "teacher", *titles, *with_gain, size, "licence", "seconds", "rows"]
         body = [
             [
                 str(rank),
                 teacher.candidate.name,
                 *(_number(teacher.scores.get(name)) for name in names),
+                *(["-" if gain is None else f"{gain.points:+.1f}"] if with_gain else []),
                 parameter_count(teacher.candidate.parameters),
                 teacher.candidate.license or "not stated",
                 f"{teacher.seconds:.1f}",
                 str(teacher.rows),
             ]
-            for rank, teacher in enumerate(self.scored, 1)
+            for rank, (teacher, gain) in enumerate(zip(self.scored, gains, strict=True), 1)
         ]
         if body and self.baseline is not None:
             student = self.baseline.student
             scores = [_number(self.baseline.scores.get(name)) for name in names]
             parameters = "-" if student is None else parameter_count(student.parameters)
-            row = ["-", self.baseline.name, *scores, parameters, "", f"{self.baseline.seconds:.1f}", ""]
+            row = [
+                "-",
+                self.baseline.name,
+                *scores,
+                *("-" for _ in with_gain),
+                parameters,
+                "",
+                f"{self.baseline.seconds:.1f}",
+                "",
+            ]
             body.insert(self.rank_of_baseline - 1, row)
         return header, body
 
@@ -266,22 +299,24 @@ class TeacherRanking:
         return [self.metric, *others, *(name for name in self.controls if name in names)]
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """One row a teacher: scores, cost, licence, sha, skip reason."""
+        """One row a teacher: scores, expected gain in points, cost, licence, sha, skip reason."""
         import pandas
 
+        gains = [self.expected_gain(teacher) for teacher in self.teachers]
         return pandas.DataFrame(
             [
                 {
                     "teacher": teacher.candidate.model_id,
                     "revision": teacher.candidate.revision,
                     **teacher.scores,
+                    "expected_gain": None if gain is None else gain.points,
                     "parameters": teacher.candidate.parameters,
                     "license": teacher.candidate.license,
                     "seconds": teacher.seconds,
                     "rows": teacher.rows,
                     "skipped": teacher.skipped,
                 }
-                for teacher in self.teachers
+                for teacher, gain in zip(self.teachers, gains, strict=True)
             ]
         )
 
