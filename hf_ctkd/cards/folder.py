@@ -12,6 +12,7 @@ from hf_ctkd.cards.metadata import EVAL_RESULTS, is_repo_id, write_eval_results
 from hf_ctkd.cards.signature import CardSignature
 from hf_ctkd.errors import MissingExtraError, PublishingError
 from hf_ctkd.hub import push_refusal
+from hf_ctkd.hub.timm import is_timm, timm_label_names
 from hf_ctkd.records import DistillationRecord, TeacherRanking, write_text
 
 RECORD = "distillation.json"
@@ -151,8 +152,10 @@ def check_folder(folder: Path, record: DistillationRecord) -> None:
         raise PublishingError(f"{folder} has no config.json. Save the student there with `save_pretrained`.")
     _check_weights(folder, names)
     _check_adapter(folder, names)
-    _check_preprocessing(folder, names, record.task.modality)
-    _check_classes(folder, record)
+    config = _read_json(folder / "config.json")
+    if not is_timm(config):  # which has its preprocessing in there too
+        _check_preprocessing(folder, names, record.task.modality)
+    _check_classes(folder, config, record)
     if ADAPTER_WEIGHTS not in names:  # an adapter loads only after a download of what it was trained on
         check_loads(folder, record)
 
@@ -216,8 +219,8 @@ def _check_preprocessing(folder: Path, names: list[str], modality: str | None) -
         raise PublishingError(f"{folder} has neither processor nor tokenizer. Save it there with `save_pretrained`.")
 
 
-def _check_classes(folder: Path, record: DistillationRecord) -> None:
-    names = _read_json(folder / "config.json").get("id2label")
+def _check_classes(folder: Path, config: dict, record: DistillationRecord) -> None:
+    names = timm_label_names(config) if is_timm(config) else config.get("id2label")
     if names is not None and len(names) != len(record.task.label_names):
         raise PublishingError(
             f"The model in {folder} has {len(names)} classes but {RECORD} lists {len(record.task.label_names)}. "

@@ -5,7 +5,7 @@ from hf_ctkd.tasks.choice import first_student, task_of
 from hf_ctkd.tasks.classification import Classification
 from hf_ctkd.tasks.depth import DepthEstimation
 from hf_ctkd.tasks.evaluation import Accuracy, ClassificationMetrics, MacroF1, RowMetrics, confidence, interval
-from hf_ctkd.tasks.examples import adapter_words, example_code, example_packages
+from hf_ctkd.tasks.examples import adapter_words, example_code, example_packages, timm_words
 from hf_ctkd.tasks.multi_label import MultiLabelClassification
 from hf_ctkd.tasks.regression import Regression
 from hf_ctkd.tasks.segmentation import SemanticSegmentation
@@ -32,4 +32,5 @@ __all__ = [
     "first_student",
     "listed",
     "task_of",
+    "timm_words",
 ]

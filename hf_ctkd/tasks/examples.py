@@ -79,6 +79,15 @@ def example_packages(modality: Modality) -> str:
     return _PACKAGES[modality]
 
 
+def timm_words(words: TaskWords) -> TaskWords:
+    """The words of a task for a student of timm, which plain transformers opens where timm is installed.
+
+    Args:
+        words: of the task.
+    """
+    return replace(words, packages=f"{words.packages} timm torchvision")
+
+
 def adapter_words(words: TaskWords) -> TaskWords:
     """The words of a task for a student that is saved as an adapter: it opens with peft, and its own configuration.
 

@@ -9,6 +9,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from hf_ctkd.data import ProcessingClass
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.hub.timm import is_timm
 from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.teachers import Teacher
 from hf_ctkd.training.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
@@ -42,6 +43,9 @@ def save_student(
     """
     student, loss, adapter = student_with_loss.student, student_with_loss.loss, student_with_loss.adapter
     student_state = None if state_dict is None else part_of(state_dict, "student.")
+    if is_timm(student.config.to_dict()) and student.config.id2label:
+        # transformers writes `label_names` as they were read, were the head replaced or not.
+        student.config.label_names = list(student.config.id2label.values())
     with replaced_together(folder) as temporary:
         if adapter is None:
             student.save_pretrained(temporary, state_dict=student_state)

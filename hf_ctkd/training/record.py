@@ -14,6 +14,7 @@ from transformers.utils.logging import get_logger
 from hf_ctkd._version import __version__
 from hf_ctkd.cards.metadata import is_repo_id
 from hf_ctkd.data import Preprocessor, TargetRows
+from hf_ctkd.hub.timm import is_timm
 from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.records import (
     NO_LOSS,
@@ -28,7 +29,7 @@ from hf_ctkd.records import (
     TransportMap,
     last_name,
 )
-from hf_ctkd.tasks import StudentTask, adapter_words
+from hf_ctkd.tasks import StudentTask, adapter_words, timm_words
 from hf_ctkd.tasks.evaluation import rows_per_second
 from hf_ctkd.tasks.examples import example_of_pair
 from hf_ctkd.teachers import Teacher
@@ -146,7 +147,7 @@ def summarise(
             eval_split=run.eval_split,
             majority_share=run.majority_share,
             problem_type=kind.problem_type,
-            words=_words(kind, rows) if adapter is None else adapter_words(_words(kind, rows)),
+            words=_words(kind, run) if adapter is None else adapter_words(_words(kind, run)),
             modality=rows.modality,
             auto_class=kind.auto_class(rows.modality).__name__,
             eval_rows_in_training=run.eval_rows_in_training,
@@ -226,9 +227,11 @@ def majority_share(dataset: object) -> float | None:
     return float(torch.bincount(labels).max()) / len(labels) if len(labels) else None
 
 
-def _words(kind: StudentTask, rows: TargetRows) -> TaskWords:
-    words = kind.words(rows.modality)
-    return words if len(rows.input_columns) == 1 else replace(words, example=example_of_pair(words.example))
+def _words(kind: StudentTask, run: Run) -> TaskWords:
+    words = kind.words(run.rows.modality)
+    if is_timm(run.student_with_loss.student.config.to_dict()):
+        return timm_words(words)
+    return words if len(run.rows.input_columns) == 1 else replace(words, example=example_of_pair(words.example))
 
 
 def rows_in_training(evaluation: object, train: object) -> int | None:
