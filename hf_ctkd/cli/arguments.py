@@ -156,6 +156,12 @@ class ScoreArguments:
     batch_size: int = flag("rows per forward pass; halved where memory is too small", 64)
     seed: int = flag("seed of the draw of rows and of the random control", 0)
     cache_dir: str | None = flag("folder of outputs and scores; $HF_CTKD_CACHE or huggingface_hub's assets", None)
+    processes: int = flag("processes of this machine that score teachers", 1)
+    scheduler: str | None = flag(
+        "address of a Dask cluster that scores them instead; its workers must reach the folder of outputs and scores",
+        None,
+        metavar="ADDRESS",
+    )
     output: str = flag("file to write", "ranking.json")
 
 

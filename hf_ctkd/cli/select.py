@@ -1,6 +1,7 @@
 """`hf-ctkd select`: which teacher to distill from."""
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from hf_ctkd.records import TeacherCandidate, TeacherRanking, default_cache
 from hf_ctkd.records.ranking import KIND as RANKING_KIND
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from datasets import Dataset
 
     from hf_ctkd.selection import Committee
@@ -43,27 +46,31 @@ def _rank(arguments: SelectArguments) -> None:
 
     from hf_ctkd.selection import TeacherSelector
 
-    selector = TeacherSelector(
-        arguments.metric,
-        student=arguments.student,
-        metrics=tuple(arguments.metrics) or None,
-        max_rows=arguments.max_rows,
-        batch_size=arguments.batch_size,
-        cache_dir=arguments.cache_dir,
-        seed=arguments.seed,
-        options=_options(arguments),
-    )
-    rows = _rows(arguments)
-    candidates = chain(candidates, _shortlist(arguments, rows))
-    columns = {name: vars(arguments)[name] for name in ("input_column", "label_column", "skip_bad_rows")}
-    committee = None
-    if arguments.committee is None:
-        ranking = selector.rank(candidates, rows, **columns)
-    else:
-        committee = selector.select_committee(
-            candidates, rows, arguments.committee, shortlist=max(_SHORTLIST, arguments.committee), **columns
+    # Before the rows are loaded, since an address may be wrong.
+    with _executor(arguments.scheduler) as executor:
+        selector = TeacherSelector(
+            arguments.metric,
+            student=arguments.student,
+            metrics=tuple(arguments.metrics) or None,
+            max_rows=arguments.max_rows,
+            batch_size=arguments.batch_size,
+            cache_dir=arguments.cache_dir,
+            seed=arguments.seed,
+            options=_options(arguments),
+            processes=arguments.processes,
+            executor=executor,
         )
-        ranking = committee.ranking
+        rows = _rows(arguments)
+        candidates = chain(candidates, _shortlist(arguments, rows))
+        columns = {name: vars(arguments)[name] for name in ("input_column", "label_column", "skip_bad_rows")}
+        committee = None
+        if arguments.committee is None:
+            ranking = selector.rank(candidates, rows, **columns)
+        else:
+            committee = selector.select_committee(
+                candidates, rows, arguments.committee, shortlist=max(_SHORTLIST, arguments.committee), **columns
+            )
+            ranking = committee.ranking
     if PartialState().is_main_process:
         _report(ranking, committee, output, arguments)
     PartialState().destroy_process_group()
@@ -128,6 +135,12 @@ def _shortlist(arguments: SelectArguments, rows: "Dataset") -> list[TeacherCandi
             "names like those of the rows. Try another `--encoder`, or fewer conditions."
         )
     return teachers
+
+
+def _executor(scheduler: str | None) -> "AbstractContextManager[Executor | None]":
+    from hf_ctkd.selection import dask_executor
+
+    return nullcontext() if scheduler is None else dask_executor(scheduler)
 
 
 def _looks_like_folder(name: str) -> bool:

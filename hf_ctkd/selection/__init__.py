@@ -1,7 +1,8 @@
 """Which teacher to distill from."""
 
 from hf_ctkd.selection.committee import Committee
+from hf_ctkd.selection.engines import ProcessExecutor, dask_executor
 from hf_ctkd.selection.scores import metric_names
 from hf_ctkd.selection.selector import TeacherSelector
 
-__all__ = ["Committee", "TeacherSelector", "metric_names"]
+__all__ = ["Committee", "ProcessExecutor", "TeacherSelector", "dask_executor", "metric_names"]

@@ -1,8 +1,8 @@
 """Ranks candidate teachers on rows of the target task; unusable candidates are skipped and the run continues."""
 
 import platform
-import sys
 from collections.abc import Iterable, Sequence, Sized
+from concurrent.futures import Executor
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from accelerate import Accelerator
 from datasets import Dataset
 from jaxtyping import Float
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from hf_ctkd._version import __version__
 from hf_ctkd.data import ProcessingClass, TargetRows
@@ -23,10 +22,12 @@ from hf_ctkd.selection.baseline import StudentLike, teacher_free_baseline
 from hf_ctkd.selection.candidates import Source, each_candidate
 from hf_ctkd.selection.committee import Committee, choose_members
 from hf_ctkd.selection.controls import CONTROLS
+from hf_ctkd.selection.engines import ProcessExecutor
+from hf_ctkd.selection.execution import Progress, score_by_processes, score_in_turn, score_on_workers
 from hf_ctkd.selection.sampling import scoring_rows
 from hf_ctkd.selection.scorer import RunSettings, Scorer
 from hf_ctkd.selection.scores import chosen_metrics
-from hf_ctkd.teachers import LoadOptions, on_main
+from hf_ctkd.teachers import LoadOptions
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class TeacherSelector:
     use it to compare two teachers whose scores differ by little: the ranking has no intervals. A candidate that is
     gated, missing, broken, too large or made for other inputs is listed with the reason, and the run continues. Outputs
     and scores are cached on disk: an interrupted run, or one with more candidates, rows or metrics, computes only what
-    is missing. Under `accelerate launch` the processes share the rows of each teacher.
+    is missing. Under `accelerate launch` the processes share the candidates, or the rows of each where there are fewer
+    candidates than processes. `processes` or `executor` share the candidates among workers; the ranking is the same.
 
     The student is scored like a teacher, by the same metrics on the same rows: a teacher that scores no higher knows no
     more of the task than the student does already. Where no student is named, or it starts from nothing, the
@@ -57,9 +59,14 @@ class TeacherSelector:
         seed: of the draw of rows and of the random control.
         options: how teachers are fetched and loaded.
         progress: show a bar, and a line for each teacher.
+        processes: of this machine that score teachers, at least 1, which is this process. Each loads a model of its own
+            and has its share of the threads. A script that asks for more needs `if __name__ == "__main__":`.
+        executor: scores the teachers instead, on workers that can read and write `cache_dir` and import hf_ctkd: any
+            `concurrent.futures.Executor`, such as that of `dask_executor` for a cluster. It is not shut down.
 
     Raises:
-        InvalidArgumentError: if a name is no metric, or a number is out of its range.
+        InvalidArgumentError: if a name is no metric, a number is out of its range, or both `executor` and `processes`
+            are given.
 
     Reference:
         The task is that of Lu, Ye and Zhan:
@@ -95,13 +102,23 @@ class TeacherSelector:
     seed: int = 0
     options: LoadOptions = LoadOptions()
     progress: bool = True
+    processes: int = 1
+    executor: Executor | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("max_rows", self.max_rows), ("batch_size", self.batch_size)):
+        for name, value in (
+            ("max_rows", self.max_rows),
+            ("batch_size", self.batch_size),
+            ("processes", self.processes),
+        ):
             if value < 1:
                 raise InvalidArgumentError(f"`{name}` must be at least 1, got {value}.")
         if not 0 <= self.seed < 2**32:
             raise InvalidArgumentError(f"`seed` must be between 0 and {2**32 - 1}, got {self.seed}.")
+        if self.executor is not None and self.processes > 1:
+            raise InvalidArgumentError(
+                f"`processes` is {self.processes}, but `executor` has workers of its own. Leave one of them out."
+            )
         chosen_metrics(self.metric, self.metrics)
 
     def rank(
@@ -196,8 +213,12 @@ class TeacherSelector:
     def _scorer(self, sample: TargetRows, student: Tensor | None) -> Scorer:
         folder = Path(self.cache_dir) if self.cache_dir is not None else default_cache()
         settings = RunSettings(folder, self.options, self.batch_size, self.progress)
-        metrics = chosen_metrics(self.metric, self.metrics)
-        return Scorer(metrics, sample, student, Accelerator(), settings, self.seed)
+        metrics, accelerator = chosen_metrics(self.metric, self.metrics), Accelerator()
+        if accelerator.num_processes > 1 and (self.executor is not None or self.processes > 1):
+            raise InvalidArgumentError(
+                "`processes` and `executor` bring workers, but so did `accelerate launch`. Leave one of them out."
+            )
+        return Scorer(metrics, sample, student, accelerator, settings, self.seed)
 
     def _rank(self, scorer: Scorer, candidates: Iterable[Source] | Source, facts: dict[str, object]) -> TeacherRanking:
         baseline = teacher_free_baseline(scorer, self.student, self.processing_class)
@@ -214,16 +235,15 @@ class TeacherSelector:
         candidates = each_candidate(sources, token=self.options.token)
         total = len(sources) if isinstance(sources, Sized) and not isinstance(sources, str) else None
         show = self.progress and scorer.accelerator.is_main_process
-        teachers = []
-        with tqdm(total=total, desc="teachers", unit="teacher", disable=not show) as bar:
-            # Only the main process searches: two searches of the Hub may list different candidates.
-            while (candidate := on_main(scorer.accelerator, lambda: next(candidates, None))) is not None:
-                bar.set_description(candidate.name)
-                teachers.append(scorer.score(candidate))
-                bar.update()
-                if show:
-                    bar.write(_line(teachers[-1], scorer.metrics[0].name), file=sys.stderr)
-        return teachers
+        with Progress(scorer.metrics[0].name, show=show, total=total) as progress:
+            if self.executor is not None:
+                return score_on_workers(scorer, candidates, progress, self.executor)
+            if self.processes > 1:
+                with ProcessExecutor(self.processes) as executor:
+                    return score_on_workers(scorer, candidates, progress, executor)
+            if scorer.accelerator.num_processes > 1:
+                return score_by_processes(scorer, candidates, progress)
+            return score_in_turn(scorer, candidates, progress)
 
     def _settings(self, metrics: Sequence[TransferabilityMetric], against_student: bool) -> dict[str, object]:
         return {
@@ -278,9 +298,3 @@ def _facts(dataset: Dataset, rows: TargetRows, sample: TargetRows) -> dict[str, 
         "scored_rows": len(sample),
         "scored_rows_of_class": dict(zip(rows.label_space.names, counts, strict=True)),
     }
-
-
-def _line(teacher: RankedTeacher, metric: str) -> str:
-    if teacher.skipped is not None:
-        return f"{teacher.candidate.name}: skipped, {teacher.skipped}"
-    return f"{teacher.candidate.name}: {metric} {teacher.scores[metric]:.3f} ({teacher.seconds:.1f} s)"

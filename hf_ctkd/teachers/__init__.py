@@ -4,13 +4,14 @@ from hf_ctkd.teachers.cache import OutputCache, StoredOutputs
 from hf_ctkd.teachers.extraction import FeatureExtractor
 from hf_ctkd.teachers.features import FeatureReader
 from hf_ctkd.teachers.outputs import compute_outputs, open_cache
-from hf_ctkd.teachers.processes import on_all, on_main
+from hf_ctkd.teachers.processes import LocalAccelerator, on_all, on_main
 from hf_ctkd.teachers.teacher import LoadOptions, Teacher
 
 __all__ = [
     "FeatureExtractor",
     "FeatureReader",
     "LoadOptions",
+    "LocalAccelerator",
     "OutputCache",
     "StoredOutputs",
     "Teacher",

@@ -11,6 +11,25 @@ from hf_ctkd.errors import CTKDError
 Result = TypeVar("Result")
 
 
+class LocalAccelerator(Accelerator):
+    """The calling process alone, on its device, where `accelerate launch` started others with work of their own."""
+
+    @property
+    def num_processes(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def process_index(self) -> int:
+        """The first."""
+        return 0
+
+    @property
+    def is_main_process(self) -> bool:
+        """Always."""
+        return True
+
+
 def on_main(accelerator: Accelerator, work: Callable[[], Result]) -> Result:
     """Run a function on the main process only and return its result on every process.
 

@@ -27,6 +27,11 @@ def test_two_processes_select_and_distill(run_against_hub, shelf, tmp_path):
     assert found.returncode == 0, found.stderr[-3000:]
     assert found.stdout.count("Written to") == 1
     assert len(TeacherRanking.load(ranking).scored) == 2
+    alone = ["select", *rows, "--zoo", str(shelf / "zoo"), "--output", str(tmp_path / "alone.json")]
+    found = run_against_hub(["-m", "hf_ctkd", *alone], **{**settings, "HF_CTKD_CACHE": str(tmp_path / "other")})
+    assert found.returncode == 0, found.stderr[-3000:]
+    shared, single = (TeacherRanking.load(path).scored for path in (ranking, tmp_path / "alone.json"))
+    assert [(one.candidate, one.scores) for one in shared] == [(one.candidate, one.scores) for one in single]
     words = ["--student", str(shelf / "student"), "--ranking", str(ranking), "--output_dir", str(student)]
     small = ["--max_steps", "2", "--bootstrap_resamples", "10", "--use_cpu", "--baseline"]
     found = run_against_hub([*LAUNCH, "distill", *rows, *words, *small], timeout=280, **settings)

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 from tiny_shelf import SMALL, image_rows, text_rows, write_splits
 
@@ -37,6 +39,31 @@ def test_a_student_that_cannot_be_scored_is_one_line(select, shelf, tmp_path):
         f"hf-ctkd select: error: `--student` '{shelf / 'bert'}' cannot be scored: takes input_ids, not image rows"
     )
     assert not (tmp_path / "ranking.json").exists()
+
+
+@pytest.mark.slow
+def test_processes_share_the_teachers(select, tmp_path):
+    code, out, err = select("--processes", 2)
+    assert code == 0, err
+    assert len(TeacherRanking.load(tmp_path / "ranking.json").scored) == 2
+    assert list((tmp_path / "cache" / "rows").iterdir())
+
+
+def test_workers_that_cannot_be_had_are_one_line(select, monkeypatch):
+    code, _, err = select("--processes", 0)
+    assert code == 1
+    assert err == "hf-ctkd select: error: `--processes` must be at least 1, got 0.\n"
+    pytest.importorskip("distributed")
+    code, _, err = select("--scheduler", "nowhere")
+    assert code == 1
+    assert "hf-ctkd select: error: `--scheduler` 'nowhere' cannot be reached:" in err
+
+
+def test_a_scheduler_without_dask_names_the_extra(select, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    code, _, err = select("--scheduler", "tcp://127.0.0.1:8786")
+    assert code == 1
+    assert "`--scheduler` needs dask.distributed. Install it with `pip install hf_ctkd[dask]`." in err
 
 
 def test_a_committee_is_chosen_written_and_distilled_from(select, run, shelf, tmp_path):
