@@ -67,6 +67,8 @@ class Row:
         score: the number.
         share: where the score stands on the axis, in percent.
         seconds: taken to score it.
+        gain: points of accuracy that it is expected to add; "" where that is not known.
+        gain_interval: of these.
         rank: among the scored teachers; "" for the student.
         detail: size and licence.
         below: whether it knows no more than the student.
@@ -77,6 +79,8 @@ class Row:
     score: str
     share: float
     seconds: str
+    gain: str = ""
+    gain_interval: str = ""
     rank: str = ""
     detail: str = ""
     below: bool = False
@@ -167,9 +171,23 @@ class PageSection:
                 teacher.seconds,
             )
             size, license = parameter_count(candidate.parameters), plain(candidate.license or "not stated")
-            detail = f"{size} parameters, licence {license}"
-            rows.append(replace(row, rank=str(rank), detail=detail, below=rank >= self.ranking.rank_of_baseline))
+            gain = self.ranking.expected_gain(teacher)
+            rows.append(
+                replace(
+                    row,
+                    gain="" if gain is None else f"{gain.points:+.1f}",
+                    gain_interval="" if gain is None else f"{gain.low:+.1f} to {gain.high:+.1f}",
+                    rank=str(rank),
+                    detail=f"{size} parameters, licence {license}",
+                    below=rank >= self.ranking.rank_of_baseline,
+                )
+            )
         return rows
+
+    @property
+    def has_gains(self) -> bool:
+        """Whether it is known what any teacher is expected to add."""
+        return any(row.gain for row in self._teacher_rows)
 
     def _row(self, kind: str, name: str, scores: Mapping[str, float], seconds: float) -> Row:
         score = scores[self.ranking.metric]

@@ -17,7 +17,7 @@ target costs 0.18, as much as one whose names are less similar by this.
 """
 _POWER = TAU / (TAU + EPSILON)
 _STEPS = 20
-"""The potentials contract by `_POWER` a step: their error falls to a 300th, that of the costs, quadratic in it, to 1e-5."""
+"""The potentials contract by `_POWER` a step: their error falls to a 300th, and that of the costs to 1e-5."""
 _BLOCK = 50_000
 """Spaces that are solved at once."""
 

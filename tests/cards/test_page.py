@@ -140,6 +140,14 @@ def test_students_with_their_gains(ranking):
     assert [row.name for row in section.rows if row.kind == "control"] == ["org/small", "random weights like org/best"]
 
 
+def test_what_teachers_are_expected_to_add(ranking):
+    section = PageSection(replace(ranking, dataset={**ranking.dataset, "rows": 200, "labelled_rows": 20}))
+    expected = section.ranking.expected_gain(section.ranking.scored[0])
+    text = Outline(render_page([section], title="Pets")).text
+    assert f"{expected.points:+.1f} {expected.low:+.1f} to {expected.high:+.1f}" in text
+    assert "covers 95 % of the outcomes" in text and not PageSection(ranking).has_gains
+
+
 def test_a_ranking_without_a_teacher_says_why(ranking):
     skipped = TeacherRanking(ranking.teachers[-1:], "information_gain")
     text = Outline(render_page([PageSection(skipped)], title="Pets")).text
