@@ -9,6 +9,7 @@ python -m benchmarks.evidence generic --minutes 40
 python -m benchmarks.evidence committee --full
 python -m benchmarks.evidence pretrained --minutes 60
 python -m benchmarks.evidence gain
+python -m benchmarks.evidence claims
 """
 
 import argparse
@@ -30,7 +31,7 @@ HERE = Path(__file__).parent
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
-    commands = ["tune", "run", "report", "readme", "generic", "committee", "pretrained", "gain"]
+    commands = ["tune", "run", "report", "readme", "generic", "committee", "pretrained", "gain", "claims"]
     parser.add_argument("command", choices=commands)
     parser.add_argument("--minutes", type=float, default=10.0, help="wall time of all that train but `tune`")
     parser.add_argument(
@@ -154,6 +155,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         report(options.results, HERE.parent / "RESULTS.md")
     elif options.command == "gain":
         gain(options.results, HERE.parent / "RESULTS.md")
+    elif options.command == "claims":
+        from benchmarks.evidence import claims, readme
+
+        text = claims.section(claims.Tables.of(options.results))
+        readme.put(text, claims.BEGIN, claims.END, HERE.parent / "RESULTS.md")
     elif options.command == "generic":
         from benchmarks.evidence.generic.command import run as run_generic
         from benchmarks.evidence.generic.measure import Workspace

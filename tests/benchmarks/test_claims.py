@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pandas
+import pytest
+from tiny_suite import row, runs_with
+
+from benchmarks.evidence import claims
+from benchmarks.evidence.analysis import load_runs, load_scores
+from benchmarks.evidence.claims import CLAIMS, NOT_RUN, Tables, section
+from benchmarks.evidence.grid import BALANCED, IMBALANCED, PLAIN
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
+EMPTY = Tables(*(pandas.DataFrame() for _ in range(4)))
+RESULTS = Path(claims.__file__).parent / "results"
+
+
+def outcomes(tables):
+    return {claim.text: claim.measure(tables) for claim in CLAIMS}
+
+
+def test_nothing_measured_is_neither_true_nor_false():
+    assert {(outcome.figure, outcome.verdict) for outcome in outcomes(EMPTY).values()} == {(NOT_RUN, "-")}
+    assert section(EMPTY).count(NOT_RUN) == len(CLAIMS)
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [(0.1, "holds"), (-0.1, "**does not hold**")])
+def test_a_loss_is_judged_over_plain_training(gain, verdict):
+    runs = load_runs(runs_with((BALANCED, IMBALANCED), gain))
+    outcome = outcomes(Tables(runs, load_scores([]), pandas.DataFrame(), pandas.DataFrame()))
+    objective = outcome["that cost is an objective to distil by"]
+    assert objective.verdict == verdict and f"{100 * gain:+.1f}" in objective.figure
+    pair = outcome["an inverted projection is above a traditional one across tasks (up to 1.9 %)"]
+    assert pair.verdict == "not settled" and "+0.0" in pair.figure, "equal is not above"
+
+
+def test_random_teachers_have_a_claim_of_their_own():
+    rows = [row(BALANCED, PLAIN, seed, 0.5) for seed in range(3)]
+    for teacher, accuracy in (("random-weights", 0.6), ("arrows", 0.4)):
+        rows += [row(BALANCED, "inverted projection", seed, accuracy, teacher=teacher) for seed in range(3)]
+    outcome = outcomes(Tables(load_runs(rows), load_scores([]), pandas.DataFrame(), pandas.DataFrame()))
+    assert "+10.0" in outcome["it helps with a random teacher (up to 7 %, dense tasks)"].figure
+
+
+def test_committed_tables_give_a_verdict_on_committees_and_pools():
+    outcome = outcomes(Tables.of(RESULTS))
+    for claim in CLAIMS:
+        if claim.paper in ("Generic teacher", "DiverseDistill") and claim.measure is not claims.not_measured:
+            assert outcome[claim.text].verdict != "-", claim.text
