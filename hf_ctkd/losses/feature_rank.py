@@ -46,7 +46,7 @@ class FeatureRank(nn.Module):
         super().__init__()
         self.loss = loss
         self._classes = 0
-        self._features: Tensor | None = None
+        self._recorded: tuple[Tensor, Tensor | None] | None = None
         self.register_buffer("highest", torch.zeros(()))
         self.register_buffer("collapsed_to", torch.zeros(()))
 
@@ -70,18 +70,23 @@ class FeatureRank(nn.Module):
             mask: false at padding.
         """
         if self.training:
-            self._features = (features.flatten(0, 1) if mask is None else features[mask]).detach()
+            # Padding is left out later: a step would have to wait for the number of positions that are left.
+            self._recorded = features.detach(), mask
 
     def observe(self) -> dict[str, float]:
         """The effective rank of the last batch; warns when the features have collapsed. Empty before the first batch.
 
         It costs an eigenvalue decomposition, so call it when something is logged and not at every step.
         """
-        if self._features is None or len(self._features) < 2:
+        if self._recorded is None:
             return {}
-        rank = effective_rank(self._features)
+        values, mask = self._recorded
+        features = values.flatten(0, 1) if mask is None else values[mask]
+        if len(features) < 2:
+            return {}
+        rank = effective_rank(features)
         self.highest = self.highest.clamp_min(rank)
-        needed = min(self._classes - 1, len(self._features) - 1, self._features.shape[1])
+        needed = min(self._classes - 1, len(features) - 1, features.shape[1])
         collapsed = rank < _COLLAPSED_SHARE * needed and rank < _COLLAPSED_SHARE * float(self.highest)
         if self._classes >= _FEWEST_CLASSES and collapsed:
             if not self.collapsed_to:

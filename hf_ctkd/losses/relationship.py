@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.base import DistillationLoss, labelled_share, require_teachers, require_weight, student_logits
@@ -109,6 +109,9 @@ class RelationshipMatchingLoss(DistillationLoss):
         if unlabelled_rows == "gated":
             self.needs |= Needs.INPUT
         self._embedding_steps = 0
+        # The host's copy of `steps_taken`, so that no step waits for the device; None after a checkpoint was loaded.
+        self._steps_on_host: int | None = 0
+        self.register_load_state_dict_post_hook(_forget_steps)
         self.register_buffer("steps_taken", torch.zeros((), dtype=torch.long))
         self.register_buffer("accuracies", torch.zeros(0))
         self.register_buffer("baseline_accuracy", torch.zeros(()))
@@ -165,7 +168,9 @@ class RelationshipMatchingLoss(DistillationLoss):
     @property
     def in_first_phase(self) -> bool:
         """Whether the next optimiser step belongs to the first phase."""
-        return int(self.steps_taken) < self._embedding_steps
+        if self._steps_on_host is None:
+            self._steps_on_host = int(self.steps_taken)
+        return self._steps_on_host < self._embedding_steps
 
     def task_factor(self) -> float:
         """0 in the first phase, then 1; see `DistillationLoss.task_factor`."""
@@ -174,6 +179,7 @@ class RelationshipMatchingLoss(DistillationLoss):
     def after_step(self, total: object) -> None:
         """Count the optimiser step; see `DistillationLoss.after_step`."""
         self.steps_taken += 1
+        self._steps_on_host = None if self._steps_on_host is None else self._steps_on_host + 1
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
@@ -218,10 +224,11 @@ class RelationshipMatchingLoss(DistillationLoss):
         target = nearness.masked_fill(~self.get_buffer("labelled_classes"), -torch.inf).softmax(dim=1)
         log_predicted = student_logits(student).float().log_softmax(dim=1)
         divergence = F.kl_div(log_predicted, target, reduction="none").sum(dim=1)
-        if self.teaches_unlabelled(index):
-            return divergence.mean()
         # By the expected number of labelled rows: a mean over them, however a step is split into micro-batches.
-        return divergence[labels != UNLABELLED].sum() / (len(labels) * self.labelled_share)
+        of_labelled = torch.where(labels != UNLABELLED, divergence, 0.0).sum() / (len(labels) * self.labelled_share)
+        if self.unlabelled_rows == "gated":  # decided on the device, which no step waits for
+            return torch.where(self.accuracies[index] > self.baseline_accuracy, divergence.mean(), of_labelled)
+        return divergence.mean() if self.unlabelled_rows == "all" else of_labelled
 
     def teaches_unlabelled(self, teacher: int) -> bool:
         """Whether unlabelled rows take part in the second phase with this teacher.
@@ -239,6 +246,12 @@ class RelationshipMatchingLoss(DistillationLoss):
             return {}
         accuracies = {f"{self.name}/accuracy_{index}": value for index, value in enumerate(self.accuracies.tolist())}
         return accuracies | {f"{self.name}/accuracy_without_teacher": float(self.baseline_accuracy)}
+
+
+def _forget_steps(loss: nn.Module, _: object) -> None:
+    """After a checkpoint was loaded, the number of steps is that of the buffer."""
+    if isinstance(loss, RelationshipMatchingLoss):
+        loss._steps_on_host = None
 
 
 def semi_hard_tuples(

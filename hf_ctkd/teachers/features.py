@@ -30,12 +30,12 @@ class _Call:
 class FeatureReader:
     """Runs a model and returns its logits together with its features, the input of its head.
 
-    `Teacher` uses it; use it directly for a model that is loaded already. The head is identified on the first batch: it
-    is the linear layer whose output equals the logits. That covers heads of one layer and of several (the last one
-    counts), decoders that score every position and select one, models that average the scores of all positions, and
-    distilled ones that average two heads, whose inputs are then read side by side. Where there is no such layer, the
-    features are the pooled output: the pooler of an image model (if `trust_pooler`), or the mean over the positions of
-    the last layer.
+    `Teacher` uses it; use it directly for a model that is loaded already. The head is identified on the first batch of
+    training and of evaluation, since the comparison makes the host wait for an accelerator: it is the linear layer
+    whose output equals the logits. That covers heads of one layer and of several (the last one counts), decoders that
+    score every position and select one, models that average the scores of all positions, and distilled ones that
+    average two heads, whose inputs are then read side by side. Where there is no such layer, the features are the
+    pooled output: the pooler of an image model (if `trust_pooler`), or the mean over the positions of the last layer.
 
     Args:
         model: a `transformers` model for classification, semantic segmentation or depth estimation, or a headless
@@ -57,6 +57,8 @@ class FeatureReader:
         self._head: nn.Module | None = None
         self._scorers: tuple[nn.Module, ...] = ()
         self._searched = False
+        self._compared: set[bool] = set()
+        """Modes of the model, training or not, in which the logits were compared with those of the head."""
         self._needs_states = False
         accepted = set(inspect.signature(model.forward).parameters)
         # Tokenizers are saved that give inputs which their model does not take, such as segment ids of DistilBERT.
@@ -164,6 +166,15 @@ class FeatureReader:
         return self._pooled(output, mask) if head_input is None else head_input
 
     def _head_input(self, calls: dict[nn.Module, _Call], logits: Tensor, mask: Tensor | None) -> Tensor | None:
+        known = [call for module, call in calls.items() if module in self._scorers]
+        if self.model.training in self._compared and len(known) == len(self._scorers) > 0:
+            return _input_of_known_heads(known, logits, mask)
+        head_input = self._compared_input(calls, logits, mask)
+        if head_input is not None:
+            self._compared.add(self.model.training)
+        return head_input
+
+    def _compared_input(self, calls: dict[nn.Module, _Call], logits: Tensor, mask: Tensor | None) -> Tensor | None:
         head_input = None
         for module, call in calls.items():
             candidate_input = _input_of_head(call, logits, mask)
@@ -175,10 +186,10 @@ class FeatureReader:
         if len(scorers) < 2 or not _close(torch.stack([call.output for call in scorers.values()]).mean(0), logits):
             return None
         inputs = [call.input for call in scorers.values()]
-        shared = all(part is inputs[0] for part in inputs)
         self._scorers = tuple(scorers)
-        self._head = self._head or _MeanOfHeads(self._scorers, [part.shape[1] for part in inputs], shared)
-        return inputs[0] if shared else torch.cat(inputs, dim=1)
+        widths = [part.shape[1] for part in inputs]
+        self._head = self._head or _MeanOfHeads(self._scorers, widths, _is_shared(inputs))
+        return _side_by_side(inputs)
 
     def _pooled(self, output: ModelOutput, mask: Tensor | None) -> Tensor:
         pooled = output.get("pooler_output")
@@ -257,6 +268,28 @@ def _input_of_head(call: _Call, logits: Tensor, mask: Tensor | None) -> Tensor |
     # Positions of padding may have equal scores: any of them serves.
     position = same.int().argmax(1)
     return inputs[torch.arange(len(inputs), device=inputs.device), position]
+
+
+def _input_of_known_heads(calls: Sequence[_Call], logits: Tensor, mask: Tensor | None) -> Tensor:
+    """The input of a head, or of several, that gave the logits of an earlier batch: nothing the host has to wait for.
+
+    Of a model that scores every position, the logits are those of one position or their mean, which is told apart on
+    the device in every batch: in texts of a single token both are the same.
+    """
+    inputs, scores = calls[0].input, calls[0].output
+    if len(calls) > 1 or scores.ndim == 2:
+        return _side_by_side([call.input for call in calls])
+    same = _equal(scores, logits.unsqueeze(1)).all(-1)
+    at_position = inputs[torch.arange(len(inputs), device=inputs.device), same.int().argmax(1)]
+    return torch.where(same.any(1).all(), at_position, _mean(inputs, mask))
+
+
+def _side_by_side(inputs: Sequence[Tensor]) -> Tensor:
+    return inputs[0] if _is_shared(inputs) else torch.cat(list(inputs), dim=1)
+
+
+def _is_shared(inputs: Sequence[Tensor]) -> bool:
+    return all(part is inputs[0] for part in inputs)
 
 
 def _equal(scores: Tensor, logits: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ from transformers import (
     ViTForImageClassification,
     ViTModel,
 )
+from waits import counted_waits
 
 import hf_ctkd.teachers.features
 from hf_ctkd.errors import InvalidArgumentError
@@ -156,10 +157,15 @@ def test_two_heads_of_the_same_input_are_read_once():
     torch.testing.assert_close(reader.classify(outputs.features), outputs.logits)
 
 
-def test_scores_that_are_averaged_over_a_text_have_the_mean_input_as_features():
+def averaging_model():
+    """Scores every position; the logits are their mean."""
     settings = {"vocab_size": 20, "num_labels": 3, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     config = EuroBertConfig(**TINY, **settings, classifier_pooling="late", num_key_value_heads=2)
-    reader = FeatureReader(EuroBertForSequenceClassification(config).eval())
+    return EuroBertForSequenceClassification(config)
+
+
+def test_scores_that_are_averaged_over_a_text_have_the_mean_input_as_features():
+    reader = FeatureReader(averaging_model().eval())
     batch = tokens()
     for _ in range(2):
         outputs = reader.read(batch)
@@ -294,3 +300,34 @@ def test_a_model_that_diverged_is_read_all_the_same(family):
             parameter.fill_(float("nan"))
     outputs = reader.read(batch)
     assert outputs.features.shape == features.shape and outputs.logits.isnan().all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", ["head", "two heads", "position", "mean"])
+def test_the_head_is_compared_with_the_logits_once_so_that_no_later_batch_waits(kind, training):
+    if kind == "head":
+        model, batch = ResNetForImageClassification(ResNetConfig(**RESNET, num_labels=3)), pixels()
+    elif kind == "two heads":
+        model, batch = DeiTForImageClassificationWithTeacher(DeiTConfig(**VIT, num_labels=3)), pixels()
+    elif kind == "position":
+        model, batch = GPT2ForSequenceClassification(TEXT_CLASSIFIERS[-1][1]), tokens()
+    else:
+        model, batch = averaging_model(), tokens()
+    reader = FeatureReader(model.train(training))
+    with counted_waits() as of_model:
+        model(**batch, return_dict=True)
+    waits = []
+    for _ in range(2):
+        with counted_waits() as names:
+            outputs = reader.read(batch)
+        waits.append(names - of_model)
+        torch.testing.assert_close(reader.classify(outputs.features), outputs.logits)
+    assert waits[0] and not waits[1]
+
+
+def test_texts_of_one_token_do_not_decide_how_longer_ones_are_read():
+    reader = FeatureReader(averaging_model().eval())
+    single = {name: values[:, :1] for name, values in tokens().items()}
+    for batch in (single, tokens()):
+        outputs = reader.read(batch)
+        torch.testing.assert_close(reader.classify(outputs.features), outputs.logits)
