@@ -127,6 +127,11 @@ class DistillationLoss(nn.Module, ABC):
         """
         return None
 
+    @property
+    def selects_rows(self) -> bool:
+        """Whether `select` may choose rows; else a batch holds the outputs of all its rows, which no step waits for."""
+        return type(self).select is not DistillationLoss.select
+
     def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
         """Update statistics after an optimiser step; the trainer calls it on every process.
 

@@ -210,6 +210,11 @@ class CommitteeLoss(DistillationLoss):
         with torch.no_grad():
             return self._selected(self._importance(student))
 
+    @property
+    def selects_rows(self) -> bool:
+        """Whether a teacher may be left out of a row; see `DistillationLoss.selects_rows`."""
+        return not self._selects_all
+
     def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
         """How far student and probes agreed; see `DistillationLoss.after_step`."""
         if self.expertise is not None:

@@ -93,6 +93,11 @@ class WeightedSum(DistillationLoss):
             union = selected if union is None else union | selected
         return union
 
+    @property
+    def selects_rows(self) -> bool:
+        """Whether all of the losses select: one that reads every row reads it for all."""
+        return all(loss.selects_rows for loss, _ in self._weighted())
+
     def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
         """Each of the losses; see `DistillationLoss.after_step`."""
         for loss, _ in self._weighted():

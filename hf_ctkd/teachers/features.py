@@ -166,9 +166,9 @@ class FeatureReader:
         return self._pooled(output, mask) if head_input is None else head_input
 
     def _head_input(self, calls: dict[nn.Module, _Call], logits: Tensor, mask: Tensor | None) -> Tensor | None:
-        known = [call for module, call in calls.items() if module in self._scorers]
-        if self.model.training in self._compared and len(known) == len(self._scorers) > 0:
-            return _input_of_known_heads(known, logits, mask)
+        head_calls = [call for module, call in calls.items() if module in self._scorers]
+        if self.model.training in self._compared and len(head_calls) == len(self._scorers) > 0:
+            return _input_of_known_heads(head_calls, logits, mask)
         head_input = self._compared_input(calls, logits, mask)
         if head_input is not None:
             self._compared.add(self.model.training)

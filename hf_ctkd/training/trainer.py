@@ -336,7 +336,7 @@ class DistillationTrainer(Trainer):
         """
         loss = self.loss if self._distils else None
         targets = None if not once or loss is None or self._context is None else loss.row_targets(self._context)
-        selects = loss is not None and type(loss).select is not DistillationLoss.select
+        selects = loss is not None and loss.selects_rows
         every_step = once and loss is not None and targets is None
         if every_step:
             cached = tuple(in_memory(outputs) for outputs in self.teacher_runner.cached)
