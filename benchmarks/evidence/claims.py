@@ -266,7 +266,8 @@ def section(tables: Tables) -> str:
             "## What the papers claim\n",
             "Written by `python -m benchmarks.evidence claims` from the tables of the other sections. Claims are put "
             "in our words after the abstracts; the settings here are small, so that *does not hold* says that it did "
-            "not show here, not that the paper is wrong. A gain holds if its 95 % interval is above zero; where the interval holds zero, nothing is settled. Committees "
+            "not show here, not that the paper is wrong. A gain holds if its 95 % interval is above zero; where the "
+            "interval holds zero, nothing is settled. Committees "
             "and generic teachers were measured with the former weight of labelled rows.\n",
             table(["paper", "claim", "setting here", "measured", ""], rows),
             END,
