@@ -3,16 +3,15 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 GUIDES = ROOT / "docs" / "guides"
-IN_ORDER = [
-    *("choose_a_teacher", "distil_images", "evaluate", "distil_texts", "few_labels", "lora", "several_teachers"),
-    "targets",
-]
+IN_ORDER = ["choose_a_teacher", "distil_images", "evaluate_a_student", "distil_texts", "few_labels", "lora"]
+IN_ORDER += ["several_teachers", "targets"]
 
 
 def _run(name, folder, cache):
@@ -42,6 +41,11 @@ def test_every_script_is_run_and_shown():
     assert all(f"<!-- code: docs/guides/{name}.py -->" in text for name in IN_ORDER)
 
 
+@pytest.mark.parametrize("name", IN_ORDER)
+def test_no_script_hides_a_library_that_it_imports(name):
+    assert find_spec(name) is None, "Python looks in the folder of a script first"
+
+
 @pytest.mark.guides
 @pytest.mark.timeout(1500)
 def test_the_guides_run(folders):
@@ -49,7 +53,7 @@ def test_the_guides_run(folders):
     folder = folders[0]
     assert "information_gain" in printed["choose_a_teacher"] and (folder / "ranking.json").is_file()
     assert "eval_accuracy" in printed["distil_images"] and (folder / "image-student" / "README.md").is_file()
-    assert "Most confused:" in printed["evaluate"] and (folder / "evaluation" / "reliability.png").is_file()
+    assert "Most confused:" in printed["evaluate_a_student"] and (folder / "evaluation" / "reliability.png").is_file()
     lines = printed["few_labels"].splitlines()
     assert [line.rpartition(" ")[0] for line in lines if " rows 0." in line or "alone 0." in line] == [
         "labels alone",
