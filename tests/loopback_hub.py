@@ -230,7 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(404, "RevisionNotFound", "Invalid rev id")
         return self._json(self._expand(repo.metadata(*commit)))
 
-    def _tree(self, name: str, revision: str) -> None:
+    def _tree(self, name: str, revision: str, path: str | None = None) -> None:
         repo = self._repo(name)
         if repo is None:
             return None
@@ -238,6 +238,9 @@ class _Handler(BaseHTTPRequestHandler):
         if commit is None:
             return self._refuse(404, "RevisionNotFound", "Invalid rev id")
         deep = self.query.get("recursive", ["false"])[0].lower() == "true"
+        if path is not None:
+            inside = [(name, content) for name, content in commit[1].items() if name.startswith(f"{path}/")]
+            return self._json([_entry(name, content) for name, content in inside])
         entries = [_entry(path, content) for path, content in commit[1].items() if deep or "/" not in path]
         folders = {path.split("/")[0] for path in commit[1] if "/" in path}
         entries += [{"type": "directory", "path": path, "oid": "0" * 40, "size": 0} for path in sorted(folders)]
@@ -348,7 +351,7 @@ _ROUTES = (
     ("GET", "/api/models", _Handler._list),
     ("GET", f"/api/(?:models|datasets)/{_NAME}/auth-check", _Handler._auth_check),
     ("GET", f"/api/(?:models|datasets)/{_NAME}/revision/{_REVISION}", _Handler._info),
-    ("GET", f"/api/(?:models|datasets)/{_NAME}/tree/{_REVISION}", _Handler._tree),
+    ("GET", f"/api/(?:models|datasets)/{_NAME}/tree/{_REVISION}(?:/(?P<path>.+))?", _Handler._tree),
     ("GET", f"/api/(?:models|datasets)/{_NAME}", _Handler._info),
     ("GET HEAD", f"/(?:datasets/)?{_NAME}/resolve/{_REVISION}/(?P<path>.+)", _Handler._resolve),
     ("POST", "/api/repos/create", _Handler._create),

@@ -3,14 +3,15 @@
 import glob
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
-from hf_ctkd.hub.files import CODE, PREPROCESSING, loadable_files
+from hf_ctkd.hub.files import CODE, POOLING, PREPROCESSING, loadable_files
 from hf_ctkd.hub.folders import file_names, folder_digest
 from hf_ctkd.hub.limits import check_files, check_sizes, read_object, sizes_of
 from hf_ctkd.hub.problems import HubFailure, unavailable
@@ -113,8 +114,7 @@ def _download(
 ) -> Path:
     model_id, revision = candidate.model_id, candidate.revision
     try:
-        entries = HfApi(token=token).list_repo_tree(model_id, revision=revision)
-        sizes = {entry.path: entry.size for entry in entries if isinstance(entry, RepoFile)}
+        sizes = _sizes(HfApi(token=token), model_id, revision)
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise unavailable(error, model_id) from error
     except HubFailure as error:
@@ -136,6 +136,15 @@ def _download(
         raise unavailable(error, model_id) from error
     check_files(Path(folder), chosen)
     return Path(folder)
+
+
+def _sizes(api: HfApi, model_id: str, revision: str) -> dict[str, int]:
+    """Sizes of the files at the top, and of those that say how sentence-transformers pools tokens."""
+    entries = list(api.list_repo_tree(model_id, revision=revision))
+    for folder in [entry.path for entry in entries if isinstance(entry, RepoFolder)]:
+        if fnmatchcase(f"{folder}/config.json", POOLING):
+            entries += api.list_repo_tree(model_id, folder, revision=revision)
+    return {entry.path: entry.size for entry in entries if isinstance(entry, RepoFile)}
 
 
 def _cached(

@@ -19,8 +19,14 @@ PREPROCESSING = (
     "spiece.model",
     "spm.model",
     "bpe.codes",
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
 )
 """What processors and tokenizers are made of; names in the top folder, never code."""
+
+POOLING = "[0-9]_Pooling/config.json"
+"""How sentence-transformers pools the tokens of a model; the one file of a sub-folder that is read."""
 
 CODE = "*.py"
 """What a repository's own code is made of; read only where the user trusts it."""
@@ -42,8 +48,8 @@ def loadable_files(
 ) -> list[str]:
     """Choose those files among `names` that loading a teacher needs, in order of name.
 
-    Use it before a download and before a digest; a name with a slash is never among the chosen ones, so checkpoints and
-    exports to other formats in sub-folders stay out.
+    Use it before a download and before a digest; of names with a slash only `POOLING` is among the chosen ones, so
+    checkpoints and exports to other formats in sub-folders stay out.
 
     Args:
         names: paths relative to the model's folder.
@@ -58,12 +64,15 @@ def loadable_files(
         >>> loadable_files(["README.md", "config.json", "model.safetensors", "pytorch_model.bin", "run.py"])
         ['config.json', 'model.safetensors']
     """
-    top = sorted(name for name in names if "/" not in name)
+    names = sorted(names)
+    top = [name for name in names if "/" not in name]
     if "config.json" not in top:
         raise TeacherUnavailableError(
             "it has no config.json. Choose a repository or folder that `save_pretrained` wrote.", ProblemCode.NO_CONFIG
         )
     chosen = {"config.json", *_matching(top, PREPROCESSING), *(_matching(top, [CODE]) if code else [])}
+    if "modules.json" in top:
+        chosen.update(_matching(names, [POOLING]))
     if weights:
         chosen.update(_weights(top, allow_pickle))
     return sorted(chosen)

@@ -13,7 +13,7 @@ from huggingface_hub import metadata_load
 from safetensors import SafetensorError, safe_open
 
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
-from hf_ctkd.hub.files import loadable_files
+from hf_ctkd.hub.files import POOLING, loadable_files
 from hf_ctkd.hub.limits import check_files, check_sizes, read_object, read_text, sizes_of
 from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_of
 from hf_ctkd.records import NOT_LOOKED_UP, TeacherCandidate
@@ -178,7 +178,7 @@ def _digested(folder: Path, allow_pickle: bool = True) -> list[str]:
 
 
 def file_names(folder: Path) -> list[str]:
-    """The names of the files in a folder, without those of its sub-folders.
+    """The names of the files in a folder, and of `POOLING` in a sub-folder.
 
     Args:
         folder: the model's folder.
@@ -187,7 +187,8 @@ def file_names(folder: Path) -> list[str]:
         TeacherUnavailableError: if the folder cannot be listed.
     """
     try:
-        return [child.name for child in folder.iterdir() if os.path.isfile(child)]
+        names = [child.name for child in folder.iterdir() if os.path.isfile(child)]
+        return names + [path.relative_to(folder).as_posix() for path in folder.glob(POOLING)]
     except OSError as error:
         raise TeacherUnavailableError(f"its folder cannot be listed: {error.strerror}.", ProblemCode.BROKEN) from error
 

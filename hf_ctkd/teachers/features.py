@@ -13,6 +13,7 @@ from transformers.utils import ModelOutput
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.teachers.layers import MOST_LAYERS, depths, pool_layers
+from hf_ctkd.teachers.sentence_transformer import SentencePooling
 from hf_ctkd.types import Hidden, ModelOutputs
 
 _MOST_EXTRA_TOKENS = 8
@@ -35,12 +36,14 @@ class FeatureReader:
     whose output equals the logits. That covers heads of one layer and of several (the last one counts), decoders that
     score every position and select one, models that average the scores of all positions, and distilled ones that
     average two heads, whose inputs are then read side by side. Where there is no such layer, the features are the
-    pooled output: the pooler of an image model (if `trust_pooler`), or the mean over the positions of the last layer.
+    pooled output: the pooler of an image model (if `trust_pooler`), what a repository of sentence-transformers asks
+    for (`pooling`), or the mean over the positions of the last layer.
 
     Args:
         model: a `transformers` model for classification, semantic segmentation or depth estimation, or a headless
             encoder.
         trust_pooler: whether the pooler's weights came with the checkpoint.
+        pooling: of a text encoder's last layer, as its repository asks for; None for the mean.
 
     Example:
         >>> from transformers import ResNetConfig, ResNetForImageClassification
@@ -51,8 +54,11 @@ class FeatureReader:
         (torch.Size([2, 3]), torch.Size([2, 16]))
     """
 
-    def __init__(self, model: PreTrainedModel, *, trust_pooler: bool = True) -> None:
+    def __init__(
+        self, model: PreTrainedModel, *, trust_pooler: bool = True, pooling: SentencePooling | None = None
+    ) -> None:
         self.model = model
+        self.pooling = pooling
         self.trust_pooler = trust_pooler and model.main_input_name == "pixel_values"
         self._head: nn.Module | None = None
         self._scorers: tuple[nn.Module, ...] = ()
@@ -208,6 +214,8 @@ class FeatureReader:
             return last
         if last.ndim == 4:
             return last.mean((2, 3))
+        if self.pooling is not None:
+            return self.pooling(last, mask if mask is not None and mask.shape == last.shape[:2] else None)
         return _mean(last, mask)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image as PILImage
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_ctkd.data.preprocessing import Preprocessor, load_processing_class
 from hf_ctkd.data.rows import Modality, RowInput
@@ -22,6 +22,7 @@ from hf_ctkd.teachers.independence import IndependentReader
 from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.teachers.pretrained import load_pretrained
 from hf_ctkd.teachers.quiet import quiet_loading
+from hf_ctkd.teachers.sentence_transformer import SentenceModules
 from hf_ctkd.teachers.worker import Worker
 from hf_ctkd.teachers.zero_shot import TEMPLATE, ZeroShotClassifier
 from hf_ctkd.types import LabelSpace, ModelOutputs
@@ -117,10 +118,12 @@ class TeacherCollator:
     Args:
         preprocessor: of the teacher.
         vocabulary: number of tokens that its model has embeddings of; None where it takes no tokens.
+        modules: of a repository of sentence-transformers, with the prompt that goes before every text.
     """
 
     preprocessor: Preprocessor
     vocabulary: int | None = None
+    modules: SentenceModules | None = None
 
     def __call__(self, inputs: Sequence[RowInput]) -> dict[str, Tensor]:
         """A batch of tensors on the CPU.
@@ -128,6 +131,8 @@ class TeacherCollator:
         Raises:
             TeacherUnavailableError: if the tokenizer gives tokens that the model does not know.
         """
+        if self.modules is not None:
+            inputs = [self.modules.prepare(content) for content in inputs]
         batch = self.preprocessor(inputs)
         if self.vocabulary is not None and "input_ids" in batch:
             highest = int(batch["input_ids"].max())
@@ -153,6 +158,7 @@ class Teacher:
         reader: gives logits and features.
         label_space: its classes; None without a head.
         seed: of its weights, where they are random.
+        modules: of a repository of sentence-transformers without a head.
 
     Example:
         >>> candidate = next(folder_teachers("models/resnet"))  # doctest: +SKIP
@@ -166,6 +172,7 @@ class Teacher:
     reader: FeatureReader
     label_space: LabelSpace | None
     seed: int = 0
+    modules: SentenceModules | None = None
 
     @classmethod
     def load(
@@ -232,7 +239,8 @@ class Teacher:
                 model = loaded.model
                 _check_input(model, modality)
                 processing_class = load_processing_class(folder, modality, trust_remote_code=options.trust_remote_code)
-                preprocessor = Preprocessor.of(processing_class, modality, model.config)
+                modules = SentenceModules.of(folder) if modality == "text" and loaded.label_space is None else None
+                preprocessor = _preprocessor(processing_class, modality, model, modules)
                 _require_finite(model)
                 if isinstance(preprocessor.processing_class, PreTrainedTokenizerBase):
                     _set_padding_token(model, preprocessor.processing_class)
@@ -241,8 +249,8 @@ class Teacher:
             raise
         except CTKDError as error:
             raise TeacherUnavailableError(str(error), ProblemCode.INCOMPATIBLE) from error
-        reader = FeatureReader(model, trust_pooler=loaded.has_pooler)
-        return cls(_described(candidate, model), preprocessor, reader, loaded.label_space, options.seed)
+        reader = FeatureReader(model, trust_pooler=loaded.has_pooler, pooling=modules and modules.pooling)
+        return cls(_described(candidate, model), preprocessor, reader, loaded.label_space, options.seed, modules)
 
     @cached_property
     def _independent(self) -> IndependentReader:
@@ -267,7 +275,9 @@ class Teacher:
     def collator(self) -> TeacherCollator:
         """Its preprocessing without its model."""
         return TeacherCollator(
-            self.preprocessor, _vocabulary(self.model) if self.preprocessor.modality == "text" else None
+            self.preprocessor,
+            _vocabulary(self.model) if self.preprocessor.modality == "text" else None,
+            self.modules,
         )
 
     def collate(self, inputs: Sequence[RowInput]) -> dict[str, Tensor]:
@@ -359,6 +369,19 @@ def _check_input(model: PreTrainedModel, modality: Modality) -> None:
         model.main_input_name != "inputs" or expected not in parameters
     ):
         raise TeacherUnavailableError(f"takes {model.main_input_name}, not {modality} rows", ProblemCode.INCOMPATIBLE)
+
+
+def _preprocessor(
+    processing_class: BaseImageProcessor | PreTrainedTokenizerBase,
+    modality: Modality,
+    model: PreTrainedModel,
+    modules: SentenceModules | None,
+) -> Preprocessor:
+    """The preprocessing of a model, texts no longer than sentence-transformers would read them."""
+    preprocessor = Preprocessor.of(processing_class, modality, model.config)
+    if modules is None or modules.max_length is None:
+        return preprocessor
+    return replace(preprocessor, max_length=min(modules.max_length, preprocessor.max_length))
 
 
 def _vocabulary(model: PreTrainedModel) -> int | None:
