@@ -249,7 +249,8 @@ class Teacher:
             raise
         except CTKDError as error:
             raise TeacherUnavailableError(str(error), ProblemCode.INCOMPATIBLE) from error
-        reader = FeatureReader(model, trust_pooler=loaded.has_pooler, pooling=modules and modules.pooling)
+        pooling = None if modules is None else modules.pooling
+        reader = FeatureReader(model, trust_pooler=loaded.has_pooler, pooling=pooling)
         return cls(_described(candidate, model), preprocessor, reader, loaded.label_space, options.seed, modules)
 
     @cached_property
