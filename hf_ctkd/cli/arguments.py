@@ -163,6 +163,7 @@ class ScoreArguments:
         metavar="ADDRESS",
     )
     output: str = flag("file to write", "ranking.json")
+    quiet: bool = flag("show no progress", False)
 
 
 @dataclass(kw_only=True)
@@ -244,6 +245,7 @@ class TargetsOutputArguments:
     batch_size: int = flag("rows per forward pass; halved where memory is too small", 64)
     seed: int = flag("seed of the folds of the probes, and of built-in rows", 0)
     cache_dir: str | None = flag("folder of outputs; $HF_CTKD_CACHE or huggingface_hub's assets", None)
+    quiet: bool = flag("show no progress", False)
 
 
 @dataclass(kw_only=True)

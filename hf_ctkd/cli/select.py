@@ -29,8 +29,11 @@ _SHORTLIST = 20
 
 def run(parsed: ParsedCommand[SelectArguments]) -> None:
     """Rank, write the ranking, print it."""
+    from hf_ctkd.cli.bars import bars
+
     try:
-        _rank(parsed.arguments)
+        with bars(not parsed.arguments.quiet):
+            _rank(parsed.arguments)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(
             f"Scores and outputs of finished teachers are kept in {parsed.arguments.cache_dir or default_cache()}; "
@@ -59,6 +62,7 @@ def _rank(arguments: SelectArguments) -> None:
             options=_options(arguments),
             processes=arguments.processes,
             executor=executor,
+            progress=not arguments.quiet,
         )
         rows = _rows(arguments)
         candidates = chain(candidates, _shortlist(arguments, rows))

@@ -6,6 +6,7 @@ from accelerate import PartialState
 
 from hf_ctkd.cards.metadata import is_repo_id
 from hf_ctkd.cli.arguments import ParsedCommand, TargetsArguments, whole_bytes
+from hf_ctkd.cli.bars import bars
 from hf_ctkd.cli.datasets import Rows
 from hf_ctkd.cli.methods import build_loss
 from hf_ctkd.cli.outputs import claim_folder, claim_new_file
@@ -19,7 +20,11 @@ from hf_ctkd.training.soft_targets import PARQUET, card_path, compute_soft_targe
 
 def run(parsed: ParsedCommand[TargetsArguments]) -> None:
     """Compute, save, push."""
-    arguments = parsed.arguments
+    with bars(not parsed.arguments.quiet):
+        _run(parsed.arguments)
+
+
+def _run(arguments: TargetsArguments) -> None:
     _claim(arguments)
     loss = build_loss(arguments.loss or RowTransportLoss.name, arguments.loss_settings)
     ranking = None if arguments.ranking is None else TeacherRanking.load(arguments.ranking)
@@ -42,6 +47,7 @@ def run(parsed: ParsedCommand[TargetsArguments]) -> None:
             zero_shot_template=arguments.zero_shot_template,
             token=arguments.token,
         ),
+        progress=not arguments.quiet,
     )
     if PartialState().is_main_process:
         card = targets.save(arguments.output)

@@ -7,6 +7,7 @@ import xxhash
 from datasets import Dataset, Image
 from PIL import Image as PILImage
 
+from hf_ctkd.data.progress import row_bar
 from hf_ctkd.errors import DatasetError
 
 # Errors of Pillow and its plugins on files that are truncated, malformed, or a decompression bomb.
@@ -73,8 +74,14 @@ class ImageColumn:
 
     def digests(self) -> list[str | None]:
         """One digest a row, of the stored file and the mode of the feature; None where there is no image."""
-        images = (row[self.column] for row in self._rows.cast_column(self.column, Image(decode=False)))
-        return [None if image is None else self._digest(image) for image in images]
+        stored = self._rows.cast_column(self.column, Image(decode=False))
+        digests = []
+        with row_bar(len(stored), "reading images") as bar:
+            for row in stored:
+                image = row[self.column]
+                digests.append(None if image is None else self._digest(image))
+                bar.update()
+        return digests
 
     def _digest(self, stored: dict[str, bytes | str | None]) -> str:
         content, path = stored["bytes"], str(stored["path"])

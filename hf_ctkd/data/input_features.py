@@ -11,6 +11,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from torch import Tensor
 
 from hf_ctkd.data.preprocessing import Preprocessor, converted
+from hf_ctkd.data.progress import row_bar
 from hf_ctkd.data.rows import RowInput, TargetRows
 from hf_ctkd.errors import InvalidArgumentError
 
@@ -106,8 +107,11 @@ class InputFeatureReader:
 
 
 def _batches(rows: TargetRows, size: int) -> Iterator[Sequence[RowInput]]:
-    for start in range(0, len(rows), size):
-        yield rows.inputs(range(start, min(start + size, len(rows))))
+    with row_bar(len(rows), "input features") as bar:
+        for start in range(0, len(rows), size):
+            numbers = range(start, min(start + size, len(rows)))
+            yield rows.inputs(numbers)
+            bar.update(len(numbers))
 
 
 def _read_plainly(inputs: Sequence[RowInput]) -> Float[Tensor, "rows width"]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from hf_ctkd.data.columns import InputColumn, and_, find_inputs, find_label, require_column
 from hf_ctkd.data.images import UNDECODABLE, ImageColumn
 from hf_ctkd.data.labels import class_ids
+from hf_ctkd.data.progress import row_bar
 from hf_ctkd.errors import DatasetError
 from hf_ctkd.types import UNLABELLED, LabelSpace
 
@@ -231,11 +232,13 @@ class TargetRows:
 
     def _bad_images(self) -> list[int]:
         bad = []
-        for row in range(len(self)):
-            try:
-                self._image(row)
-            except DatasetError:
-                bad.append(row)
+        with row_bar(len(self), "checking images") as bar:
+            for row in range(len(self)):
+                try:
+                    self._image(row)
+                except DatasetError:
+                    bad.append(row)
+                bar.update()
         return bad
 
     def raw_label(self, row: int) -> object:
@@ -281,8 +284,11 @@ class TargetRows:
 
     def _texts(self) -> Iterator[tuple[str | None, ...]]:
         """The texts of all rows, read in parts: the columns may not fit the memory."""
-        for part in self._input.iter(batch_size=_TEXTS_A_PART):
-            yield from zip(*(part[name] for name in self.input_columns), strict=True)
+        with row_bar(len(self), "reading texts") as bar:
+            for part in self._input.iter(batch_size=_TEXTS_A_PART):
+                texts = list(zip(*(part[name] for name in self.input_columns), strict=True))
+                yield from texts
+                bar.update(len(texts))
 
     def _bad_texts(self) -> list[int]:
         """Rows with an empty text, or with one in a pair: half a pair is none."""

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils.memory import clear_device_cache
 from jaxtyping import Float
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from hf_ctkd._version import __version__
 from hf_ctkd.data import TargetRows
@@ -39,7 +40,7 @@ class RunSettings:
         folder: cache of outputs and scores.
         options: how teachers are loaded.
         batch_size: rows in a forward pass; halved where the memory is too small.
-        progress: show a bar for each teacher.
+        progress: show bars for each teacher, of its rows and of its scores.
     """
 
     folder: Path
@@ -85,7 +86,7 @@ class Scorer:
             if missing:
                 start = time.perf_counter()
                 parameters, outputs = self._outputs(candidate, layers=self._reads_layers)
-                scores |= on_main(self.accelerator, lambda: self._scores(missing, outputs))
+                scores |= on_main(self.accelerator, lambda: self._scores(missing, outputs, candidate.name))
                 # One duration for all processes, or their records would differ.
                 seconds += on_main(self.accelerator, lambda: time.perf_counter() - start)
                 # The code of a metric from another package may change between runs, so its scores are not cached.
@@ -116,7 +117,7 @@ class Scorer:
                 progress=self.run_settings.progress,
                 layers=self._reads_layers,
             ).select(torch.arange(len(self.rows)))
-            scores = on_main(self.accelerator, lambda: self._scores(self.metrics, outputs))
+            scores = on_main(self.accelerator, lambda: self._scores(self.metrics, outputs, teacher.candidate.name))
             seconds = on_main(self.accelerator, lambda: time.perf_counter() - start)
             return self._ranked(teacher.candidate, scores, seconds)
         except TeacherUnavailableError as error:
@@ -189,8 +190,15 @@ class Scorer:
                 gc.collect()
             clear_device_cache()
 
-    def _scores(self, metrics: Sequence[TransferabilityMetric], outputs: ModelOutputs) -> dict[str, float | None]:
-        return {settings_of(metric): self.score_outputs(metric, outputs) for metric in metrics}
+    def _scores(
+        self, metrics: Sequence[TransferabilityMetric], outputs: ModelOutputs, name: str
+    ) -> dict[str, float | None]:
+        scores, silent = {}, not self.run_settings.progress
+        with tqdm(metrics, f"scores of {name}", unit="score", leave=False, disable=silent) as bar:
+            for metric in bar:
+                bar.set_postfix_str(metric.name)
+                scores[settings_of(metric)] = self.score_outputs(metric, outputs)
+        return scores
 
     def score_outputs(self, metric: TransferabilityMetric, outputs: ModelOutputs) -> float | None:
         """A finite score, or None where the metric does not apply to such outputs.

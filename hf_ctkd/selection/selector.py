@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence, Sized
 from concurrent.futures import Executor
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -12,9 +13,11 @@ from accelerate import Accelerator
 from datasets import Dataset
 from jaxtyping import Float
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from hf_ctkd._version import __version__
 from hf_ctkd.data import ProcessingClass, TargetRows
+from hf_ctkd.data.progress import row_bars
 from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError
 from hf_ctkd.metrics import TransferabilityMetric
 from hf_ctkd.records import CommitteeMember, RankedTeacher, TeacherRanking, default_cache
@@ -58,7 +61,8 @@ class TeacherSelector:
         cache_dir: folder of cached outputs and scores; `default_cache()` when None.
         seed: of the draw of rows and of the random control.
         options: how teachers are fetched and loaded.
-        progress: show a bar, and a line for each teacher.
+        progress: show bars with rate and time left for whatever takes more than two seconds, and a line for each
+            teacher.
         processes: of this machine that score teachers, at least 1, which is this process. Each loads a model of its own
             and has its share of the threads. A script that asks for more needs `if __name__ == "__main__":`.
         executor: scores the teachers instead, on workers that can read and write `cache_dir` and import hf_ctkd: any
@@ -150,10 +154,12 @@ class TeacherSelector:
             InvalidArgumentError: if an argument is out of its range, the student cannot be scored, or the cache cannot
                 be written.
         """
-        rows = TargetRows.of(dataset, input_column=input_column, label_column=label_column, skip_bad_rows=skip_bad_rows)
-        sample = scoring_rows(rows, self.max_rows, self.seed)
-        scorer = self._scorer(sample, _student(student_probabilities, len(dataset), sample))
-        return self._rank(scorer, candidates, _facts(dataset, rows, sample))
+        columns: dict[str, Any] = {"input_column": input_column, "label_column": label_column}
+        with row_bars(self.progress):
+            rows = TargetRows.of(dataset, **columns, skip_bad_rows=skip_bad_rows)
+            sample = scoring_rows(rows, self.max_rows, self.seed)
+            scorer = self._scorer(sample, _student(student_probabilities, len(dataset), sample))
+            return self._rank(scorer, candidates, _facts(dataset, rows, sample))
 
     def select_committee(
         self,
@@ -192,18 +198,25 @@ class TeacherSelector:
             raise InvalidArgumentError(f"`k` must be at least 1, got {k}.")
         if shortlist < k:
             raise InvalidArgumentError(f"`shortlist` must be at least `k` = {k}, got {shortlist}.")
-        rows = TargetRows.of(dataset, input_column=input_column, label_column=label_column, skip_bad_rows=skip_bad_rows)
-        sample = scoring_rows(rows, self.max_rows, self.seed)
-        scorer = self._scorer(sample, None)
-        ranking = self._rank(scorer, candidates, _facts(dataset, rows, sample))
+        columns: dict[str, Any] = {"input_column": input_column, "label_column": label_column}
+        with row_bars(self.progress):
+            rows = TargetRows.of(dataset, **columns, skip_bad_rows=skip_bad_rows)
+            sample = scoring_rows(rows, self.max_rows, self.seed)
+            scorer = self._scorer(sample, None)
+            ranking = self._rank(scorer, candidates, _facts(dataset, rows, sample))
+            return self._committee(scorer, ranking, k, shortlist)
+
+    def _committee(self, scorer: Scorer, ranking: TeacherRanking, k: int, shortlist: int) -> Committee:
         shortlisted = ranking.top(shortlist)
-        posteriors = [scorer.posterior(candidate) for candidate in shortlisted]
+        show = self.progress and scorer.accelerator.is_main_process
+        bar = tqdm(shortlisted, "committee", unit="teacher", leave=False, disable=not show)
+        posteriors = [scorer.posterior(candidate) for candidate in bar]
         usable = [index for index, posterior in enumerate(posteriors) if posterior is not None]
         if not usable:
             raise NoTeacherLeftError(
                 f"None of the {len(shortlisted)} best teachers could be loaded again. Rank them again to see why."
             )
-        chosen, gains = choose_members([p for p in posteriors if p is not None], sample.labels, k)
+        chosen, gains = choose_members([p for p in posteriors if p is not None], scorer.rows.labels, k)
         ranks = [usable[index] for index in chosen]
         members = tuple(
             CommitteeMember(rank + 1, shortlisted[rank].name, gain) for rank, gain in zip(ranks, gains, strict=True)

@@ -19,6 +19,13 @@ def test_a_ranking_is_printed_and_written(select, shelf, tmp_path):
     assert f"Next:  hf-ctkd distill --dataset {shelf / 'squares'} --ranking new/ranking.json --student" in out
 
 
+def test_progress_can_be_silenced(select):
+    code, _, err = select()
+    assert code == 0 and "teacher/s" in err
+    code, _, err = select("--quiet", "--overwrite", "--max_rows", 12)
+    assert code == 0 and "it/s" not in err and "teacher/s" not in err and "row/s" not in err
+
+
 def test_the_student_is_the_line_and_starts_the_next_command(select, shelf):
     code, out, err = select("--student", shelf / "student")
     assert code == 0, err

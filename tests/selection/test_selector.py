@@ -247,6 +247,10 @@ def test_progress_is_told_for_each_teacher(tmp_path, zoo, rows, capfd):
     assert said.out == ""
     assert "first: information_gain " in said.err
     assert "bad-nan: skipped, " in said.err
+    # Bars of rows and of scores, with rate and time left.
+    assert "scores of first: " in said.err and "score/s" in said.err and "row/s" in said.err
+    TeacherSelector(cache_dir=tmp_path / "other", progress=False).rank([zoo / "first"], rows)
+    assert capfd.readouterr().err == ""
 
 
 def test_teachers_on_the_hub_one_gated_one_broken_off(selector, make_teacher, rows, tmp_path, hub, no_waiting):

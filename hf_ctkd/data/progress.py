@@ -1,0 +1,43 @@
+"""Progress bars of work on rows, silenced together with those of `datasets`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import datasets
+from tqdm.auto import tqdm
+
+_SHORT_SECONDS = 2.0
+
+
+def row_bar(total: int, description: str) -> tqdm:
+    """A bar of rows with their rate and the time left, which appears where the work takes over two seconds.
+
+    Args:
+        total: number of rows.
+        description: of the work, in a word or two.
+    """
+    return tqdm(
+        total=total,
+        desc=description,
+        unit="row",
+        leave=False,
+        delay=_SHORT_SECONDS,
+        disable=datasets.are_progress_bars_disabled(),
+    )
+
+
+@contextmanager
+def row_bars(shown: bool) -> Iterator[None]:
+    """Run a block with or without these bars and those of `datasets`.
+
+    Args:
+        shown: whether they may be shown; where `datasets.disable_progress_bars()` was called, they are not.
+    """
+    if shown or datasets.are_progress_bars_disabled():
+        yield
+        return
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.enable_progress_bars()
