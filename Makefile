@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 TORCH_OLDEST ?= 2.6.0
 OLDEST := .venv-oldest
 
-.PHONY: demo test test-slow test-breadth test-guides test-oldest style quality docs benchmark evidence clean
+.PHONY: demo test test-slow test-breadth test-guides test-gpu test-oldest style quality docs benchmark evidence clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -31,6 +31,11 @@ test-breadth: $(INSTALLED)
 # The scripts that the guides show, one after the other.
 test-guides: $(INSTALLED)
 	$(BIN)/python -m pytest -m guides tests/docs
+
+# On a machine with an accelerator: everything as on the CPU, then the tables of what only an accelerator can tell.
+test-gpu: $(INSTALLED)
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m benchmarks.gpu --output build/gpu
 
 # On the oldest versions that pyproject.toml allows; elsewhere than on the oldest torch with `TORCH_OLDEST=2.13.0`.
 test-oldest:
