@@ -10,6 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.ot.memory import block_bytes
 from hf_ctkd.ot.precision import check_resolvable, full_products, resolving_dtype
 from hf_ctkd.ot.streaming import solve_streamed
 
@@ -107,7 +108,8 @@ class CloudSinkhorn:
         epsilon: strength of the entropy relative to the largest cost, positive.
         max_steps: most steps, at least 1.
         tolerance: L1 error of the marginals at which it is done, positive.
-        max_bytes: limit on the memory for blocks of the cost.
+        max_bytes: limit on the memory for blocks of the cost; by default 64 MiB on a processor and a quarter of what is
+            free on an accelerator, where each block more is a few launches more in every step.
 
     Raises:
         InvalidArgumentError: an argument out of its range.
@@ -128,14 +130,14 @@ class CloudSinkhorn:
     max_steps: int = 2_000
     _: KW_ONLY
     tolerance: float = 1e-4
-    max_bytes: int = 2**26
+    max_bytes: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("epsilon", self.epsilon), ("tolerance", self.tolerance)):
             if not value > 0:
                 raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
         for name, count in (("max_steps", self.max_steps), ("max_bytes", self.max_bytes)):
-            if count < 1:
+            if count is not None and count < 1:
                 raise InvalidArgumentError(f"`{name}` must be at least 1, got {count}.")
 
     @torch.no_grad()
@@ -151,7 +153,9 @@ class CloudSinkhorn:
         """
         check_resolvable(self.epsilon, self.tolerance)
         with torch.autocast(problem.x.device.type, enabled=False), full_products():
-            blocks = _Blocks.of(problem, self.max_bytes, resolving_dtype(self.epsilon, self.tolerance))
+            given = 2**26 if self.max_bytes is None and problem.x.device.type == "cpu" else self.max_bytes
+            max_bytes = block_bytes(problem.x.device, given)
+            blocks = _Blocks.of(problem, max_bytes, resolving_dtype(self.epsilon, self.tolerance))
             epsilon = self.epsilon * (blocks.largest() or 1.0)
             m = len(blocks.y)
             solved = solve_streamed(
@@ -193,4 +197,4 @@ class _Blocks:
             yield rows, cost.clamp_(min=0)
 
     def largest(self) -> float:
-        return max(float(cost.max()) for _, cost in self)
+        return float(torch.stack([cost.max() for _, cost in self]).max())

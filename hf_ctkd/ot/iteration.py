@@ -185,13 +185,11 @@ def iterate(
                 rows, mass = before.instead_of(rows, mass, astray)
                 before = None
             if limits.looks(step) and step < limits.steps:
-                going = live.going()
-                count = int(going.sum())
-                if count == 0:
+                keep = live.going().nonzero()[:, 0]  # the one wait of a look: which go on, and with that how many
+                if len(keep) == 0:
                     break
-                if count <= live.kernel.crowded * len(going):
+                if len(keep) <= live.kernel.crowded * len(live.a):
                     done = live.written(done)
-                    keep = going.nonzero()[:, 0]
                     live, rows, history = live.select(keep), rows[keep], [point[keep] for point in history]
                     mass = None if mass is None else mass[keep]
         state = live.answered(rows, mass)

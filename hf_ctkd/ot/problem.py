@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, replace
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.ot.memory import CPU_BYTES
 from hf_ctkd.ot.precision import rounds_products
 
 _LOW_PRECISION = (torch.bfloat16, torch.float16)
@@ -108,8 +109,11 @@ class OTProblem:
             )
 
     def _check_values(self) -> None:
-        # Least and largest take no memory, and are NaN where any entry is.
-        if not bool((self.cost.amin() >= 0) & (self.cost.amax() < torch.inf)):
+        # Least and largest take no memory, and are NaN where any entry is. One look at all of them: each is a wait.
+        of_cost = (self.cost.amin() >= 0) & (self.cost.amax() < torch.inf)
+        if bool(of_cost & _is_marginal(self.a) & _is_marginal(self.b)):
+            return
+        if not bool(of_cost):
             raise InvalidArgumentError(
                 "`cost` has a negative, NaN or infinite entry. Make every entry finite and at least 0."
             )
@@ -117,14 +121,25 @@ class OTProblem:
         _check_marginal("b", self.b)
 
 
+def _is_marginal(mass: Tensor) -> Bool[Tensor, ""]:
+    return (mass.amin() >= 0) & (_distance_to_one(mass) <= _slack(mass)).all()
+
+
+def _distance_to_one(mass: Tensor) -> Tensor:
+    return (mass.detach().sum(-1, dtype=torch.promote_types(mass.dtype, torch.float32)) - 1).abs()
+
+
+def _slack(mass: Tensor) -> float:
+    return 2e-2 if mass.dtype in _LOW_PRECISION else 1e-4
+
+
 def _check_marginal(name: str, mass: Tensor) -> None:
     if not bool(mass.amin() >= 0):
         raise InvalidArgumentError(f"`{name}` has a negative or NaN entry. Every mass must be at least 0.")
-    slack = 2e-2 if mass.dtype in _LOW_PRECISION else 1e-4
-    totals = mass.detach().to(torch.promote_types(mass.dtype, torch.float32)).sum(-1)
-    away = (totals - 1).abs()
-    if not bool((away <= slack).all()):
+    away = _distance_to_one(mass)
+    if not bool((away <= _slack(mass)).all()):
         worst = int(away.nan_to_num(nan=float("inf")).argmax())
+        totals = mass.detach().sum(-1, dtype=away.dtype)
         raise InvalidArgumentError(
             f"Each row of `{name}` must sum to 1, but row {worst} sums to {totals[worst].item():.6g}. "
             "Divide it by its sum."
@@ -145,6 +160,7 @@ class PreparedProblem:
         tau_b: `[batch]`; None where the marginal must be met.
         sharpest: largest cost over epsilon, at most: the range of the kernel's exponents.
         uniform: whether all have one epsilon relative to their largest cost.
+        max_bytes: limit of the memory for blocks of problems.
     """
 
     cost: Float[Tensor, "*each n m"]
@@ -156,10 +172,11 @@ class PreparedProblem:
     tau_b: Float[Tensor, "batch"] | None
     sharpest: float
     uniform: bool
+    max_bytes: int = CPU_BYTES
 
     @classmethod
     def of(
-        cls, problem: OTProblem, epsilon: float | Tensor, *, tau_a: float, tau_b: float, max_bytes: int = 2**28
+        cls, problem: OTProblem, epsilon: float | Tensor, *, tau_a: float, tau_b: float, max_bytes: int = CPU_BYTES
     ) -> "PreparedProblem":
         """From a problem and the solver's settings, which are relative to the largest cost.
 
@@ -181,7 +198,7 @@ class PreparedProblem:
         scale = torch.where(scale > 0, scale, 1.0)
         unit = scale.expand(len(a))
         relaxed_a, relaxed_b = (None if math.isinf(tau) else unit * tau for tau in (tau_a, tau_b))
-        return cls(cost, a, b, scale, (unit * epsilon).to(dtype), relaxed_a, relaxed_b, sharpest, uniform)
+        return cls(cost, a, b, scale, (unit * epsilon).to(dtype), relaxed_a, relaxed_b, sharpest, uniform, max_bytes)
 
     def select(self, rows: Shaped[Tensor, "rows"] | slice) -> "PreparedProblem":
         """Take some of the problems; a cost each comes in the working type, 0 where a marginal has no mass."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError, NotConvergedError
 from hf_ctkd.ot.iteration import Kernel, Limits
+from hf_ctkd.ot.memory import block_bytes
 from hf_ctkd.ot.potentials import Gathered, Potentials, centred, dual_value
 from hf_ctkd.ot.precision import check_resolvable, full_products
 from hf_ctkd.ot.problem import OTProblem, PreparedProblem
@@ -46,7 +47,8 @@ class Sinkhorn:
         tau_a: how strongly the first marginal is held, relative to the largest cost: the price of
             `KL(plan 1 | a)`. Infinite by default: it must be met.
         tau_b: the same for the second marginal.
-        max_bytes: limit on the memory for kernels and plans of several problems; larger batches go in blocks.
+        max_bytes: limit on the memory for kernels and plans of several problems; larger batches go in blocks. By
+            default 256 MiB on a processor, and a quarter of what is free on an accelerator.
         check_every: steps between two looks at the error, each a synchronisation on an accelerator. From `max_steps`
             on, with `on_failure="report"` and one epsilon, nobody looks: every problem takes every step, such that
             CUDA graphs can hold the solver, and `torch.compile` its whole graph (see `check` of `OTProblem`).
@@ -79,7 +81,7 @@ class Sinkhorn:
     on_failure: Literal["raise", "report"] = "raise"
     tau_a: float = math.inf
     tau_b: float = math.inf
-    max_bytes: int = 2**28
+    max_bytes: int | None = None
     check_every: int = 5
 
     def __post_init__(self) -> None:
@@ -94,7 +96,7 @@ class Sinkhorn:
             ("max_bytes", self.max_bytes),
             ("check_every", self.check_every),
         ):
-            if count < 1:
+            if count is not None and count < 1:
                 raise InvalidArgumentError(f"`{name}` must be at least 1, got {count}.")
         if self.on_failure not in ("raise", "report"):
             raise InvalidArgumentError(f"`on_failure` must be 'raise' or 'report', got {self.on_failure!r}.")
@@ -124,9 +126,8 @@ class Sinkhorn:
             epsilon = self._epsilon(problem)
             smallest = float(epsilon.min()) if isinstance(epsilon, Tensor) else epsilon
             check_resolvable(smallest, self.tolerance, cost=problem.cost.dtype)
-            prepared = PreparedProblem.of(
-                problem, epsilon, tau_a=self.tau_a, tau_b=self.tau_b, max_bytes=self.max_bytes
-            )
+            max_bytes = block_bytes(problem.cost.device, self.max_bytes)
+            prepared = PreparedProblem.of(problem, epsilon, tau_a=self.tau_a, tau_b=self.tau_b, max_bytes=max_bytes)
             start = torch.zeros_like(prepared.b) if warm_start is None else warm_start[1].detach().to(prepared.b)
             if warm_start is None:
                 start = self._annealed(prepared, start)
@@ -135,7 +136,7 @@ class Sinkhorn:
             value, for_a, for_b = dual_value(prepared, f, g)
             status = torch.where(solved.error <= self.tolerance, Status.CONVERGED.value, Status.OUT_OF_STEPS.value)
         self._check_converged(solved, status)
-        plan = Plan(prepared, f, g, self.max_bytes)
+        plan = Plan(prepared, f, g, max_bytes)
         value = EnvelopeValue.apply(problem.a, problem.b, problem.cost, value, Sensitivity(plan, for_a, for_b))
         dtype = problem.dtype
         error = solved.error.to(dtype)
@@ -195,19 +196,19 @@ class Sinkhorn:
         index, out = into
         kernel = Kernel.of(torch.exp(-prepared.cost / prepared.epsilon[0]))
         limits = replace(limits, guarded=prepared.sharpest > prepared.safe_exponent)
-        for rows in prepared.blocks(self._block(start.device, prepared.a[0].nbytes + prepared.b[0].nbytes)):
+        for rows in prepared.blocks(self._block(prepared, prepared.a[0].nbytes + prepared.b[0].nbytes)):
             out.write(index[rows], scale(kernel, prepared.select(rows), start[rows], limits))
 
     def _solve_each(self, prepared: PreparedProblem, start: Tensor, limits: Limits) -> Potentials:
         out = Gathered.empty(prepared)
         index = torch.arange(len(start), device=start.device)
-        for rows in prepared.blocks(self._block(start.device, prepared.a[0].numel() * prepared.b[0].nbytes)):
+        for rows in prepared.blocks(self._block(prepared, prepared.a[0].numel() * prepared.b[0].nbytes)):
             out.write(index[rows], solve_stabilised(prepared.select(rows), start[rows], limits))
         return out.done()
 
-    def _block(self, device: torch.device, bytes_each: int) -> int:
+    def _block(self, prepared: PreparedProblem, bytes_each: int) -> int:
         """Problems in a block: on a processor as many as stay in its cache, which is faster than all at once."""
-        limit = min(self.max_bytes, _CACHE_BYTES) if device.type == "cpu" else self.max_bytes
+        limit = min(prepared.max_bytes, _CACHE_BYTES) if prepared.a.device.type == "cpu" else prepared.max_bytes
         return max(1, limit // (_COPIES * bytes_each))
 
     def _check_fit(self, problem: OTProblem, warm_start: tuple[Tensor, Tensor] | None) -> None:
