@@ -62,8 +62,8 @@ class OutputArguments:
 
 
 @dataclass(kw_only=True)
-class EvaluationArguments:
-    """Which rows to evaluate on."""
+class HoldOutArguments:
+    """Which rows students are evaluated on."""
 
     _argument_group_name = "rows"
 
@@ -75,6 +75,14 @@ class EvaluationArguments:
     train_val_split: float = flag(
         "share of the labelled training rows that is held out where there are no rows to evaluate on; 0 for none", 0.2
     )
+
+
+@dataclass(kw_only=True)
+class EvaluationArguments(HoldOutArguments):
+    """Which rows to evaluate on."""
+
+    _argument_group_name = "rows"
+
     allow_overlap: bool = flag("also evaluate on rows that are trained on, instead of refusing them", False)
 
 
@@ -168,7 +176,13 @@ class ScoreArguments:
 
 @dataclass(kw_only=True)
 class SelectArguments(
-    OutputArguments, ScoreArguments, LoadingArguments, CandidateArguments, ColumnArguments, RowArguments
+    OutputArguments,
+    ScoreArguments,
+    LoadingArguments,
+    CandidateArguments,
+    ColumnArguments,
+    HoldOutArguments,
+    RowArguments,
 ):
     """Arguments of `hf-ctkd select`."""
 

@@ -165,9 +165,9 @@ def _options(arguments: SelectArguments) -> "LoadOptions":
 
 
 def _rows(arguments: SelectArguments) -> "Dataset":
-    from hf_ctkd.cli.datasets import Rows
+    from hf_ctkd.cli.split_rows import rows_to_rank_on
 
-    return Rows.of(arguments, seed=arguments.seed).load(arguments.split, label_column=arguments.label_column)
+    return rows_to_rank_on(arguments)
 
 
 def _report(ranking: TeacherRanking, committee: "Committee | None", output: Path, arguments: SelectArguments) -> None:

@@ -4,8 +4,14 @@ import pytest
 from datasets import Dataset
 from tiny_shelf import image_rows, text_rows, write_splits
 
+from hf_ctkd.cli.arguments import COMMANDS
 from hf_ctkd.cli.datasets import Rows
-from hf_ctkd.records import DistillationRecord
+from hf_ctkd.cli.parsing import CommandParser
+from hf_ctkd.cli.split_rows import load_data, rows_to_rank_on
+from hf_ctkd.cli.training import training_config
+from hf_ctkd.data import TargetRows
+from hf_ctkd.records import DistillationRecord, TeacherRanking
+from hf_ctkd.training import DistillationConfig
 
 
 @pytest.fixture
@@ -35,6 +41,37 @@ def test_without_evaluation_rows_a_part_is_held_out(distill_texts, caplog):
         caplog.text
     )
     assert "training rows too" not in caplog.text
+
+
+def test_a_ranking_never_sees_the_rows_that_are_held_out(run, shelf, distill_texts, caplog, tmp_path):
+    rows = ["--dataset", write_csv(), "--seed", 3]
+    code, _, err = run("select", *rows, "--teachers", shelf / "bert")
+    assert code == 0, err
+    assert (
+        "6 of 30 labelled rows of train, which `distill` holds out for evaluation (the same share of every class, seed "
+        "3), are left out of the ranking."
+    ) in caplog.text
+    code, err = distill_texts("--seed", 3, "--ranking", "ranking.json", dataset="rows.csv")
+    assert code == 0, err
+    ranking, record = TeacherRanking.load("ranking.json"), DistillationRecord.load("student/distillation.json")
+    assert ranking.dataset["scored_rows"] == 24 and ranking.dataset["fingerprint"] == record.task.fingerprint
+
+    given = CommandParser("select", COMMANDS["select"]).parse([*map(str, rows), "--teachers", "t"]).arguments
+    trained = CommandParser("distill", COMMANDS["distill"]).parse([*map(str, rows), "--student", "s"])
+    config = training_config(DistillationConfig, trained.training, dataset="rows.csv", output_dir=str(tmp_path))
+    data = load_data(trained.arguments, config)
+    scored, held_out = TargetRows.of(rows_to_rank_on(given)), TargetRows.of(data.evaluation, evaluation=True)
+    assert len(held_out) == 6 and not set(scored.digests) & set(held_out.digests)
+    assert scored.digests == data.rows.digests
+
+
+@pytest.mark.parametrize("words", [["--train_val_split", 0], ["--eval_split", "train[:5]"]])
+def test_a_ranking_sees_all_rows_where_none_is_held_out(run, shelf, words):
+    code, _, err = run("select", "--dataset", write_csv(), "--teachers", shelf / "bert", *words)
+    assert code == 0, err
+    assert TeacherRanking.load("ranking.json").dataset["scored_rows"] == 30
+    code, _, err = run("select", "--dataset", "rows.csv", "--teachers", shelf / "bert", "--train_val_split", 0.7)
+    assert code == 1 and "`--train_val_split` must lie between 0 and 0.5, got 0.7." in err
 
 
 def test_no_part_is_held_out_where_it_is_not_wanted_or_rows_are_few(distill_texts, caplog):
