@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
-from benchmarks.evidence.packages import debian, e5
+from benchmarks.evidence.packages import debian, e5, setfit
 from hf_ctkd.data import ProcessingClass
 from hf_ctkd.demo.tasks import DemoTask
 
@@ -46,7 +46,7 @@ def _source() -> Path | None:
 
 
 def missing_packages(models: Path) -> dict[str, str]:
-    """What cannot run on this machine: the name of a model or a task -> how to install it.
+    """What cannot run on this machine: the name of a model, a task or an arm -> how to install it.
 
     Models whose packages are installed are made, so that no two processes make one at once.
 
@@ -64,6 +64,8 @@ def missing_packages(models: Path) -> dict[str, str]:
         e5.e5_folder(models)
     if not debian.available():
         missing[debian.TASK] = debian.INSTALL
+    if not setfit.available():
+        missing[setfit.NAME] = setfit.INSTALL
     return missing
 
 

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PrinterCallback
 
 from benchmarks.evidence.controls import SelfTrainingLoss
 from benchmarks.evidence.grid import DEFAULT, PLAIN, STEPS
-from benchmarks.evidence.packages import debian, e5
+from benchmarks.evidence.packages import debian, e5, setfit
 from benchmarks.evidence.pretrained import MINILM_STUDENT, NAME, pretrained_student
 from benchmarks.evidence.run import in_processes, reason_of
 from benchmarks.evidence.settings import Settings
@@ -111,6 +111,7 @@ ARMS = {
     CONTROL: Arm(lambda: RowTransportLoss(input_features=False), teacher=False),
     "probe": Arm(ProbeLoss),
     SELF_TRAINING: Arm(lambda: SelfTrainingLoss(transported=True), teacher=False),
+    setfit.NAME: Arm(),
 }
 """`LP-FT` starts from a head that was fitted to frozen features; `own features` learns from its own frozen layers."""
 TEACHER, OWN = "teacher", "own"
@@ -129,7 +130,7 @@ class Workplace:
         folder: of the results.
         models: folder that holds the models under their short names.
         work: cached teacher outputs and students for self-training.
-        missing: tasks and models that this machine lacks.
+        missing: tasks, models and arms that this machine lacks.
         processes: how many runs at once, each on one thread.
         say: takes each line for the user.
     """
@@ -153,6 +154,11 @@ class Workplace:
     def cells(self) -> list[Cell]:
         """The cells whose task and models are at hand."""
         return [cell for cell in CELLS if not {cell.teacher, cell.student, cell.task} & set(self.missing)]
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms whose packages are installed."""
+        return [arm for arm in ARMS if arm not in self.missing]
 
     def model(self, name: str) -> TeacherCandidate:
         return candidates((self.models,))[name]
@@ -191,14 +197,15 @@ Chosen = Mapping[str, Mapping[str, Recipe]]
 """Cell -> arm -> what tuning chose."""
 
 
-def trials(cell: Cell, chosen: Mapping[str, Recipe]) -> list[Job]:
+def trials(cell: Cell, chosen: Mapping[str, Recipe], arms: Iterable[str] = ARMS) -> list[Job]:
     """Every recipe of every arm that has a choice, at the fewest labels, on a seed that no measured run has.
 
     Args:
         cell: the cell.
         chosen: what is tuned already; self-training waits for the plain student.
+        arms: to tune.
     """
-    recipes = {arm: _recipes(arm) for arm in ARMS if arm != SELF_TRAINING or PLAIN in chosen}
+    recipes = {arm: _recipes(arm) for arm in arms if arm != SELF_TRAINING or PLAIN in chosen}
     jobs = [
         Job(cell, arm, cell.labels[0], TUNING_SEED, recipe)
         for arm in recipes
@@ -235,9 +242,8 @@ def plan(cells: Sequence[Cell], chosen: Chosen) -> list[Job]:
     students = [
         _with_plain(Job(cell, arm, labels, seed, chosen[cell.name][arm]), chosen[cell.name])
         for cell, labels, seed, arms in (*fewest, *others)
-        if cell.name in chosen
         for arm in arms
-        if arm in ARMS
+        if arm in ARMS and arm in chosen.get(cell.name, {})
     ]
     probes = [Job(cell, arm, cell.labels[0], seed, _NOTHING) for cell in cells for seed in SEEDS for arm in PROBES]
     return [*probes, *students]
@@ -255,7 +261,8 @@ def measure(workplace: Workplace, *, seconds: float | None) -> None:
         workplace.say(f"left out: all with {name}, which is not installed ({install})")
     for cell in workplace.cells:
         tune(workplace, cell, until)
-        _make(workplace, workplace.runs, plan([cell], chosen_by(workplace)), until)
+        jobs = [job for job in plan([cell], chosen_by(workplace)) if job.arm not in workplace.missing]
+        _make(workplace, workplace.runs, jobs, until)
     workplace.say(f"{len(workplace.runs.merge())} runs of pretrained students in {workplace.folder}")
 
 
@@ -284,7 +291,7 @@ def tune(workplace: Workplace, cell: Cell, until: float | None) -> None:
     """
     chosen: dict[str, Recipe] = {}
     for _ in range(2):
-        jobs = trials(cell, chosen)
+        jobs = trials(cell, chosen, workplace.arms)
         _make(workplace, workplace.trials, jobs, until)
         outcomes = {row["key"]: row for row in workplace.trials.merge() if not row["error"]}
         by_job = {job: outcomes.get(key_of(workplace, job)) for job in jobs}
@@ -292,8 +299,10 @@ def tune(workplace: Workplace, cell: Cell, until: float | None) -> None:
             workplace.say(f"{cell.name} is not tuned yet: give it more time")
             return
         accuracies = {job: float(row["validation_accuracy"]) for job, row in by_job.items() if row is not None}
-        chosen = {arm: _best(arm, accuracies) for arm in ARMS}
-    cells = {**chosen_by(workplace), cell.name: chosen}
+        chosen = {arm: _best(arm, accuracies) for arm in workplace.arms}
+    earlier = chosen_by(workplace)
+    untried = {arm: recipe for arm, recipe in earlier.get(cell.name, {}).items() if arm in workplace.missing}
+    cells = {**earlier, cell.name: {**untried, **chosen}}
     recorded = {name: {arm: asdict(recipe) for arm, recipe in arms.items()} for name, arms in cells.items()}
     write_json(workplace.folder / TUNING, {"kind": KIND, "rates": list(RATES), "chosen": recorded})
 
@@ -371,6 +380,8 @@ def train(workplace: Workplace, job: Job) -> dict[str, object]:
     if job.arm in PROBES:
         correct = _probe_is_right(workplace, job, task)
         return {**_blank(workplace, job), **_outcome(correct), "processor_seconds": _seconds_since(started)}
+    if job.arm == setfit.NAME:
+        return {**_blank(workplace, job), **_setfit_outcome(workplace, job, task, started)}
     trainer = _trained(workplace, job, task)
     processor_seconds = _seconds_since(started)
     if job.arm == PLAIN:
@@ -382,6 +393,27 @@ def train(workplace: Workplace, job: Job) -> dict[str, object]:
         **_outcome(correct),
         "validation_accuracy": measured(trainer, task.validation)[0],
         "processor_seconds": processor_seconds,
+    }
+
+
+def _setfit_outcome(workplace: Workplace, job: Job, task: DemoTask, started: float) -> dict[str, object]:
+    predicted = setfit.predictions(
+        Path(workplace.models) / job.cell.student,
+        task,
+        steps=STEPS * job.recipe.times,
+        texts=job.cell.rows,
+        length=LENGTH,
+        seed=job.seed,
+    )
+    validation, test = (
+        classes == TargetRows.of(rows).labels.numpy()
+        for classes, rows in zip(predicted, (task.validation, task.test), strict=True)
+    )
+    return {
+        **_outcome(test),
+        "validation_accuracy": float(validation.mean()),
+        "learning_rate": setfit.LEARNING_RATE,
+        "processor_seconds": _seconds_since(started),
     }
 
 

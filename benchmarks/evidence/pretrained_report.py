@@ -8,6 +8,7 @@ import pandas
 from benchmarks.evidence.analysis import NOTHING, Estimate
 from benchmarks.evidence.goals import Goal, pretrained_goals
 from benchmarks.evidence.grid import DEFAULT, PLAIN, STEPS
+from benchmarks.evidence.packages import setfit
 from benchmarks.evidence.pretrained_cell import (
     ARMS,
     CELLS,
@@ -95,6 +96,7 @@ def goals_of(frame: pandas.DataFrame) -> list[Goal]:
     return pretrained_goals(
         gain(frame, GAP, DEFAULT, PLAIN, fewest),
         min(over(TEACHER_FREE), key=lambda estimate: estimate.value, default=NOTHING),
+        gain(frame, GAP, DEFAULT, setfit.NAME, fewest),
         {name: estimate for name, estimate in harmless.items() if estimate.pairs},
         _share_of_the_way(frame, GAP),
     )
@@ -131,7 +133,8 @@ def _introduction(frame: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> 
         "the student's own two frozen layers, *random weights* is the default with an untrained teacher. *Words "
         "beside* is what the default is for a student from scratch: the words of a row are its member without a "
         "teacher, in place of the student's own features; validation rows of the first seed chose between the two. "
-        "B-Tuning and AFT are left out: they have no weights tuned for so few steps yet. "
+        "*SetFit* is the package of that name with its own learning rate and head, on as many texts a step, pairs of "
+        "labelled rows. B-Tuning and AFT are left out: they have no weights tuned for so few steps yet. "
         f"{rates}; what validation rows chose, they chose at the fewest labels with seed {TUNING_SEED} "
         f"(`results/{TUNING}`). Test rows chose nothing. The probes are linear, fitted to labels "
         "and the frozen layers: what there is to be learnt. Seconds are processor time of a training run, reading of "

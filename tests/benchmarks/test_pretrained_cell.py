@@ -9,6 +9,7 @@ from tiny_suite import build
 
 from benchmarks.evidence import pretrained_cell, run, student
 from benchmarks.evidence.grid import DEFAULT, PLAIN
+from benchmarks.evidence.packages import setfit
 from benchmarks.evidence.pretrained import MINILM_STUDENT, pretrained_student
 from benchmarks.evidence.pretrained_cell import (
     ALL,
@@ -91,11 +92,28 @@ def test_self_training_is_tuned_after_the_student_that_it_learns_from(monkeypatc
 
 
 @pytest.mark.parametrize("arm", [*ARMS, *PROBES])
-def test_every_arm_gives_a_row(workplace, arm):
+def test_every_arm_gives_a_row(workplace, arm, monkeypatch):
     workplace, _ = workplace
+    monkeypatch.setattr(setfit, "predictions", lambda folder, task, **options: (np.zeros(10), np.zeros(10)))
     row = train(workplace, Job(GAP, arm, "200", 0, replace(RECIPE, times=3), plain=RECIPE))
     assert set(row) == set(pretrained_cell.COLUMNS) and row["error"] == "" and row["cell"] == GAP.name
     assert unpacked(row["correct"], row["test_rows"]).mean() == pytest.approx(row["accuracy"])
+
+
+def test_an_arm_without_its_package_is_left_out_and_keeps_its_recipe(workplace, monkeypatch):
+    workplace, lines = workplace
+    monkeypatch.setattr(pretrained_cell, "ARMS", {arm: ARMS[arm] for arm in (PLAIN, setfit.NAME)})
+    monkeypatch.setattr(pretrained_cell, "SEEDS", (0,))
+    monkeypatch.setattr(pretrained_cell, "train", _judged_by_formula)
+    measure(workplace, seconds=None)
+    assert set(chosen_by(workplace)[GAP.name]) == {PLAIN, setfit.NAME}
+    without = replace(workplace, missing={**workplace.missing, setfit.NAME: "pip install setfit"})
+    monkeypatch.setattr(pretrained_cell, "SEEDS", (0, 1))
+    measure(without, seconds=None)
+    assert "left out: all with SetFit, which is not installed (pip install setfit)" in lines
+    assert set(chosen_by(without)[GAP.name]) == {PLAIN, setfit.NAME}, "what was tuned elsewhere stays"
+    seeds = {arm: {row["seed"] for row in rows_of(without) if row["arm"] == arm} for arm in (PLAIN, setfit.NAME)}
+    assert seeds == {PLAIN: {"0", "1"}, setfit.NAME: {"0"}}
 
 
 def test_runs_are_tuned_made_once_and_a_failure_is_a_row(workplace, monkeypatch):
