@@ -6,6 +6,7 @@ from benchmarks.evidence.packages import setfit
 from hf_ctkd.demo.students import build_student
 
 
+@pytest.mark.filterwarnings("ignore:.*pin_memory")
 def test_setfit_predicts_classes_of_all_rows(tmp_path):
     pytest.importorskip("setfit")
     pytest.importorskip("sentence_transformers")
