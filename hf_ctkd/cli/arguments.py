@@ -434,6 +434,21 @@ class PredictArguments(OutputArguments, LoadingArguments, PredictionArguments):
 
 
 @dataclass(kw_only=True)
+class ExportFileArguments:
+    """Where the exported student goes."""
+
+    _argument_group_name = "output"
+
+    output: str = flag("file to write, which ends in .onnx", "student.onnx", "FILE")
+    token: str | None = flag("access token of the Hub; the stored login or $HF_TOKEN if not given", None)
+
+
+@dataclass(kw_only=True)
+class ExportArguments(OutputArguments, LoadingArguments, ExportFileArguments):
+    """Arguments of `hf-ctkd export`, after the student."""
+
+
+@dataclass(kw_only=True)
 class PublishArguments:
     """Arguments of `hf-ctkd publish`, after the folder and the repository."""
 
@@ -545,6 +560,11 @@ COMMANDS = {
             "files": "images; a .txt file with a text a line; or tables: .csv, .parquet, .json, .jsonl",
         },
         repeated="files",
+    ),
+    "export": Command(
+        "a student as an ONNX file, compared with the original",
+        ExportArguments,
+        {"student": "folder, or id on the Hub, of a trained student"},
     ),
     "publish": Command(
         "write the student's card and push it to the Hub",

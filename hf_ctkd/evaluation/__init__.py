@@ -1,6 +1,7 @@
 """A finished student on rows: metrics with intervals, errors, calibration, speed, and predictions."""
 
 from hf_ctkd.evaluation.calibration import Calibration, Reliability, ReliabilityBin, calibrate, fit_temperature
+from hf_ctkd.evaluation.export import OnnxExport, export_onnx
 from hf_ctkd.evaluation.predict import predict
 from hf_ctkd.evaluation.result import ConfusedPair, Evaluation, ModelResult, WrongRow
 from hf_ctkd.evaluation.student import EvaluationSettings, evaluate_student
@@ -11,11 +12,13 @@ __all__ = [
     "Evaluation",
     "EvaluationSettings",
     "ModelResult",
+    "OnnxExport",
     "Reliability",
     "ReliabilityBin",
     "WrongRow",
     "calibrate",
     "evaluate_student",
+    "export_onnx",
     "fit_temperature",
     "predict",
 ]

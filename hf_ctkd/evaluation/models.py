@@ -1,5 +1,6 @@
 """A trained model as it was saved, to be run over rows: a student, its teacher or a baseline."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from accelerate import Accelerator
 from datasets import Features, Image
 from jaxtyping import Float
 from numpy import ndarray
+from torch import Tensor
 
-from hf_ctkd.data import Modality, TargetRows
+from hf_ctkd.data import Modality, RowInput, TargetRows
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
 from hf_ctkd.hub import candidates_named
 from hf_ctkd.tasks.base import ProblemType
@@ -86,6 +88,16 @@ class TrainedModel:
         if not isinstance(outputs, ModelOutputs) or outputs.logits is None:
             raise InvalidArgumentError(f"`{self.argument}` {self.name!r} gives no logits. Name a model with a head.")
         return outputs.logits.float().numpy()
+
+    def inputs(self, contents: Sequence[RowInput]) -> dict[str, Tensor]:
+        """What its forward pass takes, preprocessed, on the CPU.
+
+        Args:
+            contents: raw images or texts.
+        """
+        batch = self._model.collate(contents)
+        accepted = inspect.signature(self.model.forward).parameters
+        return {name: tensor for name, tensor in batch.items() if name in accepted}
 
     @torch.no_grad()
     def speed(self, rows: TargetRows, count: int) -> float:
