@@ -117,7 +117,7 @@ class DistillationConfig(TrainingArguments):
         },
     )
     dataset_name: str | None = field(
-        default=None, metadata={"help": "What the card calls the data set, such as its id on the Hub."}
+        default=None, metadata={"help": "What the card calls the data set: its id on the Hub, if loaded from there."}
     )
     skip_bad_rows: bool = field(
         default=False,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+import datasets
 import torch
 from torch import Tensor
 from transformers.utils.logging import get_logger
@@ -49,7 +50,6 @@ OLD_RANKING_FILE = "ranking.old.json"
 _TIMED_ROWS = 32
 _LARGEST_MAP = 200_000
 """Most cells of a transport map in a record, which it makes 4 MB large."""
-_FILE_ENDINGS = {".arrow", ".csv", ".gz", ".json", ".jsonl", ".parquet", ".tar", ".tsv", ".txt", ".webdataset", ".zip"}
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate")
 _ARGUMENTS = (
     "seed",
@@ -135,7 +135,7 @@ def summarise(
         task=TaskRecord(
             dataset=_without_path(args.dataset_name or rows.dataset.info.dataset_name)
             or "a data set of the user's own",
-            hub_dataset=_hub_dataset(args.dataset_name),
+            hub_dataset=_hub_dataset(args.dataset_name, rows.dataset),
             fingerprint=kind.fingerprint(rows),
             task=kind.tag(rows.modality),
             input_column=", ".join(rows.input_columns),
@@ -249,11 +249,20 @@ def rows_in_training(evaluation: object, train: object) -> int | None:
     return sum(digest in digests for rows in evaluated for digest in rows.digests)
 
 
-def _hub_dataset(name: str | None) -> str | None:
-    """The id of a data set on the Hub; a folder or file may have its form, but exists here or has a file's ending."""
-    if not name or not is_repo_id(name) or Path(name).suffix.lower() in _FILE_ENDINGS:
+def _hub_dataset(name: str | None, dataset: datasets.Dataset) -> str | None:
+    """The id of the data set on the Hub that the rows were loaded from; what other rows are called is no such id."""
+    if not name or not is_repo_id(name):
         return None
-    return None if Path(name).exists() else name
+    folders = {folder for file in dataset.cache_files for folder in Path(file["filename"]).parts}
+    return name if any(_is_cache_of(folder, name) for folder in folders) else None
+
+
+def _is_cache_of(folder: str, repo_id: str) -> bool:
+    """Whether a folder of the cache of `datasets` holds a data set of the Hub."""
+    # `owner___name`, the name in lower case and with underscores; data of this machine have their name alone.
+    owner, _, name = folder.partition("___")
+    expected_owner, _, expected = repo_id.partition("/")
+    return owner == expected_owner and name.replace("_", "") == expected.replace("_", "").lower()
 
 
 def _loss(loss: DistillationLoss | None) -> LossRecord:

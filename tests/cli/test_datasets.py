@@ -1,4 +1,5 @@
 import doctest
+import re
 
 import pytest
 from datasets import DatasetDict, Image, Value
@@ -76,6 +77,32 @@ def test_what_is_no_file_is_not_looked_for_on_the_hub(hub, name):
 def test_a_data_set_that_the_hub_does_not_have(hub):
     with pytest.raises(DatasetError, match="`--dataset` 'me/nothing' cannot be loaded: .*Check `--dataset`"):
         Rows("me/nothing").load("train")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "reason"),
+    [
+        ("me/petz", {}, "doesn't exist on the Hub or cannot be accessed"),
+        (
+            "me/gated",
+            {"gated": "manual"},
+            "is a gated dataset on the Hub. Visit the dataset page at .* to ask for access",
+        ),
+        ("me/private", {"private": True}, "doesn't exist on the Hub or cannot be accessed"),
+        ("my pets/x", {}, "Repo id must use alphanumeric chars"),
+    ],
+)
+@pytest.mark.parametrize("command", ["select", "distill"])
+def test_a_data_set_of_the_hub_that_is_out_of_reach_is_one_line(hub, run, shelf, command, name, settings, reason):
+    if settings:
+        hub.add(name, {"train.parquet": b"rows"}, **settings)
+    student = ["--student", shelf / "student"] if command == "distill" else []
+    code, _, err = run(command, "--dataset", name, "--teachers", shelf / "zoo" / "four", *student)
+    line = err.strip().splitlines()[-1]
+    assert code == 1 and "Traceback" not in err
+    assert re.match(
+        f"hf-ctkd {command}: error: `--dataset` '{name}' cannot be loaded: .*{reason}.*or name a folder.", line
+    )
 
 
 def test_an_unknown_split_names_those_there_are(shelf):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from datasets import load_dataset
 from evaluate_rows import evaluation_loss
 from torch.nn.functional import cross_entropy
 
@@ -145,15 +146,18 @@ def test_share_of_the_most_frequent_class_is_recorded(make):
     assert make(eval_dataset=rows).record().task.majority_share == max(map(labels.count, labels)) / len(labels)
 
 
-def test_only_data_that_are_not_on_this_machine_are_recorded_as_being_on_the_hub(make, config, tmp_path, monkeypatch):
+def test_only_data_that_were_loaded_from_the_hub_are_recorded_as_being_there(make, config, tmp_path, monkeypatch, hub):
     (tmp_path / "me" / "rows").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    for name, dataset, hub_dataset in (
-        ("me/rows", "rows", None),
-        ("me/pets", "me/pets", "me/pets"),
-        ("pets of mine", "pets of mine", None),
-        ("gone/rows.csv", "gone/rows.csv", None),
-        ("gone/rows.PARQUET", "gone/rows.PARQUET", None),
-    ):
+    for name, dataset in (("me/rows", "rows"), ("me/pets", "me/pets"), ("pets of mine", "pets of mine")):
         task = make(args=config(dataset_name=name)).record().task
-        assert (task.dataset, task.hub_dataset) == (dataset, hub_dataset)
+        assert (task.dataset, task.hub_dataset) == (dataset, None)
+    tiny.image_rows().to_parquet(tmp_path / "MyPets" / "train.parquet")
+    hub.add("me/MyPets", {"train.parquet": (tmp_path / "MyPets" / "train.parquet").read_bytes()})
+    loaded = {name: load_dataset(name, split="train") for name in ("me/MyPets", "./MyPets")}
+    for source, hub_dataset in (("me/MyPets", "me/MyPets"), ("./MyPets", None)):
+        rows = loaded[source].shuffle(seed=0).select(range(20))
+        task = make(args=config(dataset_name="me/MyPets"), train_dataset=rows).record().task
+        assert (task.dataset, task.hub_dataset) == ("me/MyPets", hub_dataset)
+    task = make(args=config(dataset_name="other/MyPets"), train_dataset=loaded["me/MyPets"]).record().task
+    assert task.hub_dataset is None
