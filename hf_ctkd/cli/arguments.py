@@ -172,6 +172,7 @@ class ScoreArguments:
     )
     output: str = flag("file to write", "ranking.json")
     quiet: bool = flag("show no progress", False)
+    json: bool = flag("print the ranking's record and nothing else", False)
 
 
 @dataclass(kw_only=True)

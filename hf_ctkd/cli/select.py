@@ -1,5 +1,6 @@
 """`hf-ctkd select`: which teacher to distill from."""
 
+import json
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
@@ -66,6 +67,8 @@ def _rank(arguments: SelectArguments) -> None:
         )
         rows = _rows(arguments)
         candidates = chain(candidates, _shortlist(arguments, rows))
+        if not (_searches(arguments) or arguments.teachers):
+            candidates = list(candidates)  # cheap without the Hub, and their number tells how long it will take
         columns = {name: vars(arguments)[name] for name in ("input_column", "label_column", "skip_bad_rows")}
         committee = None
         if arguments.committee is None:
@@ -82,7 +85,7 @@ def _rank(arguments: SelectArguments) -> None:
 
 def _candidates(arguments: SelectArguments) -> Iterable[TeacherCandidate]:
     """Folders first, then what the Hub is asked for, looked up one by one."""
-    searching = (arguments.task and not arguments.index) or arguments.search or arguments.author
+    searching = _searches(arguments)
     if not (arguments.teachers or arguments.zoo or arguments.index or searching):
         raise InvalidArgumentError(
             "No candidates were named. Give `--teachers`, a folder with `--zoo`, an index with `--index`, or search "
@@ -115,6 +118,10 @@ def _candidates(arguments: SelectArguments) -> Iterable[TeacherCandidate]:
         )
         sources.append(hub_candidates)
     return chain.from_iterable(sources)
+
+
+def _searches(arguments: SelectArguments) -> bool:
+    return bool((arguments.task and not arguments.index) or arguments.search or arguments.author)
 
 
 def _shortlist(arguments: SelectArguments, rows: "Dataset") -> list[TeacherCandidate]:
@@ -171,6 +178,11 @@ def _rows(arguments: SelectArguments) -> "Dataset":
 
 
 def _report(ranking: TeacherRanking, committee: "Committee | None", output: Path, arguments: SelectArguments) -> None:
+    if arguments.json:
+        ranking.top(1)
+        ranking.save(output)
+        print(json.dumps(ranking.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        return
     print(ranking)
     if committee is not None:
         print(f"\nCommittee, with what is known of the labels after each member:\n{committee}")

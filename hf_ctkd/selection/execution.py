@@ -1,52 +1,16 @@
 """The candidates of a ranking, scored in turn, on the workers of an executor, or by the processes of accelerate."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from dataclasses import replace
-from types import TracebackType
-
-from tqdm.auto import tqdm
 
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.records import RankedTeacher, TeacherCandidate
 from hf_ctkd.selection.engines import died_with_worker
+from hf_ctkd.selection.leaderboard import Progress
 from hf_ctkd.selection.scorer import Scorer
 from hf_ctkd.selection.scoring_job import ScoringJob, score_candidate
 from hf_ctkd.teachers import LocalAccelerator, on_all, on_main
-
-
-class Progress:
-    """A bar over the candidates, and a line for each.
-
-    Args:
-        metric: name of the score in the line.
-        show: whether anything is shown.
-        total: number of candidates; None where it is not known.
-    """
-
-    def __init__(self, metric: str, *, show: bool, total: int | None = None) -> None:
-        self.metric = metric
-        self.show = show
-        self.bar = tqdm(total=total, desc="teachers", unit="teacher", disable=not show)
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.bar.close()
-
-    def start(self, candidate: TeacherCandidate) -> None:
-        """Show which candidate is being scored."""
-        self.bar.set_description(candidate.name)
-
-    def finish(self, teacher: RankedTeacher) -> None:
-        """Show the score of a candidate."""
-        self.bar.update()
-        if self.show:
-            self.bar.write(_line(teacher, self.metric), file=sys.stderr)
 
 
 def score_in_turn(scorer: Scorer, candidates: Iterator[TeacherCandidate], progress: Progress) -> list[RankedTeacher]:
@@ -154,9 +118,3 @@ def _result(future: "Future[RankedTeacher]", candidate: TeacherCandidate) -> Ran
         reason = "each worker that scored it died. Choose another, or allow workers more memory."
         return RankedTeacher(candidate, skipped=reason, skipped_code=ProblemCode.CRASHED)
     return future.result()
-
-
-def _line(teacher: RankedTeacher, metric: str) -> str:
-    if teacher.skipped is not None:
-        return f"{teacher.candidate.name}: skipped, {teacher.skipped}"
-    return f"{teacher.candidate.name}: {metric} {teacher.scores[metric]:.3f} ({teacher.seconds:.1f} s)"

@@ -20,13 +20,14 @@ from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.data.progress import row_bars
 from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError
 from hf_ctkd.metrics import TransferabilityMetric
-from hf_ctkd.records import CommitteeMember, RankedTeacher, TeacherRanking, default_cache
+from hf_ctkd.records import CommitteeMember, RankedTeacher, TeacherFreeBaseline, TeacherRanking, default_cache
 from hf_ctkd.selection.baseline import StudentLike, teacher_free_baseline
 from hf_ctkd.selection.candidates import Source, each_candidate
 from hf_ctkd.selection.committee import Committee, choose_members
 from hf_ctkd.selection.controls import CONTROLS
 from hf_ctkd.selection.engines import ProcessExecutor
-from hf_ctkd.selection.execution import Progress, score_by_processes, score_in_turn, score_on_workers
+from hf_ctkd.selection.execution import score_by_processes, score_in_turn, score_on_workers
+from hf_ctkd.selection.leaderboard import Progress, leaderboard_of, on_terminal
 from hf_ctkd.selection.sampling import scoring_rows
 from hf_ctkd.selection.scorer import RunSettings, Scorer
 from hf_ctkd.selection.scores import chosen_metrics
@@ -155,7 +156,7 @@ class TeacherSelector:
                 be written.
         """
         columns: dict[str, Any] = {"input_column": input_column, "label_column": label_column}
-        with row_bars(self.progress):
+        with row_bars(self.progress and not on_terminal()):
             rows = TargetRows.of(dataset, **columns, skip_bad_rows=skip_bad_rows)
             sample = scoring_rows(rows, self.max_rows, self.seed)
             scorer = self._scorer(sample, _student(student_probabilities, len(dataset), sample))
@@ -199,7 +200,7 @@ class TeacherSelector:
         if shortlist < k:
             raise InvalidArgumentError(f"`shortlist` must be at least `k` = {k}, got {shortlist}.")
         columns: dict[str, Any] = {"input_column": input_column, "label_column": label_column}
-        with row_bars(self.progress):
+        with row_bars(self.progress and not on_terminal()):
             rows = TargetRows.of(dataset, **columns, skip_bad_rows=skip_bad_rows)
             sample = scoring_rows(rows, self.max_rows, self.seed)
             scorer = self._scorer(sample, None)
@@ -225,7 +226,7 @@ class TeacherSelector:
 
     def _scorer(self, sample: TargetRows, student: Tensor | None) -> Scorer:
         folder = Path(self.cache_dir) if self.cache_dir is not None else default_cache()
-        settings = RunSettings(folder, self.options, self.batch_size, self.progress)
+        settings = RunSettings(folder, self.options, self.batch_size, self.progress and not on_terminal())
         metrics, accelerator = chosen_metrics(self.metric, self.metrics), Accelerator()
         if accelerator.num_processes > 1 and (self.executor is not None or self.processes > 1):
             raise InvalidArgumentError(
@@ -236,7 +237,7 @@ class TeacherSelector:
     def _rank(self, scorer: Scorer, candidates: Iterable[Source] | Source, facts: dict[str, object]) -> TeacherRanking:
         baseline = teacher_free_baseline(scorer, self.student, self.processing_class)
         return TeacherRanking.of(
-            self._score_all(scorer, candidates),
+            self._score_all(scorer, candidates, baseline, facts),
             scorer.metrics[0].name,
             controls=CONTROLS,
             dataset=facts,
@@ -244,11 +245,18 @@ class TeacherSelector:
             baseline=baseline,
         )
 
-    def _score_all(self, scorer: Scorer, sources: Iterable[Source] | Source) -> list[RankedTeacher]:
+    def _score_all(
+        self,
+        scorer: Scorer,
+        sources: Iterable[Source] | Source,
+        baseline: TeacherFreeBaseline | None,
+        facts: dict[str, object],
+    ) -> list[RankedTeacher]:
         candidates = each_candidate(sources, token=self.options.token)
         total = len(sources) if isinstance(sources, Sized) and not isinstance(sources, str) else None
         show = self.progress and scorer.accelerator.is_main_process
-        with Progress(scorer.metrics[0].name, show=show, total=total) as progress:
+        board = leaderboard_of(scorer.metrics[0].name, total, baseline, facts)
+        with Progress(board, show=show, live=on_terminal()) as progress:
             if self.executor is not None:
                 return score_on_workers(scorer, candidates, progress, self.executor)
             if self.processes > 1:

@@ -1,3 +1,4 @@
+import json
 import sys
 
 import pytest
@@ -24,6 +25,15 @@ def test_progress_can_be_silenced(select):
     assert code == 0 and "teacher/s" in err
     code, _, err = select("--quiet", "--overwrite", "--max_rows", 12)
     assert code == 0 and "it/s" not in err and "teacher/s" not in err and "row/s" not in err
+
+
+def test_json_is_the_record_and_nothing_else(select, tmp_path):
+    code, out, err = select("--json", "--max_rows", 12)
+    assert code == 0
+    assert json.loads(out) == json.loads((tmp_path / "ranking.json").read_text())
+    assert ": information_gain " in err, "progress is on the other stream"
+    code, out, _ = select("--json", "--quiet", zoo=tmp_path / "nowhere")
+    assert (code, out) == (1, "")
 
 
 def test_the_student_is_the_line_and_starts_the_next_command(select, shelf):
