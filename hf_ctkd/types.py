@@ -172,12 +172,18 @@ class LabelSpace:
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "LabelSpace":
-        """From names that may repeat, as in many published models; each repetition gets its id as a suffix."""
+        """From names that may repeat, as in many published models; each repetition gets its id as a suffix.
+
+        A name that reads like one with a suffix is told apart from it by another: `a`, `a (2)`, `a` become `a`, `a (2)`
+        and `a (2) (2)`.
+        """
         seen: set[str] = set()
         unique = []
         for index, name in enumerate(names):
-            unique.append(name if name not in seen else f"{name} ({index})")
-            seen.add(unique[-1])
+            while name in seen:
+                name = f"{name} ({index})"
+            unique.append(name)
+            seen.add(name)
         return cls(tuple(unique))
 
 

@@ -63,6 +63,8 @@ def test_many_classes_take_no_time():
 def test_a_configuration_s_names_stand_in_the_order_of_their_ids():
     assert LabelSpace.from_id2label({"10": "k", "9": "j", "0": "a"}).names == ("a", "j", "k")
     assert LabelSpace.from_id2label({1: "cat", 0: "cat", 2: "cat"}).names == ("cat", "cat (1)", "cat (2)")
+    assert LabelSpace.of(["a", "a (2)", "a"]).names == ("a", "a (2)", "a (2) (2)")
+    assert LabelSpace.of(["a", "a", "a (1)"]).names == ("a", "a (1)", "a (1) (2)")
     with pytest.raises(InvalidArgumentError, match="`id2label` must name the model's classes, got None"):
         LabelSpace.from_id2label(None)
 

@@ -81,8 +81,9 @@ class SpellingEncoder:
 class SentenceEncoder:
     """The mean over the tokens of a sentence encoder's last layer.
 
-    Use it where meaning counts and the model may be downloaded. A million names take an hour on a few cores; the
-    vectors of an index are cached.
+    Use it where meaning counts and the model may be downloaded. A million names take an hour on a few cores. An index
+    has the vectors of its names computed at its first search, and again each time that it is loaded: search one that is
+    loaded as often as needed.
 
     Args:
         model: id on the Hub, or a folder; safetensors only, and no code of its own is run.

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -43,10 +43,9 @@ class WeightedSum(DistillationLoss):
 
     name: ClassVar[str] = "weighted_sum"
 
-    def __init__(self, losses: Mapping[DistillationLoss, float] | Sequence[tuple[DistillationLoss, float]]) -> None:
+    def __init__(self, losses: Mapping[DistillationLoss, float] | Iterable[tuple[DistillationLoss, float]]) -> None:
         super().__init__()
-        pairs = tuple(losses.items()) if isinstance(losses, Mapping) else tuple(losses)
-        _check(pairs)
+        pairs = _checked(tuple(losses.items()) if isinstance(losses, Mapping) else tuple(losses))
         self.losses = tuple((loss, float(weight)) for loss, weight in pairs)
         self.parts = nn.ModuleList(loss for loss, _ in pairs)
         self.citation = "\n\n".join(dict.fromkeys(loss.citation for loss, _ in pairs))
@@ -195,13 +194,29 @@ class WeightedSum(DistillationLoss):
         }
 
 
-def _check(pairs: tuple[tuple[DistillationLoss, float], ...]) -> None:
-    if not pairs:
+def _checked(entries: tuple[object, ...]) -> tuple[tuple[DistillationLoss, float], ...]:
+    if not entries:
         raise InvalidArgumentError("`losses` must hold at least one loss, got none.")
-    for loss, weight in pairs:
+    pairs = []
+    for entry in entries:
+        if not (isinstance(entry, tuple) and len(entry) == 2):
+            raise InvalidArgumentError(
+                f"`losses` must hold losses with their weights, got {_described(entry)} alone. Write "
+                "`WeightedSum({RowTransportLoss(): 1.0, SpectralLoss(): 0.5})`."
+            )
+        loss, weight = entry
         if not isinstance(loss, DistillationLoss):
-            raise InvalidArgumentError(f"`losses` must hold losses with their weights, got {loss!r} for a loss.")
-        if not (math.isfinite(weight) and weight > 0):
-            raise InvalidArgumentError(f"`losses` must have positive weights, got {weight} for {loss.name}.")
+            raise InvalidArgumentError(
+                f"`losses` must hold losses with their weights, got {_described(loss)} for a loss. Pass an object such "
+                "as `SpectralLoss()`."
+            )
+        if not (isinstance(weight, int | float) and math.isfinite(weight) and weight > 0):
+            raise InvalidArgumentError(f"`losses` must have positive weights, got {weight!r} for {loss.name}.")
+        pairs.append((loss, weight))
     if len({id(loss) for loss, _ in pairs}) < len(pairs):
         raise InvalidArgumentError("`losses` holds the same object twice. Make a second one, or add up its weights.")
+    return tuple(pairs)
+
+
+def _described(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__

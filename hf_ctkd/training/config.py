@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
-from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.training.ranges import check_ranges
 
 
@@ -141,13 +140,3 @@ class DistillationConfig(TrainingArguments):
         super().__post_init__()
         if self.hub_private_repo is None:
             self.hub_private_repo = True  # nobody's data become public by surprise
-        if not self.labelled_row_weight > 0:
-            raise InvalidArgumentError(f"`labelled_row_weight` must be positive, got {self.labelled_row_weight}.")
-        if self.teacher_batch_size < 1:
-            raise InvalidArgumentError(f"`teacher_batch_size` must be at least 1, got {self.teacher_batch_size}.")
-        if self.resident_teachers is not None and self.resident_teachers < 1:
-            raise InvalidArgumentError(f"`resident_teachers` must be at least 1, got {self.resident_teachers}.")
-        if self.max_length is not None and self.max_length < 1:
-            raise InvalidArgumentError(f"`max_length` must be at least 1, got {self.max_length}.")
-        if self.bootstrap_resamples < 0:
-            raise InvalidArgumentError(f"`bootstrap_resamples` must be 0 or more, got {self.bootstrap_resamples}.")

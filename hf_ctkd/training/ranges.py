@@ -23,18 +23,21 @@ class Range:
         least: the smallest value.
         most: the largest value.
         open_end: whether `most` itself is excluded.
+        open_start: whether `least` itself is excluded.
     """
 
     least: float
     most: float = _MOST
     open_end: bool = False
+    open_start: bool = False
 
     def __contains__(self, value: float) -> bool:
-        return self.least <= value and (value < self.most if self.open_end else value <= self.most)
+        above = self.least < value if self.open_start else self.least <= value
+        return above and (value < self.most if self.open_end else value <= self.most)
 
     def __str__(self) -> str:
         if self.most == math.inf:
-            return f"{self.least} or more"
+            return f"more than {self.least}" if self.open_start else f"{self.least} or more"
         return f"between {self.least} and {self.most}" + (", but not the latter" if self.open_end else "")
 
 
@@ -68,7 +71,11 @@ _RANGES = {
     "neftune_noise_alpha": _SIZE,
     "distillation_weight": _SIZE,
     "stream_rows": _COUNT,
-    "labelled_row_weight": Range(0, math.inf),  # infinity gives the mean over labelled rows
+    "teacher_batch_size": _COUNT,
+    "resident_teachers": _COUNT,
+    "max_length": _COUNT,
+    "bootstrap_resamples": Range(0),
+    "labelled_row_weight": Range(0, math.inf, open_start=True),  # infinity gives the mean over labelled rows
     "seed": Range(0, 2**32 - 1),
     "data_seed": Range(0, 2**32 - 1),
 }

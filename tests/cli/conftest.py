@@ -4,15 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from command_fixtures import _own_folders  # noqa: F401
 from tiny_shelf import SMALL, image_rows, save_bert, save_resnet, text_rows, write_splits
 
 from hf_ctkd.cli.main import main
-
-
-@pytest.fixture(autouse=True)
-def _own_folders(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_CTKD_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="session")

@@ -110,12 +110,15 @@ def test_copy_has_losses_of_its_own():
         ([], "`losses` must hold at least one loss, got none"),
         ([(BSSLoss(), 0.0)], "`losses` must have positive weights, got 0.0 for bss"),
         ([(BSSLoss(), float("nan"))], "`losses` must have positive weights, got nan for bss"),
+        ([BSSLoss(), BSSLoss()], "`losses` must hold losses with their weights, got BSSLoss alone. Write `WeightedSum"),
+        ([(BSSLoss, 1.0)], "`losses` must hold losses with their weights, got the class BSSLoss for a loss. Pass an"),
+        ([(BSSLoss(), "1")], "`losses` must have positive weights, got '1' for bss"),
         ([(one := BSSLoss(), 1.0), (one, 2.0)], "`losses` holds the same object twice"),
     ],
 )
 def test_bad_arguments(losses, message):
     with pytest.raises(InvalidArgumentError, match=message):
-        WeightedSum(losses)
+        WeightedSum(iter(losses))  # the type checks of the tests would look into a list
 
 
 class _Asks(BSSLoss):

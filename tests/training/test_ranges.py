@@ -27,6 +27,11 @@ from hf_ctkd.training.ranges import check_ranges
         ("distillation_weight", -1.0, "0 or more"),
         ("distillation_weight", math.inf, "a finite number"),
         ("labelled_row_weight", math.nan, "a finite number"),
+        ("labelled_row_weight", 0, "more than 0"),
+        ("teacher_batch_size", 0, "between 1 and"),
+        ("resident_teachers", 0, "between 1 and"),
+        ("max_length", 0, "between 1 and"),
+        ("bootstrap_resamples", -1, "between 0 and"),
     ],
 )
 def test_a_number_out_of_its_range_is_named(tmp_path, name, value, expected):

@@ -87,7 +87,7 @@ def test_the_weight_of_the_distillation_term_does_not_depend_on_the_share(make, 
 
 
 def test_weight_must_be_positive(config):
-    with pytest.raises(InvalidArgumentError, match="`labelled_row_weight` must be positive, got 0"):
+    with pytest.raises(InvalidArgumentError, match="`labelled_row_weight` must be more than 0, got 0"):
         config(labelled_row_weight=0)
 
 
