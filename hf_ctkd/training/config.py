@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
 
 from hf_ctkd.training.ranges import check_ranges
@@ -137,6 +138,9 @@ class DistillationConfig(TrainingArguments):
         if isinstance(self.input_column, str):
             self.input_column = [self.input_column]
         check_ranges(vars(self))
+        # `Trainer` reads its own argument alone: each of several processes on the CPU would then train as if it were
+        # the only one, and write over the others' files.
+        self.use_cpu = self.use_cpu or parse_flag_from_env("ACCELERATE_USE_CPU")
         super().__post_init__()
         if self.hub_private_repo is None:
             self.hub_private_repo = True  # nobody's data become public by surprise
