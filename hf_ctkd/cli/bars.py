@@ -9,14 +9,14 @@ from hf_ctkd.data.progress import row_bars
 
 
 @contextmanager
-def bars(shown: bool) -> Iterator[None]:
+def bars(visible: bool) -> Iterator[None]:
     """Run a command with or without progress bars.
 
     Args:
-        shown: whether they may be shown; those that were switched off before stay off.
+        visible: whether they may be shown; those that were switched off before stay off.
     """
-    with row_bars(shown):
-        if shown or are_progress_bars_disabled():
+    with row_bars(visible):
+        if visible or are_progress_bars_disabled():
             yield
             return
         disable_progress_bars()

@@ -27,13 +27,13 @@ def row_bar(total: int, description: str) -> tqdm:
 
 
 @contextmanager
-def row_bars(shown: bool) -> Iterator[None]:
+def row_bars(visible: bool) -> Iterator[None]:
     """Run a block with or without these bars and those of `datasets`.
 
     Args:
-        shown: whether they may be shown; where `datasets.disable_progress_bars()` was called, they are not.
+        visible: whether they may be shown; where `datasets.disable_progress_bars()` was called, they are not.
     """
-    if shown or datasets.are_progress_bars_disabled():
+    if visible or datasets.are_progress_bars_disabled():
         yield
         return
     datasets.disable_progress_bars()

@@ -15,11 +15,11 @@ def read_rows() -> None:
 
 
 def test_a_bar_tells_rate_and_time_left_unless_silenced(capfd):
-    with row_bars(shown=True):
+    with row_bars(visible=True):
         read_rows()
     err = capfd.readouterr().err
     assert "reading: " in err and "/4 [00:00<" in err and "row/s]" in err
-    with row_bars(shown=False):
+    with row_bars(visible=False):
         read_rows()
     assert capfd.readouterr().err == ""
     assert not datasets.are_progress_bars_disabled()
@@ -28,9 +28,9 @@ def test_a_bar_tells_rate_and_time_left_unless_silenced(capfd):
 def test_bars_that_were_switched_off_before_stay_off(capfd):
     datasets.disable_progress_bars()
     try:
-        with row_bars(shown=True):
+        with row_bars(visible=True):
             read_rows()
-        with row_bars(shown=False):
+        with row_bars(visible=False):
             pass
         assert datasets.are_progress_bars_disabled()
     finally:
