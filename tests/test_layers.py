@@ -10,7 +10,7 @@ import hf_ctkd
 
 ROOT = Path(hf_ctkd.__file__).parent
 LEVELS = (
-    {"errors", "_version"},
+    {"errors", "deprecation", "_version"},
     {"types", "records"},
     {"ot"},
     {"data", "hub"},

@@ -85,3 +85,7 @@ def test_importing_the_root_is_quick():
     while time.monotonic() < stop and not (seconds and min(seconds) < 0.1):
         seconds.append(float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout))
     assert min(seconds) < 0.1
+
+
+def test_the_exported_names_are_those_of_the_lazy_root():
+    assert hf_ctkd.__all__ == ["__version__", *sorted(hf_ctkd._DEFINED_IN)]
