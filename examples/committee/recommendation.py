@@ -1,3 +1,10 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["hf_ctkd[demo]"]
+#
+# [tool.uv.sources]
+# hf_ctkd = { path = "../..", editable = true }
+# ///
 """A recommender distilled from two kinds of teachers: a text model without recommendations and a two-tower model.
 
 The setting of DiverseDistill at the size of a laptop: a tiny student learns which functions of SciPy go together, from

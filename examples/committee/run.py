@@ -1,3 +1,10 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["hf_ctkd[demo]"]
+#
+# [tool.uv.sources]
+# hf_ctkd = { path = "../..", editable = true }
+# ///
 """Choose a committee of teachers that complement each other, and distill from all of them at once.
 
 It uses built-in images or texts. Every teacher preprocesses the raw row with its own image processor or tokenizer. See

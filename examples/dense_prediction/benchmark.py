@@ -1,3 +1,10 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["hf_ctkd[demo]"]
+#
+# [tool.uv.sources]
+# hf_ctkd = { path = "../..", editable = true }
+# ///
 """The grid behind the claims for dense students: distances x directions x teachers, beside plain and spectral students.
 
 Every finished run is one line of the results file, and a second call makes the missing ones. See README.md in this

@@ -1,3 +1,10 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["hf_ctkd[demo]"]
+#
+# [tool.uv.sources]
+# hf_ctkd = { path = "../..", editable = true }
+# ///
 """Segmentation and depth students, distilled from a classifier of single digits and from random weights.
 
 It uses built-in data and no network. See README.md in this folder.

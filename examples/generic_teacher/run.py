@@ -1,3 +1,10 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["hf_ctkd[demo]"]
+#
+# [tool.uv.sources]
+# hf_ctkd = { path = "../..", editable = true }
+# ///
 """Train one teacher for a pool of students, distill those that fit a budget, and plot accuracy against latency.
 
 Without `--dataset` it uses built-in data: handwritten digits and a pool of 216 tiny ResNets. See README.md in this

@@ -1,3 +1,10 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["hf_ctkd[demo]"]
+#
+# [tool.uv.sources]
+# hf_ctkd = { path = "../..", editable = true }
+# ///
 """Generic teacher network on CIFAR-100: one teacher for a pool of students, beside plain and specialised teachers."""
 
 import argparse

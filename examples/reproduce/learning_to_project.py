@@ -1,3 +1,10 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["hf_ctkd[demo]"]
+#
+# [tool.uv.sources]
+# hf_ctkd = { path = "../..", editable = true }
+# ///
 """Inverted and traditional projections from a teacher of the same task, of another task, and with random weights.
 
 This script has a classification student; `examples/dense_prediction` has dense students, as the paper does.

@@ -1,3 +1,10 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["hf_ctkd[demo]"]
+#
+# [tool.uv.sources]
+# hf_ctkd = { path = "../..", editable = true }
+# ///
 """Selective cross-task distillation on CIFAR-100: a teacher of 50 classes, a student of the other 50."""
 
 from cross_task import Setting, run

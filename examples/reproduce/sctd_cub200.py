@@ -1,3 +1,10 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["hf_ctkd[demo]"]
+#
+# [tool.uv.sources]
+# hf_ctkd = { path = "../..", editable = true }
+# ///
 """Selective cross-task distillation on CUB-200: a teacher of 100 kinds of birds, a student of the other 100."""
 
 from cross_task import Setting, run

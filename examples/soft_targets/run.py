@@ -1,3 +1,10 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["hf_ctkd[demo]"]
+#
+# [tool.uv.sources]
+# hf_ctkd = { path = "../..", editable = true }
+# ///
 """Write a teacher's soft targets as a column, and train on them with plain `transformers.Trainer`. See README.md."""
 
 from dataclasses import dataclass, field

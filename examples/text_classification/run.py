@@ -1,3 +1,10 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["hf_ctkd[demo]"]
+#
+# [tool.uv.sources]
+# hf_ctkd = { path = "../..", editable = true }
+# ///
 """Rank teachers for a text data set, distill from the best one, publish the student.
 
 Without `--dataset` it uses built-in data: 150 labelled docstrings of SciPy and five small teachers. See README.md in
