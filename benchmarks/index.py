@@ -125,7 +125,7 @@ def measure(count: int, names: list[str], queries: list[list[str]], exhaustive: 
 
 
 def section(measured: list[dict[str, float]], queries: int, exhaustive: int) -> str:
-    first, last = measured[0], measured[-1]
+    first, last = next((one for one in measured if one["teachers"] == 100_000), measured[0]), measured[-1]
     rows = [
         f"| {one['teachers']:,.0f} | {one['spaces']:,.0f} | {one['names']:,.0f} | {one['median']:.0f} ms | "
         f"{one['slow']:.0f} ms | {one['processor']:.0f} ms | {one['recall']:.3f} | "
@@ -135,9 +135,11 @@ def section(measured: list[dict[str, float]], queries: int, exhaustive: int) -> 
     growth = last["median"] / first["median"]
     growth_processor = last["processor"] / first["processor"]
     goals = [
-        f"- below 50 ms: {_verdict(last['median'] < 50)} ({last['median']:.0f} ms at {last['teachers']:,.0f} teachers)",
-        f"- less than twice the time at {first['teachers']:,.0f}: {_verdict(growth < 2)} ({growth:.2f} times; "
-        f"{growth_processor:.2f} times by the processor's time)",
+        f"- below 50 ms at {last['teachers']:,.0f} teachers: {_verdict(last['median'] < 50)} by the clock "
+        f"({last['median']:.0f} ms), {_verdict(last['processor'] < 50)} by the processor's time "
+        f"({last['processor']:.0f} ms, of all threads together)",
+        f"- less than twice the time at {first['teachers']:,.0f}: {_verdict(growth < 2)} by the clock ({growth:.2f} "
+        f"times), {_verdict(growth_processor < 2)} by the processor's time ({growth_processor:.2f} times)",
         f"- recall@50 of 0.95: {_verdict(all(one['recall'] >= 0.95 for one in measured))}",
     ]
     head = (

@@ -91,7 +91,7 @@ def app(index: TeacherIndex):  # noqa: ANN201 (gradio is imported here alone, so
         try:
             lines = find(index, text, task, license, max_millions, count)
         except CTKDError as error:
-            raise gr.Error(str(error)) from error
+            raise gr.Error(str(error), print_exception=False) from error
         return lines, command_for(lines)
 
     with gr.Blocks(title="Which teacher?") as page:

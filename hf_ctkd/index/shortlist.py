@@ -10,10 +10,12 @@ from hf_ctkd.index.label_spaces import LabelSpaces
 from hf_ctkd.index.label_transport import EPSILON, TAU, TargetNames, transport_costs
 from hf_ctkd.index.neighbours import Neighbours
 
-_SIMILAR_NAMES = 64
+_SIMILAR_NAMES = 128
 """Names that are gathered for each class of the target."""
 _MOST_ENTRIES = 200_000
 """Entries of lists of spaces that are read; those of the most similar names, and the smallest spaces, first."""
+_MOST_OF_ONE = 25_000
+"""Of one name, which may be in a large part of all spaces, such as "positive"."""
 _TRANSPORTED = 8
 """So many spaces are solved for each one that is returned."""
 _LEAST_TRANSPORTED = 256
@@ -99,15 +101,9 @@ def _gathered(target: TargetNames, spaces: LabelSpaces, allowed: ndarray | None)
 
 
 def _shares(lengths: ndarray) -> ndarray:
-    """How much of each list is read: equally much of all, and of short ones no more than there is."""
-    if lengths.sum() <= _MOST_ENTRIES:
-        return lengths
-    ascending = np.sort(lengths)
-    rest = np.arange(len(ascending), 0, -1)
-    before = np.cumsum(ascending) - ascending
-    levels = (_MOST_ENTRIES - before) // rest
-    level = levels[np.argmax(levels < ascending)]
-    return np.minimum(lengths, max(int(level), 1))
+    """How much of each list is read: all, in their order, until `_MOST_ENTRIES` are; of a very long one only a part."""
+    shares = np.minimum(lengths, _MOST_OF_ONE)
+    return np.clip(_MOST_ENTRIES - (np.cumsum(shares) - shares), 0, shares)
 
 
 def _estimated(matches: ndarray, sizes: ndarray) -> ndarray:

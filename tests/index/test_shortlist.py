@@ -31,11 +31,12 @@ def test_the_best_of_all_spaces_are_found_without_solving_all():
 
 def test_long_lists_are_read_in_part(monkeypatch):
     monkeypatch.setattr(shortlist, "_MOST_ENTRIES", 50)
+    monkeypatch.setattr(shortlist, "_MOST_OF_ONE", 30)
     names, spaces, vectors = problem(500)
     best, _ = best_spaces(names.resembling(vectors[:3]), spaces, 20)
     assert 0 < len(best) <= 20
-    assert shortlist._shares(np.array([5, 100, 40])).tolist() == [5, 22, 22]
-    assert shortlist._shares(np.array([5, 40])).tolist() == [5, 40]
+    assert shortlist._shares(np.array([5, 100, 40, 7])).tolist() == [5, 30, 15, 0]
+    assert shortlist._shares(np.array([5, 29])).tolist() == [5, 29]
 
 
 def test_only_allowed_spaces_are_returned():
