@@ -94,6 +94,10 @@ class NotConvergedError(CTKDError, RuntimeError):
     """An iterative solver stopped before it reached its tolerance."""
 
 
+class DiskFullError(InvalidArgumentError):
+    """A file cannot be written since the disk, or the user's share of it, is full."""
+
+
 class StaleCacheError(CTKDError):
     """Cached teacher outputs do not belong to the data, teacher or preprocessing that asked for them."""
 

@@ -1,5 +1,6 @@
 """Teacher outputs on disk: memory-mapped shards of rows, each row stored under the digest of its input."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -19,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hf_ctkd.errors import InvalidArgumentError, ProblemCode, StaleCacheError, TeacherUnavailableError
+from hf_ctkd.errors import DiskFullError, InvalidArgumentError, ProblemCode, StaleCacheError, TeacherUnavailableError
 from hf_ctkd.records import read_json, write_json
 from hf_ctkd.teachers.output_checks import not_finite, shape_fault
 from hf_ctkd.types import ModelOutputs
@@ -199,7 +200,8 @@ class OutputCache:
 
         Raises:
             TeacherUnavailableError: if the outputs are no finite `[rows, width]`.
-            InvalidArgumentError: if it cannot be written (the disk is full); earlier shards are intact.
+            DiskFullError: if the disk is full; earlier shards are intact.
+            InvalidArgumentError: if it cannot be written for another reason.
             StaleCacheError: if the stored outputs have other widths.
         """
         tensors = {name: tensor.to(self.dtype) for name, tensor in named_tensors(outputs).items()}
@@ -225,7 +227,8 @@ class OutputCache:
             checksum = _checksum(temporary)
             os.replace(temporary, self.folder / f"{checksum}.safetensors")
         except (SafetensorError, OSError) as error:
-            raise InvalidArgumentError(
+            full = _is_full(error, self.folder, packed.nbytes)
+            raise (DiskFullError if full else InvalidArgumentError)(
                 f"Cannot write to the cache {self.folder}: {error}. Free some space, or choose another `cache_dir`; "
                 "the rows stored before are intact."
             ) from error
@@ -345,6 +348,13 @@ def _widths_of(path: Path, dtype: torch.dtype) -> dict[str, int] | None:
             return None
         usable = rows.shape == (len(digests), sum(widths.values())) and rows.dtype == dtype and "features" in widths
         return widths if usable and bool(torch.isfinite(rows).all()) else None
+
+
+def _is_full(error: Exception, folder: Path, count: int) -> bool:
+    """Whether the disk is why so many bytes were not written; safetensors keeps the system's code to itself."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return shutil.disk_usage(folder).free < count
 
 
 def _drop(path: Path, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import torch
 from accelerate import Accelerator
 from jaxtyping import Bool
 from torch import Tensor
+from transformers.utils.logging import get_logger
 
 from hf_ctkd.data import Modality, TargetRows
-from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError, TeacherUnavailableError
+from hf_ctkd.errors import DiskFullError, InvalidArgumentError, NoTeacherLeftError, TeacherUnavailableError
 from hf_ctkd.hub import candidates_named
 from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.records import TeacherCandidate
@@ -19,6 +21,8 @@ from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.offloading import DeviceOffloading
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs, RowOutputs
+
+logger = get_logger(__name__)
 
 TeacherLike = TeacherCandidate | Teacher | str
 _SAMPLE_ROWS = 32
@@ -158,7 +162,7 @@ class TeacherRunner:
         fits: bool,
         accelerator: Accelerator,
         batch_size: int,
-        cache_dir: Path | str,
+        cache_dir: Path | str | None,
         progress: bool = True,
     ) -> tuple["TeacherRunner", tuple[RowOutputs, ...]]:
         """Run the teachers over all training rows if they run once or the loss fits on their outputs, else over a few.
@@ -191,7 +195,7 @@ class TeacherRunner:
         *,
         accelerator: Accelerator,
         batch_size: int,
-        cache_dir: Path | str,
+        cache_dir: Path | str | None,
         progress: bool = True,
     ) -> tuple[RowOutputs, ...]:
         """Outputs of every teacher on all rows, computed or read from the cache.
@@ -200,7 +204,7 @@ class TeacherRunner:
             rows: the training rows.
             accelerator: the processes that share the work.
             batch_size: rows a forward pass, to begin with; at least 1.
-            cache_dir: folder of caches.
+            cache_dir: folder of caches; None to keep the outputs in memory.
             progress: whether the main process shows a progress bar.
         """
         outputs = tuple(
@@ -276,3 +280,48 @@ class TeacherRunner:
                 return self.samples[index].select(rows.cpu())  # no row, of the right widths
             inputs = {name: values[rows] for name, values in inputs.items()}
         return self.ready(index).outputs(inputs, self.hidden, layers=self.layers)
+
+
+def run_before_training(
+    runner: TeacherRunner,
+    rows: TargetRows | None,
+    loss: DistillationLoss | None,
+    args: DistillationConfig,
+    accelerator: Accelerator,
+    *,
+    once: bool,
+    cache_dir: Path,
+) -> tuple[TeacherRunner, tuple[RowOutputs, ...], bool]:
+    """The teachers as they run in training, the outputs that the loss is set up with, and whether they run once.
+
+    Where the disk is full they run at every step; a loss that fits on all outputs then has them in memory.
+
+    Args:
+        runner: the loaded teachers.
+        rows: the training rows; None where there is no training.
+        loss: of the run.
+        args: of the run.
+        accelerator: the processes that share the work.
+        once: whether teachers are to run once instead of at every step.
+        cache_dir: folder of caches.
+
+    Raises:
+        DiskFullError: if the loss has targets that are computed once or not at all.
+    """
+    if rows is None or loss is None or not runner.teachers:
+        return runner, (), once
+    before_training = partial(
+        runner.before_training,
+        rows,
+        fits=Needs.FIT in loss.needs,
+        accelerator=accelerator,
+        batch_size=args.teacher_batch_size,
+        progress=not args.disable_tqdm,
+    )
+    try:
+        return *before_training(once=once, cache_dir=cache_dir), once
+    except DiskFullError as error:
+        if Needs.STUDENT in loss.needs:
+            raise
+        logger.warning(f"{error} The teachers run at every step instead.")
+    return *before_training(once=False, cache_dir=None), False

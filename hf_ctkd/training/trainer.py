@@ -65,8 +65,8 @@ from hf_ctkd.training.schedule import with_schedule
 from hf_ctkd.training.stream import Stream, StreamedRows
 from hf_ctkd.training.student_with_loss import LOGITS, TASK, StudentWithLoss
 from hf_ctkd.training.task_loss import ComputeLossFunc, TaskLoss
-from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner
-from hf_ctkd.types import ModelOutputs, Needs, RowOutputs
+from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner, run_before_training
+from hf_ctkd.types import ModelOutputs
 
 # Private parts of `transformers.Trainer` that this class overrides (o) or calls (c), each without a public equivalent.
 # Tested with transformers 5.23.0.
@@ -221,7 +221,9 @@ class DistillationTrainer(Trainer):
         runner = TeacherRunner.load(
             teachers, loss, reference.modality, self.args, options, target=reference.label_space
         )
-        self.teacher_runner, outputs = self._run_teachers(runner, rows, once)
+        self.teacher_runner, outputs, once = run_before_training(
+            runner, rows, loss, self.args, self.accelerator, once=once, cache_dir=self._cache / "outputs"
+        )
         self._input_reader, self._context = loss_context(
             loss,
             rows,
@@ -289,23 +291,6 @@ class DistillationTrainer(Trainer):
         hidden = self._loss_as_given is not None and bool(self._loss_as_given.hidden)
         whole = augmentation is None and not hidden and self._stream is None
         return self.args.cache_teacher_outputs and whole
-
-    def _run_teachers(
-        self, runner: TeacherRunner, rows: TargetRows | None, once: bool
-    ) -> tuple[TeacherRunner, tuple[RowOutputs, ...]]:
-        """The teachers as they run in training, and the outputs that the loss is set up with; none without rows."""
-        loss, args = self._loss_as_given, self.args
-        if rows is None or loss is None or not runner.teachers:
-            return runner, ()
-        return runner.before_training(
-            rows,
-            once=once,
-            fits=Needs.FIT in loss.needs,
-            accelerator=self.accelerator,
-            batch_size=args.teacher_batch_size,
-            cache_dir=self._cache / "outputs",
-            progress=not args.disable_tqdm,
-        )
 
     @property
     def _cache(self) -> Path:
