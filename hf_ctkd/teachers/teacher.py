@@ -197,7 +197,9 @@ class Teacher:
         Raises:
             TeacherUnavailableError: gated, missing, broken, oversized, for the other modality, with weights that are
                 missing or not finite, or beyond `options.timeout`.
+            InvalidArgumentError: if there is no such device.
         """
+        check_device(device)
         candidate.check_usable(allow_pickle=options.allow_pickle)
         folder = options.prepare(candidate, modality, device, target)
         return cls._from_folder(folder, candidate, modality, device, options, target)
@@ -314,6 +316,28 @@ class Teacher:
         outputs = self._independent.read(on_device, hidden, layers=layers, max_layers=max_layers)
         # A head whose labels are unknown to the loader (a headless encoder's stray output) is no classifier.
         return outputs if self.label_space is not None else replace(outputs, logits=None)
+
+
+def check_device(device: torch.device | str) -> None:
+    """Refuse a device that is not there, which torch would notice once the teacher is downloaded and read.
+
+    Args:
+        device: such as "cpu" or "cuda:1".
+
+    Raises:
+        InvalidArgumentError: saying what there is.
+    """
+    try:
+        torch_device = torch.device(device)
+    except RuntimeError as error:
+        raise InvalidArgumentError(
+            f"`device` must be such as 'cpu' or 'cuda:0', got {device!r}. Choose one."
+        ) from error
+    count = torch.cuda.device_count()
+    if torch_device.type == "cuda" and (torch_device.index or 0) >= count:
+        raise InvalidArgumentError(
+            f"`device` is {str(device)!r}, but torch sees {count} CUDA devices here. Choose one of them, or 'cpu'."
+        )
 
 
 @cache

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
 
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.training.ranges import check_ranges
 
 
@@ -85,6 +86,21 @@ class DistillationConfig(TrainingArguments):
         default=64,
         metadata={"help": "Rows a forward pass of a teacher; halved by itself when they do not fit the memory."},
     )
+    teacher_workers: int = field(
+        default=0,
+        metadata={"help": "Processes that read and preprocess rows while a teacher runs over them once; 0 for none."},
+    )
+    teacher_output_dtype: str = field(
+        default="float32",
+        metadata={
+            "help": "Of cached teacher outputs: float32, or float16 for half the disk.",
+            "choices": ["float32", "float16"],
+        },
+    )
+    max_cache_bytes: int | None = field(
+        default=None,
+        metadata={"help": "Most bytes that the outputs of one teacher may take; half of the free disk if not given."},
+    )
     resident_teachers: int | None = field(
         default=None,
         metadata={
@@ -138,6 +154,10 @@ class DistillationConfig(TrainingArguments):
         if isinstance(self.input_column, str):
             self.input_column = [self.input_column]
         check_ranges(vars(self))
+        if self.teacher_output_dtype not in ("float32", "float16"):
+            raise InvalidArgumentError(
+                f"`teacher_output_dtype` must be float32 or float16, got {self.teacher_output_dtype!r}. Choose one."
+            )
         # `Trainer` reads its own argument alone: each of several processes on the CPU would then train as if it were
         # the only one, and write over the others' files.
         self.use_cpu = self.use_cpu or parse_flag_from_env("ACCELERATE_USE_CPU")

@@ -72,6 +72,8 @@ _RANGES = {
     "distillation_weight": _SIZE,
     "stream_rows": _COUNT,
     "teacher_batch_size": _COUNT,
+    "teacher_workers": Range(0, 1024),
+    "max_cache_bytes": _COUNT,
     "resident_teachers": _COUNT,
     "max_length": _COUNT,
     "bootstrap_resamples": Range(0),

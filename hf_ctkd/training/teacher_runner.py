@@ -112,6 +112,7 @@ class TeacherRunner:
         layers: whether the loss reads pooled layers of all depths.
         samples: outputs of each on a few rows, where they run at every step.
         offloading: bounds the teachers on the device; None for all.
+        storage: options of `compute_outputs`: `workers`, `dtype` and `max_bytes`.
         passes: counts the rows that they read in training.
     """
 
@@ -121,6 +122,7 @@ class TeacherRunner:
     layers: bool = False
     samples: tuple[ModelOutputs, ...] = ()
     offloading: DeviceOffloading | None = None
+    storage: Mapping[str, Any] = field(default_factory=dict)
     passes: PassCount = field(default_factory=PassCount)
 
     @classmethod
@@ -152,6 +154,11 @@ class TeacherRunner:
             hidden=() if loss is None else tuple(pair[1] for pair in loss.hidden),
             layers=loss is not None and Needs.LAYERS in loss.needs,
             offloading=None if limit is None else DeviceOffloading(device, limit),
+            storage={
+                "workers": args.teacher_workers,
+                "dtype": torch.float16 if args.teacher_output_dtype == "float16" else torch.float32,
+                "max_bytes": args.max_cache_bytes,
+            },
         )
 
     def before_training(
@@ -216,6 +223,7 @@ class TeacherRunner:
                 cache_dir=cache_dir,
                 progress=progress,
                 layers=self.layers,
+                **self.storage,
             )
             for index in range(len(self.teachers))
         )
