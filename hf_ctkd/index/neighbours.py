@@ -11,7 +11,13 @@ from numpy import ndarray
 logger = logging.getLogger(__name__)
 
 _MANY_NAMES = 100_000
-"""From so many names on a search of all takes longer than the rest of a search of the index."""
+"""From so many names on a search of all takes longer than the rest of a search of the index.
+
+Of the libraries with an HNSW graph, all with these links and efforts, `faiss` was the fastest: ten of 8,000 names took
+1.1 ms at best with recall@64 of 0.987, `hnswlib` 8.0 ms and 0.983, `usearch` 21 ms and 0.982, with 1.7 kB a
+name and 18 to 26 s of building on a busy machine. Inverted lists in float16 (`faiss` IVF) took half of the room and 0.2
+ms, but found 0.78. A product with all names is exact, and needs neither a library nor a build.
+"""
 _LINKS, _BUILD_EFFORT = 16, 100
 _SEARCH_EFFORT = 128
 
@@ -38,12 +44,13 @@ class ExactNeighbours:
     """
 
     def __init__(self, vectors: Float[ndarray, "names width"]) -> None:
-        self._vectors = vectors
+        # A product of few rows with this layout takes 16 ms of processor time for 37,000 names, with the other one 22.
+        self._columns = np.ascontiguousarray(vectors.T)
 
     def similar(self, queries: Float[ndarray, "queries width"], count: int, least: float) -> Int[ndarray, "similar"]:
         """See `Neighbours`."""
         nearest = []
-        for cosines in queries @ self._vectors.T:
+        for cosines in queries @ self._columns:
             above = np.flatnonzero(cosines > least)  # few: sorting these alone takes a tenth of sorting all
             if len(above) > count:
                 above = above[np.argpartition(-cosines[above], count - 1)[:count]]

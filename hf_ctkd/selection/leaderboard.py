@@ -108,15 +108,15 @@ class Leaderboard:
         table.add_column("teacher", overflow="ellipsis", no_wrap=True)
         for name in (self.metric, "parameters", "seconds"):
             table.add_column(name, justify="right", no_wrap=True)
-        shown, line_drawn = self._scored[:lines], self.baseline is None
-        for rank, teacher in enumerate(shown, 1):
+        best, line_drawn = self._scored[:lines], self.baseline is None
+        for rank, teacher in enumerate(best, 1):
             if not line_drawn and not self.above(teacher):
                 self._add_student(table)
                 line_drawn = True
             table.add_row(*self._cells(rank, teacher), style="" if self.above(teacher) else "dim")
         if not line_drawn:
             self._add_student(table)
-        hidden = len(self._scored) - len(shown)
+        hidden = len(self._scored) - len(best)
         notes = [f"and {hidden} more below"] if hidden else []
         notes += (
             [] if self.chance is None else [f"chance level {number(self.chance)}; controls know nothing of the task"]
@@ -185,9 +185,11 @@ class Progress:
         board, name = self.leaderboard, plain(teacher.candidate.name)
         if teacher.skipped is not None:
             return f"{name}: skipped, {plain(teacher.skipped)}"
-        place = f"rank {board.rank(teacher)} so far" + ("" if board.above(teacher) else ", below your student's line")
+        standing = f"rank {board.rank(teacher)} so far" + (
+            "" if board.above(teacher) else ", below your student's line"
+        )
         score = f"{board.metric} {teacher.scores[board.metric]:.3f}"
-        return f"{name}: {score} ({teacher.seconds:.1f} s), {place}"
+        return f"{name}: {score} ({teacher.seconds:.1f} s), {standing}"
 
 
 def leaderboard_of(
