@@ -28,9 +28,9 @@ test-slow: $(INSTALLED)
 test-breadth: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses 2 tests/breadth
 
-# The scripts that the guides show, one after the other.
+# The scripts that the guides show, one after the other, and the notebooks.
 test-guides: $(INSTALLED)
-	$(BIN)/python -m pytest -m guides tests/docs
+	$(BIN)/python -m pytest -m guides tests/docs tests/examples/test_notebooks.py
 
 # On a machine with an accelerator: everything as on the CPU, then the tables of what only an accelerator can tell.
 test-gpu: $(INSTALLED)
