@@ -67,6 +67,8 @@ class ProblemCode(str, Enum):
     """Another licence than the one that was asked for."""
     MISSING_PACKAGE = "missing_package"
     """It needs a package that is not installed; the message names it."""
+    OUT_OF_BUDGET = "out_of_budget"
+    """The budget of the selection was spent before, or does not suffice for its download."""
     INCOMPATIBLE = "incompatible"
     """It cannot be run on these rows or scored by this metric."""
 

@@ -170,6 +170,13 @@ class ScoreArguments:
         None,
         metavar="ADDRESS",
     )
+    budget: list[str] = flag(
+        "what may be spent, such as 10m (or s, h), 5GB (or MB) of downloads, 20000rows run through teachers; the most "
+        "promising teachers then get more rows than others",
+        [],
+        metavar="LIMIT",
+    )
+    dry_run: bool = flag("list the candidates with the bytes that their download takes, and end", False)
     output: str = flag("file to write", "ranking.json")
     quiet: bool = flag("show no progress", False)
     json: bool = flag("print the ranking's record and nothing else", False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_ctkd.cli.arguments import ParsedCommand, SelectArguments, whole_bytes
+from hf_ctkd.cli.budget import budget_of, downloads
 from hf_ctkd.cli.next_step import flags_for, student_for
 from hf_ctkd.cli.outputs import claim_file
 from hf_ctkd.cli.printing import next_command
@@ -64,9 +65,14 @@ def _rank(arguments: SelectArguments) -> None:
             processes=arguments.processes,
             executor=executor,
             progress=not arguments.quiet,
+            budget=budget_of(arguments.budget),
         )
         rows = _rows(arguments)
         candidates = chain(candidates, _shortlist(arguments, rows))
+        if arguments.dry_run:
+            if PartialState().is_main_process:
+                print(downloads(candidates, selector.options))
+            return
         if not (_searches(arguments) or arguments.teachers):
             candidates = list(candidates)  # cheap without the Hub, and their number tells how long it will take
         columns = {name: vars(arguments)[name] for name in ("input_column", "label_column", "skip_bad_rows")}

@@ -1,7 +1,7 @@
 """Everything that talks to a Hub or reads a folder of models: search, safe download, push. Needs no torch."""
 
 from hf_ctkd.hub.control import RANDOM, random_like
-from hf_ctkd.hub.download import fetch_teacher
+from hf_ctkd.hub.download import download_bytes, fetch_teacher
 from hf_ctkd.hub.files import push_refusal
 from hf_ctkd.hub.folders import folder_teachers
 from hf_ctkd.hub.listing import HubSearch, ListedModel
@@ -14,6 +14,7 @@ __all__ = [
     "HubSearch",
     "ListedModel",
     "candidates_named",
+    "download_bytes",
     "fetch_teacher",
     "folder_teachers",
     "hub_teachers",

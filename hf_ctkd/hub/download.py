@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 
@@ -64,6 +64,44 @@ def fetch_teacher(
         return _download(candidate, file_choice, max_bytes, cache_dir, token)
     except TeacherUnavailableError as error:
         raise TeacherUnavailableError(f"Teacher {candidate.name!r} cannot be used: {error}", error.code) from error
+
+
+def download_bytes(
+    candidate: TeacherCandidate,
+    *,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    cache_dir: Path | str | None = None,
+    token: str | None = None,
+) -> int:
+    """The number of bytes that `fetch_teacher` would download: of its files that are not in the cache; 0 for a folder.
+
+    Args:
+        candidate: which one.
+        allow_pickle: as in `fetch_teacher`.
+        trust_remote_code: as in `fetch_teacher`.
+        cache_dir: as in `fetch_teacher`.
+        token: as in `fetch_teacher`.
+
+    Raises:
+        TeacherUnavailableError: if the Hub does not tell.
+    """
+    if candidate.source == "folder":
+        return 0
+    file_choice = _FileChoice(allow_pickle, weights=not candidate.random_weights, code=trust_remote_code)
+    model_id, revision = candidate.model_id, candidate.revision
+    try:
+        sizes = _sizes(HfApi(token=token), model_id, revision)
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise unavailable(error, model_id) from error
+    except HubFailure as error:
+        _cached(candidate, file_choice, cache_dir, error)
+        return 0
+    return sum(
+        sizes[name]
+        for name in file_choice.among(sizes)
+        if not isinstance(try_to_load_from_cache(model_id, name, cache_dir=cache_dir, revision=revision), str)
+    )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,7 +177,15 @@ class TeacherRanking:
         if self.baseline is None:
             return len(self.scored) + 1
         line = self.baseline.scores[self.metric]
-        return 1 + sum(teacher.scores.get(self.metric, 0.0) > line for teacher in self.scored)
+        # Within a budget a teacher with a high score on few rows may stand below others with lower scores on more.
+        better = takewhile(lambda teacher: teacher.scores.get(self.metric, 0.0) > line, self.scored)
+        return 1 + sum(1 for _ in better)
+
+    @property
+    def certainty(self) -> str:
+        """What a budget was spent on, and how sure the first teacher is, in two sentences; empty without a budget."""
+        budget = self.settings.get("budget")
+        return str(budget.get("summary", "")) if isinstance(budget, Mapping) else ""
 
     @property
     def advice(self) -> str:
@@ -247,6 +256,7 @@ class TeacherRanking:
         header, body = self._cells()
         lines = [text_table(header, body)] if body else ["No teacher was scored."]
         lines += [self.advice] if self.advice else []
+        lines += [self.certainty] if self.certainty else []
         if body and self.controls:
             lines.append(CONTROL_NOTE)
         skipped = [teacher for teacher in self.teachers if teacher.skipped is not None]

@@ -24,6 +24,7 @@ from hf_ctkd.metrics import TransferabilityMetric, TransportScore
 from hf_ctkd.records import RankedTeacher, TeacherCandidate
 from hf_ctkd.selection.committee import TeacherPosterior
 from hf_ctkd.selection.controls import control_scores
+from hf_ctkd.selection.half_samples import HalfSample
 from hf_ctkd.selection.score_cache import ScoreCache
 from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs, on_all, on_main
 from hf_ctkd.types import ModelOutputs, Needs
@@ -251,4 +252,6 @@ def settings_of(metric: TransferabilityMetric) -> str:
 
 
 def _is_from_hf_ctkd(metric: TransferabilityMetric) -> bool:
+    if isinstance(metric, HalfSample):
+        return _is_from_hf_ctkd(metric.metric)
     return type(metric).__module__.startswith("hf_ctkd.")

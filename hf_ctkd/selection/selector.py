@@ -1,6 +1,7 @@
 """Ranks candidate teachers on rows of the target task; unusable candidates are skipped and the run continues."""
 
 import platform
+import time
 from collections.abc import Iterable, Sequence, Sized
 from concurrent.futures import Executor
 from dataclasses import KW_ONLY, dataclass, replace
@@ -20,18 +21,20 @@ from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.data.progress import row_bars
 from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError
 from hf_ctkd.metrics import TransferabilityMetric
-from hf_ctkd.records import CommitteeMember, RankedTeacher, TeacherFreeBaseline, TeacherRanking, default_cache
+from hf_ctkd.records import CommitteeMember, RankedTeacher, TeacherRanking, default_cache
 from hf_ctkd.selection.baseline import StudentLike, teacher_free_baseline
+from hf_ctkd.selection.budget import Meter, SelectionBudget
+from hf_ctkd.selection.budgeted import BudgetedScores, score_within
 from hf_ctkd.selection.candidates import Source, each_candidate
 from hf_ctkd.selection.committee import Committee, choose_members
 from hf_ctkd.selection.controls import CONTROLS
 from hf_ctkd.selection.engines import ProcessExecutor
 from hf_ctkd.selection.execution import score_by_processes, score_in_turn, score_on_workers
-from hf_ctkd.selection.leaderboard import Progress, leaderboard_of, on_terminal
+from hf_ctkd.selection.leaderboard import Leaderboard, Progress, leaderboard_of, on_terminal
 from hf_ctkd.selection.sampling import scoring_rows
 from hf_ctkd.selection.scorer import RunSettings, Scorer
 from hf_ctkd.selection.scores import chosen_metrics
-from hf_ctkd.teachers import LoadOptions
+from hf_ctkd.teachers import LoadOptions, on_main
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,12 @@ class TeacherSelector:
             and has its share of the threads. A script that asks for more needs `if __name__ == "__main__":`.
         executor: scores the teachers instead, on workers that can read and write `cache_dir` and import hf_ctkd: any
             `concurrent.futures.Executor`, such as that of `dask_executor` for a cluster. It is not shut down.
+        budget: what may be spent; the most promising teachers are then scored on more rows than others, in this
+            process. None to score all of them on all rows.
 
     Raises:
-        InvalidArgumentError: if a name is no metric, a number is out of its range, or both `executor` and `processes`
-            are given.
+        InvalidArgumentError: if a name is no metric, a number is out of its range, or more than one of `executor`,
+            `processes` and `budget` is given.
 
     Reference:
         The task is that of Lu, Ye and Zhan:
@@ -109,6 +114,7 @@ class TeacherSelector:
     progress: bool = True
     processes: int = 1
     executor: Executor | None = None
+    budget: SelectionBudget | None = None
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -123,6 +129,10 @@ class TeacherSelector:
         if self.executor is not None and self.processes > 1:
             raise InvalidArgumentError(
                 f"`processes` is {self.processes}, but `executor` has workers of its own. Leave one of them out."
+            )
+        if self.budget is not None and (self.executor is not None or self.processes > 1):
+            raise InvalidArgumentError(
+                "`budget` is spent in turn, as each score decides about the next. Leave out `processes` and `executor`."
             )
         chosen_metrics(self.metric, self.metrics)
 
@@ -155,6 +165,10 @@ class TeacherSelector:
             InvalidArgumentError: if an argument is out of its range, the student cannot be scored, or the cache cannot
                 be written.
         """
+        if self.budget is not None and student_probabilities is not None:
+            raise InvalidArgumentError(
+                "`student_probabilities` are for all rows, but `budget` scores on parts of them. Leave one of them out."
+            )
         columns: dict[str, Any] = {"input_column": input_column, "label_column": label_column}
         with row_bars(self.progress and not on_terminal()):
             rows = TargetRows.of(dataset, **columns, skip_bad_rows=skip_bad_rows)
@@ -197,6 +211,10 @@ class TeacherSelector:
         """
         if k < 1:
             raise InvalidArgumentError(f"`k` must be at least 1, got {k}.")
+        if self.budget is not None:
+            raise InvalidArgumentError(
+                "A committee needs the outputs of its candidates on all rows, but `budget` limits them. Leave it out."
+            )
         if shortlist < k:
             raise InvalidArgumentError(f"`shortlist` must be at least `k` = {k}, got {shortlist}.")
         columns: dict[str, Any] = {"input_column": input_column, "label_column": label_column}
@@ -235,27 +253,36 @@ class TeacherSelector:
         return Scorer(metrics, sample, student, accelerator, settings, self.seed)
 
     def _rank(self, scorer: Scorer, candidates: Iterable[Source] | Source, facts: dict[str, object]) -> TeacherRanking:
+        meter = None if self.budget is None else self._meter(scorer, self.budget)
         baseline = teacher_free_baseline(scorer, self.student, self.processing_class)
-        return TeacherRanking.of(
-            self._score_all(scorer, candidates, baseline, facts),
-            scorer.metrics[0].name,
-            controls=CONTROLS,
-            dataset=facts,
-            settings=self._settings(scorer.metrics, scorer.student is not None),
-            baseline=baseline,
+        settings, metric = self._settings(scorer.metrics, scorer.student is not None), scorer.metrics[0].name
+        board = leaderboard_of(metric, _count(candidates), baseline, facts)
+        if meter is None:
+            teachers = self._score_all(scorer, candidates, board)
+            return TeacherRanking.of(
+                teachers, metric, controls=CONTROLS, dataset=facts, settings=settings, baseline=baseline
+            )
+        scored = self._score_within(scorer, candidates, board, meter)
+        return TeacherRanking(
+            scored.teachers, metric, CONTROLS, facts, {**settings, "budget": scored.facts}, baseline=baseline
         )
 
-    def _score_all(
-        self,
-        scorer: Scorer,
-        sources: Iterable[Source] | Source,
-        baseline: TeacherFreeBaseline | None,
-        facts: dict[str, object],
-    ) -> list[RankedTeacher]:
+    def _meter(self, scorer: Scorer, budget: SelectionBudget) -> Meter:
+        # The same time on all processes, which decide by it what to score together.
+        return Meter(budget, clock=lambda: on_main(scorer.accelerator, time.monotonic))
+
+    def _score_within(
+        self, scorer: Scorer, sources: Iterable[Source] | Source, board: Leaderboard, meter: Meter
+    ) -> BudgetedScores:
         candidates = each_candidate(sources, token=self.options.token)
-        total = len(sources) if isinstance(sources, Sized) and not isinstance(sources, str) else None
+        listed = on_main(scorer.accelerator, lambda: list(candidates))
         show = self.progress and scorer.accelerator.is_main_process
-        board = leaderboard_of(scorer.metrics[0].name, total, baseline, facts)
+        with Progress(replace(board, total=len(listed)), show=show, live=on_terminal()) as progress:
+            return score_within(scorer, listed, progress, meter)
+
+    def _score_all(self, scorer: Scorer, sources: Iterable[Source] | Source, board: Leaderboard) -> list[RankedTeacher]:
+        candidates = each_candidate(sources, token=self.options.token)
+        show = self.progress and scorer.accelerator.is_main_process
         with Progress(board, show=show, live=on_terminal()) as progress:
             if self.executor is not None:
                 return score_on_workers(scorer, candidates, progress, self.executor)
@@ -280,6 +307,11 @@ class TeacherSelector:
                 "python": platform.python_version(),
             },
         }
+
+
+def _count(sources: Iterable[Source] | Source) -> int | None:
+    """The number of candidates, where it is known before they are looked up."""
+    return len(sources) if isinstance(sources, Sized) and not isinstance(sources, str) else None
 
 
 def _student(probabilities: Tensor | None, rows: int, sample: TargetRows) -> Tensor | None:

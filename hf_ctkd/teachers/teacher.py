@@ -14,7 +14,7 @@ from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenize
 from hf_ctkd.data.preprocessing import Preprocessor, load_processing_class
 from hf_ctkd.data.rows import Modality, RowInput
 from hf_ctkd.errors import CTKDError, InvalidArgumentError, ProblemCode, TeacherUnavailableError
-from hf_ctkd.hub import fetch_teacher
+from hf_ctkd.hub import download_bytes, fetch_teacher
 from hf_ctkd.records import ZERO_SHOT, TeacherCandidate, without_folder
 from hf_ctkd.teachers.failures import skipped_on_failure
 from hf_ctkd.teachers.features import FeatureReader
@@ -85,6 +85,20 @@ class LoadOptions:
             trust_remote_code=self.trust_remote_code,
             max_bytes=self.max_bytes,
             token=self.token,
+        )
+
+    def download_bytes(self, candidate: TeacherCandidate) -> int:
+        """The number of bytes that `fetch` would download.
+
+        Args:
+            candidate: the teacher.
+
+        Raises:
+            TeacherUnavailableError: if it has a problem, or the Hub does not tell.
+        """
+        candidate.check_usable(allow_pickle=self.allow_pickle)
+        return download_bytes(
+            candidate, allow_pickle=self.allow_pickle, trust_remote_code=self.trust_remote_code, token=self.token
         )
 
     def prepare(

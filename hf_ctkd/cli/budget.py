@@ -1,0 +1,76 @@
+"""`--budget` and `--dry_run` of `hf-ctkd select`."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
+from hf_ctkd.records.text import parameter_count, text_table
+
+if TYPE_CHECKING:
+    from hf_ctkd.records import TeacherCandidate
+    from hf_ctkd.selection import SelectionBudget
+    from hf_ctkd.teachers import LoadOptions
+
+_LIMIT = re.compile(r"(?P<number>\d+(\.\d*)?|\.\d+)(?P<unit>[a-z]+)", re.IGNORECASE)
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_BYTES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+
+
+def budget_of(words: Sequence[str]) -> "SelectionBudget | None":
+    """The budget that the words of `--budget` describe; None without words.
+
+    Args:
+        words: such as `["10m", "5GB"]`: minutes, and bytes of downloads.
+
+    Raises:
+        InvalidArgumentError: if a word is no limit, or two limit the same.
+    """
+    if not words:
+        return None
+    limits: dict[str, float] = {}
+    for word in words:
+        kind, value = _limit(word)
+        if kind in limits:
+            raise InvalidArgumentError(f"`budget` limits {kind} twice, by {word!r} the second time. Leave one out.")
+        limits[kind] = value
+    from hf_ctkd.selection import SelectionBudget
+
+    whole = {kind: int(limits[kind]) for kind in ("forwards", "bytes") if kind in limits}
+    return SelectionBudget(seconds=limits.get("seconds"), forwards=whole.get("forwards"), bytes=whole.get("bytes"))
+
+
+def _limit(word: str) -> tuple[str, float]:
+    match = _LIMIT.fullmatch(word)
+    if match is not None:
+        number, unit = float(match["number"]), match["unit"].lower()
+        if unit in _SECONDS:
+            return "seconds", number * _SECONDS[unit]
+        if unit in _BYTES:
+            return "bytes", number * _BYTES[unit]
+        if unit == "rows":
+            return "forwards", number
+    raise InvalidArgumentError(
+        f"`budget` {word!r} is no limit. Give a time such as 30s, 10m or 2h, a size of downloads such as 500MB or "
+        "5GB, or a number of rows such as 20000rows."
+    )
+
+
+def downloads(candidates: "Iterable[TeacherCandidate]", options: "LoadOptions") -> str:
+    """A table of the bytes that each candidate's download takes, and their sum.
+
+    Args:
+        candidates: looked up one by one.
+        options: how teachers are fetched.
+    """
+    lines, total, count = [], 0, 0
+    for candidate in candidates:
+        try:
+            size = options.download_bytes(candidate)
+        except TeacherUnavailableError as error:
+            lines.append([candidate.name, parameter_count(candidate.parameters), f"cannot be used: {error}"])
+            continue
+        total, count = total + size, count + 1
+        lines.append([candidate.name, parameter_count(candidate.parameters), f"{size:,}"])
+    table = text_table(["teacher", "parameters", "bytes to download"], lines) if lines else "No candidates."
+    return f"{table}\n{count} teachers, {total:,} bytes to download. Nothing was downloaded."

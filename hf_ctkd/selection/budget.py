@@ -1,0 +1,97 @@
+"""What a selection may spend, and what it has spent."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from hf_ctkd.errors import InvalidArgumentError
+
+Limit = Literal["seconds", "forwards", "bytes"]
+
+
+@dataclass(frozen=True)
+class SelectionBudget:
+    """What `TeacherSelector` may spend; it then scores promising teachers on more rows than others.
+
+    Use it where there are more candidates than can be scored on all rows. The run ends as soon as it is clear enough
+    which teacher is the best, or when a limit is reached; it exceeds `seconds` by the teacher that is being scored at
+    most, and the other limits never. Without a budget every candidate is scored on all rows.
+
+    Args:
+        seconds: from the start of the ranking, downloads included; None for no limit.
+        forwards: rows that are run through teachers, all together; rows of the cache count too, so that the outcome
+            does not depend on it. None for no limit.
+        bytes: of files that are downloaded; None for no limit.
+
+    Raises:
+        InvalidArgumentError: if no limit is given, or one is not positive.
+
+    Example:
+        >>> selector = TeacherSelector(budget=SelectionBudget(seconds=600, bytes=5 * 10**9))  # doctest: +SKIP
+        >>> ranking = selector.rank(hub_teachers(task="image-classification"), flowers["train"])  # doctest: +SKIP
+    """
+
+    seconds: float | int | None = None
+    forwards: int | None = None
+    bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        limits = asdict(self)
+        if all(limit is None for limit in limits.values()):
+            raise InvalidArgumentError("A budget must have a limit, got none. Give `seconds`, `forwards` or `bytes`.")
+        for name, limit in limits.items():
+            if limit is not None and not limit > 0:
+                raise InvalidArgumentError(f"`{name}` of a budget must be positive, got {limit}.")
+
+
+@dataclass
+class Meter:
+    """What was spent of a budget so far.
+
+    Args:
+        budget: the limits.
+        clock: gives seconds; on several processes the same on each.
+        forwards: rows that were run through teachers.
+        bytes: that were downloaded.
+    """
+
+    budget: SelectionBudget
+    clock: Callable[[], float] = time.monotonic
+    forwards: int = 0
+    bytes: int = 0
+    start: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start = self.clock()
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return self.clock() - self.start
+
+    def reached(self, *, forwards: int = 0, bytes: int = 0) -> Limit | None:  # noqa: A002 (as in the budget)
+        """The limit that forbids further spending; None if it is allowed.
+
+        Args:
+            forwards: rows about to be run.
+            bytes: about to be downloaded.
+        """
+        budget = self.budget
+        if budget.seconds is not None and self.seconds >= budget.seconds:
+            return "seconds"
+        if budget.forwards is not None and self.forwards + forwards > budget.forwards:
+            return "forwards"
+        if budget.bytes is not None and self.bytes + bytes > budget.bytes:
+            return "bytes"
+        return None
+
+    def spend(self, *, forwards: int = 0, bytes: int = 0) -> None:  # noqa: A002 (as in the budget)
+        """Count what was spent.
+
+        Args:
+            forwards: rows that were run.
+            bytes: that were downloaded.
+        """
+        self.forwards += forwards
+        self.bytes += bytes

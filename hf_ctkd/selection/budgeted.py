@@ -1,0 +1,180 @@
+"""Candidates scored within a budget: a race over nested sets of the scoring rows."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
+from hf_ctkd.records import RankedTeacher, TeacherCandidate
+from hf_ctkd.selection.budget import Meter, SelectionBudget
+from hf_ctkd.selection.half_samples import HALVES, HalfSample, half_size
+from hf_ctkd.selection.leaderboard import Progress
+from hf_ctkd.selection.metadata_order import by_metadata
+from hf_ctkd.selection.race import Evaluation, Race, RaceOutcome
+from hf_ctkd.selection.sampling import stratified
+from hf_ctkd.selection.scorer import Scorer
+from hf_ctkd.teachers import on_main
+
+_ROWS_A_CLASS = 4
+"""Fewest rows of the smallest set for each class, on average: two in each half."""
+_LEAST_ROWS = 64
+
+
+@dataclass(frozen=True)
+class BudgetedScores:
+    """What was scored within a budget.
+
+    Args:
+        teachers: best first, those on more rows before those on fewer; then those that were skipped.
+        facts: for the record: limits, what was spent, why the run ended, and how sure it is of the first.
+    """
+
+    teachers: tuple[RankedTeacher, ...]
+    facts: dict[str, Any]
+
+
+def score_within(
+    scorer: Scorer, candidates: Sequence[TeacherCandidate], progress: Progress, meter: Meter
+) -> BudgetedScores:
+    """Score the candidates, the most promising ones on all rows, until the best is clear or the budget is spent.
+
+    Args:
+        scorer: of the ranking.
+        candidates: all of them.
+        progress: is told of each score.
+        meter: of the budget, started when the selection was.
+
+    Raises:
+        DatasetError: if a row cannot be read.
+        InvalidArgumentError: if the cache cannot be written, or the budget does not suffice for one teacher.
+    """
+    ordered = on_main(scorer.accelerator, lambda: by_metadata(candidates, scorer.rows.label_space.names))
+    contest = _Contest(scorer, ordered, progress, meter, _nested(scorer.rows.labels))
+    race = Race([len(rows) for rows in contest.rows], contest.factors, meter, contest.evaluate)
+    outcome = race.run(len(ordered))
+    return BudgetedScores(tuple(contest.ranked(outcome)), _facts(meter, outcome, race))
+
+
+@dataclass
+class _Contest:
+    """The teachers behind the indices of a race, and what is known of each."""
+
+    scorer: Scorer
+    candidates: Sequence[TeacherCandidate]
+    progress: Progress
+    meter: Meter
+    rows: Sequence[Int[Tensor, "_"]]
+    scored: dict[int, RankedTeacher] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        metric = self.scorer.metrics[0]
+        self.halves = [HalfSample(metric, seed) for seed in range(HALVES)]
+        metrics = (*self.scorer.metrics, *self.halves)
+        self.scorers = [
+            replace(self.scorer, rows=self.scorer.rows.select(rows.tolist()), metrics=metrics) for rows in self.rows
+        ]
+
+    @property
+    def factors(self) -> list[float]:
+        """Of the variance over halves, for each set of rows."""
+        sizes = [(len(scorer.rows), half_size(scorer.rows.labels)) for scorer in self.scorers]
+        return [half / max(size - half, 1) for size, half in sizes]
+
+    def evaluate(self, index: int, rung: int) -> Evaluation | None:
+        """Score a teacher on a set of rows; None if it cannot be scored."""
+        candidate, before = self.candidates[index], self.scored.get(index)
+        self.progress.start(candidate)
+        if before is None:
+            problem = self._download_problem(candidate)
+            if problem is not None:
+                self.scored[index] = RankedTeacher(candidate, skipped=str(problem), skipped_code=problem.code)
+                self.progress.finish(self.scored[index])
+                return None
+        teacher = self.scorers[rung].score(candidate)
+        halves = tuple(teacher.scores.get(half.name, math.nan) for half in self.halves)
+        names = {half.name for half in self.halves}
+        self.scored[index] = replace(
+            teacher,
+            scores={name: value for name, value in teacher.scores.items() if name not in names},
+            seconds=teacher.seconds + (0.0 if before is None else before.seconds),
+        )
+        if teacher.skipped is not None:
+            self.progress.finish(teacher)
+            return None
+        self.meter.spend(forwards=len(self.rows[rung]) - (len(self.rows[rung - 1]) if rung else 0))
+        if rung == 0:
+            self.progress.finish(teacher)
+        return Evaluation(teacher.scores[self.scorer.metrics[0].name], halves)
+
+    def _download_problem(self, candidate: TeacherCandidate) -> TeacherUnavailableError | None:
+        limit = self.meter.budget.bytes
+        if limit is None:
+            return None
+        try:
+            size = on_main(self.scorer.accelerator, lambda: self.scorer.run_settings.options.download_bytes(candidate))
+        except TeacherUnavailableError as error:
+            return error
+        if self.meter.reached(bytes=size) == "bytes":
+            return TeacherUnavailableError(
+                f"its download takes {size:,} bytes, more than the {limit - self.meter.bytes:,} that are left of the "
+                "budget. Allow more bytes.",
+                ProblemCode.OUT_OF_BUDGET,
+            )
+        self.meter.spend(bytes=size)
+        return None
+
+    def ranked(self, outcome: RaceOutcome) -> list[RankedTeacher]:
+        """All candidates: those in the race, best first, then the skipped ones."""
+        unreached = TeacherUnavailableError(
+            "the budget was spent before its turn came. Allow more, or name fewer candidates.",
+            ProblemCode.OUT_OF_BUDGET,
+        )
+        skipped = [
+            self.scored.get(index) or RankedTeacher(candidate, skipped=str(unreached), skipped_code=unreached.code)
+            for index, candidate in enumerate(self.candidates)
+            if index not in outcome.order
+        ]
+        if not outcome.order and any(teacher.skipped_code is ProblemCode.OUT_OF_BUDGET for teacher in skipped):
+            raise InvalidArgumentError(_too_small(self.meter.budget, len(self.rows[0])))
+        return [*(self.scored[index] for index in outcome.order), *skipped]
+
+
+def _nested(labels: Int[Tensor, " rows"]) -> list[Int[Tensor, "_"]]:
+    """Indices of nested sets of rows, each half of the next, the last of all rows."""
+    least = max(_LEAST_ROWS, _ROWS_A_CLASS * len(labels.unique()))
+    sets = [torch.arange(len(labels))]
+    while len(sets[0]) // 2 >= least:
+        sets.insert(0, sets[0][stratified(labels[sets[0]], len(sets[0]) // 2, seed=0)])
+    return sets
+
+
+def _too_small(budget: SelectionBudget, rows: int) -> str:
+    limits = " and ".join(f"{value:,} {name}" for name, value in asdict(budget).items() if value is not None)
+    return (
+        f"`budget` of {limits} does not suffice to score any teacher: each needs {rows:,} forwards, the download of "
+        "its weights, and time for both. Allow more."
+    )
+
+
+def _facts(meter: Meter, outcome: RaceOutcome, race: Race) -> dict[str, Any]:
+    spent = {"seconds": round(meter.seconds, 1), "forwards": meter.forwards, "bytes": meter.bytes}
+    reason = {"settled": "the first is settled", "rows": "all rows were used"}.get(outcome.stopped)
+    reason = reason or f"the budget of {outcome.stopped} was reached"
+    summary = (
+        f"Within the budget: {meter.forwards:,} forwards, {spent['seconds']:,} seconds, {meter.bytes:,} bytes of "
+        f"downloads; it ended because {reason}. The first teacher is within 1 point of the best with a probability of "
+        f"{outcome.probability:.2f}."
+    )
+    return {
+        "limits": asdict(meter.budget),
+        "spent": spent,
+        "row_sets": list(race.sizes),
+        "stopped": outcome.stopped,
+        "probability": outcome.probability,
+        "summary": summary,
+    }

@@ -1,0 +1,198 @@
+"""Successive halving with confidence bounds: few rows for all teachers, more rows for those that may be the best."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from hf_ctkd.selection.budget import Limit, Meter
+
+MARGIN = 0.01
+"""Teachers whose scores differ by no more than this, one point, are as good as each other."""
+CERTAINTY = 0.95
+"""The race ends when the first teacher is within `MARGIN` of the best with this probability."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The score of one teacher on one set of rows.
+
+    Args:
+        score: higher is better.
+        halves: the scores on random halves of these rows, the same halves for all teachers; NaN where there is none.
+    """
+
+    score: float
+    halves: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class RaceOutcome:
+    """How a race ended.
+
+    Args:
+        order: indices of the teachers that were evaluated, best first: those with more rows before those with fewer.
+        rungs: of each teacher in `order`, the number of its largest set of rows.
+        probability: that the first is within `MARGIN` of the best of those that were evaluated.
+        stopped: "settled", "rows" after the last set of rows, or the limit that was reached.
+    """
+
+    order: tuple[int, ...]
+    rungs: tuple[int, ...]
+    probability: float
+    stopped: Literal["settled", "rows"] | Limit
+
+
+@dataclass
+class Race:
+    """Teachers that are evaluated on nested sets of rows, each larger than the one before.
+
+    After each set, teachers are dropped that are better than the first by more than `MARGIN` with a probability so
+    small that all dropped ones together stay below 1 - `CERTAINTY`, but no more than half of them at a time. Where the
+    rest of the budget does not suffice to evaluate the others on the next sets too, those with the lowest scores are
+    dropped; the probability at the end accounts for them. The bounds hold for rows drawn like these; that a teacher
+    improves more than others with the number of rows is beyond them.
+
+    Args:
+        sizes: numbers of rows of the sets, ascending.
+        factor: of the variance over halves, which makes it that over sets of rows.
+        meter: of the budget.
+        evaluate: evaluates a teacher (by index) on a set (by number); None if it cannot be used.
+
+    Reference:
+        @inproceedings{jamieson2016nonstochastic,
+          title = {Non-stochastic Best Arm Identification and Hyperparameter Optimization},
+          author = {Jamieson, Kevin and Talwalkar, Ameet},
+          booktitle = {International Conference on Artificial Intelligence and Statistics},
+          year = {2016}
+        }
+    """
+
+    sizes: Sequence[int]
+    factor: Sequence[float]
+    meter: Meter
+    evaluate: Callable[[int, int], Evaluation | None]
+    _evaluations: dict[int, dict[int, Evaluation]] = field(init=False, default_factory=dict)
+    _evaluated_rows: int = field(init=False, default=0)
+    _evaluated_seconds: float = field(init=False, default=0.0)
+    _limit: Limit | None = field(init=False, default=None)
+
+    def run(self, teachers: int) -> RaceOutcome:
+        """Evaluate teachers until the first is settled, all rows are used, or a limit is reached.
+
+        Args:
+            teachers: their number; those that look best beforehand have the lowest indices.
+        """
+        running = list(range(teachers))
+        for rung in range(len(self.sizes)):
+            most = self._affordable(len(running), rung)
+            if rung > 0 and most < 2:  # nothing to compare it with
+                return self._outcome(self._limit or "rows")
+            running = self._evaluate_best(running, rung, most)
+            if self._settled(running, rung):
+                return self._outcome("settled")
+            self._limit = self.meter.reached(forwards=1) or self._limit
+            if not running or self.meter.reached(forwards=1) is not None:
+                return self._outcome(self._limit or "rows")
+            running = self._survivors(running, rung)
+        return self._outcome("rows")
+
+    def _settled(self, running: list[int], rung: int) -> bool:
+        """Whether the first is certain enough, and was the first on the set before too.
+
+        On few rows teachers differ by how fast they improve with the number of rows, which no spread shows.
+        """
+        if not self._evaluations or self.probability() < CERTAINTY:
+            return False
+        if len(self._evaluations) == 1 or len(self.sizes) == 1:
+            return True
+        if rung == 0 or not running:
+            return False
+        before, now = (max(running, key=lambda index: self._evaluations[index][r].score) for r in (rung - 1, rung))
+        return before == now
+
+    def probability(self) -> float:
+        """That the first teacher is within `MARGIN` of the best of those that were evaluated, at least."""
+        first = self._ordered()[0]
+        return max(0.0, 1.0 - sum(self._better(other, first) for other in self._evaluations if other != first))
+
+    def _evaluate_best(self, running: list[int], rung: int, most: int) -> list[int]:
+        """The first teachers that can be evaluated, as many as are affordable or until a limit is reached."""
+        rows, evaluated = self._new_rows(rung), list[int]()
+        share = 0.5 if rung == 0 else 1.0  # of the time: the first set of rows leaves some for the next
+        for index in running:
+            if len(evaluated) == most:
+                break
+            limit = self.meter.reached(forwards=rows)
+            if limit is None and len(evaluated) > 1 and self._time_left(share) <= 0:
+                limit = "seconds"
+            if limit is not None:
+                self._limit = limit
+                break
+            start = self.meter.seconds
+            evaluation = self.evaluate(index, rung)
+            if evaluation is None:
+                self._evaluations.pop(index, None)
+                continue
+            self._evaluated_rows += self.sizes[rung]
+            self._evaluated_seconds += self.meter.seconds - start
+            self._evaluations.setdefault(index, {})[rung] = evaluation
+            evaluated.append(index)
+        return evaluated
+
+    def _affordable(self, running: int, rung: int) -> int:
+        """The number of teachers for whose rows, with as much for each later set, the rest of the budget suffices."""
+        shares = 2 if rung == 0 else len(self.sizes) - rung
+        budget, capacity = self.meter.budget, dict[Limit, float]()
+        if budget.forwards is not None:
+            capacity["forwards"] = (budget.forwards - self.meter.forwards) / self._new_rows(rung)
+        if budget.seconds is not None and self._evaluated_seconds > 0:
+            expected = self._evaluated_seconds / self._evaluated_rows * self.sizes[rung]
+            capacity["seconds"] = self._time_left(1.0) / expected
+        for limit, count in capacity.items():
+            # Two on this set, rather than none on the later ones.
+            most = int(max(count / shares, min(count, 2)))
+            if most < running:
+                running, self._limit = most, limit
+        return running
+
+    def _time_left(self, share: float) -> float:
+        limit = self.meter.budget.seconds
+        return math.inf if limit is None else share * limit - self.meter.seconds
+
+    def _new_rows(self, rung: int) -> int:
+        return self.sizes[rung] - (self.sizes[rung - 1] if rung else 0)
+
+    def _survivors(self, running: list[int], rung: int) -> list[int]:
+        """The teachers that may still be better than the first, at least half of them and two; best first."""
+        running = sorted(running, key=lambda index: -self._evaluations[index][rung].score)
+        first, level = running[0], (1 - CERTAINTY) / len(self._evaluations)
+        least = max((len(running) + 1) // 2, 2)
+        return running[:least] + [index for index in running[least:] if self._better(index, first) >= level]
+
+    def _better(self, other: int, first: int) -> float:
+        """The probability that a teacher is better than the first by more than `MARGIN`, on the last common rows."""
+        rung = max(set(self._evaluations[other]) & set(self._evaluations[first]))
+        a, b = self._evaluations[other][rung], self._evaluations[first][rung]
+        differences = np.subtract(a.halves, b.halves)
+        differences = differences[np.isfinite(differences)]
+        excess = a.score - b.score - MARGIN
+        error = math.sqrt(self.factor[rung] * float(differences.var(ddof=1))) if len(differences) > 1 else 0.0
+        if error == 0:
+            return float(excess > 0)
+        return float(student_t.cdf(excess / error, len(differences) - 1))
+
+    def _ordered(self) -> list[int]:
+        def key(index: int) -> tuple[int, float, int]:
+            rung = max(self._evaluations[index])
+            return -rung, -self._evaluations[index][rung].score, index
+
+        return sorted(self._evaluations, key=key)
+
+    def _outcome(self, stopped: Literal["settled", "rows"] | Limit) -> RaceOutcome:
+        order = tuple(self._ordered())
+        probability = self.probability() if order else 0.0
+        return RaceOutcome(order, tuple(max(self._evaluations[index]) for index in order), probability, stopped)

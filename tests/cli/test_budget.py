@@ -1,0 +1,47 @@
+import pytest
+
+from hf_ctkd.cli.budget import budget_of
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.records import TeacherRanking
+from hf_ctkd.selection import SelectionBudget
+
+
+def test_limits_with_units():
+    assert budget_of([]) is None
+    assert budget_of(["10m"]) == SelectionBudget(seconds=600)
+    assert budget_of(["1.5h", "5GB", "20000rows"]) == SelectionBudget(seconds=5400, forwards=20000, bytes=5 * 10**9)
+
+
+@pytest.mark.parametrize("word", ["10", "m", "10 parsecs", "-5m", "1e3s", ""])
+def test_a_word_that_is_no_limit(word):
+    with pytest.raises(InvalidArgumentError, match=r"`budget` .* is no limit. Give a time such as 30s, 10m or 2h"):
+        budget_of([word])
+
+
+def test_a_limit_given_twice():
+    with pytest.raises(InvalidArgumentError, match="`budget` limits seconds twice, by '1h' the second time"):
+        budget_of(["10m", "1h"])
+
+
+def test_a_budget_on_the_command_line(select):
+    code, out, err = select("--budget", "10m", "100000rows")
+    assert code == 0, err
+    ranking = TeacherRanking.load("ranking.json")
+    assert ranking.settings["budget"]["limits"] == {"seconds": 600, "forwards": 100000, "bytes": None}
+    assert ranking.certainty in out
+    code, _, err = select("--budget", "10m", "2rows", "--output", "other.json")
+    assert code == 1
+    assert (
+        "hf-ctkd select: error: `--budget` of 600.0 seconds and 2 forwards does not suffice to score any teacher" in err
+    )
+
+
+def test_a_dry_run_downloads_nothing(select, hub, shelf, tmp_path):
+    files = {path.name: path.read_bytes() for path in (shelf / "zoo" / "four").iterdir()}
+    hub.add("org/four", files)
+    code, out, err = select("--teachers", "org/four", "org/gone", "--dry_run")
+    assert code == 0, err
+    size = sum(len(files[name]) for name in ("config.json", "model.safetensors", "preprocessor_config.json"))
+    assert f"3 teachers, {size:,} bytes to download. Nothing was downloaded." in out
+    assert "org/gone" in out and "cannot be used: it is private or missing" in out
+    assert not hub.seen("resolve/.*safetensors") and not (tmp_path / "ranking.json").exists()

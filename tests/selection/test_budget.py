@@ -1,0 +1,24 @@
+import pytest
+
+from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.selection.budget import Meter, SelectionBudget
+
+
+def test_limits_are_checked():
+    with pytest.raises(InvalidArgumentError, match="A budget must have a limit, got none. Give `seconds`, `forwards`"):
+        SelectionBudget()
+    for name in ("seconds", "forwards", "bytes"):
+        with pytest.raises(InvalidArgumentError, match=f"`{name}` of a budget must be positive, got 0"):
+            SelectionBudget(**{name: 0})
+
+
+def test_a_meter_tells_which_limit_is_reached():
+    now = [5.0]
+    meter = Meter(SelectionBudget(seconds=10, forwards=100, bytes=1000), clock=lambda: now[0])
+    assert meter.reached(forwards=100, bytes=1000) is None
+    assert meter.reached(forwards=101) == "forwards"
+    assert meter.reached(bytes=1001) == "bytes"
+    meter.spend(forwards=60, bytes=400)
+    assert meter.reached(forwards=41) == "forwards" and meter.reached(bytes=601) == "bytes"
+    now[0] = 15.0
+    assert meter.seconds == 10 and meter.reached() == "seconds"
