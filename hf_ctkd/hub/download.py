@@ -16,6 +16,7 @@ from hf_ctkd.hub.folders import file_names, folder_digest
 from hf_ctkd.hub.limits import check_files, check_sizes, read_object, sizes_of
 from hf_ctkd.hub.problems import HubFailure, unavailable
 from hf_ctkd.hub.timm import check_packages
+from hf_ctkd.hub.waiting import bounded_waits
 from hf_ctkd.records import TeacherCandidate
 
 
@@ -61,7 +62,8 @@ def fetch_teacher(
         if candidate.source == "folder":
             return _check_folder(candidate, allow_pickle, max_bytes)
         file_choice = _FileChoice(allow_pickle, weights=not candidate.random_weights, code=trust_remote_code)
-        return _download(candidate, file_choice, max_bytes, cache_dir, token)
+        with bounded_waits():
+            return _download(candidate, file_choice, max_bytes, cache_dir, token)
     except TeacherUnavailableError as error:
         raise TeacherUnavailableError(f"Teacher {candidate.name!r} cannot be used: {error}", error.code) from error
 
@@ -91,7 +93,8 @@ def download_bytes(
     file_choice = _FileChoice(allow_pickle, weights=not candidate.random_weights, code=trust_remote_code)
     model_id, revision = candidate.model_id, candidate.revision
     try:
-        sizes = _sizes(HfApi(token=token), model_id, revision)
+        with bounded_waits():
+            sizes = _sizes(HfApi(token=token), model_id, revision)
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise unavailable(error, model_id) from error
     except HubFailure as error:

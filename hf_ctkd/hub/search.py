@@ -15,6 +15,7 @@ from hf_ctkd.hub.files import loadable_files
 from hf_ctkd.hub.limits import check_config
 from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_of
 from hf_ctkd.hub.problems import HubFailure, explain, out_of_reach, problem_code, seconds_to_wait, unavailable
+from hf_ctkd.hub.waiting import bounded_waits
 from hf_ctkd.records import TeacherCandidate
 
 _ATTEMPTS = 3
@@ -242,11 +243,12 @@ def _problem(api: HfApi, info: ModelInfo) -> TeacherUnavailableError | None:
     if problem is not None:
         return problem
     try:
-        if info.gated:
-            api.auth_check(info.id)
-        if info.safetensors is None:
-            # The Hub counts parameters some time after an upload, and not of every file: the list of files decides.
-            loadable_files(entry.path for entry in api.list_repo_tree(info.id, revision=info.sha))
+        with bounded_waits():
+            if info.gated:
+                api.auth_check(info.id)
+            if info.safetensors is None:
+                # The Hub counts parameters some time after an upload, and not of every file: the list of files decides.
+                loadable_files(entry.path for entry in api.list_repo_tree(info.id, revision=info.sha))
     except TeacherUnavailableError as error:
         return error
     except HubFailure as error:

@@ -1,0 +1,43 @@
+"""A bound on how long one model may make a run wait: huggingface_hub sleeps as long as the answer asks, five times."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from huggingface_hub import get_session
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import hf_raise_for_status
+
+from hf_ctkd.hub.problems import seconds_to_wait
+
+_EVENT = "response"
+
+
+@contextmanager
+def bounded_waits() -> Iterator[None]:
+    """Have a request fail at once if its answer asks to wait for longer than a minute; shorter waits are kept.
+
+    huggingface_hub reads `Retry-After` without an upper bound: an hour in one answer would stop the run for five. Its
+    client is shared by all threads of a process, so that their requests have the bound meanwhile too.
+
+    Raises:
+        HfHubHTTPError: in the block, as for any refusal of the Hub.
+    """
+    client = get_session()
+    client.event_hooks = {**client.event_hooks, _EVENT: [*client.event_hooks.get(_EVENT, []), _refuse_long_waits]}
+    try:
+        yield
+    finally:
+        hooks = list(client.event_hooks[_EVENT])
+        hooks.remove(_refuse_long_waits)  # one of them: a thread may be in another block
+        client.event_hooks = {**client.event_hooks, _EVENT: hooks}
+
+
+def _refuse_long_waits(response: Any) -> None:  # noqa: ANN401 (of whichever HTTP library huggingface_hub is built on)
+    if response.status_code not in (429, 503):
+        return
+    try:
+        hf_raise_for_status(response)
+    except HfHubHTTPError as error:
+        if seconds_to_wait(error, attempt=0) is None:
+            raise

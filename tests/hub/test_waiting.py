@@ -1,0 +1,34 @@
+import pytest
+from hub_server import model_files
+from huggingface_hub import get_session
+
+from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
+from hf_ctkd.hub import download_bytes, fetch_teacher, hub_teachers
+
+
+def test_an_hour_is_not_waited_for(hub, no_waiting):
+    hub.add("org/model", model_files())
+    (candidate,) = hub_teachers("org/model")
+    hub.fault("/org/model/(tree|resolve)", status=429, headers={"Retry-After": "3600"})
+    for ask in (fetch_teacher, download_bytes):
+        with pytest.raises(TeacherUnavailableError, match="rate limited .*429.*. Wait 3600 seconds") as error:
+            ask(candidate)
+        assert error.value.code is ProblemCode.HUB_FAILED
+    assert not no_waiting
+    assert len(hub.seen("/org/model/(tree|resolve)")) == 2
+
+
+def test_a_short_wait_is_kept(hub, no_waiting):
+    hub.add("org/model", model_files())
+    (candidate,) = hub_teachers("org/model")
+    hub.fault("/api/models/org/model/tree", status=429, headers={"Retry-After": "7"}, times=2)
+    assert fetch_teacher(candidate).is_dir()
+    assert no_waiting == [8.0, 8.0]
+
+
+def test_the_client_is_left_as_it_was(hub):
+    hub.add("org/model", model_files())
+    (candidate,) = hub_teachers("org/model")
+    before = {event: list(hooks) for event, hooks in get_session().event_hooks.items()}
+    fetch_teacher(candidate)
+    assert {event: list(hooks) for event, hooks in get_session().event_hooks.items()} == before
