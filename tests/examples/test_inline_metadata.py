@@ -13,7 +13,12 @@ tomllib = pytest.importorskip("tomllib")  # part of Python from 3.11 on
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-SCRIPTS = [path for path in sorted((ROOT / "examples").rglob("*.py")) if '__name__ == "__main__"' in path.read_text()]
+SCRIPTS = [
+    path
+    for path in sorted((ROOT / "examples").rglob("*.py"))
+    # A Space names what it needs in a file of its own, which the Hub reads.
+    if '__name__ == "__main__"' in path.read_text() and not (path.parent / "requirements.txt").exists()
+]
 # As PEP 723 gives it.
 BLOCK = re.compile(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 MODULES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
