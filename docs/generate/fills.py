@@ -3,11 +3,14 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from benchmarks.evidence.readme import KIND, LOSSES
 from benchmarks.readme_tables import reference as short_reference
 from docs.generate.code import ROOT, between
+from docs.generate.equations import EQUATIONS
+from docs.generate.mathml import distance_entries, entries, symbol_table
 from docs.generate.reference import first_sentence, in_cell
 from hf_ctkd import costs, losses, metrics
 from hf_ctkd.costs import LabelCost
@@ -162,6 +165,9 @@ FILLS: dict[str, Callable[[], str]] = {
     "losses": loss_table,
     "costs": cost_table,
     "metrics": metric_table,
+    "symbols": symbol_table,
+    **{f"equations-{module}": partial(entries, module) for module in EQUATIONS},
+    "equations-distances": distance_entries,
     "demo": lambda: between("README.md", "<!-- demo:begin -->", "<!-- demo:end -->"),
     "twenty-lines": lambda: "```python\n" + between("README.md", "## Twenty lines\n\n```python", "```") + "\n```",
     "commands": lambda: "```bash\n" + between("README.md", "the previous one wrote:\n\n```bash", "```") + "\n```",
