@@ -73,5 +73,8 @@ def _only_split(rows: Rows) -> str:
     names = rows.split_names
     if len(names) != 1:
         raise DatasetError(f"`--split` must name one of {', '.join(names)}; none of them is a test split.")
-    logger.warning(f"There are no test rows: the student is evaluated on the split {names[0]}.")
+    logger.warning(
+        f"There are no test rows: the student is evaluated on the split {names[0]}. If it was trained on these rows, "
+        "the figures are too high: name others with `--dataset` or `--split`."
+    )
     return names[0]

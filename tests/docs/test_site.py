@@ -1,16 +1,20 @@
 """The pages of the site, before its generator sees them: complete, filled, and true to the code."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
+from transformers import TrainingArguments
 
 import hf_ctkd
 from docs.generate import code, fills, reference
 from docs.generate.__main__ import filled, pages
 from docs.generate.sections import as_markdown
 from hf_ctkd import costs, losses, metrics
+from hf_ctkd.cli.arguments import COMMANDS
+from hf_ctkd.cli.help import help_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,6 +91,16 @@ def test_docstrings_become_sections_and_blocks():
         "Examples:\n    A student:\n\n        train()"
     )
     assert as_markdown(docstring) == expected
+
+
+def test_the_flags_of_the_commands_on_the_pages_exist(site):
+    of_trainer = {f"--{field.name}" for field in fields(TrainingArguments)}
+    lines = "\n".join(re.sub(r"\\\n\s*", "", page) for name, page in site.items() if not name.startswith("reference"))
+    commands = re.findall(r"^(?:accelerate launch .*-m hf_ctkd|hf-ctkd) ([a-z-]+) ([^\n`]*)", lines, re.MULTILINE)
+    assert {"select", "distill", "evaluate", "predict", "publish"} <= {name for name, _ in commands}
+    for name, flags in commands:
+        known = of_trainer | set(re.findall(r"--\w+", help_text(name, COMMANDS[name])))
+        assert set(re.findall(r"--\w+", flags.partition("#")[0])) <= known, f"hf-ctkd {name} {flags}"
 
 
 def test_links_of_the_pages_to_other_hosts_are_few_and_https(site):
