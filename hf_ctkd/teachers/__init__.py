@@ -1,6 +1,6 @@
 """One frozen teacher: loaded safely, run over raw rows, its outputs stored by row."""
 
-from hf_ctkd.teachers.cache import OutputCache, StoredOutputs
+from hf_ctkd.teachers.cache import OutputCache, StoredOutputs, finite_rows_of
 from hf_ctkd.teachers.extraction import FeatureExtractor
 from hf_ctkd.teachers.features import FeatureReader
 from hf_ctkd.teachers.outputs import compute_outputs, open_cache
@@ -16,6 +16,7 @@ __all__ = [
     "StoredOutputs",
     "Teacher",
     "compute_outputs",
+    "finite_rows_of",
     "on_all",
     "on_main",
     "open_cache",

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import xxhash
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -50,6 +50,7 @@ class StoredOutputs:
         shards: `[rows]`, index of each row's shard in `paths`.
         positions: `[rows]`, index of each row in its shard.
         widths: width of each stored tensor by its name.
+        finite: `[rows]`, which rows have finite outputs; those of the others are NaN.
 
     Example:
         >>> outputs = compute_outputs(teacher, rows, cache_dir="outputs")  # doctest: +SKIP
@@ -61,6 +62,7 @@ class StoredOutputs:
     shards: Int[Tensor, " rows"]
     positions: Int[Tensor, " rows"]
     widths: Mapping[str, int]
+    finite: Bool[Tensor, " rows"]
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -114,7 +116,8 @@ class OutputCache:
 
     A shard is a safetensors file named by the checksum of its content, with the key in its header. Both are compared
     before its rows are used: a shard that was cut, changed, copied from another folder or holds anything but finite
-    `[rows, width]` is deleted with a warning, and its rows are computed again.
+    `[rows, width]` is deleted with a warning, and its rows are computed again. Only a row whose outputs are all NaN is
+    stored as it is: the teacher has no finite outputs for it, and would not have them the next time either.
 
     All outputs of a row lie side by side in one tensor, so a selection of scattered rows opens and indexes one tensor a
     shard. (Safetensors rather than Arrow through `datasets`: rows of a tensor, in float16 too, are indexed straight
@@ -137,7 +140,7 @@ class OutputCache:
         self.key = {**key, "format": FORMAT, "stored dtype": str(dtype)}
         self.dtype = dtype
         self._key_digest = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()
-        self._verified: set[str] = set()
+        self._verified: dict[str, Tensor] = {}  # which rows of a shard are finite, by its name
         self._widths: dict[str, int] | None = None
         self._require_same_key()
 
@@ -161,7 +164,10 @@ class OutputCache:
                 f"The cache {self.folder} lacks {int((shards < 0).sum())} of {len(digests)} rows. "
                 "Another program may have changed it: run again."
             )
-        return StoredOutputs(tuple(paths), shards, positions, dict(self._widths))
+        masks = [self._verified[path.stem] for path in paths]
+        starts = torch.tensor([0, *map(len, masks)]).cumsum(dim=0)
+        finite = torch.cat(masks)[starts[shards] + positions] if masks else torch.ones(0, dtype=torch.bool)
+        return StoredOutputs(tuple(paths), shards, positions, dict(self._widths), finite)
 
     def reserve(self, rows: int, outputs: ModelOutputs, *, max_bytes: int | None = None) -> int:
         """Log how many bytes some rows will take, and refuse more than the limit.
@@ -199,7 +205,7 @@ class OutputCache:
             outputs: of the same rows.
 
         Raises:
-            TeacherUnavailableError: if the outputs are no finite `[rows, width]`.
+            TeacherUnavailableError: if the outputs are no `[rows, width]`, or a row is neither finite nor all NaN.
             DiskFullError: if the disk is full; earlier shards are intact.
             InvalidArgumentError: if it cannot be written for another reason.
             StaleCacheError: if the stored outputs have other widths.
@@ -208,16 +214,17 @@ class OutputCache:
         fault = shape_fault(tensors, len(digests))
         if fault is not None:
             raise TeacherUnavailableError(fault, ProblemCode.INCOMPATIBLE)
-        infinite = not_finite(tensors)
-        if infinite is not None:
-            raise TeacherUnavailableError(f"its {infinite[0]} are not finite in {self.dtype}", ProblemCode.NOT_FINITE)
+        packed = torch.cat(list(tensors.values()), dim=1)
+        finite = _finite_or_nan(packed)
+        if finite is None:
+            name, _ = not_finite(tensors) or ("outputs", 0)
+            raise TeacherUnavailableError(f"its {name} are not finite in {self.dtype}", ProblemCode.NOT_FINITE)
         widths = {name: tensor.shape[1] for name, tensor in tensors.items()}
         if self._widths is not None and widths != self._widths:
             raise StaleCacheError(
                 f"The cache {self.folder} holds outputs of widths {self._widths}, but the teacher gives {widths}. "
                 "Delete it, or use another `cache_dir`."
             )
-        packed = torch.cat(list(tensors.values()), dim=1)
         shard = {"digests": torch.from_numpy(_as_bytes(digests)), "rows": packed}
         metadata = {"kind": _KIND, "key": self._key_digest, "widths": json.dumps(widths)}
         # Under another name first: an interruption leaves whole shards.
@@ -235,7 +242,7 @@ class OutputCache:
         finally:
             temporary.unlink(missing_ok=True)
         self._widths = widths
-        self._verified.add(checksum)
+        self._verified[checksum] = finite
 
     def _require_same_key(self) -> None:
         meta = self.folder / _META
@@ -292,15 +299,16 @@ class OutputCache:
         if _checksum(path) != path.stem:
             _drop(path, "does not match its checksum")
             return False
-        widths = _widths_of(path, self.dtype)
-        if widths is None:
+        content = _content_of(path, self.dtype)
+        if content is None:
             _drop(path, "holds malformed outputs")
             return False
+        widths, finite = content
         self._widths = widths if self._widths is None else self._widths
         if widths != self._widths:
             _drop(path, "holds outputs of other widths than the shards before it")
             return False
-        self._verified.add(path.stem)
+        self._verified[path.stem] = finite
         return True
 
 
@@ -316,6 +324,11 @@ def from_named(tensors: Mapping[str, Tensor]) -> ModelOutputs:
     count = sum(name.startswith("layer ") for name in tensors)
     layers = tuple(tensors[f"layer {index}"] for index in range(count))
     return ModelOutputs(tensors["features"], tensors.get("logits"), layers=layers)
+
+
+def finite_rows_of(outputs: ModelOutputs | StoredOutputs) -> Bool[Tensor, " rows"]:
+    """Which rows have finite outputs, as `compute_outputs` returns them: those of the others are NaN throughout."""
+    return outputs.finite if isinstance(outputs, StoredOutputs) else ~outputs.features[:, 0].isnan()
 
 
 def _as_bytes(digests: Sequence[str]) -> np.ndarray:
@@ -336,8 +349,8 @@ def _checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _widths_of(path: Path, dtype: torch.dtype) -> dict[str, int] | None:
-    """The width of each tensor in a shard; None if what it holds is no finite `[rows, width]` of each."""
+def _content_of(path: Path, dtype: torch.dtype) -> tuple[dict[str, int], Tensor] | None:
+    """The width of each tensor in a shard and which rows are finite; None if it holds malformed outputs."""
     with safe_open(path, "pt") as shard:
         try:
             widths = json.loads(shard.metadata()["widths"])
@@ -347,7 +360,14 @@ def _widths_of(path: Path, dtype: torch.dtype) -> dict[str, int] | None:
         if not isinstance(widths, dict) or not all(type(width) is int and width > 0 for width in widths.values()):
             return None
         usable = rows.shape == (len(digests), sum(widths.values())) and rows.dtype == dtype and "features" in widths
-        return widths if usable and bool(torch.isfinite(rows).all()) else None
+        finite = _finite_or_nan(rows) if usable else None
+        return None if finite is None else (widths, finite)
+
+
+def _finite_or_nan(rows: Tensor) -> Tensor | None:
+    """Which rows are finite; None if any other row is not NaN throughout."""
+    finite = torch.isfinite(rows).all(dim=1)
+    return finite if bool(finite.all()) or bool(rows[~finite].isnan().all()) else None
 
 
 def _is_full(error: Exception, folder: Path, count: int) -> bool:

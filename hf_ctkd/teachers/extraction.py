@@ -14,10 +14,10 @@ from tqdm.auto import tqdm
 
 from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import CTKDError, InvalidArgumentError, ProblemCode, TeacherUnavailableError
-from hf_ctkd.teachers.cache import from_named, named_tensors
+from hf_ctkd.teachers.cache import finite_rows_of, from_named, named_tensors
 from hf_ctkd.teachers.failures import skipped_on_failure
 from hf_ctkd.teachers.layers import MOST_LAYERS
-from hf_ctkd.teachers.output_checks import not_finite, shape_fault
+from hf_ctkd.teachers.output_checks import finite_rows, not_finite, shape_fault
 from hf_ctkd.teachers.processes import on_all
 from hf_ctkd.teachers.teacher import Teacher, TeacherCollator
 from hf_ctkd.types import ModelOutputs
@@ -49,6 +49,7 @@ class FeatureExtractor:
         dtype: of the outputs; numbers beyond its range count as not finite.
         autocast_dtype: run the teacher under autocast in this dtype; None in that of its weights.
         timeout: seconds from now after which no further batch is run; None for no limit.
+        max_not_finite: largest share of the rows whose outputs may hold NaN or infinity; all their outputs become NaN.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class FeatureExtractor:
         dtype: torch.dtype = torch.float32,
         autocast_dtype: torch.dtype | None = None,
         timeout: float | int | None = None,
+        max_not_finite: float = 0.0,
     ) -> None:
         self.teacher = teacher
         self.rows = rows
@@ -75,6 +77,8 @@ class FeatureExtractor:
         self.dtype = dtype
         self.autocast_dtype = autocast_dtype
         self.timeout = timeout
+        self.max_not_finite = max_not_finite
+        self._not_finite = 0
         self._start = time.monotonic()
         self._widths: dict[str, int] | None = None
 
@@ -102,7 +106,12 @@ class FeatureExtractor:
         for shard, shard_batches in zip(shards, batches, strict=True):
             outputs = self._joined(on_all(self.accelerator, partial(self._run, loader, len(shard_batches), bar)))
             bar.update(len(shard) - len(shard[rank::processes]))
-            yield [row for process in range(processes) for row in shard[process::processes]], outputs
+            shard_rows = [row for process in range(processes) for row in shard[process::processes]]
+            finite = finite_rows_of(outputs)
+            self._not_finite += int((~finite).sum())
+            if not finite.all():
+                self.check_share(self._not_finite, shard_rows[int(finite.int().argmin())])
+            yield shard_rows, outputs
             del outputs  # or two shards would be in memory while the next one is computed
 
     def _rows_that_fit(self, first_row: Sequence[int]) -> int:
@@ -155,8 +164,7 @@ class FeatureExtractor:
             if outputs is None:
                 self._halve(stop - start)
                 continue
-            self._check_finite(outputs, row_numbers[start:stop])
-            parts.append(outputs)
+            parts.append(self._marked(outputs, row_numbers[start:stop]))
             bar.update(stop - start)
             start = stop
         return parts
@@ -199,15 +207,42 @@ class FeatureExtractor:
             )
         self._widths = widths
 
-    def _check_finite(self, outputs: ModelOutputs, row_numbers: Sequence[int]) -> None:
-        fault = not_finite(named_tensors(outputs))
-        if fault is not None:
+    def _marked(self, outputs: ModelOutputs, row_numbers: Sequence[int]) -> ModelOutputs:
+        """The outputs of a batch, all NaN in rows that are not finite; refused where no row may be so."""
+        tensors = named_tensors(outputs)
+        fault = not_finite(tensors)
+        if fault is None:
+            return outputs
+        if self.max_not_finite == 0:
             name, index = fault
-            beyond = " in float16" if self.dtype == torch.float16 else ""
             raise TeacherUnavailableError(
-                f"its {name} are not finite{beyond}, first for row {int(self.rows.origin[row_numbers[index]])}",
+                f"its {name} are not finite{self._in_dtype}, first for row {int(self.rows.origin[row_numbers[index]])}",
                 ProblemCode.NOT_FINITE,
             )
+        marked = ~finite_rows(tensors)[:, None]
+        return from_named({name: tensor.masked_fill(marked, torch.nan) for name, tensor in tensors.items()})
+
+    def check_share(self, count: int, first: int) -> None:
+        """Refuse a teacher whose outputs are not finite for more than the largest share of the rows.
+
+        Args:
+            count: rows that are not finite.
+            first: number of one of them, for the message.
+
+        Raises:
+            TeacherUnavailableError: if they are too many.
+        """
+        if count > self.max_not_finite * len(self.rows):
+            limit = f"; at most {self.max_not_finite:.0%} of them may be so" if self.max_not_finite else ""
+            raise TeacherUnavailableError(
+                f"its outputs are not finite{self._in_dtype} for {count} of {len(self.rows)} rows, such as row "
+                f"{int(self.rows.origin[first])}{limit}",
+                ProblemCode.NOT_FINITE,
+            )
+
+    @property
+    def _in_dtype(self) -> str:
+        return " in float16" if self.dtype == torch.float16 else ""
 
     def _joined(self, shares: Sequence[Sequence[ModelOutputs]]) -> ModelOutputs:
         named = [named_tensors(part) for share in shares for part in share]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 
@@ -22,6 +23,15 @@ def shape_fault(tensors: Mapping[str, Tensor], rows: int, *, classes: int | None
     if classes is not None and "logits" in tensors and tensors["logits"].shape[1] != classes:
         return f"its logits have shape {list(tensors['logits'].shape)}, but its configuration names {classes} classes"
     return None
+
+
+def finite_rows(tensors: Mapping[str, Tensor]) -> Bool[Tensor, " rows"]:
+    """Which rows hold neither NaN nor infinity in any tensor.
+
+    Args:
+        tensors: outputs of a batch by name, each `[rows, width]`.
+    """
+    return torch.stack([torch.isfinite(tensor).all(dim=1) for tensor in tensors.values()]).all(dim=0)
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> tuple[str, int] | None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import transformers
@@ -14,13 +15,13 @@ from transformers import BaseImageProcessor, PreTrainedTokenizerBase
 
 from hf_ctkd.data import Preprocessor, TargetRows
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.teachers.cache import OutputCache, from_named, named_tensors
+from hf_ctkd.teachers.cache import OutputCache, StoredOutputs, finite_rows_of, from_named, named_tensors
 from hf_ctkd.teachers.extraction import FeatureExtractor
 from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.teachers.processes import on_main
 from hf_ctkd.teachers.teacher import Teacher
 from hf_ctkd.teachers.zero_shot import ZeroShotClassifier
-from hf_ctkd.types import RowOutputs
+from hf_ctkd.types import ModelOutputs
 
 _ROWS_A_SHARD = 512
 
@@ -40,7 +41,8 @@ def compute_outputs(
     dtype: torch.dtype = torch.float32,
     autocast_dtype: torch.dtype | None = None,
     timeout: float | int | None = None,
-) -> RowOutputs:
+    max_not_finite: float = 0.0,
+) -> ModelOutputs | StoredOutputs:
     """A teacher's logits and features of every row, in row order, the same on every process.
 
     Use it for rows whose inputs do not change; a teacher of augmented rows has to run at every step. With `cache_dir`
@@ -63,6 +65,8 @@ def compute_outputs(
         dtype: of stored numbers, `torch.float32` or `torch.float16` (half the disk); they are read as float32.
         autocast_dtype: run the teacher under autocast in this dtype; None in the dtype of its weights.
         timeout: seconds after which no further batch is run; None for no limit.
+        max_not_finite: largest share of the rows whose outputs may hold NaN or infinity, in [0, 1). All outputs of such
+            a row are NaN, see `finite_rows_of`; with 0, the first of them is an error.
 
     Raises:
         InvalidArgumentError: a number is out of range, the outputs exceed `max_bytes`, or the cache cannot be written.
@@ -80,6 +84,8 @@ def compute_outputs(
     for name, number, least in (("batch_size", batch_size, 1), ("max_layers", max_layers, 1), ("workers", workers, 0)):
         if number < least:
             raise InvalidArgumentError(f"`{name}` must be at least {least}, got {number}.")
+    if not 0 <= max_not_finite < 1:
+        raise InvalidArgumentError(f"`max_not_finite` must lie in [0, 1), got {max_not_finite}. Give a share.")
     accelerator = accelerator or Accelerator()
     extractor = FeatureExtractor(
         teacher,
@@ -92,17 +98,29 @@ def compute_outputs(
         dtype=dtype,
         autocast_dtype=autocast_dtype,
         timeout=timeout,
+        max_not_finite=max_not_finite,
     )
     show = progress and accelerator.is_main_process
     if cache_dir is None:
-        return _in_memory(extractor, show)
+        return _checked(_in_memory(extractor, show), extractor)
 
     def open_() -> OutputCache:
         return open_cache(
             cache_dir, teacher, layers=max_layers if layers else 0, dtype=dtype, autocast_dtype=autocast_dtype
         )
 
-    return _on_disk(extractor, on_main(accelerator, open_), max_bytes, show)
+    return _checked(_on_disk(extractor, on_main(accelerator, open_), max_bytes, show), extractor)
+
+
+Outputs = TypeVar("Outputs", ModelOutputs, StoredOutputs)
+
+
+def _checked(outputs: Outputs, extractor: FeatureExtractor) -> Outputs:
+    """Outputs of all rows, some of them stored before, when more of them were allowed to be not finite."""
+    finite = finite_rows_of(outputs)
+    if not finite.all():
+        extractor.check_share(int((~finite).sum()), int(finite.int().argmin()))
+    return outputs
 
 
 def open_cache(
@@ -173,7 +191,7 @@ def _digest(key: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _on_disk(extractor: FeatureExtractor, cache: OutputCache, max_bytes: int | None, show: bool) -> RowOutputs:
+def _on_disk(extractor: FeatureExtractor, cache: OutputCache, max_bytes: int | None, show: bool) -> StoredOutputs:
     accelerator, rows = extractor.accelerator, extractor.rows
     missing = on_main(accelerator, lambda: cache.missing(rows.digests))
     reserved = False
@@ -187,7 +205,7 @@ def _on_disk(extractor: FeatureExtractor, cache: OutputCache, max_bytes: int | N
     return on_main(accelerator, lambda: cache.read(rows.digests))
 
 
-def _in_memory(extractor: FeatureExtractor, show: bool) -> RowOutputs:
+def _in_memory(extractor: FeatureExtractor, show: bool) -> ModelOutputs:
     rows = extractor.rows
     first_row = {digest: row for row, digest in reversed(list(enumerate(rows.digests)))}
     parts, position = [], dict[str, int]()

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from hf_ctkd.data import Preprocessor, RowInput, TargetRows
 from hf_ctkd.tasks import Augmentation, Classification, Label, StudentTask
 from hf_ctkd.teachers.cache import named_tensors
+from hf_ctkd.training.finite_rows import FiniteRows
 from hf_ctkd.types import RowOutputs
 
 
@@ -100,6 +101,7 @@ class DistillationCollator:
         task: how the student's labels become a batch.
         teacher_outputs: outputs of each teacher over all training rows, for a loss that reads them at every step
             (without teachers, none of them); None where the loss reads targets, or the teachers run.
+        finite: the training rows that the loss reads.
     """
 
     student: Preprocessor
@@ -107,13 +109,14 @@ class DistillationCollator:
     augmentation: Augmentation | None = None
     task: StudentTask = Classification()
     teacher_outputs: tuple[RowOutputs, ...] | None = None
+    finite: FiniteRows = FiniteRows()  # noqa: RUF009 (frozen)
 
     def __call__(self, rows: list[Row]) -> dict[str, Any]:
         """The batch, on the CPU.
 
         Always `labels`, `counts` (numbers of rows, of labelled rows and of labels), `numbers` of the rows in their data
         set, and the `student` inputs. Of rows trained on also what the loss reads: `targets`, or `teacher_outputs` as a
-        list of named tensors, or a list of `teacher_inputs`.
+        list of named tensors, or a list of `teacher_inputs`; and which rows it reads, where these are not all.
         """
         pairs = [self._augmented(row) for row in rows]
         contents: list[Any] = [content for content, _ in pairs]
@@ -129,11 +132,13 @@ class DistillationCollator:
         if not all(row.train for row in rows):
             return {}
         targets = [row.target for row in rows if row.target is not None]
+        finite = self.finite.in_batch(numbers)
         if targets:
-            return {"targets": torch.stack(targets)}
+            return {"targets": torch.stack(targets), **finite}
         if self.teacher_outputs is not None:
-            return {"teacher_outputs": [named_tensors(outputs.select(numbers)) for outputs in self.teacher_outputs]}
-        return {"teacher_inputs": [teacher(contents) for teacher in self.teachers]}
+            outputs = [named_tensors(outputs.select(numbers)) for outputs in self.teacher_outputs]
+            return {"teacher_outputs": outputs, **finite}
+        return {"teacher_inputs": [teacher(contents) for teacher in self.teachers], **finite}
 
     def _augmented(self, row: Row) -> tuple[Any, Label]:
         if self.augmentation is None or not row.train or row.content is None:

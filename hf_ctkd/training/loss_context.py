@@ -157,6 +157,7 @@ def loss_context(
     """
     if rows is None:
         return None, None
+    steps, rows = planned_steps(args, len(rows)), runner.finite.select(rows)
     reader: InputFeatureReader | None = None
     inputs: Tensor | None = None
     needs = Needs.NOTHING if loss is None else loss.needs
@@ -176,7 +177,7 @@ def loss_context(
         seed=args.seed,
         inputs=inputs,
         targets=task.targets(rows) if Needs.TARGETS in needs else None,
-        steps=planned_steps(args, len(rows)),
+        steps=steps,
     )
 
 

@@ -154,7 +154,7 @@ def summarise(
         ),
         student=_student(run),
         teachers=_teachers(run) if run.distils else (),
-        loss=_loss(loss),
+        loss=_loss(loss, run.teacher_runner.finite.remarks),
         results=results,
         baseline=baseline,
         training={
@@ -265,7 +265,7 @@ def _is_cache_of(folder: str, repo_id: str) -> bool:
     return owner == expected_owner and name.replace("_", "") == expected.replace("_", "").lower()
 
 
-def _loss(loss: DistillationLoss | None) -> LossRecord:
+def _loss(loss: DistillationLoss | None, remarks: tuple[str, ...]) -> LossRecord:
     if loss is None:
         return LossRecord(NO_LOSS, {}, "")
     return LossRecord(
@@ -273,7 +273,7 @@ def _loss(loss: DistillationLoss | None) -> LossRecord:
         settings=loss.settings(),
         citation=loss.citation,
         input_share=round(loss.input_share(), 3),
-        remarks=loss.remarks(),
+        remarks=(*loss.remarks(), *remarks),
         weight_meaning=loss.weight_meaning if loss.weights() else "",
     )
 

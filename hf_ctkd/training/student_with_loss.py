@@ -134,7 +134,8 @@ class StudentWithLoss(nn.Module):
         student: Mapping[str, Tensor],
         labels: Shaped[Tensor, "batch ..."] | None = None,
         teachers: TeacherOutputs | None = None,
-        targets: Float[Tensor, "batch width"] | None = None,
+        targets: Float[Tensor, "distilled width"] | None = None,
+        rows: Int[Tensor, " distilled"] | None = None,
         **batch: object,
     ) -> ModelOutput:
         """Logits (or the other prediction of the task), the task loss, and the terms of the distillation loss.
@@ -146,9 +147,10 @@ class StudentWithLoss(nn.Module):
             student: preprocessed rows.
             labels: as the task collates them: class ids, -100 for unlabelled rows, when the student classifies. Without
                 them there are logits alone, as for a `compute_loss` that takes the labels out of the batch.
-            teachers: outputs of each teacher on the same rows, empty for a loss without teachers; or a function that
-                returns them once the loss has selected the rows that each teacher reads.
+            teachers: outputs of each teacher on the rows to distill, empty for a loss without teachers; or a function
+                that returns them once the loss has selected the rows that each teacher reads.
             targets: rows of the loss's `row_targets`, in place of teachers.
+            rows: positions of the rows to distill; None for all.
             batch: the rest of a batch, which is not read: `model(**inputs)` is what the documentation of `Trainer` has.
 
         Raises:
@@ -159,7 +161,7 @@ class StudentWithLoss(nn.Module):
         result = {LOGITS: prediction}
         if labels is not None:
             result[TASK] = self.task_loss(prediction, labels)
-            result |= self._terms(outputs, student, self.task.row_labels(labels), teachers, targets)
+            result |= self._terms(outputs, student, self.task.row_labels(labels), teachers, targets, rows)
         return ModelOutput(**result)
 
     def _terms(
@@ -169,14 +171,17 @@ class StudentWithLoss(nn.Module):
         labels: Int[Tensor, " batch"],
         teachers: TeacherOutputs | None,
         targets: Tensor | None,
+        rows: Tensor | None,
     ) -> dict[str, Tensor]:
         if self.loss is None:
             return {}
+        if targets is None and teachers is not None and self.input_feature_reader is not None:
+            outputs = replace(outputs, inputs=self.input_feature_reader.read(inputs))
+        if rows is not None:
+            outputs, labels = outputs.select(rows), labels[rows]
         if targets is not None:
             terms = self.loss.on_targets(outputs, targets, labels)
         elif teachers is not None:
-            if self.input_feature_reader is not None:
-                outputs = replace(outputs, inputs=self.input_feature_reader.read(inputs))
             selected = self.loss.select(outputs)
             read = on_chosen(teachers, selected) if isinstance(teachers, tuple) else teachers(selected)
             terms = self.loss(outputs, read, labels)

@@ -1,6 +1,7 @@
 """The frozen teachers of a run: loaded, run once over all rows, or run at every step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,12 +14,15 @@ from torch import Tensor
 from transformers.utils.logging import get_logger
 
 from hf_ctkd.data import Modality, TargetRows
-from hf_ctkd.errors import DiskFullError, InvalidArgumentError, NoTeacherLeftError, TeacherUnavailableError
+from hf_ctkd.errors import DiskFullError, InvalidArgumentError, NoTeacherLeftError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import candidates_named
 from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.records import TeacherCandidate
-from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs
+from hf_ctkd.teachers import LoadOptions, StoredOutputs, Teacher, compute_outputs
+from hf_ctkd.teachers.cache import named_tensors
+from hf_ctkd.teachers.output_checks import finite_rows
 from hf_ctkd.training.config import DistillationConfig
+from hf_ctkd.training.finite_rows import MOST_NOT_FINITE, FiniteRows
 from hf_ctkd.training.offloading import DeviceOffloading
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs, RowOutputs
 
@@ -61,10 +65,27 @@ def _load(
     if isinstance(teacher, Teacher):
         return teacher.move(device)
     candidate = candidate_named(teacher) if isinstance(teacher, str) else teacher
-    try:
+    with _naming(candidate):
         return Teacher.load(candidate, modality, device=device, options=options, target=target)
+
+
+@contextmanager
+def _naming(candidate: TeacherCandidate) -> Iterator[None]:
+    """Put the teacher's name before the reason why it cannot be used."""
+    try:
+        yield
     except TeacherUnavailableError as error:
         raise TeacherUnavailableError(f"Teacher '{candidate.name}': {error}", error.code) from error
+
+
+def _require_finite(teacher: Teacher, not_finite: int, rows: int) -> None:
+    if not_finite:
+        raise TeacherUnavailableError(
+            f"Teacher '{teacher.candidate.name}': its outputs are NaN or infinite for {not_finite} of {rows} rows. "
+            "Such rows are left out only where teachers run once: `cache_teacher_outputs=True`, no `augmentation`, no "
+            "stream and a loss without hidden layers. Train so, or choose another teacher.",
+            ProblemCode.NOT_FINITE,
+        )
 
 
 def candidate_named(name: str) -> TeacherCandidate:
@@ -89,10 +110,13 @@ class PassCount:
     Args:
         offered: rows times teachers.
         read: of these, rows that a teacher ran on, or whose cached outputs were read.
+        not_finite: by the index of a teacher that runs at every step, rows whose outputs were NaN or infinite; tensors
+            on its device, as no step waits for them.
     """
 
     offered: int = 0
     read: int = 0
+    not_finite: dict[int, Tensor | int] = field(default_factory=dict)
 
     @property
     def skipped(self) -> int:
@@ -113,6 +137,7 @@ class TeacherRunner:
         samples: outputs of each on a few rows, where they run at every step.
         offloading: bounds the teachers on the device; None for all.
         storage: options of `compute_outputs`: `workers`, `dtype` and `max_bytes`.
+        finite: the training rows that the loss reads, where outputs are computed once.
         passes: counts the rows that they read in training.
     """
 
@@ -123,6 +148,7 @@ class TeacherRunner:
     samples: tuple[ModelOutputs, ...] = ()
     offloading: DeviceOffloading | None = None
     storage: Mapping[str, Any] = field(default_factory=dict)
+    finite: FiniteRows = field(default_factory=FiniteRows)
     passes: PassCount = field(default_factory=PassCount)
 
     @classmethod
@@ -184,15 +210,22 @@ class TeacherRunner:
             progress: as in `outputs_of_all`.
 
         Returns:
-            The teachers as they run in training, and the outputs that the loss is set up with.
+            The teachers as they run in training, and the outputs that the loss is set up with: those of the rows
+            `finite`.
         """
-        outputs: tuple[RowOutputs, ...] = ()
+        outputs: tuple[ModelOutputs | StoredOutputs, ...] = ()
         if once or fits:
             outputs = self.outputs_of_all(
-                rows, accelerator=accelerator, batch_size=batch_size, cache_dir=cache_dir, progress=progress
+                rows,
+                accelerator=accelerator,
+                batch_size=batch_size,
+                cache_dir=cache_dir,
+                progress=progress,
+                max_not_finite=MOST_NOT_FINITE if once else 0.0,
             )
         if once:
-            return replace(self, cached=outputs), outputs
+            finite = FiniteRows.of(outputs, [teacher.candidate.name for teacher in self.teachers])
+            return replace(self, cached=finite.with_stand_ins(outputs), finite=finite), finite.outputs(outputs)
         samples = self.outputs_of_some(rows, batch_size=batch_size)
         return replace(self, samples=samples), outputs or samples
 
@@ -204,7 +237,8 @@ class TeacherRunner:
         batch_size: int,
         cache_dir: Path | str | None,
         progress: bool = True,
-    ) -> tuple[RowOutputs, ...]:
+        max_not_finite: float = 0.0,
+    ) -> tuple[ModelOutputs | StoredOutputs, ...]:
         """Outputs of every teacher on all rows, computed or read from the cache.
 
         Args:
@@ -213,23 +247,29 @@ class TeacherRunner:
             batch_size: rows a forward pass, to begin with; at least 1.
             cache_dir: folder of caches; None to keep the outputs in memory.
             progress: whether the main process shows a progress bar.
+            max_not_finite: as in `compute_outputs`.
+
+        Raises:
+            TeacherUnavailableError: naming the first teacher that cannot be run.
         """
-        outputs = tuple(
-            compute_outputs(
-                self.ready(index),
-                rows,
-                accelerator=accelerator,
-                batch_size=batch_size,
-                cache_dir=cache_dir,
-                progress=progress,
-                layers=self.layers,
-                **self.storage,
-            )
-            for index in range(len(self.teachers))
+        compute = partial(
+            compute_outputs,
+            rows=rows,
+            accelerator=accelerator,
+            batch_size=batch_size,
+            cache_dir=cache_dir,
+            progress=progress,
+            layers=self.layers,
+            max_not_finite=max_not_finite,
+            **self.storage,
         )
+        outputs = []
+        for index, teacher in enumerate(self.teachers):
+            with _naming(teacher.candidate):
+                outputs.append(compute(teacher=self.ready(index)))
         if self.offloading is not None:
             self.offloading.clear()  # the device is free for the student until a teacher runs again
-        return outputs
+        return tuple(outputs)
 
     def outputs_of_some(self, rows: TargetRows, *, batch_size: int) -> tuple[ModelOutputs, ...]:
         """Outputs of every teacher on a few rows spread over all, with the hidden layers that the loss reads.
@@ -237,14 +277,18 @@ class TeacherRunner:
         Args:
             rows: the training rows.
             batch_size: rows that fit a forward pass; at most 32 are used.
+
+        Raises:
+            TeacherUnavailableError: if outputs of one are NaN or infinite.
         """
         count = min(_SAMPLE_ROWS, batch_size, len(rows))
         contents = rows.inputs([number * len(rows) // count for number in range(count)])
-        teachers = (self.ready(index) for index in range(len(self.teachers)))
-        return tuple(
-            teacher.outputs(teacher.collate(contents), self.hidden, layers=self.layers).to("cpu")
-            for teacher in teachers
-        )
+        samples = []
+        for teacher in (self.ready(index) for index in range(len(self.teachers))):
+            outputs = teacher.outputs(teacher.collate(contents), self.hidden, layers=self.layers).to("cpu")
+            _require_finite(teacher, int((~finite_rows(named_tensors(outputs))).sum()), count)
+            samples.append(outputs)
+        return tuple(samples)
 
     def ready(self, index: int) -> Teacher:
         """One of the teachers, on its device."""
@@ -287,7 +331,19 @@ class TeacherRunner:
             if not len(rows):
                 return self.samples[index].select(rows.cpu())  # no row, of the right widths
             inputs = {name: values[rows] for name, values in inputs.items()}
-        return self.ready(index).outputs(inputs, self.hidden, layers=self.layers)
+        outputs = self.ready(index).outputs(inputs, self.hidden, layers=self.layers)
+        not_finite = (~finite_rows(named_tensors(outputs))).sum()
+        self.passes.not_finite[index] = self.passes.not_finite.get(index, 0) + not_finite
+        return outputs
+
+    def require_finite(self) -> None:
+        """Refuse to go on if a teacher that runs at every step gave NaN or infinity; it is read when the trainer logs.
+
+        Raises:
+            TeacherUnavailableError: naming the teacher.
+        """
+        for index, count in self.passes.not_finite.items():
+            _require_finite(self.teachers[index], int(count), self.passes.offered // len(self.teachers))
 
 
 def run_before_training(

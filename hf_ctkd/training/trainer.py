@@ -56,6 +56,7 @@ from hf_ctkd.training.command import command_line
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.evaluations import Evaluations
 from hf_ctkd.training.files import in_memory, off_memory, removed_if_unfinished, resumed_from
+from hf_ctkd.training.finite_rows import distilled
 from hf_ctkd.training.loss_context import StudentRows, default_loss, loss_context, with_student_rows
 from hf_ctkd.training.optimizer import with_rates_of_loss
 from hf_ctkd.training.outcome import LossTrace, warn_of_chance, warn_of_loss
@@ -281,7 +282,8 @@ class DistillationTrainer(Trainer):
         student_with_loss.input_feature_reader = self._input_reader
         if student_with_loss.loss is not None and self._context is not None:
             batch_size, autocast = self.args.per_device_eval_batch_size, self.accelerator.autocast
-            outputs = StudentRows(student_with_loss, self._preprocessor, self._reference_rows, batch_size, autocast)
+            rows = self.teacher_runner.finite.select(self._reference_rows)
+            outputs = StudentRows(student_with_loss, self._preprocessor, rows, batch_size, autocast)
             self._context, context = with_student_rows(self._context, outputs, student_with_loss.loss, self._cache)
             student_with_loss.loss.setup(context)
             student_with_loss.loss.to(self.args.device)
@@ -321,6 +323,7 @@ class DistillationTrainer(Trainer):
         """
         loss = self.loss if self._distils else None
         targets = None if not once or loss is None or self._context is None else loss.row_targets(self._context)
+        targets = None if targets is None else self.teacher_runner.finite.targets(targets.detach().cpu())
         selects = loss is not None and loss.selects_rows
         every_step = once and loss is not None and targets is None
         if every_step:
@@ -333,6 +336,7 @@ class DistillationTrainer(Trainer):
             augmentation,
             self.task,
             self.teacher_runner.cached if every_step and not selects else None,
+            self.teacher_runner.finite,
         )
         if rows is None:
             return None, collator
@@ -345,7 +349,7 @@ class DistillationTrainer(Trainer):
             preprocessor=self._preprocessor if caches else None,
             contents=bool(runs),
             task=self.task,
-            targets=None if targets is None else off_memory(targets.detach().cpu(), self._cache),
+            targets=None if targets is None else off_memory(targets, self._cache),
         ), collator
 
     def _as_datasets(self, rows: Mapping[str, TargetRows], given: object) -> Any:  # noqa: ANN401 (as Trainer takes it)
@@ -429,6 +433,7 @@ class DistillationTrainer(Trainer):
             # Gradients are averaged over processes: to be a mean over all rows, each counts for that many.
             step_counts, processes = inputs["step_counts"], self.accelerator.num_processes
         row_share, _, label_share = processes * counts / step_counts.clamp_min(1)
+        row_share = row_share * distilled(inputs)[1]
         task_weight = self._task_weight(step_counts)
         scaled = {
             name: value * (label_share * task_weight if name == TASK else row_share * self.args.distillation_weight)
@@ -446,12 +451,16 @@ class DistillationTrainer(Trainer):
         """Arguments of `StudentWithLoss.forward`: what the distillation loss reads besides the student."""
         if not self._distils:
             return {}
+        rows, _ = distilled(inputs)
+        every = slice(None) if rows is None else rows
         if "targets" in inputs:
-            return {"targets": inputs["targets"]}
+            return {"targets": inputs["targets"][every], "rows": rows}
         if "teacher_outputs" in inputs:
-            return {"teachers": tuple(from_named(tensors) for tensors in inputs["teacher_outputs"])}
+            teachers = [{name: part[every] for name, part in tensors.items()} for tensors in inputs["teacher_outputs"]]
+            return {"teachers": tuple(from_named(tensors) for tensors in teachers), "rows": rows}
         # Only after the student's forward pass does a loss select which rows each teacher runs on.
-        return {"teachers": partial(self.teacher_runner.outputs, inputs)}
+        batch = inputs if rows is None else {**inputs, "numbers": inputs["numbers"][rows]}
+        return {"teachers": partial(self.teacher_runner.outputs, batch), "rows": rows}
 
     def _task_weight(self, step_counts: Tensor) -> Tensor | float:
         """The factor of the task loss of an optimiser step, which is a mean over its labels.
@@ -468,6 +477,7 @@ class DistillationTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add every term, as a mean over the steps since the last log, to what `Trainer` logs."""
         if "loss" in logs and self._terms:
+            self.teacher_runner.require_finite()
             steps = max(self._steps_to_log, 1)
             terms = self.accelerator.reduce(self._terms, reduction="mean")
             logs |= {name: float(value) / steps for name, value in terms.items()}
@@ -492,6 +502,7 @@ class DistillationTrainer(Trainer):
         self._evaluations, self._loss_trace = Evaluations(), LossTrace()
         output = super().train(resumed_from(resume_from_checkpoint, self.folder), *args, **kwargs)
         self._train_seconds = output.metrics["train_runtime"]
+        self.teacher_runner.require_finite()
         check_finite(self.student, self.args, self.state.global_step)
         warn_of_loss(self._loss_trace.ends(self._resume_callback.first_step), self.args.learning_rate)
         warn_of_chance(self.results, majority_share(self.eval_dataset))

@@ -7,7 +7,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, StaleCacheError, TeacherUnavailableError
-from hf_ctkd.teachers import OutputCache
+from hf_ctkd.teachers import OutputCache, finite_rows_of
 from hf_ctkd.types import ModelOutputs
 
 KEY = {"model": "org/model", "revision": "abc"}
@@ -119,6 +119,18 @@ def test_outputs_that_are_not_finite_are_never_stored(tmp_path, number):
     assert not list(tmp_path.glob("*.safetensors"))
 
 
+def test_a_row_without_finite_outputs_is_stored_as_such(tmp_path):
+    for start, bad in ((0, 1), (2, 4)):
+        part = outputs(start, start + 2 + start // 2)
+        for tensor in (part.features, part.logits):
+            tensor[bad - start] = torch.nan
+        OutputCache(tmp_path, KEY).add(DIGESTS[start : start + len(part)], part)
+    stored = OutputCache(tmp_path, KEY).read([DIGESTS[row] for row in (4, 0, 1, 2, 3)])
+    assert stored.finite.tolist() == [False, True, False, True, True] == finite_rows_of(stored).tolist()
+    assert stored.select(torch.tensor([0, 2])).logits.isnan().all()
+    assert finite_rows_of(stored.select(torch.arange(5))).tolist() == stored.finite.tolist()
+
+
 def test_outputs_of_another_number_of_rows_are_never_stored(tmp_path):
     cache = OutputCache(tmp_path, KEY)
     with pytest.raises(TeacherUnavailableError, match=r"^its features have shape \[3, 4\], expected \[2, width\]$"):
@@ -134,7 +146,8 @@ MALFORMED = {
     "widths of text": ({"features": "7"}, torch.zeros(2, 7)),
     "no features": ({"logits": 7}, torch.zeros(2, 7)),
     "another type": ({"features": 7}, torch.zeros(2, 7, dtype=torch.float64)),
-    "not a number": ({"features": 7}, torch.full((2, 7), torch.nan)),
+    "one not a number": ({"features": 7}, torch.zeros(2, 7).index_fill(1, torch.tensor([3]), torch.nan)),
+    "infinite": ({"features": 7}, torch.full((2, 7), torch.inf)),
 }
 
 

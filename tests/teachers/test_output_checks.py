@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hf_ctkd.teachers.output_checks import not_finite, shape_fault
+from hf_ctkd.teachers.output_checks import finite_rows, not_finite, shape_fault
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,4 @@ def test_the_first_row_that_is_not_finite_is_named(number):
     assert not_finite({"features": torch.zeros(4, 2), "logits": logits}) is None
     logits[2, 1] = number
     assert not_finite({"features": torch.zeros(4, 2), "logits": logits}) == ("logits", 2)
+    assert finite_rows({"features": torch.zeros(4, 2), "logits": logits}).tolist() == [True, True, False, True]

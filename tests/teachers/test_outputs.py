@@ -4,6 +4,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +13,8 @@ import torch
 from tiny_models import image_processor, image_rows, png, save, tiny_resnet
 
 from hf_ctkd.data import TargetRows
-from hf_ctkd.errors import DatasetError, InvalidArgumentError, StaleCacheError, TeacherUnavailableError
-from hf_ctkd.teachers import LoadOptions, StoredOutputs, Teacher, compute_outputs, open_cache
+from hf_ctkd.errors import DatasetError, InvalidArgumentError, ProblemCode, StaleCacheError, TeacherUnavailableError
+from hf_ctkd.teachers import LoadOptions, StoredOutputs, Teacher, compute_outputs, finite_rows_of, open_cache
 from hf_ctkd.teachers import outputs as module
 from hf_ctkd.types import RowOutputs
 
@@ -281,6 +282,37 @@ def test_outputs_that_are_not_finite_name_the_row_that_was_given(teacher, rows, 
     monkeypatch.setattr(Teacher, "outputs", overflowing)
     with pytest.raises(TeacherUnavailableError, match="its features are not finite, first for row 7"):
         compute_outputs(teacher, rows.select([5, 7]), progress=False)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_share_of_the_rows_may_have_outputs_that_are_not_finite(teacher, rows, monkeypatch, tmp_path, stored):
+    plain = Teacher.outputs
+
+    def overflowing(self, batch, *arguments, **settings):
+        outputs = plain(self, batch, *arguments, **settings)
+        outputs.logits[1, 0] = torch.inf
+        return outputs
+
+    compute = partial(
+        compute_outputs, teacher, rows, batch_size=4, progress=False, cache_dir=tmp_path / "outputs" if stored else None
+    )
+    expected = compute_outputs(teacher, rows, progress=False)
+    monkeypatch.setattr(Teacher, "outputs", overflowing)
+    outputs = compute(max_not_finite=0.25)
+    bad = torch.tensor([row % 4 == 1 for row in range(len(rows))])
+    assert torch.equal(~finite_rows_of(outputs), bad)
+    assert outputs.select(bad).features.isnan().all() and outputs.select(bad).logits.isnan().all()
+    assert_same(outputs.select(~bad), expected.select(~bad))
+    for share, limit in ((0.2, "; at most 20% of them may be so"), (0.0, "")):
+        # A row that an earlier run stored counts like one of this run.
+        message = f"its outputs are not finite for 3 of 12 rows, such as row 1{limit}$"
+        if not stored:
+            message = "its (outputs|logits) are not finite"
+        with pytest.raises(TeacherUnavailableError, match=message) as raised:
+            compute(max_not_finite=share)
+        assert raised.value.code is ProblemCode.NOT_FINITE
+    with pytest.raises(InvalidArgumentError, match=r"`max_not_finite` must lie in \[0, 1\), got 1.0"):
+        compute(max_not_finite=1.0)
 
 
 def test_a_model_that_cannot_be_run_is_unavailable_but_a_bad_row_is_the_data_sets(teacher, rows):
