@@ -7,7 +7,6 @@ from functools import partial
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils.memory import clear_device_cache
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
@@ -17,6 +16,7 @@ from hf_ctkd.errors import CTKDError, InvalidArgumentError, ProblemCode, Teacher
 from hf_ctkd.teachers.cache import finite_rows_of, from_named, named_tensors
 from hf_ctkd.teachers.failures import skipped_on_failure
 from hf_ctkd.teachers.layers import MOST_LAYERS
+from hf_ctkd.teachers.micro_batches import in_micro_batches
 from hf_ctkd.teachers.output_checks import finite_rows, not_finite, shape_fault
 from hf_ctkd.teachers.processes import on_all
 from hf_ctkd.teachers.teacher import Teacher, TeacherCollator
@@ -154,19 +154,15 @@ class FeatureExtractor:
             )
 
     def _run_batch(self, row_numbers: list[int], inputs: Mapping[str, Tensor], bar: tqdm) -> list[ModelOutputs]:
-        # accelerate's find_executable_batch_size would run all batches again from the first one, collects garbage
-        # before every call (0.5 s), and knows "does not fit even alone" only by the text of a RuntimeError.
-        parts = []
-        start = 0
-        while start < len(row_numbers):
-            stop = min(start + self.batch_size, len(row_numbers))
-            outputs = self._try({name: tensor[start:stop] for name, tensor in inputs.items()})
+        def run(part: slice) -> ModelOutputs | None:
+            outputs = self._try({name: tensor[part] for name, tensor in inputs.items()})
             if outputs is None:
-                self._halve(stop - start)
-                continue
-            parts.append(self._marked(outputs, row_numbers[start:stop]))
-            bar.update(stop - start)
-            start = stop
+                return None
+            bar.update(part.stop - part.start)
+            return self._marked(outputs, row_numbers[part])
+
+        device = self.accelerator.device
+        parts, self.batch_size = in_micro_batches(run, len(row_numbers), self.batch_size, device)
         return parts
 
     def _try(self, inputs: Mapping[str, Tensor]) -> ModelOutputs | None:
@@ -185,14 +181,6 @@ class FeatureExtractor:
             if error.code is ProblemCode.TOO_LARGE:
                 return None
             raise
-
-    def _halve(self, rows: int) -> None:
-        if rows == 1:
-            raise TeacherUnavailableError(
-                f"a single row does not fit the memory of {self.accelerator.device}", ProblemCode.TOO_LARGE
-            )
-        self.batch_size = rows // 2
-        clear_device_cache(garbage_collection=True)
 
     def _check_shapes(self, tensors: Mapping[str, Tensor], rows: int) -> None:
         """Refuse outputs that are no `[rows, width]`, or of other widths than those of the batches before."""

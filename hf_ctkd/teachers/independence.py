@@ -6,7 +6,6 @@ from enum import Enum
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -15,7 +14,8 @@ from transformers.utils.logging import get_logger
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.teachers.features import FeatureReader
 from hf_ctkd.teachers.layers import MOST_LAYERS
-from hf_ctkd.types import Hidden, ModelOutputs
+from hf_ctkd.teachers.micro_batches import joined
+from hf_ctkd.types import ModelOutputs
 
 logger = get_logger(__name__)
 
@@ -201,7 +201,7 @@ def _in_order(
         groups = [[row for row in range(count) if lengths[row] == length] for length in dict.fromkeys(lengths)]
     parts = [run(_without_padding(_rows(inputs, group))) for group in groups]
     places = torch.tensor([row for group in groups for row in group]).argsort()
-    return _joined(parts).select(places)
+    return joined(parts).select(places)
 
 
 def _without_padding(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -214,31 +214,6 @@ def _without_padding(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name: tensor[is_token].unflatten(0, (count, -1)) if tensor.shape[:2] == mask.shape else tensor
         for name, tensor in inputs.items()
     }
-
-
-def _joined(parts: Sequence[ModelOutputs]) -> ModelOutputs:
-    first = parts[0]
-    return ModelOutputs(
-        torch.cat([part.features for part in parts]),
-        None if first.logits is None else torch.cat([part.logits for part in parts if part.logits is not None]),
-        tuple(_joined_hidden([part.hidden[index] for part in parts]) for index in range(len(first.hidden))),
-        tuple(torch.cat([part.layers[index] for part in parts]) for index in range(len(first.layers))),
-        None if first.dense is None else torch.cat([part.dense for part in parts if part.dense is not None]),
-    )
-
-
-def _joined_hidden(parts: Sequence[Hidden]) -> Hidden:
-    """One layer of all rows, padded to the longest."""
-    if len(parts[0].grid) == 2:
-        return Hidden(torch.cat([part.values for part in parts]), parts[0].grid)
-    positions = max(part.values.shape[1] for part in parts)
-    values, masks = [], []
-    for part in parts:
-        padding = positions - part.values.shape[1]
-        mask = torch.ones(part.values.shape[:2], dtype=torch.bool, device=part.values.device)
-        values.append(F.pad(part.values, (0, 0, 0, padding)))
-        masks.append(F.pad(mask if part.mask is None else part.mask, (0, padding)))
-    return Hidden(torch.cat(values), (positions,), torch.cat(masks))
 
 
 def _same(outputs: ModelOutputs, alone: ModelOutputs) -> bool:

@@ -20,6 +20,8 @@ from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.teachers import LoadOptions, StoredOutputs, Teacher, compute_outputs
 from hf_ctkd.teachers.cache import named_tensors
+from hf_ctkd.teachers.failures import does_not_fit
+from hf_ctkd.teachers.micro_batches import in_micro_batches, joined
 from hf_ctkd.teachers.output_checks import finite_rows
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.finite_rows import MOST_NOT_FINITE, FiniteRows
@@ -138,6 +140,8 @@ class TeacherRunner:
         offloading: bounds the teachers on the device; None for all.
         storage: options of `compute_outputs`: `workers`, `dtype` and `max_bytes`.
         finite: the training rows that the loss reads, where outputs are computed once.
+        micro_batches: by the index of a teacher that runs at every step, the rows that fit the memory at a time, where
+            a batch did not.
         passes: counts the rows that they read in training.
     """
 
@@ -149,6 +153,7 @@ class TeacherRunner:
     offloading: DeviceOffloading | None = None
     storage: Mapping[str, Any] = field(default_factory=dict)
     finite: FiniteRows = field(default_factory=FiniteRows)
+    micro_batches: dict[int, int] = field(default_factory=dict)
     passes: PassCount = field(default_factory=PassCount)
 
     @classmethod
@@ -331,10 +336,34 @@ class TeacherRunner:
             if not len(rows):
                 return self.samples[index].select(rows.cpu())  # no row, of the right widths
             inputs = {name: values[rows] for name, values in inputs.items()}
-        outputs = self.ready(index).outputs(inputs, self.hidden, layers=self.layers)
+        outputs = self._in_micro_batches(index, inputs)
         not_finite = (~finite_rows(named_tensors(outputs))).sum()
         self.passes.not_finite[index] = self.passes.not_finite.get(index, 0) + not_finite
         return outputs
+
+    def _in_micro_batches(self, index: int, inputs: Mapping[str, Tensor]) -> ModelOutputs:
+        """Outputs of a batch, in parts from the first batch on that does not fit the memory beside the student."""
+        teacher, rows = self.ready(index), len(next(iter(inputs.values())))
+
+        def run(part: slice) -> ModelOutputs | None:
+            batch = {name: values[part] for name, values in inputs.items()}
+            try:
+                return teacher.outputs(batch, self.hidden, layers=self.layers)
+            except (RuntimeError, MemoryError) as error:
+                if not does_not_fit(error):
+                    raise
+                return None
+
+        most = min(rows, self.micro_batches.get(index, rows))
+        with _naming(teacher.candidate):
+            parts, size = in_micro_batches(run, rows, most, teacher.device)
+        if size < most:
+            logger.warning(
+                f"{rows} rows do not fit the memory of {teacher.device}: {teacher.candidate.name} runs {size}"
+                " rows at a time from now on."
+            )
+            self.micro_batches[index] = size
+        return parts[0] if len(parts) == 1 else joined(parts)
 
     def require_finite(self) -> None:
         """Refuse to go on if a teacher that runs at every step gave NaN or infinity; it is read when the trainer logs.

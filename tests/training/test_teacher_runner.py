@@ -4,7 +4,7 @@ import pytest
 import tiny
 import torch
 
-from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError
+from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError, TeacherUnavailableError
 from hf_ctkd.losses import BSSLoss, ProbeLoss
 from hf_ctkd.teachers import LoadOptions, Teacher
 from hf_ctkd.training import DistillationTrainer
@@ -95,6 +95,41 @@ def test_kept_and_running_teachers_train_the_same_student(make):
         trainer.train()
         losses.append([log["loss"] for log in trainer.state.log_history if "loss" in log])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_batch_that_does_not_fit_beside_the_student_runs_in_parts(make, monkeypatch, caplog):
+    plain = Teacher.outputs
+    sizes, losses = [], []
+
+    def small_memory(self, batch, *arguments, **settings):
+        sizes.append(len(batch["pixel_values"]))
+        if sizes[-1] > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return plain(self, batch, *arguments, **settings)
+
+    for small in (False, True):
+        trainer = make(ProbeLoss(), cache_teacher_outputs=False, max_steps=2)
+        if small:
+            monkeypatch.setattr(Teacher, "outputs", small_memory)
+        trainer.train()
+        losses.append([log["loss"] for log in trainer.state.log_history if "loss" in log])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert sizes == [8, 4, 2, 2, 2, 2] * 2 + [2] * 8  # two teachers, two steps
+    (first, _) = [message for message in caplog.messages if "fit" in message]
+    assert first == "8 rows do not fit the memory of cpu: squares runs 2 rows at a time from now on."
+
+
+def test_a_row_that_does_not_fit_beside_the_student_names_the_teacher(make, monkeypatch):
+    trainer = make(ProbeLoss(), cache_teacher_outputs=False)
+
+    def no_memory(self, batch, *arguments, **settings):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Teacher, "outputs", no_memory)
+    with pytest.raises(
+        TeacherUnavailableError, match="^Teacher 'squares': a single row does not fit the memory of cpu."
+    ):
+        trainer.train()
 
 
 def test_a_loss_that_reads_all_logs_no_skipped_pass(make):
