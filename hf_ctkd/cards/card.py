@@ -27,6 +27,7 @@ from hf_ctkd.records import (
     TeacherRanking,
     parameters_in_words,
 )
+from hf_ctkd.records.ranking import INTERVAL, interval_text
 
 HUB = "https://huggingface.co"
 MAX_TEACHERS = 10
@@ -297,13 +298,16 @@ def ranking_table(record: DistillationRecord, ranking: TeacherRanking) -> str:
     used = {_identity(teacher.candidate) for teacher in record.teachers_with_weight}
     names = [name for name in ranking.score_names if name != "parameters"]  # a column of its own
     size = "parameters (control)" if "parameters" in ranking.controls else "parameters"
-    header = ["rank", "teacher", "used", *(_score_title(name, ranking) for name in names), size, "licence"]
+    titles = [_score_title(name, ranking) for name in names]
+    if ranking.has_intervals:
+        titles.insert(1, INTERVAL)
+    header = ["rank", "teacher", "used", *titles, size, "licence"]
     rows = [
         [
             str(rank),
             teacher_link(teacher.candidate),
             "yes" if _identity(teacher.candidate) in used else "",
-            *(number(teacher.scores.get(name)) for name in names),
+            *_score_cells(teacher, names, ranking),
             parameters_in_words(teacher.candidate.parameters),
             _license(teacher.candidate),
         ]
@@ -311,15 +315,22 @@ def ranking_table(record: DistillationRecord, ranking: TeacherRanking) -> str:
     ]
     position = ranking.rank_of_baseline - 1
     if rows and ranking.baseline is not None and position <= len(rows):
-        rows.insert(position, _baseline_row(ranking.baseline, names))
+        rows.insert(position, _baseline_row(ranking.baseline, _score_cells(ranking.baseline, names, ranking)))
     return table(header, rows) if rows else "No candidate could be scored."
 
 
-def _baseline_row(baseline: TeacherFreeBaseline, names: Sequence[str]) -> list[str]:
+def _score_cells(
+    scored: RankedTeacher | TeacherFreeBaseline, names: Sequence[str], ranking: TeacherRanking
+) -> list[str]:
+    cells = [number(scored.scores.get(name)) for name in names]
+    return [cells[0], interval_text(scored.interval), *cells[1:]] if ranking.has_intervals else cells
+
+
+def _baseline_row(baseline: TeacherFreeBaseline, scores: list[str]) -> list[str]:
     student = baseline.student
     name = "*input features*" if student is None else f"*a student that starts from {teacher_link(student)}*"
     size = "" if student is None else parameters_in_words(student.parameters)
-    return ["", name, "", *(number(baseline.scores.get(score)) for score in names), size, ""]
+    return ["", name, "", *scores, size, ""]
 
 
 def baseline_note(ranking: TeacherRanking) -> str:
@@ -337,9 +348,11 @@ def baseline_note(ranking: TeacherRanking) -> str:
         return f"{what}. No candidate{left_out} scores above it: none knows more of this task."
     above = f"{len(ranking.above_baseline)} of {len(ranking.scored) - controls} scored candidates{left_out}"
     gain = ranking.expected_gain(ranking.above_baseline[0])
+    tie = f" {ranking.tie}" if ranking.tie else ""
     expected = "" if gain is None else f" The first was expected to add {gain} to a student without a teacher."
     return (
-        f"{what}. Above it, by {escape(ranking.metric)}: {above}. Those below it know no more of this task.{expected}"
+        f"{what}. Above it, by {escape(ranking.metric)}: {above}. Those below it know no more of this task.{tie}"
+        f"{expected}"
     )
 
 

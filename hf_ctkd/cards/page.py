@@ -1,6 +1,6 @@
 """One HTML page on a selection: scores, costs, the transport map of the best teacher, and what its students reached."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
@@ -16,6 +16,7 @@ from hf_ctkd.records import (
     Confidence,
     DistillationRecord,
     RankedTeacher,
+    TeacherFreeBaseline,
     TeacherRanking,
     chance_level,
     last_name,
@@ -72,6 +73,10 @@ class Row:
         rank: among the scored teachers; "" for the student.
         detail: size and licence.
         below: whether it knows no more than the student.
+        interval: of the score; "" where it has none.
+        ends: of the interval on the axis, in percent; None where it has none.
+        cost: seconds for 1,000 rows; "" where they were not measured.
+        speed_up: of the student against this teacher; "" where it was not measured.
     """
 
     kind: str
@@ -84,6 +89,10 @@ class Row:
     rank: str = ""
     detail: str = ""
     below: bool = False
+    interval: str = ""
+    ends: tuple[float, float] | None = None
+    cost: str = ""
+    speed_up: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,8 @@ class PageSection:
         if not self._drawn:
             return "No teacher could be scored; the reasons are below."
         best = plain(self._drawn[0].candidate.name)
-        return self.ranking.advice or f"{best} comes first. The student itself was not scored."
+        tie = f" {self.ranking.tie}" if self.ranking.tie else ""
+        return self.ranking.advice or f"{best} comes first.{tie} The student itself was not scored."
 
     @cached_property
     def chance(self) -> float | None:
@@ -132,6 +142,9 @@ class PageSection:
         values = [teacher.scores[ranking.metric] for teacher in self._drawn]
         values += [] if ranking.baseline is None else [ranking.baseline.scores[ranking.metric]]
         values += [] if self.chance is None else [self.chance]
+        scored: list[RankedTeacher | TeacherFreeBaseline] = [*self._drawn]
+        scored += [] if ranking.baseline is None else [ranking.baseline]
+        values += [end for teacher in scored for end in teacher.interval or ()]
         return Axis.around(values)
 
     @property
@@ -155,7 +168,7 @@ class PageSection:
         rows, line = list(self._teacher_rows), self.ranking.rank_of_baseline
         baseline = self.ranking.baseline
         if baseline is not None:
-            student = self._row("student", plain(baseline.name), baseline.scores, baseline.seconds)
+            student = self._row("student", plain(baseline.name), baseline)
             rows.insert(min(line - 1, len(rows)), student)
         return rows
 
@@ -167,9 +180,9 @@ class PageSection:
             row = self._row(
                 "control" if candidate.random_weights or candidate.name in self.controls else "teacher",
                 plain(candidate.name),
-                teacher.scores,
-                teacher.seconds,
+                teacher,
             )
+            speed_up = self.ranking.speed_up(teacher)
             size, license = parameter_count(candidate.parameters), plain(candidate.license or "not stated")
             gain = self.ranking.expected_gain(teacher)
             rows.append(
@@ -180,6 +193,7 @@ class PageSection:
                     rank=str(rank),
                     detail=f"{size} parameters, licence {license}",
                     below=rank >= self.ranking.rank_of_baseline,
+                    speed_up="" if speed_up is None else f"student {speed_up:.3g}x as fast",
                 )
             )
         return rows
@@ -189,9 +203,19 @@ class PageSection:
         """Whether it is known what any teacher is expected to add."""
         return any(row.gain for row in self._teacher_rows)
 
-    def _row(self, kind: str, name: str, scores: Mapping[str, float], seconds: float) -> Row:
-        score = scores[self.ranking.metric]
-        return Row(kind, name, number(score), 100 * self.axis.share(score), f"{seconds:.1f}")
+    @property
+    def has_costs(self) -> bool:
+        """Whether the forward pass of any teacher was measured."""
+        return any(row.cost for row in self._teacher_rows)
+
+    def _row(self, kind: str, name: str, scored: RankedTeacher | TeacherFreeBaseline) -> Row:
+        score, interval, cost = scored.scores[self.ranking.metric], scored.interval, scored.seconds_per_1000_rows
+        row = Row(kind, name, number(score), 100 * self.axis.share(score), f"{scored.seconds:.1f}")
+        row = row if cost is None else replace(row, cost=f"{cost:.3g}")
+        if interval is None:
+            return row
+        low, high = (100 * self.axis.share(end) for end in interval)
+        return replace(row, interval=f"{number(interval[0])} to {number(interval[1])}", ends=(low, high))
 
     @property
     def left_out(self) -> int:
@@ -209,6 +233,7 @@ class PageSection:
         charts = []
         for title, costs in (
             ("Parameters", [teacher.candidate.parameters for teacher in self._drawn]),
+            ("Seconds for 1,000 rows", [teacher.seconds_per_1000_rows for teacher in self._drawn]),
             ("Seconds to score it", [teacher.seconds for teacher in self._drawn]),
         ):
             points = [

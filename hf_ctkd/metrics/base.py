@@ -11,7 +11,7 @@ from hf_ctkd.errors import DatasetError
 from hf_ctkd.ot.precision import full_products
 from hf_ctkd.probes.folds import content_order
 from hf_ctkd.probes.labelled import labelled_rows
-from hf_ctkd.types import ModelOutputs, Needs
+from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
 
 class TransferabilityMetric(ABC):
@@ -56,6 +56,43 @@ class TransferabilityMetric(ABC):
         """
 
 
+class MeanOverRows(TransferabilityMetric):
+    """A metric that is a mean over rows, so that its values on the rows tell how far it is from the score of all rows.
+
+    Subclasses write `values_of_rows` in place of `of_rows`. Values of different teachers belong to the same rows, so
+    that the difference of two scores has an interval too, which is narrower than those of the scores suggest.
+    """
+
+    def row_values(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        """The value on each row, whose mean is the score.
+
+        Args:
+            outputs: as in `score`.
+            labels: as in `score`.
+
+        Returns:
+            In the order of `labels`, NaN for rows that are not judged, such as those without a label.
+
+        Raises:
+            DatasetError: as `score`.
+            InvalidArgumentError: as `score`.
+        """
+        with torch.no_grad(), torch.autocast("cpu", enabled=False), full_products():
+            labelled, classes = labelled_rows(outputs, labels, needs=self.needs)
+            order = content_order(content(labelled), classes)
+            values = self.values_of_rows(*_in_order(labelled, classes, order))
+        judged = (labels.cpu() != UNLABELLED).nonzero().squeeze(1)[order]
+        return torch.full((len(labels),), torch.nan, dtype=torch.float64).index_copy(0, judged, values.double())
+
+    @abstractmethod
+    def values_of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        """The value on each row, over labelled rows that were checked already; arguments as in `of_rows`."""
+
+    def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
+        """See `TransferabilityMetric.of_rows`."""
+        return float(self.values_of_rows(outputs, labels).mean())
+
+
 def canonical(outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> tuple[ModelOutputs, Int[Tensor, " rows"]]:
     """Labelled rows in an order, and under class numbers, that follow from their content.
 
@@ -66,7 +103,12 @@ def canonical(outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> tuple[Mode
     Raises:
         DatasetError: if fewer than two classes occur.
     """
-    order = content_order(content(outputs), labels)
+    return _in_order(outputs, labels, content_order(content(outputs), labels))
+
+
+def _in_order(
+    outputs: ModelOutputs, labels: Int[Tensor, " rows"], order: Int[Tensor, " rows"]
+) -> tuple[ModelOutputs, Int[Tensor, " rows"]]:
     ordered = labels[order]
     starts = torch.ones_like(ordered, dtype=torch.bool)
     starts[1:] = ordered[1:] != ordered[:-1]
@@ -90,8 +132,10 @@ def content(outputs: ModelOutputs) -> Float[Tensor, "rows values"]:
     return torch.cat([part / unit for part, unit in zip(parts, units, strict=True)], dim=1)
 
 
-def log_likelihood_of_map(probabilities: Float[Tensor, "rows clusters"], labels: Int[Tensor, " rows"]) -> float:
-    """Mean log of `sum_z p[z] P(y | z)`, with `P(y | z)` from the same rows: what LEEP and its relatives maximise.
+def log_likelihoods_of_map(
+    probabilities: Float[Tensor, "rows clusters"], labels: Int[Tensor, " rows"]
+) -> Float[Tensor, " rows"]:
+    """Log of `sum_z p[z] P(y | z)`, with `P(y | z)` from the same rows: LEEP and its relatives take the mean.
 
     Args:
         probabilities: share of every row in every cluster (a teacher's class, or a mixture component).
@@ -100,7 +144,7 @@ def log_likelihood_of_map(probabilities: Float[Tensor, "rows clusters"], labels:
     one_hot = torch.nn.functional.one_hot(labels).to(probabilities)
     together = one_hot.T @ probabilities
     conditional = together / together.sum(dim=0).clamp_min(1e-300)
-    return float((probabilities * conditional[labels]).sum(dim=1).clamp_min(1e-300).log().mean())
+    return (probabilities * conditional[labels]).sum(dim=1).clamp_min(1e-300).log()
 
 
 def class_means(

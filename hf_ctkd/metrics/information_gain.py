@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.metrics.base import TransferabilityMetric
+from hf_ctkd.metrics.base import MeanOverRows
 from hf_ctkd.probes import LinearProbe, cross_fit_layers
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
@@ -21,7 +21,7 @@ _FEWEST_CLASSES = 256
 
 
 @dataclass(frozen=True)
-class InformationGain(TransferabilityMetric):
+class InformationGain(MeanOverRows):
     """How much of the labels' uncertainty small probes on the teacher's layers remove on rows they did not see.
 
     Use it by default: it serves teachers with and without a head, is not flattered by few rows or wide features, and
@@ -72,8 +72,12 @@ class InformationGain(TransferabilityMetric):
         """See `TransferabilityMetric.score`."""
         return super().score(outputs, self._sampled(labels.cpu(), outputs.features.shape[1]))
 
-    def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
-        """See `TransferabilityMetric.of_rows`; DatasetError for a class with a single row."""
+    def row_values(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        """See `MeanOverRows.row_values`."""
+        return super().row_values(outputs, self._sampled(labels.cpu(), outputs.features.shape[1]))
+
+    def values_of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        """See `MeanOverRows.values_of_rows`; DatasetError for a class with a single row."""
         return cross_fit_layers(self.probe, outputs, labels, int(labels.max()) + 1)
 
     def _sampled(self, labels: Int[Tensor, " rows"], width: int) -> Int[Tensor, " rows"]:

@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_ctkd.metrics.base import TransferabilityMetric, log_likelihood_of_map
+from hf_ctkd.metrics.base import MeanOverRows, log_likelihoods_of_map
 from hf_ctkd.probes.labelled import logits_of
 from hf_ctkd.types import ModelOutputs, Needs
 
 
 @dataclass(frozen=True)
-class LEEP(TransferabilityMetric):
+class LEEP(MeanOverRows):
     """Mean log-likelihood of the labels under the map from the teacher's predicted classes to target classes.
 
     Use it for teachers with a head; it is fast and needs no features. It is fitted and judged on the same rows, so
@@ -40,7 +40,7 @@ class LEEP(TransferabilityMetric):
 }"""
     needs: ClassVar[Needs] = Needs.LOGITS
 
-    def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
-        """See `TransferabilityMetric.of_rows`."""
+    def values_of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        """See `MeanOverRows.values_of_rows`."""
         # (1 / n) sum_i log sum_z P(y_i | z) theta(x_i)_z, with P(y | z) from the same rows.
-        return log_likelihood_of_map(logits_of(outputs).softmax(dim=1), labels)
+        return log_likelihoods_of_map(logits_of(outputs).softmax(dim=1), labels)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_ctkd.metrics.base import TransferabilityMetric
+from hf_ctkd.metrics.base import MeanOverRows
 from hf_ctkd.probes.folds import row_groups
 from hf_ctkd.types import ModelOutputs, Needs
 
@@ -15,7 +15,7 @@ _BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class NearestNeighbour(TransferabilityMetric):
+class NearestNeighbour(MeanOverRows):
     """Share of rows whose nearest other row, by cosine of centred features, has the same label.
 
     Use it as a robust second opinion: it fits nothing. With few rows it moves in coarse steps. Copies of a row are no
@@ -44,15 +44,15 @@ class NearestNeighbour(TransferabilityMetric):
 }"""
     needs: ClassVar[Needs] = Needs.FEATURES
 
-    def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
-        """See `TransferabilityMetric.of_rows`."""
+    def values_of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        """See `MeanOverRows.values_of_rows`."""
         features = outputs.features - outputs.features.mean(dim=0)
         unit = torch.nn.functional.normalize(features, dim=1)
         groups = row_groups(outputs.features, labels)
-        hits = 0
+        hits = torch.empty(len(labels), dtype=torch.float64)
         for start in range(0, len(unit), _BLOCK):
             block = torch.arange(start, min(start + _BLOCK, len(unit)))
             similarity = unit[block] @ unit.T
             similarity[groups[block, None] == groups] = -torch.inf
-            hits += int((labels[similarity.argmax(dim=1)] == labels[block]).sum())
-        return hits / len(labels)
+            hits[block] = (labels[similarity.argmax(dim=1)] == labels[block]).double()
+        return hits

@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.metrics.base import TransferabilityMetric, log_likelihood_of_map, principal_components
+from hf_ctkd.metrics.base import TransferabilityMetric, log_likelihoods_of_map, principal_components
 from hf_ctkd.types import ModelOutputs, Needs
 
 _ROWS_A_CLUSTER = 5
@@ -75,7 +75,7 @@ class NLEEP(TransferabilityMetric):
         components = components / scale if scale > 0 else components
         most = self.clusters * (int(labels.max()) + 1)
         number = max(1, min(most, len(labels) // _ROWS_A_CLUSTER))
-        return log_likelihood_of_map(_posterior(components, number), labels)
+        return float(log_likelihoods_of_map(_posterior(components, number), labels).mean())
 
 
 def _posterior(points: Float[Tensor, "rows width"], number: int) -> Float[Tensor, "rows clusters"]:

@@ -10,16 +10,16 @@ from torch import Tensor
 from hf_ctkd.costs.base import LabelCost
 from hf_ctkd.costs.empirical import EmpiricalCost
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.metrics.base import TransferabilityMetric, content
+from hf_ctkd.metrics.base import MeanOverRows, content
 from hf_ctkd.ot import OTProblem, Sinkhorn
 from hf_ctkd.ot.precision import full_products
 from hf_ctkd.probes.folds import deal_folds
 from hf_ctkd.probes.labelled import labelled_rows, logits_of
-from hf_ctkd.types import LabelSpace, ModelOutputs, Needs
+from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs, Needs
 
 
 @dataclass(frozen=True)
-class TransportScore(TransferabilityMetric):
+class TransportScore(MeanOverRows):
     """Minus the mean cost of transporting the teacher's prediction onto the label, by a cost fitted on other rows.
 
     Use it for teachers with a head, where distillation will go through the same label-space cost. Against labels only
@@ -85,16 +85,24 @@ class TransportScore(TransferabilityMetric):
             outputs, labels = labelled_rows(outputs, labels, needs=self.needs, n_classes=len(self.target))
             return self.of_rows(outputs, labels)
 
-    def of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
-        """See `TransferabilityMetric.of_rows`; the one-hot identity of optimal transport."""
+    def row_values(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        """See `MeanOverRows.row_values`."""
+        if self.target is None:
+            return super().row_values(outputs, labels)
+        with torch.no_grad(), torch.autocast("cpu", enabled=False), full_products():
+            labelled, classes = labelled_rows(outputs, labels, needs=self.needs, n_classes=len(self.target))
+            values = self.values_of_rows(labelled, classes)
+        judged = (labels.cpu() != UNLABELLED).nonzero().squeeze(1)
+        return torch.full((len(labels),), torch.nan, dtype=torch.float64).index_copy(0, judged, values)
+
+    def values_of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        """See `MeanOverRows.values_of_rows`; the one-hot identity of optimal transport."""
         # A one-hot target leaves one plan: the cost is sum_u p_i(u) C[u, y_i].
         probabilities = logits_of(outputs).double().softmax(dim=1)
-        rows = torch.arange(len(labels))
-        total = sum(
-            float((probabilities[inside] * matrix.double().T[labels[inside]]).sum())
-            for inside, matrix in self._matrices(outputs, labels, rows)
-        )
-        return -total / len(labels)
+        values = torch.empty(len(labels), dtype=torch.float64)
+        for inside, matrix in self._matrices(outputs, labels, torch.arange(len(labels))):
+            values[inside] = -(probabilities[inside] * matrix.double().T[labels[inside]]).sum(dim=1)
+        return values
 
     def score_student(
         self,

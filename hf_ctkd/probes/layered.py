@@ -73,8 +73,10 @@ def cross_fit_layers(
     n_classes: int,
     *,
     gain_exponent: float = 4.0,
-) -> float:
-    """The information gain of `fit_layers`, without its probes of all rows.
+) -> Float[Tensor, " labelled"]:
+    """What each labelled row contributes to the information gain of `fit_layers`, which is the mean.
+
+    It takes no probes of all rows.
 
     Args:
         probe: how to fit each.
@@ -90,7 +92,10 @@ def cross_fit_layers(
     fitted = [probe.cross_fit(view, labels, n_classes) for view in views(outputs)]
     shares = gain_shares(torch.tensor([max(view.information_gain, 0.0) for view in fitted]), gain_exponent)
     crossfit = log_mean(shares, [view.posterior.log() for view in fitted])
-    return information_gain_of(crossfit, fitted[0].labels, fitted[0].prior_likelihood)
+    count = len(fitted[0].labels)
+    likelihoods = crossfit[torch.arange(count), fitted[0].labels].double()
+    # The prior's likelihood is that of all rows: it depends on the shares of the classes alone.
+    return 1 - likelihoods / (fitted[0].prior_likelihood / count)
 
 
 def gain_shares(gains: Float[Tensor, " members"], gain_exponent: float) -> Float[Tensor, " members"]:

@@ -1,6 +1,6 @@
 """The outcome of a selection: every candidate with its scores, its cost, or the reason why it was skipped."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -15,11 +15,14 @@ from hf_ctkd.records.text import drawable, last_name, parameter_count, text_tabl
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 KIND = "teacher-ranking"
-FORMAT = 2
+FORMAT = 3
 """Version of the fields of `ranking.json`; raised when a field is added, renamed or removed."""
+INTERVAL = "95 % interval"
+"""Title of the column of intervals."""
 CONTROL_NOTE = (
     "Controls know nothing of the task: a score that chooses teachers no better than a control does is no evidence."
 )
@@ -36,9 +39,13 @@ class RankedTeacher:
         seconds: time taken to load it, run it and score it.
         skipped: why it was not scored; None when it was.
         skipped_code: the kind of this reason, for programs; None when it was scored.
+        interval: where the score that orders the ranking would lie on 95 % of other draws of rows, lower end first;
+            None for a metric that is no mean over rows.
+        seconds_per_1000_rows: what a thousand rows cost on the machine that ranked it: reading, preprocessing and the
+            forward pass; None where all outputs were read from the cache.
 
     Raises:
-        InvalidArgumentError: if a number is negative.
+        InvalidArgumentError: if a number is negative, or the ends of the interval are not in order.
     """
 
     candidate: TeacherCandidate
@@ -47,11 +54,19 @@ class RankedTeacher:
     seconds: float = 0.0
     skipped: str | None = None
     skipped_code: ProblemCode | None = None
+    interval: tuple[float, float] | None = None
+    seconds_per_1000_rows: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("rows", self.rows), ("seconds", self.seconds)):
+        for name, value in (
+            ("rows", self.rows),
+            ("seconds", self.seconds),
+            ("seconds_per_1000_rows", self.seconds_per_1000_rows or 0.0),
+        ):
             if value < 0:
                 raise InvalidArgumentError(f"`{name}` must not be negative, got {value}.")
+        if self.interval is not None and self.interval[0] > self.interval[1]:
+            raise InvalidArgumentError(f"`interval` must have its lower end first, got {list(self.interval)}.")
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,8 @@ class TeacherFreeBaseline:
         student: the checkpoint that the student starts from, scored like a teacher; None for the input features of the
             rows (pixels, or words weighted by rarity), all that a student has which starts from nothing.
         seconds: time taken to score it.
+        interval: as in `RankedTeacher`.
+        seconds_per_1000_rows: as in `RankedTeacher`, of the student; None without one.
 
     Raises:
         InvalidArgumentError: if `seconds` is negative.
@@ -86,6 +103,8 @@ class TeacherFreeBaseline:
     scores: Mapping[str, float]
     student: TeacherCandidate | None = None
     seconds: float = 0.0
+    interval: tuple[float, float] | None = None
+    seconds_per_1000_rows: float | None = None
 
     def __post_init__(self) -> None:
         if self.seconds < 0:
@@ -116,10 +135,12 @@ class TeacherRanking:
         members: the committee that was chosen from it, in the order of choice; empty without one.
         baseline: the student itself, or the input features of its rows, scored like the teachers: the line below which
             none knows more of the task; None where it was not scored.
+        tied: number of scored teachers, from the first on, that cannot be told apart from the first by their
+            differences on the same rows, at 95 %; None where that is not known, as within a budget.
 
     Raises:
-        InvalidArgumentError: if a member's rank is not that of a scored teacher, or the baseline has no score by
-            `metric`.
+        InvalidArgumentError: if a member's rank is not that of a scored teacher, the baseline has no score by `metric`,
+            or there are fewer scored teachers than `tied`.
     """
 
     teachers: tuple[RankedTeacher, ...]
@@ -129,8 +150,11 @@ class TeacherRanking:
     settings: Mapping[str, Any] = field(default_factory=dict)
     members: tuple[CommitteeMember, ...] = ()
     baseline: TeacherFreeBaseline | None = None
+    tied: int | None = None
 
     def __post_init__(self) -> None:
+        if self.tied is not None and not 1 <= self.tied <= len(self.scored):
+            raise InvalidArgumentError(f"`tied` must be between 1 and {len(self.scored)}, got {self.tied}.")
         if self.baseline is not None and self.metric not in self.baseline.scores:
             raise InvalidArgumentError(
                 f"`baseline` must have a score by {self.metric!r}, which orders the teachers, got scores by "
@@ -188,6 +212,11 @@ class TeacherRanking:
         return str(budget.get("summary", "")) if isinstance(budget, Mapping) else ""
 
     @property
+    def tie(self) -> str:
+        """That the first teachers cannot be told apart, as a sentence; empty where they can, or it is not known."""
+        return f"The first {self.tied} cannot be told apart on these rows." if (self.tied or 0) > 1 else ""
+
+    @property
     def advice(self) -> str:
         """Whether a teacher is worth distilling from, as a sentence; empty without a baseline or a scored teacher."""
         if self.baseline is None or not self.scored:
@@ -201,6 +230,7 @@ class TeacherRanking:
         knows = "1 teacher knows" if count == 1 else f"{count} teachers know"
         rest = "" if count == trained else " Those below this line do not."
         advice = f"{knows} more of this task than {self.baseline.subject} ({line}).{rest}"
+        advice = f"{advice} {self.tie}" if self.tie else advice
         first = self.above_baseline[0]
         gain = self.expected_gain(first)
         if gain is None:
@@ -255,7 +285,7 @@ class TeacherRanking:
             return "No candidates."
         header, body = self._cells()
         lines = [text_table(header, body)] if body else ["No teacher was scored."]
-        lines += [self.advice] if self.advice else []
+        lines += [self.advice or self.tie] if self.advice or self.tie else []
         lines += [self.certainty] if self.certainty else []
         if body and self.controls:
             lines.append(CONTROL_NOTE)
@@ -268,16 +298,20 @@ class TeacherRanking:
         names = [name for name in self.score_names if name != "parameters"]  # a column of its own below
         titles = [f"{name} (control)" if name in self.controls else name for name in names]
         size = "parameters (control)" if "parameters" in self.controls else "parameters"
+        if self.has_intervals:
+            titles.insert(1, INTERVAL)
         gains = [self.expected_gain(teacher) for teacher in self.scored]
         with_gain = ["expected gain"] if any(gain is not None for gain in gains) else []
-        header = ["rank", "teacher", *titles, *with_gain, size, "licence", "seconds", "rows"]
+        costs = self._cost_titles
+        header = ["rank", "teacher", *titles, *with_gain, size, *costs, "licence", "seconds", "rows"]
         body = [
             [
                 str(rank),
                 teacher.candidate.name,
-                *(_number(teacher.scores.get(name)) for name in names),
+                *self._scores_of(teacher, names),
                 *(["-" if gain is None else f"{gain.points:+.1f}"] if with_gain else []),
                 parameter_count(teacher.candidate.parameters),
+                *self._cost_cells(teacher.seconds_per_1000_rows),
                 teacher.candidate.license or "not stated",
                 f"{teacher.seconds:.1f}",
                 str(teacher.rows),
@@ -286,7 +320,7 @@ class TeacherRanking:
         ]
         if body and self.baseline is not None:
             student = self.baseline.student
-            scores = [_number(self.baseline.scores.get(name)) for name in names]
+            scores = self._scores_of(self.baseline, names)
             parameters = "-" if student is None else parameter_count(student.parameters)
             row = [
                 "-",
@@ -294,12 +328,47 @@ class TeacherRanking:
                 *scores,
                 *("-" for _ in with_gain),
                 parameters,
+                *self._cost_cells(self.baseline.seconds_per_1000_rows),
                 "",
                 f"{self.baseline.seconds:.1f}",
                 "",
             ]
             body.insert(self.rank_of_baseline - 1, row)
         return header, body
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether any score that orders has an interval."""
+        return any(teacher.interval is not None for teacher in self.scored)
+
+    def speed_up(self, teacher: RankedTeacher) -> float | None:
+        """How many times as fast as a teacher the student is, by the forward passes of both; None if not measured.
+
+        Args:
+            teacher: of this ranking.
+        """
+        student = None if self.baseline is None else self.baseline.seconds_per_1000_rows
+        return None if not student or teacher.seconds_per_1000_rows is None else teacher.seconds_per_1000_rows / student
+
+    @property
+    def _cost_titles(self) -> list[str]:
+        if all(teacher.seconds_per_1000_rows is None for teacher in self.scored):
+            return []
+        student = None if self.baseline is None else self.baseline.seconds_per_1000_rows
+        return ["s / 1,000 rows", *(["student's speed-up"] if student else [])]
+
+    def _cost_cells(self, cost: float | None) -> list[str]:
+        student = None if self.baseline is None else self.baseline.seconds_per_1000_rows
+        cells = [
+            "-" if cost is None else f"{cost:.3g}",
+            "-" if cost is None or not student else f"{cost / student:.3g}x",
+        ]
+        return cells[: len(self._cost_titles)]
+
+    def _scores_of(self, scored: RankedTeacher | TeacherFreeBaseline, names: list[str]) -> list[str]:
+        """The cells of the scores, and after the first that of its interval."""
+        cells = [_number(scored.scores.get(name)) for name in names]
+        return [cells[0], interval_text(scored.interval), *cells[1:]] if self.has_intervals else cells
 
     @property
     def score_names(self) -> list[str]:
@@ -309,7 +378,7 @@ class TeacherRanking:
         return [self.metric, *others, *(name for name in self.controls if name in names)]
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """One row a teacher: scores, expected gain in points, cost, licence, sha, skip reason."""
+        """One row a teacher: scores, interval of the first, expected gain in points, cost, licence, sha, reason."""
         import pandas
 
         gains = [self.expected_gain(teacher) for teacher in self.teachers]
@@ -319,9 +388,13 @@ class TeacherRanking:
                     "teacher": teacher.candidate.model_id,
                     "revision": teacher.candidate.revision,
                     **teacher.scores,
+                    "interval_low": None if teacher.interval is None else teacher.interval[0],
+                    "interval_high": None if teacher.interval is None else teacher.interval[1],
                     "expected_gain": None if gain is None else gain.points,
                     "parameters": teacher.candidate.parameters,
                     "license": teacher.candidate.license,
+                    "seconds_per_1000_rows": teacher.seconds_per_1000_rows,
+                    "student_speed_up": self.speed_up(teacher),
                     "seconds": teacher.seconds,
                     "rows": teacher.rows,
                     "skipped": teacher.skipped,
@@ -333,8 +406,8 @@ class TeacherRanking:
     def plot(self) -> "Figure":
         """The leaderboard as a matplotlib figure: one line a teacher, best on top, one panel a score, controls in grey.
 
-        Panels have their own scales, as scores of different metrics cannot be compared. At most 30 teachers and four
-        scores are drawn.
+        Panels have their own scales, as scores of different metrics cannot be compared. Bars are 95 % intervals. At
+        most 30 teachers and four scores are drawn.
 
         Raises:
             MissingExtraError: if matplotlib is not installed.
@@ -354,6 +427,8 @@ class TeacherRanking:
             color = "#9a9a9a" if metric in self.controls else "#3d6b99"
             points = [(t.scores[metric], row) for row, t in enumerate(teachers) if metric in t.scores]
             axes.scatter([value for value, _ in points], [row for _, row in points], color=color, s=28, zorder=3)
+            if metric == self.metric:
+                _draw_intervals(axes, teachers, color)
             for value, row in points:
                 text = parameter_count(int(value)) if abs(value) >= 1e4 else _number(value)
                 on_line = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
@@ -411,6 +486,17 @@ class TeacherRanking:
             InvalidArgumentError: if the file is missing, damaged, or of another version; file and field are named.
         """
         return read_record(path, cls, kind=KIND, format=FORMAT)
+
+
+def interval_text(interval: tuple[float, float] | None) -> str:
+    """An interval for a table."""
+    return "-" if interval is None else f"[{_number(interval[0])}, {_number(interval[1])}]"
+
+
+def _draw_intervals(axes: "Axes", teachers: Sequence[RankedTeacher], color: str) -> None:
+    for row, teacher in enumerate(teachers):
+        if teacher.interval is not None:
+            axes.hlines(row, *teacher.interval, color=color, linewidth=2, alpha=0.5, zorder=2)
 
 
 def _number(value: float | None) -> str:

@@ -18,8 +18,9 @@ from hf_ctkd.hub import candidates_named
 from hf_ctkd.metrics import InformationGain
 from hf_ctkd.records import RankedTeacher, TeacherCandidate, TeacherFreeBaseline
 from hf_ctkd.selection.controls import CONTROLS
+from hf_ctkd.selection.intervals import interval_of
 from hf_ctkd.selection.score_cache import CachedScores, ScoreCache
-from hf_ctkd.selection.scorer import Scorer, settings_of
+from hf_ctkd.selection.scorer import Scorer, cached_values, row_tensor, settings_of
 from hf_ctkd.teachers import FeatureReader, Teacher, on_main
 from hf_ctkd.types import LabelSpace, ModelOutputs
 
@@ -99,16 +100,19 @@ def _score_inputs(
     }
     cached = cache.read(key) if preprocessor is None else CachedScores(key=key)
     score, seconds = cached.scores.get(name), cached.seconds
+    values = row_tensor(cached.row_values.get(name))
     if score is None:
         start = time.perf_counter()
-        score = scorer.score_outputs(metric, ModelOutputs(_features(scorer.rows, preprocessor)))
+        score, values = scorer.score_outputs(metric, ModelOutputs(_features(scorer.rows, preprocessor)))
         seconds = time.perf_counter() - start
         if score is None:
             logger.warning("The input features have no finite score: the ranking has no line where the student stands.")
             return None
-        if preprocessor is None:
-            cache.write(replace(cached, scores={**cached.scores, name: score}, seconds=seconds))
-    return TeacherFreeBaseline({metric.name: score}, seconds=seconds)
+        if preprocessor is None and values is not None:
+            scores, row_values = {**cached.scores, name: score}, {**cached.row_values, name: cached_values(values)}
+            cache.write(replace(cached, scores=scores, row_values=row_values, seconds=seconds))
+    interval = None if values is None else interval_of(values, scorer.rows.labels)
+    return TeacherFreeBaseline({metric.name: score}, seconds=seconds, interval=interval)
 
 
 def _features(rows: TargetRows, preprocessor: Preprocessor | None) -> Float[Tensor, "rows width"]:
@@ -121,7 +125,7 @@ def _of_student(ranked: RankedTeacher) -> TeacherFreeBaseline:
     if ranked.skipped is not None:
         raise _refusal(ranked.candidate.model_id, ranked.skipped)
     scores = {name: value for name, value in ranked.scores.items() if name not in CONTROLS}
-    return TeacherFreeBaseline(scores, ranked.candidate, ranked.seconds)
+    return TeacherFreeBaseline(scores, ranked.candidate, ranked.seconds, ranked.interval, ranked.seconds_per_1000_rows)
 
 
 def _candidate(student: TeacherCandidate | str | Path, token: str | None) -> TeacherCandidate:

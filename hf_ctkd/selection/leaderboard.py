@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from hf_ctkd.cards.markdown import number, plain
 from hf_ctkd.records import RankedTeacher, TeacherCandidate, TeacherFreeBaseline, chance_level, parameter_count
+from hf_ctkd.records.ranking import INTERVAL, interval_text
 
 _OTHER_LINES = 9
 """Lines of a terminal that the table leaves free: its header, what is below it, and the prompt."""
@@ -106,7 +107,7 @@ class Leaderboard:
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("rank", justify="right")
         table.add_column("teacher", overflow="ellipsis", no_wrap=True)
-        for name in (self.metric, "parameters", "seconds"):
+        for name in (self.metric, *([INTERVAL] if self._has_intervals else []), "parameters", "seconds"):
             table.add_column(name, justify="right", no_wrap=True)
         best, line_drawn = self._scored[:lines], self.baseline is None
         for rank, teacher in enumerate(best, 1):
@@ -129,12 +130,21 @@ class Leaderboard:
         if teacher.candidate.random_weights:
             name.append(" (control)", "italic")
         parameters = parameter_count(teacher.candidate.parameters)
-        return str(rank), name, number(teacher.scores[self.metric]), parameters, f"{teacher.seconds:.1f}"
+        scores = self._score_cells(teacher)
+        return str(rank), name, *scores, parameters, f"{teacher.seconds:.1f}"
+
+    @property
+    def _has_intervals(self) -> bool:
+        return any(teacher.interval is not None for teacher in self._scored)
+
+    def _score_cells(self, scored: RankedTeacher | TeacherFreeBaseline) -> tuple[str, ...]:
+        score = number(scored.scores[self.metric])
+        return (score, interval_text(scored.interval)) if self._has_intervals else (score,)
 
     def _add_student(self, table: Table) -> None:
         if self.baseline is not None:
-            score = number(self.baseline.scores[self.metric])
-            table.add_row("-", Text(plain(self.baseline.name, 60)), score, "", "", style="bold red")
+            scores = self._score_cells(self.baseline)
+            table.add_row("-", Text(plain(self.baseline.name, 60)), *scores, "", "", style="bold red")
 
 
 class Progress:
@@ -188,7 +198,8 @@ class Progress:
         standing = f"rank {board.rank(teacher)} so far" + (
             "" if board.above(teacher) else ", below your student's line"
         )
-        score = f"{board.metric} {teacher.scores[board.metric]:.3f}"
+        interval = "" if teacher.interval is None else f" {interval_text(teacher.interval)}"
+        score = f"{board.metric} {teacher.scores[board.metric]:.3f}{interval}"
         return f"{name}: {score} ({teacher.seconds:.1f} s), {standing}"
 
 

@@ -10,7 +10,7 @@ from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import read_record, write_json
 
 _KIND = "teacher-scores"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,17 @@ class CachedScores:
         scores: a metric with its settings -> value; None where the metric does not apply.
         seconds: time spent on loading, running and scoring it, over all runs.
         parameters: its number of parameters; None if it was never loaded.
+        row_values: a metric with its settings -> its values on the rows, where it is a mean over rows and orders a
+            ranking; None for a row that it does not judge.
+        seconds_per_1000_rows: as in `RankedTeacher`.
         key: all that shapes the scores besides the metric: rows, teacher, versions.
     """
 
     scores: Mapping[str, float | None] = field(default_factory=dict)
     seconds: float = 0.0
     parameters: int | None = None
+    row_values: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    seconds_per_1000_rows: float | None = None
     key: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -7,7 +7,9 @@ import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import transformers
@@ -21,12 +23,15 @@ from hf_ctkd._version import __version__
 from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError, NotConvergedError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.metrics import TransferabilityMetric, TransportScore
+from hf_ctkd.metrics.base import MeanOverRows
 from hf_ctkd.records import RankedTeacher, TeacherCandidate
 from hf_ctkd.selection.committee import TeacherPosterior
 from hf_ctkd.selection.controls import control_scores
 from hf_ctkd.selection.half_samples import HalfSample
-from hf_ctkd.selection.score_cache import ScoreCache
-from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs, on_all, on_main
+from hf_ctkd.selection.intervals import interval_of
+from hf_ctkd.selection.score_cache import CachedScores, ScoreCache
+from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs, on_all, on_main, open_cache
+from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.types import ModelOutputs, Needs
 
 _SCORE_FAILURES = (InvalidArgumentError, NotConvergedError, torch.linalg.LinAlgError)
@@ -79,25 +84,58 @@ class Scorer:
         """
         cache, key = ScoreCache(self.run_settings.folder / "scores"), self._key(candidate)
         cached = on_main(self.accelerator, lambda: cache.read(key))
-        missing = [metric for metric in self.metrics if settings_of(metric) not in cached.scores]
-        scores = dict(cached.scores)
-        parameters, seconds = cached.parameters, cached.seconds
+        missing = [metric for metric in self.metrics if self._lacks(cached, metric)]
+        updated = cached
         try:
             candidate.check_usable(allow_pickle=self.run_settings.options.allow_pickle)
             if missing:
-                start = time.perf_counter()
-                parameters, outputs = self._outputs(candidate, layers=self._reads_layers)
-                scores |= on_main(self.accelerator, lambda: self._scores(missing, outputs, candidate.name))
-                # One duration for all processes, or their records would differ.
-                seconds += on_main(self.accelerator, lambda: time.perf_counter() - start)
-                # The code of a metric from another package may change between runs, so its scores are not cached.
-                foreign = {settings_of(metric) for metric in missing if not _is_from_hf_ctkd(metric)}
-                lasting = {name: value for name, value in scores.items() if name not in foreign}
-                updated = replace(cached, scores=lasting, seconds=seconds, parameters=parameters)
-                on_main(self.accelerator, lambda: cache.write(updated))
-            return self._ranked(replace(candidate, parameters=parameters), scores, seconds)
+                updated = self._computed(candidate, cached, missing)
+                on_main(self.accelerator, lambda: cache.write(_lasting(updated, missing)))
+            return self._ranked(replace(candidate, parameters=updated.parameters), updated)
         except TeacherUnavailableError as error:
             return RankedTeacher(candidate, skipped=str(error), skipped_code=error.code)
+
+    def _lacks(self, cached: CachedScores, metric: TransferabilityMetric) -> bool:
+        """Whether a score is still to be computed, or the values on the rows of the one that orders."""
+        name = settings_of(metric)
+        if cached.scores.get(name) is None:
+            return name not in cached.scores
+        return self._orders_by_rows(metric) and name not in cached.row_values
+
+    def _orders_by_rows(self, metric: TransferabilityMetric) -> bool:
+        against_student = self.student is not None and isinstance(metric, TransportScore)
+        return metric is self.metrics[0] and isinstance(metric, MeanOverRows) and not against_student
+
+    def _computed(
+        self, candidate: TeacherCandidate, cached: CachedScores, missing: Sequence[TransferabilityMetric]
+    ) -> CachedScores:
+        """Scores that were cached, and those that are computed now."""
+        start = time.perf_counter()
+        run = self._outputs(candidate, layers=self._reads_layers)
+        scores, row_values = on_main(self.accelerator, lambda: self._scores(missing, run.outputs, candidate.name))
+        # One duration for all processes, or their records would differ.
+        seconds = on_main(self.accelerator, lambda: time.perf_counter() - start)
+        cost = cached.seconds_per_1000_rows if run.seconds_per_1000_rows is None else run.seconds_per_1000_rows
+        return replace(
+            cached,
+            scores={**cached.scores, **scores},
+            row_values={**cached.row_values, **row_values},
+            seconds=cached.seconds + seconds,
+            parameters=run.parameters,
+            seconds_per_1000_rows=cost,
+        )
+
+    def row_values(self, candidate: TeacherCandidate) -> Float[Tensor, " rows"] | None:
+        """The values on the rows of the metric that orders, for a teacher that was scored; nothing is computed.
+
+        Args:
+            candidate: of a ranking by this scorer.
+
+        Returns:
+            None where they are not cached: the metric is no mean over rows, or comes from another package.
+        """
+        cached = ScoreCache(self.run_settings.folder / "scores").read(self._key(candidate))
+        return row_tensor(cached.row_values.get(settings_of(self.metrics[0])))
 
     def score_loaded(self, teacher: Teacher) -> RankedTeacher:
         """A model that is loaded already, with its scores or the reason why it has none; nothing is stored.
@@ -118,9 +156,13 @@ class Scorer:
                 progress=self.run_settings.progress,
                 layers=self._reads_layers,
             ).select(torch.arange(len(self.rows)))
-            scores = on_main(self.accelerator, lambda: self._scores(self.metrics, outputs, teacher.candidate.name))
+            cost = self._cost(start, len(set(self.rows.digests)))
+            scores, row_values = on_main(
+                self.accelerator, lambda: self._scores(self.metrics, outputs, teacher.candidate.name)
+            )
             seconds = on_main(self.accelerator, lambda: time.perf_counter() - start)
-            return self._ranked(teacher.candidate, scores, seconds)
+            computed = CachedScores(scores, seconds, row_values=row_values, seconds_per_1000_rows=cost)
+            return self._ranked(teacher.candidate, computed)
         except TeacherUnavailableError as error:
             return RankedTeacher(teacher.candidate, skipped=str(error), skipped_code=error.code)
 
@@ -131,19 +173,20 @@ class Scorer:
             None if it gives none: a folder may have vanished since the ranking, or its layers may not be finite.
         """
         try:
-            _, outputs = self._outputs(candidate, layers=True)
+            outputs = self._outputs(candidate, layers=True).outputs
             return on_main(self.accelerator, lambda: TeacherPosterior.fit(outputs, self.rows.labels))
         except (TeacherUnavailableError, *_SCORE_FAILURES):
             return None
 
-    def _ranked(self, candidate: TeacherCandidate, scores: dict[str, float | None], seconds: float) -> RankedTeacher:
-        by_name = {metric.name: scores[settings_of(metric)] for metric in self.metrics}
+    def _ranked(self, candidate: TeacherCandidate, computed: CachedScores) -> RankedTeacher:
+        by_name = {metric.name: computed.scores[settings_of(metric)] for metric in self.metrics}
         first = self.metrics[0]
         if by_name[first.name] is None:
             reason = "it has no head" if Needs.LOGITS in first.needs else "its outputs give no finite score"
             raise TeacherUnavailableError(
                 f"cannot be ranked by {first.name!r}: {reason}. Order by another metric.", ProblemCode.INCOMPATIBLE
             )
+        values = row_tensor(computed.row_values.get(settings_of(first)))
         return RankedTeacher(
             candidate,
             {
@@ -151,14 +194,20 @@ class Scorer:
                 **control_scores(candidate, self.seed),
             },
             rows=len(self.rows),
-            seconds=seconds,
+            seconds=computed.seconds,
+            interval=None if values is None else interval_of(values, self.rows.labels),
+            seconds_per_1000_rows=computed.seconds_per_1000_rows,
         )
 
     @property
     def _reads_layers(self) -> bool:
         return any(Needs.LAYERS in metric.needs for metric in self.metrics)
 
-    def _outputs(self, candidate: TeacherCandidate, *, layers: bool) -> tuple[int | None, ModelOutputs]:
+    def _cost(self, start: float, rows: int) -> float | None:
+        seconds = on_main(self.accelerator, lambda: time.perf_counter() - start)
+        return 1000 * seconds / rows if rows else None
+
+    def _outputs(self, candidate: TeacherCandidate, *, layers: bool) -> "_TeacherRun":
         options, modality = self.run_settings.options, self.rows.modality
         timeout, device, target = options.timeout, self.accelerator.device, self.rows.label_space
         if self.accelerator.num_processes > 1:  # one process downloads and tries it, the others read its cache
@@ -171,18 +220,23 @@ class Scorer:
 
         try:
             on_all(self.accelerator, load)
+            cache_dir = self.run_settings.folder / "outputs"
+            cache = partial(open_cache, cache_dir, loaded[0], layers=MOST_LAYERS if layers else 0)
+            pending = on_main(self.accelerator, lambda: len(cache().missing(self.rows.digests)))
+            start = time.perf_counter()
             outputs = compute_outputs(
                 loaded[0],
                 self.rows,
                 accelerator=self.accelerator,
                 batch_size=self.run_settings.batch_size,
-                cache_dir=self.run_settings.folder / "outputs",
+                cache_dir=cache_dir,
                 progress=self.run_settings.progress,
                 layers=layers,
                 timeout=timeout,
             )
+            cost = self._cost(start, pending)
             # Of rows sampled for a ranking, metrics read everything at once.
-            return loaded[0].candidate.parameters, outputs.select(torch.arange(len(self.rows)))
+            return _TeacherRun(loaded[0].candidate.parameters, outputs.select(torch.arange(len(self.rows))), cost)
         finally:
             models = [weakref.ref(teacher.model) for teacher in loaded]
             loaded.clear()
@@ -193,31 +247,41 @@ class Scorer:
 
     def _scores(
         self, metrics: Sequence[TransferabilityMetric], outputs: ModelOutputs, name: str
-    ) -> dict[str, float | None]:
-        scores, silent = {}, not self.run_settings.progress
+    ) -> tuple[dict[str, float | None], dict[str, tuple[float | None, ...]]]:
+        """The scores by some metrics, and the values on the rows of the one that orders."""
+        scores, row_values, silent = {}, {}, not self.run_settings.progress
         with tqdm(metrics, f"scores of {name}", unit="score", leave=False, disable=silent) as bar:
             for metric in bar:
                 bar.set_postfix_str(metric.name)
-                scores[settings_of(metric)] = self.score_outputs(metric, outputs)
-        return scores
+                name = settings_of(metric)
+                scores[name], values = self.score_outputs(metric, outputs)
+                if values is not None:
+                    row_values[name] = cached_values(values)
+        return scores, row_values
 
-    def score_outputs(self, metric: TransferabilityMetric, outputs: ModelOutputs) -> float | None:
-        """A finite score, or None where the metric does not apply to such outputs.
+    def score_outputs(
+        self, metric: TransferabilityMetric, outputs: ModelOutputs
+    ) -> tuple[float | None, Float[Tensor, " rows"] | None]:
+        """A finite score, None where the metric does not apply to such outputs, and its values on the rows if any.
 
         Args:
             metric: one of the scorer's.
             outputs: of any model on the scorer's rows.
         """
         if Needs.LOGITS in metric.needs and outputs.logits is None:
-            return None
+            return None, None
+        labels, values = self.rows.labels, None
         try:
             if self.student is not None and isinstance(metric, TransportScore):
-                value = metric.score_student(outputs, self.rows.labels, student=self.student)
+                score = metric.score_student(outputs, labels, student=self.student)
+            elif isinstance(metric, MeanOverRows) and self._orders_by_rows(metric):
+                values = metric.row_values(outputs, labels)
+                score = float(values.nanmean())
             else:
-                value = metric.score(outputs, self.rows.labels)
+                score = metric.score(outputs, labels)
         except _SCORE_FAILURES:
-            return None
-        return value if math.isfinite(value) else None
+            return None, None
+        return (score, values) if math.isfinite(score) else (None, None)
 
     @property
     def _zero_shot_key(self) -> dict[str, str]:
@@ -240,6 +304,44 @@ class Scorer:
             "hf_ctkd": __version__,
             "transformers": transformers.__version__,
         }
+
+
+class _TeacherRun(NamedTuple):
+    """What running a teacher gives; its cost is None where all outputs were read from the cache."""
+
+    parameters: int | None
+    outputs: ModelOutputs
+    seconds_per_1000_rows: float | None
+
+
+def _lasting(computed: CachedScores, missing: Sequence[TransferabilityMetric]) -> CachedScores:
+    """What is cached: the code of a metric from another package may change between runs, so its scores are not."""
+    foreign = {settings_of(metric) for metric in missing if not _is_from_hf_ctkd(metric)}
+    return replace(
+        computed,
+        scores={name: score for name, score in computed.scores.items() if name not in foreign},
+        row_values={name: values for name, values in computed.row_values.items() if name not in foreign},
+    )
+
+
+def cached_values(values: Float[Tensor, " rows"]) -> tuple[float | None, ...]:
+    """Values on rows as they are cached, NaN as None.
+
+    Args:
+        values: of the rows.
+    """
+    return tuple(None if math.isnan(value) else value for value in values.tolist())
+
+
+def row_tensor(values: Sequence[float | None] | None) -> Float[Tensor, " rows"] | None:
+    """Values on rows as they are cached, as a tensor.
+
+    Args:
+        values: None for a row that is not judged.
+    """
+    if values is None:
+        return None
+    return torch.tensor([math.nan if value is None else value for value in values], dtype=torch.float64)
 
 
 def settings_of(metric: TransferabilityMetric) -> str:

@@ -30,6 +30,7 @@ from hf_ctkd.selection.committee import Committee, choose_members
 from hf_ctkd.selection.controls import CONTROLS
 from hf_ctkd.selection.engines import ProcessExecutor
 from hf_ctkd.selection.execution import score_by_processes, score_in_turn, score_on_workers
+from hf_ctkd.selection.intervals import count_tied
 from hf_ctkd.selection.leaderboard import Leaderboard, Progress, leaderboard_of, on_terminal
 from hf_ctkd.selection.sampling import scoring_rows
 from hf_ctkd.selection.scorer import RunSettings, Scorer
@@ -42,12 +43,14 @@ class TeacherSelector:
     """Ranks teachers by how well a target task can be predicted from them, before any student is trained.
 
     Use it to choose teachers for `DistillationTrainer` out of candidates of any size, label set and preprocessing. Each
-    candidate costs one forward pass over at most `max_rows` labelled rows; only small linear probes are fitted. Do not
-    use it to compare two teachers whose scores differ by little: the ranking has no intervals. A candidate that is
-    gated, missing, broken, too large or made for other inputs is listed with the reason, and the run continues. Outputs
-    and scores are cached on disk: an interrupted run, or one with more candidates, rows or metrics, computes only what
-    is missing. Under `accelerate launch` the processes share the candidates, or the rows of each where there are fewer
-    candidates than processes. `processes` or `executor` share the candidates among workers; the ranking is the same.
+    candidate costs one forward pass over at most `max_rows` labelled rows; only small linear probes are fitted. Scores
+    by the information gain, a transport score, LEEP or 1-NN have intervals, from a bootstrap of the rows that fits
+    nothing again, and the ranking says how many of the first teachers cannot be told apart: do not choose among these
+    by score. Other metrics order teachers without intervals. A candidate that is gated, missing, broken, too large or
+    made for other inputs is listed with the reason, and the run continues. Outputs and scores are cached on disk: an
+    interrupted run, or one with more candidates, rows or metrics, computes only what is missing. Under `accelerate
+    launch` the processes share the candidates, or the rows of each where there are fewer candidates than processes.
+    `processes` or `executor` share the candidates among workers; the ranking is the same.
 
     The student is scored like a teacher, by the same metrics on the same rows: a teacher that scores no higher knows no
     more of the task than the student does already. Where no student is named, or it starts from nothing, the
@@ -259,9 +262,10 @@ class TeacherSelector:
         board = leaderboard_of(metric, _count(candidates), baseline, facts)
         if meter is None:
             teachers = self._score_all(scorer, candidates, board)
-            return TeacherRanking.of(
+            ranking = TeacherRanking.of(
                 teachers, metric, controls=CONTROLS, dataset=facts, settings=settings, baseline=baseline
             )
+            return replace(ranking, tied=_count_tied(scorer, ranking))
         scored = self._score_within(scorer, candidates, board, meter)
         return TeacherRanking(
             scored.teachers, metric, CONTROLS, facts, {**settings, "budget": scored.facts}, baseline=baseline
@@ -307,6 +311,12 @@ class TeacherSelector:
                 "python": platform.python_version(),
             },
         }
+
+
+def _count_tied(scorer: Scorer, ranking: TeacherRanking) -> int | None:
+    """The number of the first teachers that cannot be told apart; the values of each are read from the cache."""
+    values = (scorer.row_values(teacher.candidate) for teacher in ranking.scored if teacher.interval is not None)
+    return on_main(scorer.accelerator, lambda: count_tied(values, scorer.rows.labels))
 
 
 def _count(sources: Iterable[Source] | Source) -> int | None:

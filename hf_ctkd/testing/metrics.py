@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
-from hf_ctkd.metrics.base import TransferabilityMetric
+from hf_ctkd.metrics.base import MeanOverRows, TransferabilityMetric
 from hf_ctkd.probes.labelled import logits_of
 from hf_ctkd.testing.promise import expect
 from hf_ctkd.types import ModelOutputs, Needs
@@ -56,6 +56,11 @@ def check_metric(
     for dtype in (torch.bfloat16, torch.float16):
         with torch.autocast("cpu", dtype):
             _same(metric.score(outputs, labels), score, f"depends on autocast to {dtype}")
+
+    if isinstance(metric, MeanOverRows):
+        values = metric.row_values(outputs.select(shuffled), labels[shuffled])
+        expect(bool((values.isnan() == (labels[shuffled] == -100)).all()), "`row_values` must be NaN without a label")
+        _same(float(values.nanmean()), score, "the mean of `row_values` is not the score")
 
     ordered = [metric.score(*example(separation)) for separation in (0.0, 1.0, 2.0, 4.0)]
     expect(ordered == sorted(ordered) and ordered[0] < ordered[-1], f"separation does not pay: {ordered}")

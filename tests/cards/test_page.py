@@ -109,6 +109,20 @@ def test_marks_stand_where_the_scores_are(section):
     assert [row.below for row in section.rows if row.kind != "student"] == [False, False, True, True, True]
 
 
+def test_intervals_and_costs(section):
+    best = replace(section.ranking.teachers[0], interval=(0.5, 1.5), seconds_per_1000_rows=6.0)
+    baseline = replace(section.ranking.baseline, interval=(0.35, 0.45), seconds_per_1000_rows=2.0)
+    teachers = (best, *section.ranking.teachers[1:])
+    measured = replace(section, ranking=replace(section.ranking, teachers=teachers, baseline=baseline, tied=2))
+    outline = Outline(render_page([measured], title="Pets"))
+    for words in ("0.900 0.500 to 1.500", "s / 1,000 rows", "6 student 3x as fast", "The first 2 cannot be told apart"):
+        assert words in outline.text, words
+    spreads = [facts for tag, facts in outline.elements if tag == "line" and facts["class"].startswith("spread")]
+    assert [facts["class"] for facts in spreads] == ["spread teacher", "spread student", "spread"]
+    assert all(0 < float(facts[end].strip("%")) < 100 for facts in spreads[:2] for end in ("x1", "x2"))
+    assert "interval of the score" not in Outline(render_page([section], title="Pets")).text
+
+
 def test_nothing_is_loaded_and_no_path_of_this_machine_is_there(section):
     page = render_page([section], title="Pets")
     assert "/home/me" not in page

@@ -117,10 +117,60 @@ def test_the_baseline_is_saved_and_an_older_file_refused_in_one_line(ranking, tm
     drawn = with_baseline(ranking, 0.5, STUDENT)
     path = drawn.save(tmp_path / "ranking.json")
     assert TeacherRanking.load(path) == drawn
-    path.write_text(path.read_text().replace('"format": 2', '"format": 1'))
-    with pytest.raises(InvalidArgumentError, match="`format` must be 2, .* got 1. Make the file again with") as refusal:
+    path.write_text(path.read_text().replace('"format": 3', '"format": 2'))
+    with pytest.raises(InvalidArgumentError, match="`format` must be 3, .* got 2. Make the file again with") as refusal:
         TeacherRanking.load(path)
     assert "\n" not in str(refusal.value)
+
+
+def with_intervals(ranking, tied=None):
+    ends = ((0.7, 0.8), (0.2, 0.3), None, None)
+    teachers = tuple(
+        replace(entry, interval=interval, seconds_per_1000_rows=interval and 4.0)
+        for entry, interval in zip(ranking.teachers, ends, strict=True)
+    )
+    return replace(ranking, teachers=teachers, tied=tied)
+
+
+def test_intervals_stand_beside_the_score_that_orders(ranking, tmp_path):
+    lines = str(with_intervals(ranking)).splitlines()
+    assert "probe  95 % interval     leep" in lines[0]
+    assert "0.750  [0.700, 0.800]  -0.100" in lines[1]
+    assert lines[3].split()[:5] == ["3", "org/b", "0.250", "-", "-0.500"]
+    frame = with_intervals(ranking).to_pandas()
+    assert frame["interval_low"].tolist()[:2] == [0.7, 0.2] and frame["interval_high"].tolist()[:2] == [0.8, 0.3]
+    bars = [collection.get_segments() for collection in with_intervals(ranking).plot().axes[0].collections[1:]]
+    assert [bar[0].tolist() for bar in bars] == [[[0.7, 0], [0.8, 0]], [[0.2, 1], [0.3, 1]]]
+    path = with_intervals(ranking, tied=2).save(tmp_path / "ranking.json")
+    assert TeacherRanking.load(path) == with_intervals(ranking, tied=2)
+
+
+def test_teachers_that_cannot_be_told_apart_are_named(ranking):
+    tie = "The first 2 cannot be told apart on these rows."
+    assert with_baseline(with_intervals(ranking, tied=2), 0.1).advice == (
+        f"3 teachers know more of this task than the input features alone tell (probe 0.100). {tie}"
+    )
+    assert tie in str(with_intervals(ranking, tied=2)).splitlines()
+    assert "told apart" not in str(with_intervals(ranking, tied=1))
+    assert "told apart" not in with_baseline(with_intervals(ranking, tied=2), 0.9).advice
+    for tied in (0, 4):
+        with pytest.raises(InvalidArgumentError, match=f"`tied` must be between 1 and 3, got {tied}"):
+            replace(ranking, tied=tied)
+    with pytest.raises(InvalidArgumentError, match=r"`interval` must have its lower end first, got \[0.3, 0.2\]"):
+        replace(ranking.teachers[0], interval=(0.3, 0.2))
+
+
+def test_the_cost_of_a_forward_pass_and_the_speed_up_of_the_student(ranking):
+    measured = with_baseline(with_intervals(ranking), 0.5, STUDENT)
+    assert "s / 1,000 rows" in str(measured) and "speed-up" not in str(measured)
+    student = replace(measured.baseline, seconds_per_1000_rows=0.5)
+    measured = replace(measured, baseline=student)
+    lines = str(measured).splitlines()
+    assert "s / 1,000 rows  student's speed-up" in lines[0]
+    assert lines[1].split()[-5:] == ["4", "8x", "mit", "1.2", "20"]
+    assert lines[2].split()[-3:] == ["0.5", "1x", "0.5"]
+    assert measured.speed_up(measured.teachers[0]) == 8 and measured.speed_up(measured.teachers[2]) is None
+    assert measured.to_pandas()["student_speed_up"].tolist()[0] == 8
 
 
 def test_the_leaderboard_has_a_dashed_line_at_the_baseline(ranking):

@@ -22,8 +22,8 @@ def board():
     return replace(board, clock=itertools.count(0.0, 60.0).__next__)
 
 
-def drawn(board: Leaderboard, lines: int = 20) -> list[str]:
-    console = Console(file=io.StringIO(), width=100)
+def drawn(board: Leaderboard, lines: int = 20, width: int = 100) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
     console.print(board.table(lines))
     return [line.strip() for line in console.file.getvalue().splitlines()]
 
@@ -42,6 +42,17 @@ def test_teachers_stand_in_order_with_the_student_among_them(board):
     assert "input features (no teacher)" in lines[3] and "0.400" in lines[3]
     assert lines[5] == "chance level 0.000; controls know nothing of the task"
     assert lines[6] == "4 of 8 done, 1 skipped, 1:00, about 1:00 left, scoring org/next"
+
+
+def test_scores_have_their_intervals(board, capsys):
+    best = replace(teacher("org/best", 0.9), interval=(0.85, 0.95))
+    board.finish(best)
+    board.finish(teacher("org/weak", 0.2))
+    lines = drawn(board, width=200)
+    assert "95 % interval" in lines[0] and "[0.850, 0.950]" in lines[1] and lines[3].split()[3] == "-"
+    with Progress(board, show=True) as progress:
+        progress.finish(best)
+    assert "information_gain 0.900 [0.850, 0.950] (" in capsys.readouterr().err
 
 
 def test_a_long_table_shows_the_best(board):

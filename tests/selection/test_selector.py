@@ -78,6 +78,20 @@ def test_the_ranking_says_what_it_was_made_from(selector, zoo, rows, tmp_path):
     assert json.dumps(loaded.to_dict()) == json.dumps(ranking.to_dict())
 
 
+def test_scores_that_are_means_over_rows_have_intervals(selector, zoo, rows):
+    student = dataclasses.replace(selector, student=str(zoo / "first"))
+    ranking = student.rank([zoo / "first", zoo / "second", zoo / "headless"], rows)
+    for scored in (*ranking.scored, ranking.baseline):
+        low, high = scored.interval
+        assert low < scored.scores["information_gain"] < high and scored.seconds_per_1000_rows > 0
+    assert ranking.tied >= 1 and ranking.speed_up(ranking.scored[0]) > 0
+    # Computed as a score beside the other one before, now it orders: its values on the rows are needed too.
+    ordered = dataclasses.replace(selector, metric="leep").rank(zoo / "first", rows).scored[0]
+    assert ordered.interval[0] < ordered.scores["leep"] < ordered.interval[1]
+    without = dataclasses.replace(selector, metric="hscore").rank(zoo / "first", rows)
+    assert without.scored[0].interval is None and without.tied is None
+
+
 def test_again_nothing_is_computed_and_no_teacher_loaded(selector, zoo, rows, passes, monkeypatch):
     first = selector.rank(zoo, rows)
     assert passes
