@@ -21,7 +21,6 @@ from hf_ctkd.selection import TeacherSelector
 
 WITHOUT, INPUT = "labels alone", "no teacher, input features"
 BEST, CROSS, RANDOM = "best teacher", "best cross-task teacher", "random weights"
-_RANDOM_TEACHER = "random-weights"
 REPORT = "report.html"
 """Name of the page on rankings and students."""
 
@@ -113,7 +112,6 @@ class DemoResult:
             title=f"{plan.modality}: {plan.task}, {plan.labels} labelled rows",
             record=DistillationRecord.load(self.folder / "distillation.json"),
             students=[StudentOutcome(student.name, student.accuracy, student.gain) for student in self.students],
-            controls=frozenset({_RANDOM_TEACHER}),
         )
 
 
@@ -154,10 +152,20 @@ def _run(plan: DemoPlan, folder: Path, processes: int, report: Callable[[str], N
 
 
 def _rank(plan: DemoPlan, zoo: Path, seed: int) -> TeacherRanking:
-    names = {spec.name for spec in demo_specs(plan.modality)}
-    candidates = [candidate for candidate in folder_teachers(zoo) if candidate.name in names]
     task = build_task(plan.task, labels=plan.labels, seed=seed)
-    return TeacherSelector(progress=False, seed=seed).rank(candidates, task.labelled)
+    return TeacherSelector(progress=False, seed=seed).rank(zoo_candidates(plan.modality, zoo), task.labelled)
+
+
+def zoo_candidates(modality: Modality, zoo: Path) -> list[TeacherCandidate]:
+    """The demo's teachers in the folder of its zoo; those that were never trained are controls.
+
+    Args:
+        modality: "image" or "text".
+        zoo: written by `build_zoo`.
+    """
+    specs = {spec.name: spec for spec in demo_specs(modality)}
+    listed = [candidate for candidate in folder_teachers(zoo) if candidate.name in specs]
+    return [replace(candidate, random_weights=specs[candidate.name].epochs == 0) for candidate in listed]
 
 
 def student_runs(plan: DemoPlan, rankings: Sequence[TeacherRanking], out: Path) -> dict[str, list[StudentRun]]:
@@ -207,8 +215,8 @@ def _plain_run(plan: DemoPlan, seed: int, out: Path) -> StudentRun:
 def _other_teachers(ranking: TeacherRanking, label_names: Sequence[str]) -> Iterable[tuple[str, TeacherCandidate]]:
     """The best teacher of another task, and the teacher with random weights."""
     ranked = [scored.candidate for scored in ranking.scored]
-    random = next((teacher for teacher in ranked if teacher.name == _RANDOM_TEACHER), None)
-    trained = [teacher for teacher in ranked if teacher.name != _RANDOM_TEACHER]
+    random = next((teacher for teacher in ranked if teacher.random_weights), None)
+    trained = [teacher for teacher in ranked if not teacher.random_weights]
     cross = next((teacher for teacher in trained if is_cross_task(teacher, label_names)), None)
     return [(name, teacher) for name, teacher in ((CROSS, cross), (RANDOM, random)) if teacher is not None]
 

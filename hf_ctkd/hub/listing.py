@@ -9,6 +9,7 @@ from huggingface_hub import HfApi, ModelInfo
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
 from hf_ctkd.hub.problems import HubFailure, explain, problem_code
 from hf_ctkd.hub.search import METADATA, candidate_of, listed_problem, model_info
+from hf_ctkd.hub.waiting import each_with_bounded_waits
 from hf_ctkd.records import TeacherCandidate
 
 _REVISION: list[Any] = ["downloads", "sha"]
@@ -107,7 +108,7 @@ class HubSearch:
             expand=expand,
         )
         try:
-            yield from models
+            yield from each_with_bounded_waits(models)
         except HubFailure as error:
             raise TeacherUnavailableError(
                 f"The Hub cannot be searched: {explain(error)}", problem_code(error)

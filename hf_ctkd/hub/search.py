@@ -15,7 +15,7 @@ from hf_ctkd.hub.files import loadable_files
 from hf_ctkd.hub.limits import check_config
 from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_of
 from hf_ctkd.hub.problems import HubFailure, explain, out_of_reach, problem_code, seconds_to_wait, unavailable
-from hf_ctkd.hub.waiting import bounded_waits
+from hf_ctkd.hub.waiting import bounded_waits, each_with_bounded_waits
 from hf_ctkd.records import TeacherCandidate
 
 _ATTEMPTS = 3
@@ -155,7 +155,7 @@ def _by_search(api: HfApi, query: _Query) -> Iterator[TeacherCandidate]:
         expand=METADATA,
     )
     try:
-        for info in models:
+        for info in each_with_bounded_waits(models):
             candidate = _candidate(api, info)
             if _too_large(candidate, query.max_parameters) is None:
                 yield candidate

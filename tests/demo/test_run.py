@@ -61,13 +61,27 @@ def test_demo_ranks_distills_publishes_and_prints_the_results(small, capsys):
     assert summary.strip() in readme.read_text() and "old" not in readme.read_text()
 
 
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_a_teacher_that_was_never_trained_is_a_control(tmp_path, modality):
+    for spec in demo_specs(modality):
+        (tmp_path / spec.name).mkdir()
+        (tmp_path / spec.name / "config.json").write_text("{}")
+    candidates = demo.zoo_candidates(modality, tmp_path)
+    assert len(candidates) == len(demo_specs(modality)) > 2
+    assert [candidate.name for candidate in candidates if candidate.random_weights] == [
+        "random weights like random-weights"
+    ]
+
+
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def _ranking(**label_names):
     """A ranking of teachers, the best first."""
     candidates = [
-        TeacherCandidate(f"/zoo/{name.replace('_', '-')}", "r", "folder", label_names=names)
+        TeacherCandidate(
+            f"/zoo/{name.replace('_', '-')}", "r", "folder", label_names=names, random_weights=name == "random_weights"
+        )
         for name, names in label_names.items()
     ]
     return TeacherRanking(tuple(RankedTeacher(candidate, {}, rows=50) for candidate in candidates), "information_gain")
@@ -89,7 +103,7 @@ def test_the_best_teacher_of_another_task_is_compared_with_the_best(tmp_path):
         demo.INPUT: [None, None],
         demo.BEST: ["encoder", "more"],
         demo.CROSS: ["encoder", "parity"],
-        demo.RANDOM: ["random-weights", "random-weights"],
+        demo.RANDOM: ["random weights like random-weights"] * 2,
     }
     assert runs[demo.CROSS][0] is runs[demo.BEST][0], "trained once, and the one that is published"
     assert len({run for of_kind in runs.values() for run in of_kind}) == 9

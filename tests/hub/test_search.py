@@ -2,10 +2,11 @@ import doctest
 
 import pytest
 from hub_server import TOKEN, model_files, needs_retried_listings
-from huggingface_hub import ModelInfo
+from huggingface_hub import ModelInfo, get_session
 
 from hf_ctkd.errors import CTKDError, InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import hub_teachers, search
+from hf_ctkd.hub.listing import HubSearch
 
 
 def test_a_search_knows_each_teacher_from_its_metadata_alone(hub):
@@ -188,6 +189,23 @@ def test_a_hub_that_hangs_or_talks_nonsense_costs_one_teacher(hub, monkeypatch):
     assert slow.problem == "the connection to the Hub broke off (timed out). Check the network and run again."
     assert odd.problem.startswith("the answer is not that of a Hub ('id'). Check `HF_ENDPOINT`")
     assert good.problem is None
+
+
+@pytest.mark.parametrize("page", [1, 2])
+def test_a_search_is_not_waited_for_without_end(hub, no_waiting, monkeypatch, page):
+    hooks = dict(get_session().event_hooks)
+    for name in "ab":
+        hub.add(f"org/{name}", model_files())
+    found = hub_teachers(author="org")
+    if page == 2:  # the bound is on for later requests of a search too, and off in between
+        monkeypatch.setattr(hub, "page_size", 1)
+        assert next(found).problem is None and get_session().event_hooks == hooks
+    hub.fault("GET /api/models", status=429, headers={"Retry-After": "3600"})
+    with pytest.raises(TeacherUnavailableError, match=r"^The Hub cannot be searched: .*429\). Wait 3600 seconds"):
+        list(found)
+    with pytest.raises(TeacherUnavailableError, match=r"^The Hub cannot be searched: .*429\). Wait 3600 seconds"):
+        list(HubSearch(author="org").models())
+    assert no_waiting == [] and get_session().event_hooks == hooks
 
 
 @needs_retried_listings
