@@ -82,8 +82,8 @@ class SentenceEncoder:
     """The mean over the tokens of a sentence encoder's last layer.
 
     Use it where meaning counts and the model may be downloaded. A million names take an hour on a few cores. An index
-    has the vectors of its names computed at its first search, and again each time that it is loaded: search one that is
-    loaded as often as needed.
+    in a folder computes the vectors of its names at its first search and keeps them there, under the id of the model:
+    delete its `vectors` if the model has changed.
 
     Args:
         model: id on the Hub, or a folder; safetensors only, and no code of its own is run.

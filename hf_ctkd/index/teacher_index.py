@@ -21,6 +21,7 @@ from hf_ctkd.index.sharing import pull_folder, push_table
 from hf_ctkd.index.shortlist import NameSearch, best_spaces
 from hf_ctkd.index.specification import candidates_of
 from hf_ctkd.index.store import PartFolder, read_part
+from hf_ctkd.index.vector_cache import VectorCache
 from hf_ctkd.records import TeacherCandidate
 
 
@@ -34,9 +35,13 @@ class TeacherIndex:
     The index is a snapshot: `build` again brings it up to date, except for models that were deleted, which a ranking
     skips with the reason.
 
+    The first search of an index in a folder keeps the vectors of its names there, so that the next process which opens
+    it does not encode them again.
+
     Args:
         table: one row a teacher, with the columns of `hf_ctkd.index.specification.SCHEMA`.
         encoder: names to vectors; by spelling when None, so that only shared words and inflections count.
+        cache_dir: folder whose `vectors` hold those of the names; None to keep them in memory alone.
 
     Reference:
         Shortlist by label spaces after Lu, Ye and Zhan, "Selective cross-task distillation", arXiv:2204.11526.
@@ -47,9 +52,12 @@ class TeacherIndex:
         >>> ranking = TeacherSelector().rank(shortlist, flowers["train"])  # doctest: +SKIP
     """
 
-    def __init__(self, table: pa.Table, *, encoder: NameEncoder | None = None) -> None:
+    def __init__(
+        self, table: pa.Table, *, encoder: NameEncoder | None = None, cache_dir: Path | str | None = None
+    ) -> None:
         self._table = table.combine_chunks()  # `take` copies a column of several chunks whole
         self._encoder = SpellingEncoder() if encoder is None else encoder
+        self._cache = None if cache_dir is None else VectorCache(cache_dir)
 
     @classmethod
     def build(cls, source: Source, path: Path | str, *, encoder: NameEncoder | None = None) -> "TeacherIndex":
@@ -68,7 +76,7 @@ class TeacherIndex:
         """
         store = PartFolder(path)
         add_teachers(source, store)
-        return cls(store.read(), encoder=encoder)
+        return cls(store.read(), encoder=encoder, cache_dir=path)
 
     @classmethod
     def load(cls, path: Path | str, *, encoder: NameEncoder | None = None) -> "TeacherIndex":
@@ -90,7 +98,7 @@ class TeacherIndex:
                 f"{path} holds no index of teachers. Name another folder, or make one with `TeacherIndex.build` or "
                 "`hf-ctkd index build`."
             )
-        return cls(store.read(), encoder=encoder)
+        return cls(store.read(), encoder=encoder, cache_dir=path)
 
     @classmethod
     def from_hub(
@@ -120,7 +128,7 @@ class TeacherIndex:
             return cls(pulled, encoder=encoder)
         store = PartFolder(path)
         store.append(pulled)
-        return cls(store.compact({}), encoder=encoder)
+        return cls(store.compact({}), encoder=encoder, cache_dir=path)
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
         """Push the index as a data set of Parquet files, in place of the one that is there.
@@ -237,7 +245,8 @@ class TeacherIndex:
 
     @cached_property
     def _names(self) -> NameSearch:
-        vectors = unit_vectors(self._encoder, self._spaces.names)
+        names, encoder = self._spaces.names, self._encoder
+        vectors = unit_vectors(encoder, names) if self._cache is None else self._cache.unit_vectors(encoder, names)
         return NameSearch(vectors, neighbours_among(vectors), unrelated_similarity(self._encoder))
 
     @cached_property
