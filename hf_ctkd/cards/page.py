@@ -310,7 +310,10 @@ class PageSection:
         facts = [
             ("candidates", f"{len(ranking.teachers):,}, of which {len(ranking.scored):,} could be scored"),
             ("data", str(data.get("name", "")).removeprefix("unnamed")),
-            ("rows", f"{data['scored_rows']:,} scored of {data['rows']:,}" if "scored_rows" in data else ""),
+            (
+                "rows",
+                f"{data['scored_rows']:,} scored of {data['rows']:,}" if {"scored_rows", "rows"} <= data.keys() else "",
+            ),
             ("classes", f"{len(data['label_names']):,}" if "label_names" in data else ""),
             ("ordered by", ranking.metric),
             ("chance level", "" if self.chance is None else number(self.chance)),

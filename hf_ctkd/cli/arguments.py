@@ -5,8 +5,8 @@ A command's arguments are one flat dataclass. It inherits from the groups under 
 
 import math
 import tempfile
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -114,6 +114,14 @@ class LoadingArguments:
     timeout: float | None = flag(
         "most seconds to load and try one teacher in a process of its own, such as 300; no limit if not given", None
     )
+
+
+@dataclass(kw_only=True)
+class TeacherLoadingArguments(LoadingArguments):
+    """How teachers are loaded, of which some get their classes from the rows."""
+
+    _argument_group_name = "loading models"
+
     zero_shot_template: str = flag(
         "text of a class, with {} for its name, for teachers such as CLIP and SigLIP", "a photo of {}", "TEXT"
     )
@@ -186,7 +194,7 @@ class ScoreArguments:
 class SelectArguments(
     OutputArguments,
     ScoreArguments,
-    LoadingArguments,
+    TeacherLoadingArguments,
     CandidateArguments,
     ColumnArguments,
     HoldOutArguments,
@@ -248,7 +256,7 @@ class MethodArguments(LossArguments):
 
 @dataclass(kw_only=True)
 class DistillArguments(
-    OutputArguments, MethodArguments, LoadingArguments, StudentArguments, EvaluationArguments, RowArguments
+    OutputArguments, MethodArguments, TeacherLoadingArguments, StudentArguments, EvaluationArguments, RowArguments
 ):
     """Arguments of `hf-ctkd distill`, beside those of `DistillationConfig`."""
 
@@ -275,7 +283,7 @@ class TargetsArguments(
     OutputArguments,
     TargetsOutputArguments,
     LossArguments,
-    LoadingArguments,
+    TeacherLoadingArguments,
     TeacherArguments,
     ColumnArguments,
     RowArguments,
@@ -589,6 +597,21 @@ COMMANDS = {
 def is_required(argument: Field) -> bool:
     """Whether a field of a dataclass has no default."""
     return argument.default is MISSING and argument.default_factory is MISSING
+
+
+def given(arguments: object, names: Iterable[str]) -> list[str]:
+    """Those of some flags whose values are not their defaults.
+
+    Args:
+        arguments: of a command.
+        names: of the flags.
+    """
+    fields_by_name = {argument.name: argument for argument in fields(arguments)}  # type: ignore[arg-type]
+    return [name for name in names if vars(arguments)[name] != _default(fields_by_name[name])]
+
+
+def _default(argument: Field) -> object:
+    return argument.default if argument.default_factory is MISSING else argument.default_factory()
 
 
 def whole_bytes(value: float | None) -> int | None:

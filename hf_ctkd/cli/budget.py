@@ -1,5 +1,6 @@
 """`--budget` and `--dry_run` of `hf-ctkd select`."""
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -44,12 +45,10 @@ def _limit(word: str) -> tuple[str, float]:
     match = _LIMIT.fullmatch(word)
     if match is not None:
         number, unit = float(match["number"]), match["unit"].lower()
-        if unit in _SECONDS:
-            return "seconds", number * _SECONDS[unit]
-        if unit in _BYTES:
-            return "bytes", number * _BYTES[unit]
-        if unit == "rows":
-            return "forwards", number
+        amounts = {"seconds": _SECONDS.get(unit), "bytes": _BYTES.get(unit), "forwards": 1 if unit == "rows" else None}
+        for kind, factor in amounts.items():
+            if factor is not None and number * factor < math.inf:  # a number of 400 digits is infinite
+                return kind, number * factor
     raise InvalidArgumentError(
         f"`budget` {word!r} is no limit. Give a time such as 30s, 10m or 2h, a size of downloads such as 500MB or "
         "5GB, or a number of rows such as 20000rows."

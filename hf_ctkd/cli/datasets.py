@@ -100,7 +100,7 @@ class Rows:
             rows = self._part(split)
         else:
             path, settings = self._where
-            rows = self._asked(lambda: datasets.load_dataset(path, split=split, **settings))
+            rows = self._asked(lambda: datasets.load_dataset(path, self.config, split=split, **settings))
             rows = self._of_all_classes(rows, split, label_column)
         rows = _whole_numbers_with_gaps(rows)
         rows.info.dataset_name = self.name
@@ -120,6 +120,20 @@ class Rows:
         path, settings = self._where
         return tuple(map(str, self._asked(lambda: datasets.get_dataset_split_names(path, self.config, **settings))))
 
+    def require_split(self, split: str, flag: str) -> None:
+        """Refuse a split that does not exist, without loading it.
+
+        Args:
+            split: its name, with or without a cut, or several with a plus between them.
+            flag: that named it, for the message.
+
+        Raises:
+            DatasetError: naming the splits.
+        """
+        for part in split.split("+"):
+            if part.partition("[")[0].strip() not in self.split_names:
+                raise DatasetError(f"`{flag}` {split!r} is not in {self.name}; it has {', '.join(self.split_names)}.")
+
     def evaluation_split(self, train: str) -> str | None:
         """The split to evaluate on when none is named: the test rows, else validation rows, else None."""
         return next(
@@ -132,7 +146,7 @@ class Rows:
         if name == split or "+" in split:
             return rows
         path, settings = self._where
-        whole = datasets.load_dataset(path, split=name, **settings)
+        whole = datasets.load_dataset(path, self.config, split=name, **settings)
         labels = _class_column(whole, label_column)
         if labels is None or not in_class_order(whole.select_columns(labels)[:][labels]):
             return rows
@@ -166,7 +180,7 @@ class Rows:
             return _FILES[path.suffix], {"data_files": self.name}
         for file in self._data_files(path):
             self._check_pointer(file)
-        return self.name, {} if self.config is None else {"name": self.config}
+        return self.name, {}
 
     @staticmethod
     def _data_files(folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from transformers.utils.logging import get_logger
 from hf_ctkd.cli.arguments import EvaluateArguments, ParsedCommand, whole_bytes
 from hf_ctkd.cli.datasets import Rows
 from hf_ctkd.cli.outputs import check_folder, claim_folder
-from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.errors import DatasetError
 from hf_ctkd.evaluation import EvaluationSettings, evaluate_student
 from hf_ctkd.evaluation.result import as_json
 from hf_ctkd.teachers import LoadOptions
@@ -53,12 +53,6 @@ def run(parsed: ParsedCommand[EvaluateArguments]) -> None:
 
 
 def _check(arguments: EvaluateArguments, student: str) -> None:
-    for name, value, least in (
-        ("batch_size", arguments.batch_size, 1),
-        ("bootstrap_resamples", arguments.bootstrap_resamples, 0),
-    ):
-        if value < least:
-            raise InvalidArgumentError(f"`{name}` must be {least} or more, got {value}.")
     if arguments.output is not None:
         inputs = [("STUDENT", student), ("--dataset", arguments.dataset), ("--baseline", arguments.baseline)]
         check_folder(arguments.output, "--output", command="evaluate", overwrite=arguments.overwrite, inputs=inputs)

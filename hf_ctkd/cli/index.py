@@ -1,9 +1,11 @@
 """`hf-ctkd index`: build, search, push or pull an index of teachers."""
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_ctkd.cli.arguments import IndexArguments, ParsedCommand, check_writable
+from hf_ctkd.cli.arguments import IndexArguments, ParsedCommand, check_writable, given
 from hf_ctkd.cli.printing import next_command
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import HubSearch
@@ -14,18 +16,37 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _SHOWN_NAMES = 4
+_SHARING = frozenset({"index", "repo_id", "token"})
+_READ: Mapping[str, frozenset[str]] = {
+    "build": frozenset({"index", "zoo", "task", "search", "author", "license", "language", "limit", "token"}),
+    "search": frozenset(
+        {"index", "task", "license", "language", "max_parameters", "min_downloads", "gated", "k", "encoder"}
+        | {"label_names", "dataset", "dataset_config", "split", "label_column"}
+    ),
+    "push": _SHARING | {"public"},
+    "pull": _SHARING,
+}
+"""The flags of each action; others would be ignored."""
 
 
 def run(parsed: ParsedCommand[IndexArguments]) -> None:
     """Do what the action says, and print what came of it."""
     actions = {"build": _build, "search": _search, "push": _push, "pull": _pull}
-    actions[parsed.positionals["action"]](parsed.arguments)
+    action, arguments = parsed.positionals["action"], parsed.arguments
+    unread = given(arguments, [field.name for field in fields(arguments) if field.name not in _READ[action]])
+    if unread:
+        raise InvalidArgumentError(f"`hf-ctkd index {action}` does not read `--{unread[0]}`. Leave it out.")
+    actions[action](arguments)
 
 
 def _build(arguments: IndexArguments) -> None:
-    check_writable(arguments.index, "--index")
     source: Path | HubSearch
     if arguments.zoo is not None:
+        unread = given(arguments, ("task", "search", "author", "license", "language", "limit"))
+        if unread:
+            raise InvalidArgumentError(
+                f"`--{unread[0]}` searches the Hub, but `--zoo` names a folder. Leave one of them out."
+            )
         source = Path(arguments.zoo)
     else:
         source = HubSearch(
@@ -37,6 +58,7 @@ def _build(arguments: IndexArguments) -> None:
             limit=arguments.limit,
             token=arguments.token,
         )
+    check_writable(arguments.index, "--index")
     try:
         index = TeacherIndex.build(source, arguments.index)
     except KeyboardInterrupt as stop:
@@ -65,7 +87,10 @@ def _search(arguments: IndexArguments) -> None:
     classes = arguments.label_names or _rows(arguments)
     teachers = index.search_with_costs(classes, conditions, k=arguments.k, label_column=arguments.label_column)
     if not teachers:
-        print(f"None of the {len(index):,} teachers has classes with similar names. Try another `--encoder`.")
+        print(
+            f"None of the {len(index):,} teachers has classes with similar names and meets all conditions. Try another "
+            "`--encoder`, or fewer conditions."
+        )
         return
     header = ["cost", "teacher", "task", "parameters", "licence", "downloads", "classes"]
     print(text_table(header, [_line(teacher, cost) for teacher, cost in teachers]))

@@ -107,11 +107,13 @@ def check_new_file(path: Path | str, flag: str, *, overwrite: bool) -> None:
     """Check that a file may be written, and write nothing yet; arguments as for `claim_new_file`.
 
     Raises:
-        InvalidArgumentError: if it is a folder, or is there already.
+        InvalidArgumentError: if it is a folder, a device or a pipe, or is there already.
     """
     path = Path(path)
     if path.is_dir():
         raise InvalidArgumentError(f"`{flag}` {path} is a folder. Name a file.")
+    if path.exists() and not path.is_file():  # which the new file would replace, and every program would miss
+        raise InvalidArgumentError(f"`{flag}` {path} is a device or pipe. Name a file.")
     if not overwrite and (path.exists() or path.is_symlink()):
         raise InvalidArgumentError(
             f"`{flag}` {path} exists already, and would be replaced. Choose another file, or pass `--overwrite`."

@@ -34,6 +34,7 @@ def run(parsed: ParsedCommand[PredictArguments]) -> None:
     predictions = predict(
         parsed.positionals["student"],
         rows.remove_columns(["file", "row"]),
+        input_column=rows.column_names[2:],  # in the order in which a pair is read
         all_scores=arguments.all_scores,
         batch_size=arguments.batch_size,
         options=LoadOptions(
@@ -55,6 +56,7 @@ def _rows_of(files: Sequence[str], input_column: Sequence[str] | None) -> Datase
 
     Raises:
         DatasetError: naming the file that cannot be read, or files of different kinds.
+        InvalidArgumentError: if columns are named for files that have none.
     """
     paths = [Path(name) for name in files]
     for path in paths:
@@ -64,6 +66,10 @@ def _rows_of(files: Sequence[str], input_column: Sequence[str] | None) -> Datase
     kinds = {"table" if path.suffix in _TABLES else "text" if path.suffix == ".txt" else "image" for path in paths}
     if len(kinds) > 1:
         raise DatasetError(f"`FILES` must be of one kind, got {' and '.join(sorted(kinds))} files. Predict each alone.")
+    if input_column is not None and kinds != {"table"}:
+        raise InvalidArgumentError(
+            f"`--input_column` names columns of tables, but `FILES` are {kinds.pop()} files. Leave it out."
+        )
     if kinds == {"image"}:
         return _images(paths)
     parts = [_lines(path) if kinds == {"text"} else _table(path, input_column) for path in paths]

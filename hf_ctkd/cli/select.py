@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_ctkd.cli.arguments import ParsedCommand, SelectArguments, whole_bytes
+from hf_ctkd.cli.arguments import ParsedCommand, SelectArguments, given, whole_bytes
 from hf_ctkd.cli.budget import budget_of, downloads
 from hf_ctkd.cli.next_step import flags_for, student_for
 from hf_ctkd.cli.outputs import claim_file
@@ -44,9 +44,11 @@ def run(parsed: ParsedCommand[SelectArguments]) -> None:
 
 
 def _rank(arguments: SelectArguments) -> None:
+    _check(arguments)
     candidates = _candidates(arguments)
     output = Path(arguments.output)
-    claim_file(output, "--output", kind=RANKING_KIND, overwrite=arguments.overwrite)
+    if not arguments.dry_run:
+        claim_file(output, "--output", kind=RANKING_KIND, overwrite=arguments.overwrite)
     from accelerate import PartialState
 
     from hf_ctkd.selection import TeacherSelector
@@ -89,6 +91,21 @@ def _rank(arguments: SelectArguments) -> None:
     PartialState().destroy_process_group()
 
 
+def _check(arguments: SelectArguments) -> None:
+    """Refuse flags that contradict others, or that nothing would read."""
+    if arguments.json and arguments.dry_run:
+        raise InvalidArgumentError("`--json` prints a ranking, but `--dry_run` makes none. Leave one of them out.")
+    if arguments.committee is not None and arguments.committee < 1:
+        raise InvalidArgumentError(f"`--committee` must be at least 1, got {arguments.committee}. Try 3.")
+    if arguments.index is None and not _searches(arguments) and given(arguments, ("limit",)):
+        raise InvalidArgumentError(
+            "`--limit` bounds a search, but nothing is searched. Leave it out, or search an index with `--index`, or "
+            "the Hub with `--task`, `--search` or `--author`."
+        )
+    if arguments.index is None and given(arguments, ("encoder",)):
+        raise InvalidArgumentError("`--encoder` compares names with those of an index. Name one with `--index`.")
+
+
 def _candidates(arguments: SelectArguments) -> Iterable[TeacherCandidate]:
     """Folders first, then what the Hub is asked for, looked up one by one."""
     searching = _searches(arguments)
@@ -105,6 +122,12 @@ def _candidates(arguments: SelectArguments) -> Iterable[TeacherCandidate]:
     folders = [teacher for teacher in arguments.teachers if Path(teacher).is_dir()]
     gone = [name for name in arguments.teachers if name not in (*folders, *controls) and _looks_like_folder(name)]
     ids = [teacher for teacher in arguments.teachers if teacher not in (*folders, *gone, *controls)]
+    unread = given(arguments, ("max_parameters", "license", "language"))
+    if unread and not (ids or searching or arguments.index):
+        raise InvalidArgumentError(
+            f"`--{unread[0]}` is a condition for models on the Hub or of an index, but all candidates are folders. "
+            "Leave it out."
+        )
     zoo = [Path(arguments.zoo)] if arguments.zoo else []
     names: list[str | Path] = [*zoo, *folders, *controls]
     sources = [candidates_named(name, token=arguments.token) for name in names]

@@ -83,6 +83,8 @@ def rows_to_rank_on(arguments: SelectArguments) -> Dataset:
     """
     _check_share(arguments)
     source = Rows.of(arguments, seed=arguments.seed)
+    if arguments.eval_split is not None:
+        source.require_split(arguments.eval_split, "--eval_split")
     dataset = source.load(arguments.split, label_column=arguments.label_column)
     if arguments.train_val_split == 0 or (arguments.eval_split or source.evaluation_split(arguments.split)) is not None:
         return dataset

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from transformers.utils.logging import get_logger
 
-from hf_ctkd.cli.arguments import LoadingArguments, whole_bytes
+from hf_ctkd.cli.arguments import LoadingArguments, TeacherLoadingArguments, whole_bytes
 from hf_ctkd.cli.trainer_parts import REFUSALS, check_parts
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.teachers import LoadOptions
@@ -109,12 +109,15 @@ def load_options(arguments: LoadingArguments, config: DistillationConfig) -> Loa
         arguments: what may be loaded.
         config: has the seed and the token of the Hub.
     """
+    template = LoadOptions.zero_shot_template
+    if isinstance(arguments, TeacherLoadingArguments):
+        template = arguments.zero_shot_template
     return LoadOptions(
         allow_pickle=arguments.allow_pickle,
         trust_remote_code=arguments.trust_remote_code,
         max_bytes=whole_bytes(arguments.max_bytes),
         timeout=arguments.timeout,
-        zero_shot_template=arguments.zero_shot_template,
+        zero_shot_template=template,
         seed=config.seed,
         token=config.hub_token,
     )

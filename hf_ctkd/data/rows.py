@@ -83,7 +83,7 @@ class TargetRows:
             DatasetError: no usable column, labels that are no classes, a single class, or a bad row (its index is
                 given).
         """
-        _require_rows(dataset)
+        require_rows(dataset)
         dataset = dataset.with_format(None)
         label_column = find_label(dataset.features, label_column)
         label_space, labels = class_ids(dataset, label_column, label_space=label_space)
@@ -103,7 +103,7 @@ class TargetRows:
         Raises:
             DatasetError: no such input column, labels that are not class ids, or an empty text (its row is given).
         """
-        _require_rows(dataset)
+        require_rows(dataset)
         dataset = dataset.with_format(None)
         columns = find_inputs(dataset.features, like.input_columns)
         label_space, labels = like.label_space, torch.full((len(dataset),), UNLABELLED)
@@ -139,7 +139,7 @@ class TargetRows:
         Raises:
             DatasetError: no usable column, or an empty text (which is named).
         """
-        _require_rows(dataset)
+        require_rows(dataset)
         dataset = dataset.with_format(None)
         if not prediction:
             require_column(dataset.features, "label_column", label_column)
@@ -343,7 +343,15 @@ def _is_missing(label: object) -> bool:
     return values.ndim == 2 and values.dtype.kind == "f" and bool(np.isnan(values).all())
 
 
-def _require_rows(dataset: object) -> None:
+def require_rows(dataset: object) -> None:
+    """Refuse what is no single split with raw rows, such as all splits together or a stream.
+
+    Args:
+        dataset: what a user passed as a data set.
+
+    Raises:
+        DatasetError: if it is no `datasets.Dataset`, has a transform, or has no rows.
+    """
     if not isinstance(dataset, Dataset):
         raise DatasetError(
             f"`dataset` must be one split as a datasets.Dataset, got {type(dataset).__name__}. "

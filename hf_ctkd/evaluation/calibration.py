@@ -9,6 +9,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_expit, log_softmax
 from sklearn.model_selection import KFold, StratifiedKFold
 
+from hf_ctkd.errors import InvalidArgumentError
+
 BINS = 15
 """Of equal width, as in Guo et al."""
 _LARGEST_LOG_TEMPERATURE = 5.0
@@ -75,7 +77,10 @@ def calibrate(
     Args:
         logits: of the student.
         labels: class ids, or a 0 or 1 for every class.
-        seed: of the halves.
+        seed: of the halves, in [0, 2^32).
+
+    Raises:
+        InvalidArgumentError: if there are no rows, logits and labels do not fit each other, or a value is out of range.
 
     Reference:
         Guo et al., "On calibration of modern neural networks", ICML 2017, arXiv:1706.04599.
@@ -88,6 +93,8 @@ def calibrate(
         >>> result.temperature > 2, result.after.error < result.before.error
         (True, True)
     """
+    check_seed(seed)
+    _check(logits, labels)
     logits = logits.astype(np.float64)
     before = _reliability(logits, labels)
     if len(logits) < _LEAST_ROWS:
@@ -106,13 +113,45 @@ def fit_temperature(
     Args:
         logits: of rows that are not judged with it.
         labels: class ids, or a 0 or 1 for every class.
+
+    Raises:
+        InvalidArgumentError: as for `calibrate`.
     """
+    _check(logits, labels)
     fit = minimize_scalar(
         lambda log_temperature: _log_loss(logits / np.exp(log_temperature), labels),
         bounds=(-_LARGEST_LOG_TEMPERATURE, _LARGEST_LOG_TEMPERATURE),
         method="bounded",
     )
     return float(np.exp(fit.x))
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that scikit-learn's splits cannot take.
+
+    Args:
+        seed: of an evaluation.
+
+    Raises:
+        InvalidArgumentError: if it is not in [0, 2^32).
+    """
+    if not 0 <= seed < 2**32:
+        raise InvalidArgumentError(f"`seed` must be between 0 and {2**32 - 1}, got {seed}. Choose another.")
+
+
+def _check(logits: ndarray, labels: ndarray) -> None:
+    if len(logits) == 0 or len(logits) != len(labels) or (labels.ndim == 2 and labels.shape != logits.shape):
+        raise InvalidArgumentError(
+            f"`labels` must have an entry for each row of `logits`, 1 or more, got {labels.shape} for {logits.shape}. "
+            "Give both of the same rows."
+        )
+    if not np.isfinite(logits).all():
+        raise InvalidArgumentError("`logits` must be finite, but hold NaN or infinity. Train the student again.")
+    most = logits.shape[1] - 1 if labels.ndim == 1 else 1
+    if labels.min() < 0 or labels.max() > most:
+        raise InvalidArgumentError(
+            f"`labels` must lie between 0 and {most}, got {labels.min()} to {labels.max()}. Leave out rows without one."
+        )
 
 
 def _halves(labels: ndarray, seed: int) -> list[tuple[ndarray, ndarray]]:

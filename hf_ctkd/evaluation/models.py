@@ -12,6 +12,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from hf_ctkd.data import Modality, RowInput, TargetRows
+from hf_ctkd.data.columns import InputColumn
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
 from hf_ctkd.hub import candidates_named
 from hf_ctkd.tasks.base import ProblemType
@@ -123,14 +124,15 @@ class TrainedModel:
         )
 
 
-def modality_of(features: Features, input_column: Sequence[str] | None) -> Modality:
+def modality_of(features: Features, input_column: InputColumn | None) -> Modality:
     """Whether the rows are images or texts, by the types of the columns.
 
     Args:
         features: of the data set.
         input_column: columns of the input; None to look at all columns.
     """
-    names = list(features) if input_column is None else list(input_column)
+    named = [input_column] if isinstance(input_column, str) else input_column
+    names = list(features) if named is None else list(named)
     return "image" if any(isinstance(features.get(name), Image) for name in names) else "text"
 
 

@@ -1,6 +1,5 @@
 """Predictions of a student for rows without labels."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
@@ -8,8 +7,8 @@ import numpy as np
 from accelerate import Accelerator
 
 from hf_ctkd.data import TargetRows
-from hf_ctkd.data.columns import find_inputs
-from hf_ctkd.errors import DatasetError
+from hf_ctkd.data.columns import InputColumn, find_inputs
+from hf_ctkd.data.rows import require_rows
 from hf_ctkd.evaluation.decisions import Decisions
 from hf_ctkd.evaluation.models import TrainedModel, modality_of
 from hf_ctkd.teachers import LoadOptions
@@ -21,7 +20,7 @@ def predict(
     student: str | Path,
     dataset: datasets.Dataset,
     *,
-    input_column: Sequence[str] | None = None,
+    input_column: InputColumn | None = None,
     all_scores: bool = False,
     batch_size: int = 64,
     options: LoadOptions = LoadOptions(),  # noqa: B008 (frozen)
@@ -52,9 +51,8 @@ def predict(
         >>> predictions[0]  # doctest: +SKIP
         {'label': 'daisy', 'score': 0.97}
     """
-    if len(dataset) == 0:
-        raise DatasetError("`dataset` must have rows, got none.")
-    columns = find_inputs(dataset.features, None if input_column is None else list(input_column))
+    require_rows(dataset)
+    columns = find_inputs(dataset.features, input_column)
     accelerator = Accelerator()
     modality = modality_of(dataset.features, columns)
     model = TrainedModel(student, modality, "student", accelerator=accelerator, options=options)

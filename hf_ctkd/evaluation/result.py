@@ -122,7 +122,8 @@ class Evaluation:
     def __str__(self) -> str:
         """Tables for a terminal."""
         split = f", {self.split}" if self.split else ""
-        parts = [f"On {self.rows:,} labelled rows of {self.dataset}{split}, with 95 % intervals:", self._model_table()]
+        intervals = ", with 95 % intervals" if any(each.interval is not None for each in self.metrics.values()) else ""
+        parts = [f"On {self.rows:,} labelled rows of {self.dataset}{split}{intervals}:", self._model_table()]
         if self.calibration is not None:
             parts += ["", *self._calibration_lines()]
         if self.confused:

@@ -1,6 +1,6 @@
 """A student on labelled rows: metrics, errors, calibration and speed, beside its teacher and a baseline."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,15 +16,16 @@ from transformers import EvalPrediction
 from transformers.utils.logging import get_logger
 
 from hf_ctkd.data import RowInput, TargetRows
-from hf_ctkd.errors import DatasetError
-from hf_ctkd.evaluation.calibration import calibrate
+from hf_ctkd.data.rows import require_rows
+from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.evaluation.calibration import calibrate, check_seed
 from hf_ctkd.evaluation.decisions import Decisions, label_texts
 from hf_ctkd.evaluation.models import TrainedModel, matching, modality_of
 from hf_ctkd.evaluation.result import ConfusedPair, Evaluation, ModelResult, WrongRow
 from hf_ctkd.records import Confidence, last_name
 from hf_ctkd.tasks import Classification, MultiLabelClassification, Regression, StudentTask, interval, listed
 from hf_ctkd.tasks.base import ProblemType
-from hf_ctkd.tasks.evaluation import as_confidences
+from hf_ctkd.tasks.evaluation import RowStatistic, as_confidences, class_statistic
 from hf_ctkd.teachers import LoadOptions
 from hf_ctkd.types import LabelSpace
 
@@ -47,6 +48,9 @@ class EvaluationSettings:
         seed: of the bootstrap and of the halves that temperatures are fitted to.
         label_smoothing_factor: 0; tasks read it.
         batch_size: rows of a forward pass; halved where memory is too small.
+
+    Raises:
+        InvalidArgumentError: if a number is out of range.
     """
 
     input_column: list[str] | None = None
@@ -57,6 +61,15 @@ class EvaluationSettings:
     seed: int = 0
     label_smoothing_factor: float = 0.0
     batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("batch_size", self.batch_size, 1),
+            ("bootstrap_resamples", self.bootstrap_resamples, 0),
+        ):
+            if value < least:
+                raise InvalidArgumentError(f"`{name}` must be {least} or more, got {value}.")
+        check_seed(self.seed)
 
 
 def evaluate_student(
@@ -95,6 +108,7 @@ def evaluate_student(
         >>> evaluation.save("evaluation")  # doctest: +SKIP
     """
     settings = EvaluationSettings() if settings is None else settings
+    require_rows(dataset)
     accelerator = Accelerator()
     modality = modality_of(dataset.features, settings.input_column)
 
@@ -142,19 +156,23 @@ class _Judged:
         self, logits: Float[ndarray, "rows classes"], others: Float[ndarray, "rows classes"]
     ) -> Mapping[str, Confidence]:
         """The student's metrics minus those of another model, on the same resampled rows."""
+        if isinstance(self.task, Classification):  # whose metrics read class ids
+            logits, others = logits.argmax(axis=1), others.argmax(axis=1)
         names = self.settings.metrics or self.task.metric_names
         return {name: self._gain(self._metric(name), logits, others) for name in names}
 
-    def _metric(self, name: str) -> Callable[[ndarray, ndarray], float]:
+    def _metric(self, name: str) -> RowStatistic:
+        if isinstance(self.task, Classification):
+            return class_statistic(name)
         compute = self.task.compute_metrics(replace(self.settings, metrics=[name], bootstrap_resamples=0))
-        return lambda logits, labels: compute(EvalPrediction(logits, labels))[name]
+        return RowStatistic(lambda labels, logits: compute(EvalPrediction(logits, labels))[name])
 
-    def _gain(self, metric: Callable[[ndarray, ndarray], float], logits: ndarray, others: ndarray) -> Confidence:
+    def _gain(self, metric: RowStatistic, predictions: ndarray, others: ndarray) -> Confidence:
         def difference(labels: ndarray, left: ndarray, right: ndarray) -> float:
-            return metric(left, labels) - metric(right, labels)
+            return metric.compute(labels, left) - metric.compute(labels, right)
 
-        arrays = (self.labels, logits, others)
-        resamples = self.settings.bootstrap_resamples
+        arrays = (self.labels, predictions, others)
+        resamples = min(self.settings.bootstrap_resamples, metric.most_resamples)
         ends = interval(difference, arrays, resamples=resamples, seed=self.settings.seed) if resamples else ()
         return Confidence(difference(*arrays), *ends)
 

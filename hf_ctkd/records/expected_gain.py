@@ -1,6 +1,9 @@
 """What a teacher is expected to add to a student, from its score and the outcomes of the evidence suite."""
 
+import math
 from dataclasses import dataclass
+
+from hf_ctkd.errors import InvalidArgumentError
 
 SLOPE = 51.9
 INTERCEPT = 0.8
@@ -44,10 +47,20 @@ def expected_gain(score: float, baseline: float, labelled_share: float) -> Expec
         baseline: information gain of the student, or of its input features.
         labelled_share: rows with a label divided by all training rows, in (0, 1].
 
+    Raises:
+        InvalidArgumentError: if a number is not finite, or the share is out of range.
+
     Example:
         >>> str(expected_gain(score=0.7, baseline=0.6, labelled_share=0.1))
         '+5.5 points (+0.6 to +10.4)'
     """
+    for name, value in (("score", score), ("baseline", baseline)):
+        if not math.isfinite(value):
+            raise InvalidArgumentError(f"`{name}` must be a finite information gain, got {value}. Score it again.")
+    if not 0 < labelled_share <= 1:
+        raise InvalidArgumentError(
+            f"`labelled_share` must lie in (0, 1], got {labelled_share}. Divide the labelled rows by all rows."
+        )
     gap = max(score - baseline, 0.0) * (1 - labelled_share)
     points = INTERCEPT + SLOPE * gap
     return ExpectedGain(points, points - HALF_WIDTH, points + HALF_WIDTH)

@@ -1,5 +1,6 @@
 """The outcome of a selection: every candidate with its scores, its cost, or the reason why it was skipped."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import takewhile
@@ -23,6 +24,7 @@ FORMAT = 3
 """Version of the fields of `ranking.json`; raised when a field is added, renamed or removed."""
 INTERVAL = "95 % interval"
 """Title of the column of intervals."""
+_COUNTS = ("rows", "labelled_rows", "scored_rows")
 CONTROL_NOTE = (
     "Controls know nothing of the task: a score that chooses teachers no better than a control does is no evidence."
 )
@@ -140,7 +142,8 @@ class TeacherRanking:
 
     Raises:
         InvalidArgumentError: if a member's rank is not that of a scored teacher, the baseline has no score by `metric`,
-            or there are fewer scored teachers than `tied`.
+            or there are fewer scored teachers than `tied`, or a fact
+            is of another type than those that a page or an expected gain is made from.
     """
 
     teachers: tuple[RankedTeacher, ...]
@@ -155,6 +158,7 @@ class TeacherRanking:
     def __post_init__(self) -> None:
         if self.tied is not None and not 1 <= self.tied <= len(self.scored):
             raise InvalidArgumentError(f"`tied` must be between 1 and {len(self.scored)}, got {self.tied}.")
+        _check_facts(self.dataset, self.settings)
         if self.baseline is not None and self.metric not in self.baseline.scores:
             raise InvalidArgumentError(
                 f"`baseline` must have a score by {self.metric!r}, which orders the teachers, got scores by "
@@ -497,6 +501,34 @@ def _draw_intervals(axes: "Axes", teachers: Sequence[RankedTeacher], color: str)
     for row, teacher in enumerate(teachers):
         if teacher.interval is not None:
             axes.hlines(row, *teacher.interval, color=color, linewidth=2, alpha=0.5, zorder=2)
+
+
+def _check_facts(dataset: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse facts that cannot be what they are called: a file may be damaged, or written by another program."""
+    counts = dataset.get("scored_rows_of_class", {})
+    names = dataset.get("label_names", ())
+    facts = [
+        *((name, _is_count(dataset[name]), "a whole number") for name in _COUNTS if name in dataset),
+        ("label_names", isinstance(names, list | tuple), "a list of names"),
+        (
+            "scored_rows_of_class",
+            isinstance(counts, Mapping) and all(map(_is_count, counts.values())),
+            "whole numbers by name",
+        ),
+        ("versions", isinstance(settings.get("versions", {}), Mapping), "versions by name"),
+    ]
+    for name, is_valid, expected in facts:
+        if not is_valid:
+            raise InvalidArgumentError(f"The fact {name!r} of a ranking must hold {expected}. Make the ranking again.")
+    if dataset.get("labelled_rows", 0) > dataset.get("rows", math.inf):
+        raise InvalidArgumentError(
+            f"A ranking must have no more labelled rows than rows, got {dataset['labelled_rows']:,} of "
+            f"{dataset['rows']:,}. Make the ranking again."
+        )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _number(value: float | None) -> str:

@@ -1,5 +1,6 @@
 """What a selection may spend, and what it has spent."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -25,7 +26,7 @@ class SelectionBudget:
         bytes: of files that are downloaded; None for no limit.
 
     Raises:
-        InvalidArgumentError: if no limit is given, or one is not positive.
+        InvalidArgumentError: if no limit is given, or one is not positive and finite.
 
     Example:
         >>> selector = TeacherSelector(budget=SelectionBudget(seconds=600, bytes=5 * 10**9))  # doctest: +SKIP
@@ -41,8 +42,14 @@ class SelectionBudget:
         if all(limit is None for limit in limits.values()):
             raise InvalidArgumentError("A budget must have a limit, got none. Give `seconds`, `forwards` or `bytes`.")
         for name, limit in limits.items():
-            if limit is not None and not limit > 0:
-                raise InvalidArgumentError(f"`{name}` of a budget must be positive, got {limit}.")
+            if limit is None:
+                continue
+            # Records hold the limits, and JSON has no infinity.
+            if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < math.inf:
+                raise InvalidArgumentError(
+                    f"`{name}` of a budget must be a positive and finite number, got {limit!r}. Leave it out for no "
+                    "limit."
+                )
 
 
 @dataclass

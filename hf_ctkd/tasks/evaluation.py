@@ -2,8 +2,10 @@
 
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import datasets
@@ -75,10 +77,12 @@ def load_metric(name: str) -> evaluate.Metric:
     """A metric of class predictions: `accuracy` and `macro_f1` are built in, any other name comes from the Hub.
 
     Raises:
-        InvalidArgumentError: if the Hub has no such metric or cannot be reached.
+        InvalidArgumentError: if the name is blank, or the Hub has no such metric or cannot be reached.
     """
     if name in _BUILT_IN:
         return _BUILT_IN[name][0]()
+    if not name.strip(" /"):
+        raise InvalidArgumentError(f"`metrics` must hold names, got {name!r}. Use {' or '.join(_BUILT_IN)}.")
     try:
         return evaluate.load(name)
     except (FileNotFoundError, ConnectionError, OSError, ImportError) as error:
@@ -105,17 +109,47 @@ def confidence(
     Reference:
         Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13.
     """
-    metric = load_metric(name)
+    statistic = class_statistic(name)
+    value = _through_evaluate(load_metric(name))(references, predictions)
+    count = min(resamples, statistic.most_resamples)
+    low, high = interval(statistic.compute, (references, predictions), resamples=count, seed=seed)
+    return Confidence(value, low, high)
+
+
+@dataclass(frozen=True)
+class RowStatistic:
+    """A metric as a function that is called once a resample.
+
+    Args:
+        compute: the metric of labels and predictions, one entry a row each.
+        most_resamples: that its time allows.
+    """
+
+    compute: Callable[[np.ndarray, np.ndarray], float]
+    most_resamples: int = sys.maxsize
+
+
+def class_statistic(name: str) -> RowStatistic:
+    """A metric of class ids for a bootstrap: the built-in ones from counts alone, the others through `evaluate`.
+
+    Args:
+        name: of the metric; see `load_metric`.
+
+    Raises:
+        InvalidArgumentError: as for `load_metric`.
+    """
+    if name in _BUILT_IN:
+        return RowStatistic(_BUILT_IN[name][1])
+    return RowStatistic(_through_evaluate(load_metric(name)), _SLOW_RESAMPLES)
+
+
+def _through_evaluate(metric: evaluate.Metric) -> Callable[[np.ndarray, np.ndarray], float]:
     disable_progress_bar()
 
-    def through_evaluate(references: np.ndarray, predictions: np.ndarray) -> float:
+    def compute(references: np.ndarray, predictions: np.ndarray) -> float:
         return float(next(iter((metric.compute(predictions=predictions, references=references) or {}).values())))
 
-    value = through_evaluate(references, predictions)
-    fast = _BUILT_IN[name][1] if name in _BUILT_IN else None
-    count = resamples if fast is not None else min(resamples, _SLOW_RESAMPLES)
-    low, high = interval(fast or through_evaluate, (references, predictions), resamples=count, seed=seed)
-    return Confidence(value, low, high)
+    return compute
 
 
 def interval(

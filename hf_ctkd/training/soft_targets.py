@@ -19,10 +19,11 @@ from transformers.utils.logging import get_logger
 from hf_ctkd._version import __version__
 from hf_ctkd.cards.soft_targets import SoftTargetsRecord, soft_targets_card
 from hf_ctkd.data import InputFeatureReader, TargetRows
+from hf_ctkd.data.rows import require_rows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import push_folder
 from hf_ctkd.losses import DistillationLoss, RowTransportLoss
-from hf_ctkd.records import LossRecord, TeacherRecord, default_cache, last_name, write_text
+from hf_ctkd.records import LossRecord, TeacherCandidate, TeacherRecord, default_cache, last_name, write_text
 from hf_ctkd.teachers import LoadOptions
 from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner, load_teachers
 from hf_ctkd.types import LossContext, ModelOutputs, Needs
@@ -193,7 +194,7 @@ def compute_soft_targets(
 ) -> SoftTargets:
     """The data set of `soft_targets` together with its record; arguments and errors are the same."""
     loss = RowTransportLoss() if loss is None else copy.deepcopy(loss)
-    _check(loss, teachers, dataset, column)
+    _check(loss, teachers, dataset, column, seed)
     rows = TargetRows.of(dataset, input_column=input_column, label_column=label_column, skip_bad_rows=skip_bad_rows)
     rows.require_two_rows_a_class()
     accelerator = Accelerator()
@@ -224,7 +225,14 @@ def compute_soft_targets(
     return _with_targets(rows, loss.class_probabilities(targets).cpu(), column, _record(rows, runner, loss, column))
 
 
-def _check(loss: DistillationLoss, teachers: Sequence[TeacherLike], dataset: Dataset, column: str) -> None:
+def _check(loss: DistillationLoss, teachers: Sequence[TeacherLike], dataset: Dataset, column: str, seed: int) -> None:
+    if isinstance(teachers, str | Path | TeacherCandidate):
+        raise InvalidArgumentError(f"`teachers` must be a list, got {teachers!r} alone. Put it into a list.")
+    if not 0 <= seed < 2**32:
+        raise InvalidArgumentError(f"`seed` must be between 0 and {2**32 - 1}, got {seed}. Choose another.")
+    require_rows(dataset)
+    if not column.strip():
+        raise InvalidArgumentError(f"`column` must be a name, got {column!r}. Choose one such as 'soft_targets'.")
     if type(loss).class_probabilities is DistillationLoss.class_probabilities:
         raise _no_probabilities(loss)
     if Needs.TEACHER in loss.needs and not teachers:

@@ -45,3 +45,16 @@ def test_a_dry_run_downloads_nothing(select, hub, shelf, tmp_path):
     assert f"3 teachers, {size:,} bytes to download. Nothing was downloaded." in out
     assert "org/gone" in out and "cannot be used: it is private or missing" in out
     assert not hub.seen("resolve/.*safetensors") and not (tmp_path / "ranking.json").exists()
+
+
+@pytest.mark.parametrize("unit", ["rows", "GB", "m"])
+def test_a_number_that_is_infinite_as_a_float(unit):
+    with pytest.raises(InvalidArgumentError, match="is no limit"):
+        budget_of(["9" * 400 + unit])
+
+
+def test_a_dry_run_makes_no_folder_and_prints_no_json(select, tmp_path):
+    assert select("--dry_run", "--output", "new/ranking.json")[0] == 0 and not (tmp_path / "new").exists()
+    code, out, err = select("--dry_run", "--json")
+    assert (code, out) == (1, "")
+    assert "`--json` prints a ranking, but `--dry_run` makes none. Leave one of them out." in err

@@ -3,7 +3,7 @@ import re
 
 import pytest
 from datasets import DatasetDict, Image, Value
-from tiny_shelf import image_rows, text_rows
+from tiny_shelf import image_rows, text_rows, write_splits
 
 from hf_ctkd.cli import datasets as module
 from hf_ctkd.cli.datasets import Rows
@@ -144,3 +144,24 @@ def test_a_pointer_of_git_lfs_is_no_data(tmp_path, folder):
         DatasetError, match="`--dataset` .*rows.csv is a pointer of Git LFS, not the data. Run `git lfs"
     ):
         Rows(str(tmp_path if folder else path)).load("train")
+
+
+def test_splits_of_a_configuration(tmp_path):
+    for config in ("small", "large"):
+        write_splits(tmp_path / "rows" / config, train=text_rows(), test=text_rows())
+    configs = "".join(
+        f"- config_name: {config}\n  data_files:\n"
+        f"  - split: train\n    path: {config}/train*\n  - split: test\n    path: {config}/test*\n"
+        for config in ("small", "large")
+    )
+    (tmp_path / "rows" / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    rows = Rows(str(tmp_path / "rows"), "large")
+    assert rows.split_names == ("train", "test") and rows.evaluation_split("train") == "test"
+    assert len(rows.load("train")) == 16
+
+
+def test_a_split_that_is_required(shelf):
+    rows = Rows(str(shelf / "squares"))
+    rows.require_split("train[:5]+test", "--eval_split")
+    with pytest.raises(DatasetError, match="`--eval_split` 'tset' is not in .*; it has "):
+        rows.require_split("tset", "--eval_split")

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -5,6 +6,8 @@ from pathlib import Path
 import pytest
 from datasets import ClassLabel, DatasetDict
 from tiny_shelf import image_rows, save_resnet, text_rows, write_splits
+
+from hf_ctkd.cli.arguments import COMMANDS
 
 FAST = ["--bootstrap_resamples", 10]
 
@@ -98,3 +101,9 @@ def test_a_student_of_a_hub(evaluate, hub, distilled):
 def test_a_headless_student(evaluate, tmp_path):
     code, out, err = evaluate(student=save_resnet(tmp_path / "encoder", 3, headless=True))
     assert (code, out) == (1, "") and "`student` 'encoder' has no classification or regression head." in err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "export", "generic-teacher"])
+def test_no_flag_without_effect(command):
+    names = {field.name for field in dataclasses.fields(COMMANDS[command].arguments)}
+    assert "trust_remote_code" in names and "zero_shot_template" not in names  # nothing is read zero-shot there

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hub_server import model_files
@@ -23,7 +24,10 @@ def test_built_and_searched(run, models, shelf):
     assert "image-classification" in line and "tabby cat, dog, cow, pig, and 1 more" in line and "org/cars" not in out
     assert "Next:  hf-ctkd select --dataset DATASET --index all --limit 3" in out
     code, out, _ = run("index", "search", "--index", "all", "--label_names", "cat", "--license", "mit")
-    assert code == 0 and out == ("None of the 2 teachers has classes with similar names. Try another `--encoder`.\n")
+    assert code == 0 and out == (
+        "None of the 2 teachers has classes with similar names and meets all conditions. Try another `--encoder`, or "
+        "fewer conditions.\n"
+    )
     code, out, _ = run("index", "search", "--index", "all", "--dataset", shelf / "animals")
     assert code == 0 and "org/cats" in out
 
@@ -72,3 +76,18 @@ def test_select_shortlists_by_an_index(select, run, shelf, tmp_path):
     assert len(TeacherRanking.load(tmp_path / "ranking.json").scored) == 1
     code, _, err = select("--index", "named", "--author", "me", zoo=False)
     assert code == 1 and "`--search` and `--author` search the Hub, but `--index` was given." in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["search", "--label_names", "cat", "--author", "me"], "`hf-ctkd index search` does not read `--author`."),
+        (["build", "--k", "3"], "`hf-ctkd index build` does not read `--k`. Leave it out."),
+        (["build", "--zoo", "zoo", "--limit", "3"], "`--limit` searches the Hub, but `--zoo` names a folder."),
+        (["push", "--repo_id", "me/x", "--task", "x"], "`hf-ctkd index push` does not read `--task`."),
+        (["build", "--limit", "0"], "`--limit` must be at least 1, got 0."),
+    ],
+)
+def test_flags_that_an_action_does_not_read(run, words, message):
+    code, out, err = run("index", *words)
+    assert (code, out) == (1, "") and message in err and not Path("teachers-index").exists()

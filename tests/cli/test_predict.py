@@ -89,3 +89,21 @@ def test_the_output_is_required_and_files_come_before_the_flags(run, shelf):
     assert code == 2 and "--output" in err
     _, out, _ = run("predict", "--help")
     assert "usage: hf-ctkd predict STUDENT FILES... [flags]" in out
+
+
+def test_two_columns_are_a_pair_in_the_order_of_their_names_on_the_command_line(run, shelf):
+    Dataset.from_dict({"beta": ["the red cat", "the green dog"], "alpha": ["a cat", "a dog"]}).to_csv("pairs.csv")
+    scores = []
+    for columns in (["beta", "alpha"], ["alpha", "beta"], ["beta"]):
+        output = f"{'-'.join(columns)}.csv"
+        code, _, err = run("predict", shelf / "bert", "pairs.csv", "--input_column", *columns, "--output", output)
+        assert code == 0, err
+        scores.append(tuple(_read(output)["score"][:]))
+    assert len(set(scores)) == 3
+
+
+def test_columns_of_files_that_have_none(run, shelf):
+    Path("texts.txt").write_text("the red cat\n")
+    code, _, err = run("predict", shelf / "bert", "texts.txt", "--input_column", "text", "--output", "made.csv")
+    assert code == 1 and not Path("made.csv").exists()
+    assert "`--input_column` names columns of tables, but `FILES` are text files. Leave it out." in err

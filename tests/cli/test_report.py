@@ -1,3 +1,5 @@
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,30 @@ def test_mistakes_end_in_one_line(run, ranking, words, message):
     code, out, err = run("report", *words.split())
     assert (code, out) == (1, "") and message in err and len(err.splitlines()) == 1
     assert Path("mine.html").read_text() == "<p>mine</p>" and not Path("report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("fact", "value"),
+    [
+        ("rows", "x"),
+        ("labelled_rows", {"a": 1}),
+        ("scored_rows", True),
+        ("label_names", True),
+        ("scored_rows_of_class", {"cat": []}),
+        ("scored_rows_of_class", "x"),
+        ("versions", []),
+    ],
+)
+def test_a_fact_of_another_type(run, ranking, fact, value):
+    record = json.loads(Path("ranking.json").read_text())
+    record["settings" if fact == "versions" else "dataset"][fact] = value
+    Path("ranking.json").write_text(json.dumps(record))
+    code, out, err = run("report", "ranking.json")
+    assert (code, out) == (1, "") and f"ranking.json: The fact '{fact}' of a ranking must hold" in err
+    assert len(err.splitlines()) == 1 and not Path("report.html").exists()
+
+
+def test_a_pipe_is_not_replaced(run, ranking):
+    os.mkfifo("pipe")
+    code, _, err = run("report", "ranking.json", "--output", "pipe", "--overwrite")
+    assert code == 1 and "`--output` pipe is a device or pipe. Name a file." in err and Path("pipe").is_fifo()

@@ -1,5 +1,6 @@
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from tiny_shelf import SMALL, image_rows, text_rows, write_splits
@@ -211,3 +212,18 @@ def test_a_second_run_takes_scores_from_the_cache(select, read_json):
     assert select()[0] == 0
     second = read_json("ranking.json")
     assert [teacher["scores"] for teacher in first["teachers"]] == [teacher["scores"] for teacher in second["teachers"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--limit", "5"], "`--limit` bounds a search, but nothing is searched. Leave it out"),
+        (["--license", "mit"], "`--license` is a condition for models on the Hub or of an index, but all candidates"),
+        (["--encoder", "wordllama"], "`--encoder` compares names with those of an index. Name one with `--index`."),
+        (["--committee", "0"], "`--committee` must be at least 1, got 0."),
+        (["--eval_split", "tset"], "`--eval_split` 'tset' is not in "),
+    ],
+)
+def test_flags_that_nothing_would_read(select, words, message):
+    code, out, err = select(*words)
+    assert (code, out) == (1, "") and message in err and not Path("ranking.json").exists()

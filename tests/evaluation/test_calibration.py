@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.evaluation import calibrate, fit_temperature
 
 
@@ -53,3 +54,19 @@ def test_several_classes_a_row():
     assert result.temperature == pytest.approx(3.0, rel=0.2)
     assert result.after.error < result.before.error
     assert sum(each.count for each in result.before.bins) == 2400
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "seed", "message"),
+    [
+        (np.zeros((0, 2)), np.zeros(0, int), 0, "`labels` must have an entry for each row of `logits`, 1 or more"),
+        (np.zeros((4, 2)), np.zeros(3, int), 0, "`labels` must have an entry for each row of `logits`"),
+        (np.full((4, 2), np.nan), np.zeros(4, int), 0, "`logits` must be finite"),
+        (np.zeros((4, 2)), np.array([0, 1, 2, 0]), 0, "`labels` must lie between 0 and 1, got 0 to 2"),
+        (np.zeros((4, 2)), np.array([0, 1, -100, 0]), 0, "`labels` must lie between 0 and 1, got -100 to 1"),
+        (np.zeros((4, 2)), np.zeros(4, int), -1, "`seed` must be between 0 and 4294967295, got -1"),
+    ],
+)
+def test_values_that_do_not_fit(logits, labels, seed, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        calibrate(logits, labels, seed=seed)

@@ -1,6 +1,6 @@
 import pytest
 import tiny
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from transformers import pipeline
 
 from hf_ctkd.errors import DatasetError
@@ -42,3 +42,15 @@ def test_rows_without_inputs_are_refused(student):
         predict(student, Dataset.from_dict({"text": []}))
     with pytest.raises(DatasetError, match="Found 0 columns"):
         predict(student, Dataset.from_dict({"number": [1, 2]}))
+
+
+def test_what_is_no_split_is_refused(student):
+    rows = tiny.text_rows(4)
+    for dataset in (DatasetDict(test=rows), rows.to_iterable_dataset(), None):
+        with pytest.raises(DatasetError, match="`dataset` must be one split"):
+            predict(student, dataset)
+
+
+def test_a_column_may_be_named_alone(student):
+    rows = tiny.text_rows(4).add_column("other", ["x"] * 4)
+    assert predict(student, rows, input_column="text")[:] == predict(student, rows, input_column=["text"])[:]

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from datasets import ClassLabel, Dataset, Features, Image, List, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
 from sklearn.metrics import accuracy_score
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.evaluation import EvaluationSettings, evaluate_student
+from hf_ctkd.tasks.evaluation import Accuracy
 
 NAMES = tiny.NAMES
 FAST = EvaluationSettings(bootstrap_resamples=20, batch_size=8)
@@ -144,3 +145,40 @@ def test_models_that_cannot_be_evaluated(tmp_path, student):
     tiny.processor().save_pretrained(tmp_path / "headless")
     with pytest.raises(InvalidArgumentError, match="`baseline` 'headless' has no classification or regression head."):
         evaluate_student(student, rows, baseline=tmp_path / "headless", settings=FAST)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("seed", -1), ("seed", 2**32), ("batch_size", 0), ("bootstrap_resamples", -1)]
+)
+def test_settings_out_of_range(name, value):
+    with pytest.raises(InvalidArgumentError, match=f"`{name}` must be .*, got {value}"):
+        EvaluationSettings(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["", " ", "/"])
+def test_a_metric_without_a_name(student, name):
+    with pytest.raises(InvalidArgumentError, match="`metrics` must hold names, got '.*'. Use accuracy or macro_f1"):
+        evaluate_student(student, tiny.image_rows(6), settings=EvaluationSettings(metrics=[name]))
+
+
+def test_all_splits_together_are_refused(student):
+    with pytest.raises(DatasetError, match="`dataset` must be one split .* got DatasetDict"):
+        evaluate_student(student, DatasetDict(test=tiny.image_rows(6)))
+
+
+def test_without_resamples_no_interval_is_mentioned(student):
+    settings = EvaluationSettings(bootstrap_resamples=0)
+    assert "intervals" not in str(evaluate_student(student, tiny.image_rows(6), settings=settings))
+
+
+def test_resamples_of_a_gain_do_not_go_through_evaluate(student, tmp_path, monkeypatch):
+    calls = []
+    compute = Accuracy._compute
+    monkeypatch.setattr(Accuracy, "_compute", lambda self, **values: calls.append(1) or compute(self, **values))
+    other = _save(tmp_path, tiny.image_student(seed=5), tiny.processor(), NAMES)
+    settings = EvaluationSettings(bootstrap_resamples=50, metrics=["accuracy"])
+    evaluation = evaluate_student(student, tiny.image_rows(30), baseline=other, settings=settings)
+    assert len(calls) == 2  # the accuracy of each model, once
+    gain = evaluation.models[1].gain["accuracy"]
+    values = [model.metrics["accuracy"].value for model in evaluation.models]
+    assert gain.value == pytest.approx(values[0] - values[1]) and gain.low <= gain.value <= gain.high

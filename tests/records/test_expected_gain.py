@@ -1,7 +1,9 @@
+import math
 from dataclasses import replace
 
 import pytest
 
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import RankedTeacher, TeacherCandidate, TeacherFreeBaseline, TeacherRanking, expected_gain
 from hf_ctkd.records.expected_gain import HALF_WIDTH, INTERCEPT, SLOPE
 
@@ -56,3 +58,17 @@ def test_other_scores_expect_nothing(ranking):
     teacher = RankedTeacher(TeacherCandidate("org/good", "main"), {"logme": 0.6})
     other = replace(ranking, metric="logme", teachers=(teacher,), baseline=TeacherFreeBaseline({"logme": 0.4}))
     assert other.expected_gain(teacher) is None and other.advice.startswith("1 teacher knows")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((math.nan, 0.1, 0.5), "`score` must be a finite information gain, got nan"),
+        ((0.5, math.inf, 0.5), "`baseline` must be a finite information gain, got inf"),
+        ((0.5, 0.1, 0.0), r"`labelled_share` must lie in \(0, 1\], got 0.0"),
+        ((0.5, 0.1, 1.5), r"`labelled_share` must lie in \(0, 1\], got 1.5"),
+    ],
+)
+def test_numbers_out_of_range(values, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        expected_gain(*values)

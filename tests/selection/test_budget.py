@@ -8,8 +8,10 @@ def test_limits_are_checked():
     with pytest.raises(InvalidArgumentError, match="A budget must have a limit, got none. Give `seconds`, `forwards`"):
         SelectionBudget()
     for name in ("seconds", "forwards", "bytes"):
-        with pytest.raises(InvalidArgumentError, match=f"`{name}` of a budget must be positive, got 0"):
-            SelectionBudget(**{name: 0})
+        for value in (0, -1, *((float("nan"), float("inf")) if name == "seconds" else ())):
+            message = f"`{name}` of a budget must be a positive and finite number, got {value!r}. Leave it out"
+            with pytest.raises(InvalidArgumentError, match=message):
+                SelectionBudget(**{name: value})
 
 
 def test_a_meter_tells_which_limit_is_reached():
