@@ -132,6 +132,11 @@ def check_arguments(
             "`preprocess_logits_for_metrics` needs a `compute_metrics` of your own, as the usual metrics read logits "
             "that nothing has changed. Pass one, or leave it out."
         )
+    if args.fp16 and args.device.type == "cpu":
+        # accelerate leaves it out without a word, as a CPU has no scaled float16.
+        raise InvalidArgumentError(
+            "`fp16` needs an accelerator, but this run trains on the CPU. Use `bf16`, or leave it out."
+        )
     if args.n_gpu > 1:
         raise InvalidArgumentError("Several GPUs need one process each. Start the script with `accelerate launch`.")
     if processing_class is None:

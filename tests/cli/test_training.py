@@ -26,6 +26,12 @@ def test_every_field_is_a_flag(name, kind, folder):
     assert config.dataset_name == "me/rows"
 
 
+def test_how_teacher_outputs_are_computed_and_stored_are_flags():
+    words = ("--teacher_workers", "3", "--teacher_output_dtype", "float16", "--max_cache_bytes", "5000000")
+    config = training_config(DistillationConfig, parsed(*words).training, dataset="me/rows")
+    assert (config.teacher_workers, config.teacher_output_dtype, config.max_cache_bytes) == (3, "float16", 5_000_000)
+
+
 def test_flags_that_do_not_go_together_are_refused():
     with pytest.raises(InvalidArgumentError, match="load_best_model_at_end"):
         training_config(DistillationConfig, parsed("--load_best_model_at_end").training, dataset="me/rows")

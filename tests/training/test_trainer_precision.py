@@ -1,8 +1,14 @@
-"""Training under autocast in bfloat16, with teachers in a type of their own."""
+"""Training under autocast in bfloat16, with teachers in a type of their own, in float16, and compiled."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import CommitteeLoss, ProbeLoss, RowTransportLoss
 from hf_ctkd.teachers import LoadOptions
 
@@ -23,3 +29,21 @@ def test_terms_in_bfloat16_are_near_those_in_float32(make, config, image_teacher
     # Eight bits of mantissa in every layer of student and teacher.
     for name in ("task_loss", "loss"):
         assert first[0][name] == pytest.approx(first[1][name], rel=0.05)
+
+
+def test_float16_on_the_cpu_is_refused(make, config):
+    message = "^`fp16` needs an accelerator, but this run trains on the CPU. Use `bf16`, or leave it out.$"
+    with pytest.raises(InvalidArgumentError, match=message):
+        make(config(fp16=True))
+
+
+@pytest.mark.slow
+def test_a_compiled_student_has_the_same_loss(tmp_path):
+    program = Path(__file__).with_name("compiled_student.py")
+    done = subprocess.run([sys.executable, str(program), str(tmp_path)], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
+    logs = json.loads(done.stdout.splitlines()[-1])
+    assert [len(log) for log in logs] == [2, 2]
+    for plain, compiled in zip(*logs, strict=True):
+        for name in ("loss", "task_loss", "row_transport", "grad_norm"):
+            assert compiled[name] == pytest.approx(plain[name], rel=1e-4)
