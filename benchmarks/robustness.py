@@ -38,10 +38,16 @@ from safetensors.numpy import load_file
 from transformers import BertConfig, BertForSequenceClassification
 
 import hf_ctkd.cli.distill
+import hf_ctkd.cli.evaluate
+import hf_ctkd.cli.export
 import hf_ctkd.cli.generic_teacher
+import hf_ctkd.cli.index
 import hf_ctkd.cli.parsing
+import hf_ctkd.cli.predict
 import hf_ctkd.cli.publish
-import hf_ctkd.cli.select  # noqa: F401 (imported before the forks, as those above)
+import hf_ctkd.cli.report
+import hf_ctkd.cli.select
+import hf_ctkd.cli.targets  # noqa: F401 (imported before the forks, as those above)
 from hf_ctkd.cards import write_card
 from hf_ctkd.cli.arguments import COMMANDS
 from hf_ctkd.cli.main import main
@@ -76,6 +82,19 @@ VALUES = (
     *("wandb", "\N{SNOWMAN}", "a\x01b", "%s%n", "$(reboot)", "demo:digits", "demo:nothing", "math:pi", "os:system"),
 )
 NUMBERS = ("-1", "0", "1e30", "nan", "inf", "-inf", "-0.0", "1.5", "1", "7", "99999999999999999999", "1e-300", "0x10")
+BUDGETS = (
+    "10",
+    "10m",
+    "5gb",
+    "-1m",
+    "nanm",
+    "1e3rows",
+    "0rows",
+    "1rows",
+    "9" * 400 + "rows",
+    "9" * 400 + "h",
+    "\u0663m",
+)
 SLOW = (
     "torch_compile",
     "max_steps",
@@ -83,6 +102,8 @@ SLOW = (
     "dataloader_num_workers",
     "resume_from_checkpoint",
     "push_to_hub",
+    "scheduler",
+    "processes",
 )
 """Flags whose valid values take longer than the time limit, or that need what a case does not have."""
 OUTCOMES = (
@@ -106,7 +127,7 @@ class Shelf:
     """What every case starts from; no case may change it.
 
     Args:
-        folder: holds `rows`, `rows.csv`, `teacher`, `student` (a finished one) and `ranking.json`.
+        folder: holds `rows`, `rows.csv`, `teacher`, `student` (a finished one), `ranking.json` and `index`.
     """
 
     folder: Path
@@ -145,7 +166,8 @@ def make_shelf(folder: Path) -> None:
     tokenizer.save_pretrained(folder / "teacher")
     os.chdir(folder)
     shelf = Shelf(folder)
-    for words in (shelf.select(), shelf.distill("--ranking", "ranking.json")):
+    build = ["index", "build", "--zoo", "student", "--index", "index"]
+    for words in (shelf.select(), shelf.distill("--ranking", "ranking.json"), build):
         if main(words) != 0:
             raise SystemExit("The shelf cannot be made.")
 
@@ -184,32 +206,45 @@ Generator = Callable[[random.Random, Shelf, Path], Case]
 
 def wrong_flag(rng: random.Random, shelf: Shelf, here: Path) -> Case:
     """One or two flags of a command with values of another kind."""
-    command = rng.choice(["select", "select", "distill", "distill", "distill", "generic-teacher", "publish"])
-    words = {
-        "select": shelf.select(),
-        "distill": shelf.distill(),
-        "generic-teacher": [*shelf.distill(), "--teacher", str(shelf / "teacher")],
-        "publish": ["publish", str(here / "student"), "me/student"],
-    }[command]
-    if command == "generic-teacher":
-        words = [
-            "generic-teacher",
-            "train",
-            "--dataset",
-            str(shelf / "rows"),
-            "--teacher",
-            str(shelf / "teacher"),
-            *QUICK,
-        ]
+    name = rng.choice(["select", "select", "distill", "distill", *_RUNS])
+    words = {"select": shelf.select, "distill": shelf.distill}.get(name, lambda: _RUNS[name](shelf))()
+    command = words[0]
     if command == "publish":
         shutil.copytree(shelf / "student", here / "student")
-    names = [name for name in _flags(command) if not name.startswith(SLOW)]
-    chosen = rng.sample(names, rng.choice([1, 1, 1, 2]))
     types = _flags(command)
-    values = {
-        name: NUMBERS if rng.random() < 0.7 and re.search("int|float", types[name]) else VALUES for name in chosen
-    }
-    return Case([*words, *(f"--{name}={rng.choice(values[name])}" for name in chosen)])
+    names = [flag for flag in types if not flag.startswith(SLOW)]
+    chosen = rng.sample(names, rng.choice([1, 1, 1, 2]))
+    return Case([*words, *(f"--{flag}={_wrong_value(rng, flag, types[flag])}" for flag in chosen)])
+
+
+def _wrong_value(rng: random.Random, flag: str, kind: str) -> str:
+    if flag == "budget" and rng.random() < 0.7:
+        return rng.choice(BUDGETS)
+    return rng.choice(NUMBERS if rng.random() < 0.7 and re.search("int|float", kind) else VALUES)
+
+
+_RUNS: dict[str, Callable[[Shelf], list[str]]] = {
+    "generic-teacher": lambda shelf: [
+        *("generic-teacher", "train", "--dataset", str(shelf / "rows"), "--teacher", str(shelf / "teacher"), *QUICK)
+    ],
+    "publish": lambda shelf: ["publish", "student", "me/student"],
+    "evaluate": lambda shelf: [
+        *("evaluate", str(shelf / "student"), "--dataset", str(shelf / "rows"), "--bootstrap_resamples", "10")
+    ],
+    "predict": lambda shelf: [
+        *("predict", str(shelf / "student"), str(shelf / "rows.csv"), "--output", "predictions.csv")
+    ],
+    "export": lambda shelf: ["export", str(shelf / "student")],
+    "report": lambda shelf: ["report", str(shelf / "ranking.json")],
+    "targets": lambda shelf: [
+        *("targets", "--dataset", str(shelf / "rows"), "--teachers", str(shelf / "teacher"), "--quiet")
+    ],
+    "index search": lambda shelf: ["index", "search", "--index", str(shelf / "index"), "--label_names", "cat", "dog"],
+    "index build": lambda shelf: ["index", "build", "--zoo", str(shelf / "student")],
+    "index push": lambda shelf: ["index", "push", "--index", str(shelf / "index"), "--repo_id", "me/teachers"],
+    "index pull": lambda shelf: ["index", "pull", "--repo_id", "me/teachers"],
+}
+"""Commands beside `select` and `distill`, as they work with right values, or as far as they get without a network."""
 
 
 def damaged_record(rng: random.Random, shelf: Shelf, here: Path) -> Case:
@@ -217,7 +252,8 @@ def damaged_record(rng: random.Random, shelf: Shelf, here: Path) -> Case:
     if rng.random() < 0.5:
         shutil.copy(shelf / "ranking.json", here / "ranking.json")
         refused = _damage_json(rng, here / "ranking.json")
-        return Case(shelf.distill("--ranking", "ranking.json"), refused)
+        report = ["report", "ranking.json", "--student", str(shelf / "student")]
+        return Case(rng.choice([report, shelf.distill("--ranking", "ranking.json")]), refused)
     shutil.copytree(shelf / "student", here / "student")
     _damage_json(rng, here / "student" / rng.choice(["distillation.json", "ranking.json", "config.json"]))
     return Case(["publish", "student", "me/student"], refused=True)
@@ -241,8 +277,16 @@ def damaged_data(rng: random.Random, shelf: Shelf, here: Path) -> Case:
     kind = rng.choice(sorted(odd))
     path.write_bytes(odd[kind])
     words = ["--skip_bad_rows"] if rng.random() < 0.5 else []
-    make = shelf.select if rng.random() < 0.7 else shelf.distill
-    return Case(make(*words, dataset=path.name), refused=kind in ("random", "empty", "pointer", "nested", "columns"))
+    refused = kind in ("random", "empty", "pointer", "nested", "columns")
+    draw = rng.random()
+    if draw < 0.2:
+        student = str(shelf / "student")
+        return Case(["evaluate", student, "--dataset", path.name, "--bootstrap_resamples=10", *words], refused)
+    if draw < 0.4:  # which reads any column of texts
+        output = ["--output", "predictions.csv"]
+        return Case(["predict", str(shelf / "student"), path.name, *output], refused and kind != "columns")
+    make = shelf.select if draw < 0.8 else shelf.distill
+    return Case(make(*words, dataset=path.name), refused)
 
 
 _ODD_ROWS = (
@@ -265,8 +309,13 @@ def damaged_teacher(rng: random.Random, shelf: Shelf, here: Path) -> Case:
 
 
 def damaged_student(rng: random.Random, shelf: Shelf, here: Path) -> Case:
-    """The same as the checkpoint that a student starts from."""
-    return Case(shelf.distill(student=_damaged_model(rng, shelf, here / "start")))
+    """The same as the checkpoint that a student starts from, or as a student that is evaluated or predicts."""
+    folder = _damaged_model(rng, shelf, here / "start")
+    if rng.random() < 0.5:
+        return Case(shelf.distill(student=folder))
+    name = rng.choice(["evaluate", "predict"])
+    command, _, *words = _RUNS[name](shelf)
+    return Case([command, str(folder), *words])
 
 
 def flags_in_yaml(rng: random.Random, shelf: Shelf, here: Path) -> Case:
@@ -303,7 +352,12 @@ def foreign_output(rng: random.Random, shelf: Shelf, here: Path) -> Case:
     shutil.copytree(shelf / "teacher", here / "teacher")
     if rng.random() < 0.4:
         output = rng.choice(["mine.txt", "link", "folder", "/dev/null", "teacher/config.json"])
-        return Case(shelf.select("--output", output), refused=True)
+        words = rng.choice([shelf.select(), *(_RUNS[name](shelf) for name in ("predict", "export", "report"))])
+        return Case([*words, "--output", output], refused=True)
+    if rng.random() < 0.4:
+        output = rng.choice(["folder", "teacher", "mine.txt", "link", "/dev/null", "."])
+        words = _RUNS[rng.choice(["evaluate", "targets"])](shelf)
+        return Case([*words, "--output", output], refused=True)
     output = rng.choice(["folder", "teacher", "mine.txt", "link", "/dev/null", "."])
     return Case(shelf.distill("--output_dir", output, student="teacher"), refused=True)
 
