@@ -133,7 +133,8 @@ def section(measured: list[dict[str, float]], queries: int, exhaustive: int) -> 
     rows = [
         f"| {one['teachers']:,.0f} | {one['spaces']:,.0f} | {one['names']:,.0f} | {one['median']:.0f} ms | "
         f"{one['slow']:.0f} ms | {one['processor']:.0f} ms | {one['recall']:.3f} | "
-        f"{one['teachers'] / one['written']:,.0f}/s | {one['ready']:.1f} s | {one['again']:.1f} s | {one['bytes']:.0f} |"
+        f"{one['teachers'] / one['written']:,.0f}/s | {one['ready']:.1f} s | {one['again']:.1f} s | "
+        f"{one['bytes']:.0f} |"
         for one in measured
     ]
     growth = last["median"] / first["median"]
