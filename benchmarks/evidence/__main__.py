@@ -110,7 +110,7 @@ def committee(suite: Suite, *, seconds: float | None) -> None:
 
 
 def pretrained(options: argparse.Namespace, *, seconds: float | None) -> None:
-    """Make the missing runs of pretrained students and write their section of `RESULTS.md`."""
+    """Make the missing runs of pretrained students and write their section of `RESULTS.md` and README's table."""
     from benchmarks.evidence import pretrained_cell, pretrained_report
     from benchmarks.evidence.pretrained import missing_packages
 
@@ -121,6 +121,7 @@ def pretrained(options: argparse.Namespace, *, seconds: float | None) -> None:
     )
     pretrained_cell.measure(workplace, seconds=seconds)
     pretrained_report.write(pretrained_report.section(workplace), HERE.parent / "RESULTS.md")
+    pretrained_report.fill_readme(workplace, HERE.parent.parent / "README.md")
 
 
 def gain(results: Path, target: Path) -> None:

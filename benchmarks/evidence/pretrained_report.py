@@ -12,11 +12,14 @@ from benchmarks.evidence.packages import setfit
 from benchmarks.evidence.pretrained_cell import (
     ARMS,
     CELLS,
+    CONTROL,
     GAP,
+    LINEAR_PROBE,
     LONGER,
     PROBES,
     RANDOM,
     RATES,
+    SELF_TRAINING,
     TEACHER_FREE,
     TUNING,
     TUNING_SEED,
@@ -27,11 +30,23 @@ from benchmarks.evidence.pretrained_cell import (
     rows_of,
     unpacked,
 )
-from benchmarks.evidence.readme import put
+from benchmarks.evidence.readme import put, replaced
 from benchmarks.evidence.report import table
 from hf_ctkd.demo.comparison import paired_gain
+from hf_ctkd.records import write_text
 
 BEGIN, END = "<!-- pretrained:begin -->", "<!-- pretrained:end -->"
+README_BEGIN, README_END = "<!-- pretrained students:begin -->", "<!-- pretrained students:end -->"
+STUDENTS = {
+    PLAIN: "fine-tuned on the labelled rows",
+    LINEAR_PROBE: "the same, started from a linear probe (LP-FT)",
+    setfit.NAME: "SetFit",
+    SELF_TRAINING: "taught by its fine-tuned self",
+    CONTROL: "taught by its own frozen layers",
+    RANDOM: "the default, a teacher with random weights",
+    DEFAULT: "**the default, a better encoder as teacher**",
+}
+"""How README names the arms."""
 
 
 def load(rows: Sequence[dict[str, str]]) -> pandas.DataFrame:
@@ -172,6 +187,27 @@ def cell_table(frame: pandas.DataFrame, cell: Cell) -> str:
 def _accuracy(part: pandas.DataFrame, arm: str, labels: str) -> str:
     runs = part[(part["arm"] == arm) & (part["labels"] == labels)]
     return f"{100 * runs['accuracy'].mean():.1f} ({len(runs)})" if len(runs) else ""
+
+
+def readme_table(frame: pandas.DataFrame) -> str:
+    """README's first table: what a pretrained student reaches in the cell with a gap, at the fewest labels."""
+    labels = GAP.labels[0]
+    part = frame[(frame["cell"] == GAP.name) & (frame["labels"] == labels)]
+    rows = []
+    for arm, name in STUDENTS.items():
+        change = NOTHING if arm == PLAIN else gain(frame, GAP, arm, PLAIN, labels)
+        rows.append([name, _accuracy(part, arm, labels) or "not run yet", change if change.pairs else ""])
+    return table(["student", "accuracy % (seeds)", "gain, points (95 %)"], rows)
+
+
+def fill_readme(workplace: Workplace, target: Path) -> None:
+    """Put the table between its markers in README.
+
+    Raises:
+        InvalidArgumentError: if the markers are missing.
+    """
+    text = f"{README_BEGIN}\n{readme_table(load(rows_of(workplace)))}\n{README_END}"
+    write_text(target, replaced(target.read_text(encoding="utf-8"), README_BEGIN, README_END, text))
 
 
 def write(text: str, target: Path) -> None:

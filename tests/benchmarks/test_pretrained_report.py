@@ -5,7 +5,18 @@ from benchmarks.evidence import __main__ as command
 from benchmarks.evidence import pretrained_cell, pretrained_report
 from benchmarks.evidence.grid import DEFAULT, PLAIN
 from benchmarks.evidence.pretrained_cell import ALL, ARMS, CELLS, CONTROL, GAP, PROBES, RANDOM, Recipe, packed
-from benchmarks.evidence.pretrained_report import BEGIN, END, cell_table, gain, goals_of, load, section, write
+from benchmarks.evidence.pretrained_report import (
+    BEGIN,
+    END,
+    STUDENTS,
+    cell_table,
+    gain,
+    goals_of,
+    load,
+    readme_table,
+    section,
+    write,
+)
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 FEWEST = GAP.labels[0]
@@ -88,6 +99,14 @@ def test_without_packages_all_is_left_out_aloud(tmp_path, monkeypatch, capsys):
     missing = {name: "pip install it" for cell in CELLS for name in (cell.teacher, cell.student)}
     monkeypatch.setattr("benchmarks.evidence.pretrained.missing_packages", lambda models: missing)
     monkeypatch.setattr(pretrained_report, "write", lambda text, target: None)
+    monkeypatch.setattr(pretrained_report, "fill_readme", lambda workplace, target: None)
     command.main(["pretrained", "--minutes", "1", "--results", str(tmp_path)])
     assert "left out: all with e5-small" in capsys.readouterr().out
     assert pretrained_cell.Workplace(tmp_path, "", "", missing).cells == []
+
+
+def test_readme_has_the_students_of_the_cell_with_a_gap():
+    text = readme_table(load(rows(0.09)))
+    assert "| fine-tuned on the labelled rows | 50.0 (3) |  |" in text
+    assert "| **the default, a better encoder as teacher** | 59.0 (3) | +9.0 (" in text
+    assert readme_table(load([])).count("not run yet") == len(STUDENTS)
