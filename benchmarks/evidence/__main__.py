@@ -15,6 +15,7 @@ python -m benchmarks.evidence claims
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.evidence.grid import Cell, Extras, plan
 from benchmarks.evidence.pretrained import INSTALL, NAME, pretrained_zoo
@@ -25,6 +26,9 @@ from benchmarks.evidence.tune import tune
 from hf_ctkd.demo.train import build_zoo
 from hf_ctkd.demo.zoo import all_specs
 from hf_ctkd.records import default_cache
+
+if TYPE_CHECKING:
+    from benchmarks.evidence.pretrained_cell import Workplace
 
 HERE = Path(__file__).parent
 
@@ -109,31 +113,40 @@ def committee(suite: Suite, *, seconds: float | None) -> None:
     committee_report.write(committee_report.section(committee.rows_of(suite), speed), HERE.parent / "RESULTS.md")
 
 
+def pretrained_workplace(options: argparse.Namespace) -> "Workplace":
+    """The models and results of pretrained students."""
+    from benchmarks.evidence.pretrained import missing_packages
+    from benchmarks.evidence.pretrained_cell import Workplace
+
+    models, work = default_cache() / "zoo" / "encoders", default_cache() / "evidence"
+    return Workplace(options.results, str(models), str(work), missing_packages(models), options.processes)
+
+
 def pretrained(options: argparse.Namespace, *, seconds: float | None) -> None:
     """Make the missing runs of pretrained students and write their section of `RESULTS.md` and README's table."""
     from benchmarks.evidence import pretrained_cell, pretrained_report
-    from benchmarks.evidence.pretrained import missing_packages
 
     quiet()
-    models, work = default_cache() / "zoo" / "encoders", default_cache() / "evidence"
-    workplace = pretrained_cell.Workplace(
-        options.results, str(models), str(work), missing_packages(models), options.processes
-    )
+    workplace = pretrained_workplace(options)
     pretrained_cell.measure(workplace, seconds=seconds)
     pretrained_report.write(pretrained_report.section(workplace), HERE.parent / "RESULTS.md")
     pretrained_report.fill_readme(workplace, HERE.parent.parent / "README.md")
 
 
-def gain(results: Path, target: Path) -> None:
+def gain(options: argparse.Namespace, target: Path) -> None:
     """Write the section of `RESULTS.md` on what rankings predict, from the tables of runs and scores."""
-    from benchmarks.evidence import expected_gain, readme
+    from benchmarks.evidence import expected_gain, pretrained_report, readme
     from benchmarks.evidence.analysis import load_runs, load_scores, split
+    from benchmarks.evidence.pretrained_cell import rows_of
 
     quiet()
+    results, workplace = options.results, pretrained_workplace(options)
     runs, _ = split(load_runs(Store(results, "runs", RUNS).merge()))
     scores = load_scores(Store(results, "scores", SCORES).merge())
     frame = expected_gain.outcomes(runs, scores, expected_gain.measure_baselines(results, runs))
-    readme.put(expected_gain.section(frame), expected_gain.BEGIN, expected_gain.END, target)
+    pretrained_runs = pretrained_report.load(rows_of(workplace))
+    unseen = expected_gain.unseen_table(expected_gain.measure_gaps(workplace), pretrained_runs)
+    readme.put(expected_gain.section(frame, unseen), expected_gain.BEGIN, expected_gain.END, target)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -155,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif options.command == "report":
         report(options.results, HERE.parent / "RESULTS.md")
     elif options.command == "gain":
-        gain(options.results, HERE.parent / "RESULTS.md")
+        gain(options, HERE.parent / "RESULTS.md")
     elif options.command == "claims":
         from benchmarks.evidence import claims, readme
 

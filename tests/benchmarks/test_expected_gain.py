@@ -6,7 +6,8 @@ import pytest
 
 from benchmarks.evidence import expected_gain
 from benchmarks.evidence.analysis import load_runs, load_scores, split
-from benchmarks.evidence.expected_gain import fit, measure_baselines, outcomes, section
+from benchmarks.evidence.expected_gain import GAPS, fit, measure_baselines, outcomes, section, unseen_table
+from benchmarks.evidence.pretrained_cell import CONTROL, GAP
 from benchmarks.evidence.store import RUNS, SCORES, Store
 from hf_ctkd.records.expected_gain import HALF_WIDTH, INTERCEPT, SLOPE
 
@@ -27,7 +28,7 @@ def test_the_line_is_judged_on_tasks_that_it_has_not_seen(frame):
     assert line.error_of_mean == pytest.approx(frame["points"].std(ddof=0))
     shifted = frame.assign(points=frame["points"] + 9.0 * (frame["task"] == "c"))
     assert fit(shifted).error > 3, "the task that differs was predicted from the others"
-    assert "points = 2.0 + 40.0 x gap, from 18 outcomes on 3 tasks" in section(frame)
+    assert "points = 2.0 + 40.0 x gap, from 18 outcomes on 3 tasks" in section(frame, "")
 
 
 def test_the_library_has_the_line_of_the_committed_tables():
@@ -58,3 +59,15 @@ def test_baselines_are_measured_once(tmp_path, monkeypatch):
     )  # fmt: skip
     outcome = outcomes(runs, scores, baselines)
     assert outcome[["gap", "points", "gain"]].to_numpy().tolist() == [[pytest.approx(0.5 * 0.8), 6.0, 9.0]]
+
+
+def test_pretrained_students_check_the_line():
+    gaps = pandas.DataFrame([["k", GAP.name, seed, 0.5, 0.4, 1000, 200] for seed in (0, 1)], columns=GAPS)
+    arms = (("default", 0.52), (CONTROL, 0.47))
+    runs = pandas.DataFrame(
+        [{"cell": GAP.name, "labels": GAP.labels[0], "seed": 0, "arm": arm, "accuracy": value} for arm, value in arms]
+    )
+    lines = unseen_table(gaps, runs).splitlines()
+    assert len(lines) == 3, "the second seed has no runs"
+    points = INTERCEPT + SLOPE * 0.1 * 0.8
+    assert f"| 0 | {points:+.1f} points (" in lines[2] and lines[2].endswith("| +5.0 |")
