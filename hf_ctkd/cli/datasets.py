@@ -100,7 +100,7 @@ class Rows:
             rows = self._part(split)
         else:
             path, settings = self._where
-            rows = self._asked(lambda: datasets.load_dataset(path, self.config, split=split, **settings))
+            rows = self._load_or_refuse(lambda: datasets.load_dataset(path, self.config, split=split, **settings))
             rows = self._of_all_classes(rows, split, label_column)
         rows = _whole_numbers_with_gaps(rows)
         rows.info.dataset_name = self.name
@@ -118,7 +118,9 @@ class Rows:
         if self._saved is not None:
             return tuple(self._saved) if isinstance(self._saved, DatasetDict) else ("train",)
         path, settings = self._where
-        return tuple(map(str, self._asked(lambda: datasets.get_dataset_split_names(path, self.config, **settings))))
+        return tuple(
+            map(str, self._load_or_refuse(lambda: datasets.get_dataset_split_names(path, self.config, **settings)))
+        )
 
     def require_split(self, split: str, flag: str) -> None:
         """Refuse a split that does not exist, without loading it.
@@ -166,7 +168,7 @@ class Rows:
     def _saved(self) -> Dataset | DatasetDict | None:
         if not any((Path(self.name) / mark).is_file() for mark in _SAVED):
             return None
-        return self._asked(lambda: datasets.load_from_disk(self.name))
+        return self._load_or_refuse(lambda: datasets.load_from_disk(self.name))
 
     @property
     def _where(self) -> tuple[str, dict[str, str]]:
@@ -209,7 +211,7 @@ class Rows:
             return Dataset(rows.data, info=rows.info.copy(), split=NamedSplit(split))
         return self._saved[split] if isinstance(self._saved, DatasetDict) else self._saved
 
-    def _asked(self, load: Callable[[], Result]) -> Result:
+    def _load_or_refuse(self, load: Callable[[], Result]) -> Result:
         try:
             return load()
         except _REFUSALS as error:

@@ -12,7 +12,7 @@ from hf_ctkd.cli.arguments import DistillArguments, ParsedCommand
 from hf_ctkd.cli.baseline import train_baseline
 from hf_ctkd.cli.methods import build_loss
 from hf_ctkd.cli.outputs import claim_folder
-from hf_ctkd.cli.printing import next_command, results_said
+from hf_ctkd.cli.printing import next_command, results_text
 from hf_ctkd.cli.split_rows import Data, load_data
 from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.teachers import named_teachers
@@ -131,7 +131,7 @@ def _teachers(arguments: DistillArguments, ranking: TeacherRanking | None) -> li
 def _report(trainer: DistillationTrainer, *, overwrite_card: bool) -> None:
     folder, (record, ranking) = trainer.folder, trainer.saved_records
     print(f"\nStudent of {record.student.parameters:,} parameters saved in {folder}.")
-    print(results_said(record))
+    print(results_text(record))
     print(f"Card: {write_card(folder, record=record, ranking=ranking, overwrite_card=overwrite_card)}")
     print(next_command(["publish", str(folder), f"YOUR_NAME/{repo_name(folder)}"]))
 

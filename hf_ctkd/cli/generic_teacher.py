@@ -10,7 +10,7 @@ from hf_ctkd.cards import write_card
 from hf_ctkd.cli.arguments import GenericTeacherArguments, ParsedCommand
 from hf_ctkd.cli.next_step import flags_for
 from hf_ctkd.cli.outputs import claim_folder
-from hf_ctkd.cli.printing import next_command, results_said
+from hf_ctkd.cli.printing import next_command, results_text
 from hf_ctkd.cli.split_rows import load_data
 from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.training import checkpoint_of, load_options, start_anew, training_config, what_is_kept
@@ -143,7 +143,7 @@ def _report(
     folder, (record, ranking) = trainer.folder, trainer.saved_records
     taught = "no pool" if pool is None else f"a pool of {len(pool):,} students ({pool.family})"
     print(f"\nTeacher of {record.student.parameters:,} parameters for {taught} saved in {folder}.")
-    print(results_said(record))
+    print(results_text(record))
     if pool is not None:
         print(f"Pool: {pool.save(folder / POOL_FILE)}")
     print(f"Card: {write_card(folder, record=record, ranking=ranking, overwrite_card=overwrite_card)}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from hf_ctkd.records import Confidence, DistillationRecord, text_table
 
 
-def results_said(record: DistillationRecord) -> str:
+def results_text(record: DistillationRecord) -> str:
     """Metrics of the student under a line that says on what, or how to get any."""
     if not record.results:
         return "There was nothing to evaluate on; name rows with `--eval_split`."

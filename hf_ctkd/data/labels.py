@@ -142,7 +142,7 @@ def _looked_up(values: Sequence[int | str | None], classes: LabelSpace, column: 
         row = labels.index(-1)
         names = ", ".join(classes.names[:_SHOWN_CLASSES])
         raise DatasetError(
-            f"Row {row} of `{column}` must be one of the {len(classes)} classes of the training rows "
+            f"Row {row} of `{column}` must be one of the {len(classes)} classes "
             f"({names}{', ...' if len(classes) > _SHOWN_CLASSES else ''}), got {values[row]!r}. Leave such rows out."
         )
     return torch.tensor(labels, dtype=torch.long)

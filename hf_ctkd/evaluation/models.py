@@ -22,7 +22,7 @@ from hf_ctkd.types import LabelSpace, ModelOutputs
 
 
 class TrainedModel:
-    """A model with its head, its preprocessing and its classes, loaded as teachers are: safely, nothing replaced.
+    """A model as it was saved, with its head, its preprocessing and its classes, loaded as safely as teachers are.
 
     Args:
         name: folder, or id on the Hub.
@@ -62,12 +62,12 @@ class TrainedModel:
 
     @property
     def parameters(self) -> int:
-        """How many it has."""
+        """Number of its parameters."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     @property
     def problem(self) -> ProblemType:
-        """What it was trained for; where its configuration leaves that open, a single output is a number."""
+        """Its `problem_type`; without one in its configuration, a single output is a number and several are classes."""
         config = self._model.model.config
         return config.problem_type or ("regression" if config.num_labels == 1 else "single_label_classification")
 

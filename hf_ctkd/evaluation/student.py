@@ -140,7 +140,7 @@ def evaluate_student(
 
 @dataclass(frozen=True, eq=False)
 class _Judged:
-    """Labels and the student's logits of the labelled rows, with what is computed of them."""
+    """The student's logits on the labelled rows, compared with their labels and with the logits of other models."""
 
     task: StudentTask
     problem: ProblemType

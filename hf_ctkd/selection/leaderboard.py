@@ -55,7 +55,7 @@ class Leaderboard:
         """Note which candidate is being scored.
 
         Args:
-            candidate: that one.
+            candidate: about to be scored.
         """
         self._current = plain(candidate.name, 60)
 

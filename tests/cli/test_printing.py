@@ -1,4 +1,4 @@
-from hf_ctkd.cli.printing import next_command, results_said, results_table
+from hf_ctkd.cli.printing import next_command, results_table, results_text
 from hf_ctkd.records import Confidence, DistillationRecord, LossRecord, StudentRecord, TaskRecord
 
 
@@ -18,10 +18,10 @@ def test_results_with_their_intervals():
 
 
 def test_what_was_evaluated_on_is_said_and_intervals_only_where_there_are_any():
-    assert results_said(record()) == "There was nothing to evaluate on; name rows with `--eval_split`."
+    assert results_text(record()) == "There was nothing to evaluate on; name rows with `--eval_split`."
     plain = record(results={"accuracy": Confidence(0.9)})
-    assert results_said(plain) == "On 30 evaluation rows:\nmetric    student\naccuracy    0.900"
-    measured = results_said(record(results={"accuracy": Confidence(0.9, 0.8, 0.95)}))
+    assert results_text(plain) == "On 30 evaluation rows:\nmetric    student\naccuracy    0.900"
+    measured = results_text(record(results={"accuracy": Confidence(0.9, 0.8, 0.95)}))
     assert measured.startswith("On 30 evaluation rows, with 95 % intervals:\nmetric")
 
 

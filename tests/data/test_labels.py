@@ -67,7 +67,7 @@ def test_values_are_looked_up_among_the_classes_of_other_rows(names, values, fea
 
 @pytest.mark.parametrize(("values", "feature", "got"), [([10, 40], NUMBER, "40"), (["20", "x"], TEXT, "'x'")])
 def test_a_value_that_the_other_rows_do_not_have_is_refused(values, feature, got):
-    message = rf"Row 1 of `y` must be one of the 2 classes of the training rows \(10, 20\), got {got}. Leave such"
+    message = rf"Row 1 of `y` must be one of the 2 classes \(10, 20\), got {got}. Leave such"
     with pytest.raises(DatasetError, match=message):
         ids(values, feature, label_space=LabelSpace(("10", "20")))
 
