@@ -168,6 +168,9 @@ FILLS: dict[str, Callable[[], str]] = {
     "symbols": symbol_table,
     **{f"equations-{module}": partial(entries, module) for module in EQUATIONS},
     "equations-distances": distance_entries,
+    "pretrained": lambda: between(
+        "README.md", "<!-- pretrained students:begin -->", "<!-- pretrained students:end -->"
+    ),
     "demo": lambda: between("README.md", "<!-- demo:begin -->", "<!-- demo:end -->"),
     "twenty-lines": lambda: "```python\n" + between("README.md", "## Twenty lines\n\n```python", "```") + "\n```",
     "commands": lambda: "```bash\n" + between("README.md", "the previous one wrote:\n\n```bash", "```") + "\n```",
