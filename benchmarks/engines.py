@@ -22,6 +22,7 @@ from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PILImage
 from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessorPil
 
+from benchmarks.results_file import put
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.records import RankedTeacher
 from hf_ctkd.selection import ProcessExecutor, TeacherSelector
@@ -93,14 +94,6 @@ def section(seconds: dict[int, list[float]], teachers: int, rows: int, loads: li
     return text
 
 
-def insert(text: str) -> None:
-    content = RESULTS.read_text()
-    if BEGIN not in content:
-        content = f"{content.rstrip()}\n\n{BEGIN}\n{END}\n"
-    before, rest = content.split(BEGIN)
-    RESULTS.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teachers", type=int, default=12)
@@ -129,7 +122,7 @@ def main() -> None:
     text = section(seconds, arguments.teachers, arguments.rows, loads)
     print(text)
     if arguments.write:
-        insert(text)
+        put(f"{BEGIN}\n{text}\n{END}", BEGIN, END, RESULTS)
 
 
 if __name__ == "__main__":

@@ -275,15 +275,9 @@ def section(outcome: dict[str, Any]) -> str:
     )
 
 
-def insert(text: str) -> None:
-    content = RESULTS.read_text()
-    if BEGIN not in content:
-        content = f"{content.rstrip()}\n\n{BEGIN}\n{END}\n"
-    before, rest = content.split(BEGIN)
-    RESULTS.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
-
-
 def main() -> None:
+    from benchmarks.results_file import put
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=DEFAULT_MODELS)
     parser.add_argument("--seed", type=int, default=0)
@@ -302,7 +296,7 @@ def main() -> None:
     text = section(outcome)
     print(text)
     if arguments.write:
-        insert(text)
+        put(f"{BEGIN}\n{text}\n{END}", BEGIN, END, RESULTS)
 
 
 if __name__ == "__main__":

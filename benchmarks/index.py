@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from benchmarks.results_file import put
 from hf_ctkd.index import TeacherIndex
 from hf_ctkd.index.encoders import unit_vectors
 from hf_ctkd.index.label_transport import transport_costs
@@ -164,14 +165,6 @@ def _verdict(met: bool) -> str:
     return "met" if met else "missed"
 
 
-def insert(text: str) -> None:
-    content = RESULTS.read_text()
-    if BEGIN not in content:
-        content = f"{content.rstrip()}\n\n{BEGIN}\n{END}\n"
-    before, rest = content.split(BEGIN)
-    RESULTS.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--names", nargs="+", required=True, metavar="FILE")
@@ -193,7 +186,7 @@ def main() -> None:
     text = section(measured, len(queries), arguments.exhaustive)
     print(text)
     if arguments.write:
-        insert(text)
+        put(f"{BEGIN}\n{text}\n{END}", BEGIN, END, RESULTS)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from benchmarks.results_file import put
 from hf_ctkd.data import Preprocessor, TargetRows
 from hf_ctkd.hub import folder_teachers
-from hf_ctkd.records import write_text
 from hf_ctkd.teachers import FeatureReader, Teacher, compute_outputs
 from hf_ctkd.types import ModelOutputs
 
@@ -145,16 +145,6 @@ def table(measurements: Sequence[Measurement]) -> str:
     return "\n".join(lines)
 
 
-def insert(section: str, path: Path = RESULTS) -> None:
-    """Put the section in the place of the one before, or at the end."""
-    text = path.read_text(encoding="utf-8")
-    if BEGIN in text:
-        text = text[: text.index(BEGIN)] + section + text[text.index(END) + len(END) :]
-    else:
-        text = f"{text.rstrip()}\n\n{section}\n"
-    write_text(path, text)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS), help="numbers of rows, fewest first")
@@ -170,7 +160,7 @@ def main() -> None:
         measurements.append(Measurement(**json.loads(output.splitlines()[-1])))
     section = table(measurements)
     print(section)
-    insert(section)
+    put(section, BEGIN, END, RESULTS)
 
 
 if __name__ == "__main__":

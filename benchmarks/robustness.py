@@ -48,12 +48,13 @@ import hf_ctkd.cli.publish
 import hf_ctkd.cli.report
 import hf_ctkd.cli.select
 import hf_ctkd.cli.targets  # noqa: F401 (imported before the forks, as those above)
+from benchmarks.results_file import put
 from hf_ctkd.cards import write_card
 from hf_ctkd.cli.arguments import COMMANDS
 from hf_ctkd.cli.main import main
 from hf_ctkd.demo.architectures import wordpiece_tokenizer
 from hf_ctkd.errors import CTKDError, resolve_name
-from hf_ctkd.records import DistillationRecord, TeacherRanking, write_text
+from hf_ctkd.records import DistillationRecord, TeacherRanking
 from hf_ctkd.selection import TeacherSelector
 from hf_ctkd.training.files import newest_checkpoint
 
@@ -710,15 +711,6 @@ def table(inputs: Counter, stopped: Counter, arguments: argparse.Namespace, seco
     return "\n".join(lines)
 
 
-def into_results(section: str) -> None:
-    """Put the section between its marks in RESULTS.md, at its end if they are not there."""
-    text = RESULTS.read_text(encoding="utf-8")
-    block = f"{BEGIN}\n{section}\n{END}"
-    marked = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.S)
-    text = marked.sub(lambda _: block, text) if marked.search(text) else f"{text.rstrip()}\n\n{block}\n"
-    write_text(RESULTS, text)
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Run the campaign; gives the number of defects."""
     began = time.monotonic()
@@ -752,7 +744,7 @@ def run(arguments: argparse.Namespace) -> int:
     section = table(inputs, stopped, arguments, time.monotonic() - began)
     print(section)
     if arguments.write:
-        into_results(section)
+        put(f"{BEGIN}\n{section}\n{END}", BEGIN, END, RESULTS)
     return sum(n for (_, outcome), n in [*inputs.items(), *stopped.items()] if outcome in BAD)
 
 

@@ -23,6 +23,7 @@ from benchmarks.evidence.run import Suite, measure
 from benchmarks.evidence.store import RUNS, SCORES, Store
 from benchmarks.evidence.student import RunSettings, candidates, quiet
 from benchmarks.evidence.tune import tune
+from benchmarks.results_file import put
 from hf_ctkd.demo.train import build_zoo
 from hf_ctkd.demo.zoo import all_specs
 from hf_ctkd.records import default_cache
@@ -98,7 +99,7 @@ def report(results: Path, target: Path) -> None:
     reading = results / "reading.md"
     if reading.is_file():  # what people make of the figures: the one part that is typed
         text = text.replace("\n### By target task", f"\n{reading.read_text(encoding='utf-8')}\n### By target task")
-    readme.put(text, BEGIN, END, target)
+    put(text, BEGIN, END, target)
     draw(runs, scores, target.parent / "figures")
     readme.save(runs, results / "losses.json")
 
@@ -135,7 +136,7 @@ def pretrained(options: argparse.Namespace, *, seconds: float | None) -> None:
 
 def gain(options: argparse.Namespace, target: Path) -> None:
     """Write the section of `RESULTS.md` on what rankings predict, from the tables of runs and scores."""
-    from benchmarks.evidence import expected_gain, pretrained_report, readme
+    from benchmarks.evidence import expected_gain, pretrained_report
     from benchmarks.evidence.analysis import load_runs, load_scores, split
     from benchmarks.evidence.pretrained_cell import rows_of
 
@@ -146,7 +147,7 @@ def gain(options: argparse.Namespace, target: Path) -> None:
     frame = expected_gain.outcomes(runs, scores, expected_gain.measure_baselines(results, runs))
     pretrained_runs = pretrained_report.load(rows_of(workplace))
     unseen = expected_gain.unseen_table(expected_gain.measure_gaps(workplace), pretrained_runs)
-    readme.put(expected_gain.section(frame, unseen), expected_gain.BEGIN, expected_gain.END, target)
+    put(expected_gain.section(frame, unseen), expected_gain.BEGIN, expected_gain.END, target)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -170,10 +171,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif options.command == "gain":
         gain(options, HERE.parent / "RESULTS.md")
     elif options.command == "claims":
-        from benchmarks.evidence import claims, readme
+        from benchmarks.evidence import claims
 
         text = claims.section(claims.Tables.of(options.results))
-        readme.put(text, claims.BEGIN, claims.END, HERE.parent / "RESULTS.md")
+        put(text, claims.BEGIN, claims.END, HERE.parent / "RESULTS.md")
     elif options.command == "generic":
         from benchmarks.evidence.generic.command import run as run_generic
         from benchmarks.evidence.generic.measure import Workspace

@@ -23,11 +23,11 @@ from torch.utils.data import Dataset, RandomSampler, Sampler
 from transformers import PrinterCallback
 
 from benchmarks.evidence.pretrained import MINILM_STUDENT, pretrained_student, pretrained_zoo
-from benchmarks.evidence.readme import replaced
 from benchmarks.evidence.report import table
 from benchmarks.evidence.settings import Settings
 from benchmarks.evidence.store import Store
 from benchmarks.evidence.student import candidates, config_of, measured, quiet
+from benchmarks.results_file import replaced
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import DemoTask, build_task
 from hf_ctkd.losses import DistillationLoss, LossContext, ProbeLoss, RowTransportLoss

@@ -10,8 +10,8 @@ from benchmarks.evidence.analysis import NOTHING, RESAMPLES, Estimate, estimate
 from benchmarks.evidence.committee import ARMS, CELLS, COMMITTEE, LOG_MEAN, MEMBERS, POOR, REFERENCE, SINGLE
 from benchmarks.evidence.goals import Goal
 from benchmarks.evidence.grid import PLAIN, STEPS
-from benchmarks.evidence.readme import put
 from benchmarks.evidence.report import table
+from benchmarks.results_file import put
 
 BEGIN, END = "<!-- committee:begin -->", "<!-- committee:end -->"
 SAVED = 0.3

@@ -30,8 +30,8 @@ from benchmarks.evidence.pretrained_cell import (
     rows_of,
     unpacked,
 )
-from benchmarks.evidence.readme import put, replaced
 from benchmarks.evidence.report import table
+from benchmarks.results_file import put, replaced
 from hf_ctkd.demo.comparison import paired_gain
 from hf_ctkd.records import write_text
 

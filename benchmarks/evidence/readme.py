@@ -8,7 +8,7 @@ import pandas
 from benchmarks.evidence.analysis import Estimate, estimate, worst_teacher
 from benchmarks.evidence.grid import CONTROLS, DEFAULT, PLAIN
 from benchmarks.evidence.report import comparable, table
-from hf_ctkd.errors import InvalidArgumentError
+from benchmarks.results_file import replaced
 from hf_ctkd.records import read_json, write_json, write_text
 
 KIND = "evidence-losses"
@@ -118,34 +118,3 @@ def fill(readme: Path, record: Path) -> None:
         readme.read_text(encoding="utf-8"), BEGIN, END, f"{BEGIN}\n{losses_table(read_json(record, KIND))}\n{END}"
     )
     write_text(readme, text)
-
-
-def put(section: str, begin: str, end: str, target: Path) -> None:
-    """Put a section into a file of results, in place of the one between its markers, or at the end.
-
-    Args:
-        section: with its markers.
-        begin: first marker.
-        end: last marker.
-        target: the file, made if missing.
-    """
-    old = (
-        target.read_text(encoding="utf-8") if target.exists() else "# Results, written by the scripts in this folder\n"
-    )
-    if begin not in old:
-        old = f"{old.rstrip()}\n\n{begin}\n{end}\n"
-    write_text(target, replaced(old, begin, end, section.rstrip("\n")))
-
-
-def replaced(text: str, begin: str, end: str, section: str) -> str:
-    """A text with the section between two markers (and the markers) replaced.
-
-    Raises:
-        InvalidArgumentError: if the markers are missing.
-    """
-    if begin not in text or end not in text:
-        raise InvalidArgumentError(
-            f"The file must hold the markers {begin} and {end}. Add them where the table belongs."
-        )
-    head, rest = text.split(begin, 1)
-    return head + section + rest.split(end, 1)[1]

@@ -1,6 +1,7 @@
 import pytest
 
 from benchmarks import memory
+from benchmarks.results_file import put
 
 
 @pytest.fixture
@@ -28,8 +29,8 @@ def test_the_table_names_the_growth(measurements):
 def test_the_section_is_put_in_its_place(measurements, tmp_path):
     path = tmp_path / "RESULTS.md"
     path.write_text("# Results\n")
-    memory.insert(memory.table(measurements), path)
-    memory.insert(memory.table(measurements[:1]), path)
+    put(memory.table(measurements), memory.BEGIN, memory.END, path)
+    put(memory.table(measurements[:1]), memory.BEGIN, memory.END, path)
     text = path.read_text()
     assert text.startswith("# Results\n\n<!-- memory:begin -->")
     assert text.count(memory.BEGIN) == 1

@@ -1,6 +1,7 @@
 import torch
 
 from benchmarks import size
+from benchmarks.results_file import put
 from hf_ctkd.types import RowOutputs
 
 
@@ -25,6 +26,6 @@ def test_the_table_names_the_growth_and_what_has_not_run(tmp_path):
     assert "| rank | 100,000 | 1.0 | 400 | 510 | 0.10 |" in section and "Not run yet: 1,000,000 rows." in section
     path = tmp_path / "RESULTS.md"
     path.write_text("# Results\n")
-    size.insert(section, path)
-    size.insert(size.table(lines[:1]), path)
+    put(section, size.BEGIN, size.END, path)
+    put(size.table(lines[:1]), size.BEGIN, size.END, path)
     assert path.read_text().count(size.BEGIN) == 1 and "| 100,000 |" not in path.read_text()

@@ -10,7 +10,7 @@ from benchmarks.evidence.generic.figures import draw
 from benchmarks.evidence.generic.measure import KIND, Workspace, measure, tune
 from benchmarks.evidence.generic.report import BEGIN, END, Part, section
 from benchmarks.evidence.generic.speed import speed
-from benchmarks.evidence.readme import replaced
+from benchmarks.results_file import replaced
 from hf_ctkd.records import read_json, write_text
 
 SPEED = "generic_speed.json"
