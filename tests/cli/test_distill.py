@@ -54,7 +54,8 @@ def pair_file() -> str:
 def test_pairs_of_texts_from_a_file(select, distill, shelf, caplog):
     assert select("--teachers", shelf / "bert", dataset=pair_file(), zoo=False)[0] == 0
     ranking = TeacherRanking.load("ranking.json")
-    assert (ranking.dataset["input_column"], ranking.dataset["labelled_rows"]) == ("question, answer", 15)
+    assert ranking.dataset["input_column"] == "question, answer"
+    assert ranking.dataset["labelled_rows"] == 12, "15, but for the 20 % that `distill` holds out for evaluation"
     words = ["--ranking", "ranking.json", "--input_column", "answer", "question"]
     code, _, err = distill(*words, dataset="pairs.csv", student=shelf / "bert", teachers=False)
     assert code == 0, err

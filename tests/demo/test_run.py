@@ -131,4 +131,5 @@ def test_a_folder_that_cannot_be_made_is_refused_before_the_work(small, capsys, 
     monkeypatch.setattr(demo, "run_demo", None)
     (small / "file").write_text("in the way")
     assert main(["demo", "--folder", str(small / "file")]) == 1
-    assert "`--folder`: " in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"`--folder` {small / 'file'} is a file. Name a folder." in error
