@@ -47,6 +47,8 @@ def test_every_loss_and_metric_is_exported_from_its_folder():
         package = __import__(f"hf_ctkd.{folder}", fromlist=["__all__"])
         exported = vars(package)
         for path in (ROOT / folder).glob("*.py"):
+            if path.name == "base.py":
+                continue  # bases for one's own methods
             for node in ast.parse(path.read_text()).body:
                 if isinstance(node, ast.ClassDef) and any(base in ast.unparse(parent) for parent in node.bases):
                     assert node.name.startswith("_") or node.name in exported, f"{folder} does not export {node.name}"
