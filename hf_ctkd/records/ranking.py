@@ -248,11 +248,13 @@ class TeacherRanking:
             teacher: of this ranking.
 
         Returns:
-            None where it is not known: for a skipped teacher, without a baseline, or where no information gain orders
-            the ranking.
+            None where it is not known: for a skipped teacher, without a baseline, where no information gain orders the
+            ranking, or where every ranked row has a label, as rows without one carry what a teacher adds.
         """
         rows, labelled = self.dataset.get("rows"), self.dataset.get("labelled_rows")
-        if self.metric != METRIC or self.baseline is None or METRIC not in teacher.scores or not rows or not labelled:
+        if self.metric != METRIC or self.baseline is None or METRIC not in teacher.scores:
+            return None
+        if not rows or not labelled or labelled >= rows:
             return None
         return expected_gain(teacher.scores[METRIC], self.baseline.scores[METRIC], labelled / rows)
 

@@ -45,8 +45,13 @@ def test_a_ranking_says_what_its_teachers_are_expected_to_add(ranking):
 
 @pytest.mark.parametrize(
     "change",
-    [{"baseline": None}, {"dataset": {}}, {"dataset": {"rows": 10, "labelled_rows": 0}}],
-    ids=["no baseline", "no facts", "no labels"],
+    [
+        {"baseline": None},
+        {"dataset": {}},
+        {"dataset": {"rows": 10, "labelled_rows": 0}},
+        {"dataset": {"rows": 10, "labelled_rows": 10}},
+    ],
+    ids=["no baseline", "no facts", "no labels", "all labels"],
 )
 def test_no_gain_is_expected_where_nothing_is_known(ranking, change):
     unknown = replace(ranking, **change)
