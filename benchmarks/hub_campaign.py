@@ -276,8 +276,6 @@ def section(outcome: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    from benchmarks.results_file import put
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=DEFAULT_MODELS)
     parser.add_argument("--seed", type=int, default=0)
@@ -296,6 +294,8 @@ def main() -> None:
     text = section(outcome)
     print(text)
     if arguments.write:
+        from benchmarks.results_file import put  # not before the address of the Hub is set
+
         put(f"{BEGIN}\n{text}\n{END}", BEGIN, END, RESULTS)
 
 
