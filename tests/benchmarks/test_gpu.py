@@ -62,6 +62,7 @@ def test_no_accelerator(capsys):
 
 @pytest.mark.slow
 def test_the_whole_script_runs_on_the_cpu(tmp_path):
+    pytest.importorskip("ot", minversion="0.9.7.post1", reason="older versions of POT solve no batches")
     assert gpu.main(["--output", str(tmp_path), "--device", "cpu", "--small"]) == 0
     tables = json.loads((tmp_path / "tables.json").read_text())["tables"]
     assert list(tables) == list(gpu.SECTIONS)
