@@ -7,12 +7,11 @@ from pathlib import Path
 
 from hf_ctkd.errors import CTKDError, InvalidArgumentError
 from hf_ctkd.index import TeacherFilter, TeacherIndex, encoder_named
-from hf_ctkd.records import TeacherCandidate, parameters_in_words
+from hf_ctkd.index.table import HEADER, table_row
 
 INDEX = os.environ.get("TEACHER_INDEX", "teachers-index")
 """A folder that `hf-ctkd index build` wrote, or the id of a data set that `hf-ctkd index push` pushed."""
 ENCODER = os.environ.get("TEACHER_ENCODER", "spelling")
-HEADER = ["cost", "teacher", "task", "parameters", "licence", "downloads", "its classes"]
 ANY = "any"
 MOST_NAMES, LONGEST_NAME, MOST_TEACHERS = 500, 100, 100
 """Bounds to what a visitor may ask for."""
@@ -49,21 +48,9 @@ def find(
         max_parameters=1e6 * max_millions if max_millions else None,
     )
     k = min(int(count), MOST_TEACHERS)
-    return [line_of(teacher, cost) for teacher, cost in index.search_with_costs(names_in(text), conditions, k=k)]
-
-
-def line_of(teacher: TeacherCandidate, cost: float) -> list[str]:
-    """A teacher as text: its names come from other people, and the table shows them as they are."""
-    names = teacher.label_names or ()
-    more = f", and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
     return [
-        f"{cost:.3f}",
-        teacher.name,
-        teacher.task or "-",
-        parameters_in_words(teacher.parameters),
-        teacher.license or "-",
-        "-" if teacher.downloads is None else f"{teacher.downloads:,}",
-        ", ".join(names[:SHOWN_NAMES]) + more,
+        table_row(teacher, cost, names=SHOWN_NAMES)
+        for teacher, cost in index.search_with_costs(names_in(text), conditions, k=k)
     ]
 
 
@@ -108,7 +95,7 @@ def app(index: TeacherIndex):  # noqa: ANN201 (gradio is imported here alone, so
             count = gr.Slider(5, MOST_TEACHERS, value=20, step=5, label="teachers")
         button = gr.Button("Search", variant="primary")
         # `str` columns: the default may render what a name holds as Markdown or HTML.
-        table = gr.Dataframe(headers=HEADER, datatype=["str"] * len(HEADER), wrap=True, interactive=False)
+        table = gr.Dataframe(headers=list(HEADER), datatype=["str"] * len(HEADER), wrap=True, interactive=False)
         command = gr.Code(label="Next: rank them on your rows", language="shell")
         inputs = [names, task, license, size, count]
         gr.on([button.click, names.submit], answer, inputs, [table, command])

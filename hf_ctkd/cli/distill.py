@@ -10,13 +10,14 @@ from hf_ctkd.cards import write_card
 from hf_ctkd.cards.metadata import repo_name
 from hf_ctkd.cli.arguments import DistillArguments, ParsedCommand
 from hf_ctkd.cli.baseline import train_baseline
+from hf_ctkd.cli.loading import load_options
 from hf_ctkd.cli.methods import build_loss
 from hf_ctkd.cli.outputs import claim_folder
 from hf_ctkd.cli.printing import next_command, results_text
 from hf_ctkd.cli.split_rows import Data, load_data
 from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.teachers import named_teachers
-from hf_ctkd.cli.training import checkpoint_of, load_options, start_anew, training_config, what_is_kept
+from hf_ctkd.cli.training import checkpoint_of, start_anew, training_config, what_is_kept
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import RowTransportLoss
 from hf_ctkd.records import Confidence, TeacherCandidate, TeacherRanking, default_cache
@@ -45,7 +46,7 @@ def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig
     ranking = None if arguments.ranking is None else TeacherRanking.load(arguments.ranking)
     teachers = _teachers(arguments, ranking)
     data = _data(arguments, config)
-    options = load_options(arguments, config)
+    options = load_options(arguments, token=config.hub_token, seed=config.seed)
     set_seed(config.seed)
     student, processing_class = load_student(
         arguments.student, data.rows.modality, data.rows.label_space, task=data.task, options=options
@@ -84,7 +85,8 @@ def _claim(arguments: DistillArguments, folder: str) -> None:
 def _baseline(
     parsed: ParsedCommand[DistillArguments], trainer: DistillationTrainer, data: Data, *, again: bool
 ) -> Mapping[str, Confidence]:
-    arguments, options = parsed.arguments, load_options(parsed.arguments, trainer.args)
+    arguments = parsed.arguments
+    options = load_options(arguments, token=trainer.args.hub_token, seed=trainer.args.seed)
     config = training_config(
         DistillationConfig,
         parsed.training,

@@ -3,13 +3,13 @@
 from accelerate import PartialState
 from transformers.utils.logging import get_logger
 
-from hf_ctkd.cli.arguments import EvaluateArguments, ParsedCommand, whole_bytes
+from hf_ctkd.cli.arguments import EvaluateArguments, ParsedCommand
 from hf_ctkd.cli.datasets import Rows
+from hf_ctkd.cli.loading import load_options
 from hf_ctkd.cli.outputs import check_folder, claim_folder
 from hf_ctkd.errors import DatasetError
 from hf_ctkd.evaluation import EvaluationSettings, evaluate_student
 from hf_ctkd.evaluation.result import as_json
-from hf_ctkd.teachers import LoadOptions
 
 logger = get_logger(__name__)
 
@@ -34,13 +34,7 @@ def run(parsed: ParsedCommand[EvaluateArguments]) -> None:
             seed=arguments.seed,
             batch_size=arguments.batch_size,
         ),
-        options=LoadOptions(
-            allow_pickle=arguments.allow_pickle,
-            trust_remote_code=arguments.trust_remote_code,
-            max_bytes=whole_bytes(arguments.max_bytes),
-            timeout=arguments.timeout,
-            token=arguments.token,
-        ),
+        options=load_options(arguments, token=arguments.token),
     )
     if PartialState().is_main_process:
         print(as_json(evaluation) if arguments.json else evaluation)

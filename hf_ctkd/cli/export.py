@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from hf_ctkd.cli.arguments import ExportArguments, ParsedCommand, whole_bytes
+from hf_ctkd.cli.arguments import ExportArguments, ParsedCommand
+from hf_ctkd.cli.loading import load_options
 from hf_ctkd.cli.outputs import check_new_file
 from hf_ctkd.evaluation import export_onnx
-from hf_ctkd.teachers import LoadOptions
 
 
 def run(parsed: ParsedCommand[ExportArguments]) -> None:
@@ -15,13 +15,7 @@ def run(parsed: ParsedCommand[ExportArguments]) -> None:
     export = export_onnx(
         parsed.positionals["student"],
         Path(arguments.output),
-        options=LoadOptions(
-            allow_pickle=arguments.allow_pickle,
-            trust_remote_code=arguments.trust_remote_code,
-            max_bytes=whole_bytes(arguments.max_bytes),
-            timeout=arguments.timeout,
-            token=arguments.token,
-        ),
+        options=load_options(arguments, token=arguments.token),
     )
     print(f"Student saved in {export.path}: inputs {', '.join(export.inputs)}, output logits.")
     print(

@@ -8,12 +8,13 @@ from transformers import set_seed
 
 from hf_ctkd.cards import write_card
 from hf_ctkd.cli.arguments import GenericTeacherArguments, ParsedCommand
+from hf_ctkd.cli.loading import load_options
 from hf_ctkd.cli.next_step import flags_for
 from hf_ctkd.cli.outputs import claim_folder
 from hf_ctkd.cli.printing import next_command, results_text
 from hf_ctkd.cli.split_rows import load_data
 from hf_ctkd.cli.students import load_student
-from hf_ctkd.cli.training import checkpoint_of, load_options, start_anew, training_config, what_is_kept
+from hf_ctkd.cli.training import checkpoint_of, start_anew, training_config, what_is_kept
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import (
     GenericTeacherConfig,
@@ -53,7 +54,11 @@ def _train(parsed: ParsedCommand[GenericTeacherArguments], config: GenericTeache
     members = () if pool is None else _members(arguments, pool, rows.label_space, seed=config.seed)
     set_seed(config.seed)
     teacher, processing_class = load_student(
-        arguments.teacher, rows.modality, rows.label_space, options=load_options(arguments, config), flag="--teacher"
+        arguments.teacher,
+        rows.modality,
+        rows.label_space,
+        options=load_options(arguments, token=config.hub_token, seed=config.seed),
+        flag="--teacher",
     )
     trainer = GenericTeacherTrainer(
         teacher,

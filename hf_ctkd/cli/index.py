@@ -10,7 +10,8 @@ from hf_ctkd.cli.printing import next_command
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import HubSearch
 from hf_ctkd.index import TeacherFilter, TeacherIndex, encoder_named
-from hf_ctkd.records import TeacherCandidate, parameters_in_words, text_table
+from hf_ctkd.index.table import HEADER, table_row
+from hf_ctkd.records import text_table
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -92,8 +93,7 @@ def _search(arguments: IndexArguments) -> None:
             "`--encoder`, or fewer conditions."
         )
         return
-    header = ["cost", "teacher", "task", "parameters", "licence", "downloads", "classes"]
-    print(text_table(header, [_line(teacher, cost) for teacher, cost in teachers]))
+    print(text_table(HEADER, [table_row(teacher, cost, names=_SHOWN_NAMES) for teacher, cost in teachers]))
     words = ["select", "--dataset", arguments.dataset or "DATASET", "--index", arguments.index]
     encoder = [] if arguments.encoder == "spelling" else ["--encoder", arguments.encoder]
     print(f"\n{next_command([*words, *encoder, '--limit', str(arguments.k)])}")
@@ -128,17 +128,3 @@ def _rows(arguments: IndexArguments) -> "Dataset":
 
     rows = Rows(str(arguments.dataset), arguments.dataset_config)
     return rows.load(arguments.split, label_column=arguments.label_column)
-
-
-def _line(teacher: TeacherCandidate, cost: float) -> list[str]:
-    names = teacher.label_names or ()
-    more = f", and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
-    return [
-        f"{cost:.3f}",
-        teacher.name,
-        teacher.task or "-",
-        parameters_in_words(teacher.parameters),
-        teacher.license or "-",
-        "-" if teacher.downloads is None else f"{teacher.downloads:,}",
-        ", ".join(names[:_SHOWN_NAMES]) + more,
-    ]

@@ -8,15 +8,15 @@ import datasets
 from datasets import Dataset, Image
 from PIL import Image as PILImage
 
-from hf_ctkd.cli.arguments import ParsedCommand, PredictArguments, whole_bytes
+from hf_ctkd.cli.arguments import ParsedCommand, PredictArguments
 from hf_ctkd.cli.datasets import Rows
+from hf_ctkd.cli.loading import load_options
 from hf_ctkd.cli.outputs import check_new_file, claim_new_file
 from hf_ctkd.data.columns import find_inputs
 from hf_ctkd.data.images import UNDECODABLE
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.evaluation import predict
 from hf_ctkd.records import write_bytes
-from hf_ctkd.teachers import LoadOptions
 
 _TABLES = (".csv", ".parquet", ".json", ".jsonl")
 _OUTPUTS = (".csv", ".parquet")
@@ -37,13 +37,7 @@ def run(parsed: ParsedCommand[PredictArguments]) -> None:
         input_column=rows.column_names[2:],  # in the order in which a pair is read
         all_scores=arguments.all_scores,
         batch_size=arguments.batch_size,
-        options=LoadOptions(
-            allow_pickle=arguments.allow_pickle,
-            trust_remote_code=arguments.trust_remote_code,
-            max_bytes=whole_bytes(arguments.max_bytes),
-            timeout=arguments.timeout,
-            token=arguments.token,
-        ),
+        options=load_options(arguments, token=arguments.token),
     )
     table = datasets.concatenate_datasets([rows.select_columns(["file", "row"]), predictions], axis=1)
     claim_new_file(output, "--output", overwrite=arguments.overwrite)

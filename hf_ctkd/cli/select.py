@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_ctkd.cli.arguments import ParsedCommand, SelectArguments, given, whole_bytes
+from hf_ctkd.cli.arguments import ParsedCommand, SelectArguments, given
 from hf_ctkd.cli.budget import budget_of, downloads
 from hf_ctkd.cli.next_step import flags_for, student_for
 from hf_ctkd.cli.outputs import claim_file
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from hf_ctkd.selection import Committee
-    from hf_ctkd.teachers import LoadOptions
 
 _SHORTLIST = 20
 """So many of the best by the ranking are considered for a committee: each is loaded again."""
@@ -51,6 +50,7 @@ def _rank(arguments: SelectArguments) -> None:
         claim_file(output, "--output", kind=RANKING_KIND, overwrite=arguments.overwrite)
     from accelerate import PartialState
 
+    from hf_ctkd.cli.loading import load_options
     from hf_ctkd.selection import TeacherSelector
 
     # Before the rows are loaded, since an address may be wrong.
@@ -63,7 +63,7 @@ def _rank(arguments: SelectArguments) -> None:
             batch_size=arguments.batch_size,
             cache_dir=arguments.cache_dir,
             seed=arguments.seed,
-            options=_options(arguments),
+            options=load_options(arguments, token=arguments.token),
             processes=arguments.processes,
             executor=executor,
             progress=not arguments.quiet,
@@ -185,19 +185,6 @@ def _executor(scheduler: str | None) -> "AbstractContextManager[Executor | None]
 
 def _looks_like_folder(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.count("/") > 1
-
-
-def _options(arguments: SelectArguments) -> "LoadOptions":
-    from hf_ctkd.teachers import LoadOptions
-
-    return LoadOptions(
-        allow_pickle=arguments.allow_pickle,
-        trust_remote_code=arguments.trust_remote_code,
-        max_bytes=whole_bytes(arguments.max_bytes),
-        timeout=arguments.timeout,
-        zero_shot_template=arguments.zero_shot_template,
-        token=arguments.token,
-    )
 
 
 def _rows(arguments: SelectArguments) -> "Dataset":

@@ -5,16 +5,16 @@ from pathlib import Path
 from accelerate import PartialState
 
 from hf_ctkd.cards.metadata import is_repo_id
-from hf_ctkd.cli.arguments import ParsedCommand, TargetsArguments, whole_bytes
+from hf_ctkd.cli.arguments import ParsedCommand, TargetsArguments
 from hf_ctkd.cli.bars import bars
 from hf_ctkd.cli.datasets import Rows
+from hf_ctkd.cli.loading import load_options
 from hf_ctkd.cli.methods import build_loss
 from hf_ctkd.cli.outputs import claim_folder, claim_new_file
 from hf_ctkd.cli.teachers import named_teachers
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import RowTransportLoss
 from hf_ctkd.records import TeacherRanking
-from hf_ctkd.teachers import LoadOptions
 from hf_ctkd.training.soft_targets import PARQUET, card_path, compute_soft_targets
 
 
@@ -39,14 +39,7 @@ def _run(arguments: TargetsArguments) -> None:
         batch_size=arguments.batch_size,
         cache_dir=arguments.cache_dir,
         seed=arguments.seed,
-        options=LoadOptions(
-            allow_pickle=arguments.allow_pickle,
-            trust_remote_code=arguments.trust_remote_code,
-            max_bytes=whole_bytes(arguments.max_bytes),
-            timeout=arguments.timeout,
-            zero_shot_template=arguments.zero_shot_template,
-            token=arguments.token,
-        ),
+        options=load_options(arguments, token=arguments.token),
         progress=not arguments.quiet,
     )
     if PartialState().is_main_process:

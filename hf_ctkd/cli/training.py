@@ -7,10 +7,8 @@ from typing import Any, TypeVar
 
 from transformers.utils.logging import get_logger
 
-from hf_ctkd.cli.arguments import LoadingArguments, TeacherLoadingArguments, whole_bytes
 from hf_ctkd.cli.trainer_parts import REFUSALS, check_parts
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.teachers import LoadOptions
 from hf_ctkd.training import DistillationConfig
 from hf_ctkd.training.files import checkpoint_problem, newest_checkpoint, resumed_from, set_checkpoints_aside
 
@@ -100,24 +98,3 @@ def start_anew(config: DistillationConfig) -> None:
             f"Checkpoints of an earlier run in {config.output_dir} are set aside as "
             f"{', '.join(path.name for path in renamed)}."
         )
-
-
-def load_options(arguments: LoadingArguments, config: DistillationConfig) -> LoadOptions:
-    """How models are fetched and loaded.
-
-    Args:
-        arguments: what may be loaded.
-        config: has the seed and the token of the Hub.
-    """
-    template = LoadOptions.zero_shot_template
-    if isinstance(arguments, TeacherLoadingArguments):
-        template = arguments.zero_shot_template
-    return LoadOptions(
-        allow_pickle=arguments.allow_pickle,
-        trust_remote_code=arguments.trust_remote_code,
-        max_bytes=whole_bytes(arguments.max_bytes),
-        timeout=arguments.timeout,
-        zero_shot_template=template,
-        seed=config.seed,
-        token=config.hub_token,
-    )

@@ -3,7 +3,7 @@ from checkpoints import save_checkpoint
 
 from hf_ctkd.cli.arguments import COMMANDS, ParsedCommand
 from hf_ctkd.cli.parsing import CommandParser
-from hf_ctkd.cli.training import checkpoint_of, load_options, start_anew, training_config, what_is_kept
+from hf_ctkd.cli.training import checkpoint_of, start_anew, training_config, what_is_kept
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.generic import GenericTeacherConfig
 from hf_ctkd.training import DistillationConfig
@@ -61,10 +61,3 @@ def test_checkpoints_of_an_earlier_run_are_set_aside(tmp_path):
     save_checkpoint(tmp_path / "checkpoint-7", 7)
     start_anew(DistillationConfig(str(tmp_path), use_cpu=True))
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-7.old"]
-
-
-def test_loading_flags_are_read():
-    command = parsed("--allow_pickle", "--max_bytes", "1e6", "--timeout", "9", "--seed", "3")
-    options = load_options(command.arguments, training_config(DistillationConfig, command.training, dataset="x"))
-    assert (options.allow_pickle, options.trust_remote_code, options.max_bytes, options.seed) == (True, False, 10**6, 3)
-    assert options.timeout == 9
