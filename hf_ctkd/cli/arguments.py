@@ -184,6 +184,10 @@ class ScoreArguments:
         [],
         metavar="LIMIT",
     )
+    delete_downloads: bool = flag(
+        "delete the files of a teacher from huggingface_hub's cache once it is scored, unless they were there before",
+        False,
+    )
     dry_run: bool = flag("list the candidates with the bytes that their download takes, and end", False)
     output: str = flag("file to write", "ranking.json")
     quiet: bool = flag("show no progress", False)

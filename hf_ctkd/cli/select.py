@@ -68,6 +68,7 @@ def _rank(arguments: SelectArguments) -> None:
             executor=executor,
             progress=not arguments.quiet,
             budget=budget_of(arguments.budget),
+            delete_downloads=arguments.delete_downloads,
         )
         rows = _rows(arguments)
         candidates = chain(candidates, _shortlist(arguments, rows))

@@ -1,6 +1,7 @@
 """Everything that talks to a Hub or reads a folder of models: search, safe download, push. Needs no torch."""
 
 from hf_ctkd.hub.control import RANDOM, random_like
+from hf_ctkd.hub.deletion import NewDownloads
 from hf_ctkd.hub.download import download_bytes, fetch_teacher
 from hf_ctkd.hub.files import push_refusal
 from hf_ctkd.hub.folders import folder_teachers
@@ -13,6 +14,7 @@ __all__ = [
     "RANDOM",
     "HubSearch",
     "ListedModel",
+    "NewDownloads",
     "candidates_named",
     "download_bytes",
     "fetch_teacher",

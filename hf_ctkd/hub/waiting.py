@@ -1,5 +1,6 @@
 """A bound on how long one model may make a run wait: huggingface_hub sleeps as long as the answer asks, five times."""
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from hf_ctkd.hub.problems import seconds_to_wait
 Item = TypeVar("Item")
 
 _EVENT = "response"
+_changing_hooks = threading.Lock()
 
 
 @contextmanager
@@ -26,13 +28,15 @@ def bounded_waits() -> Iterator[None]:
         HfHubHTTPError: in the block, as for any refusal of the Hub.
     """
     client = get_session()
-    client.event_hooks = {**client.event_hooks, _EVENT: [*client.event_hooks.get(_EVENT, []), _refuse_long_waits]}
+    with _changing_hooks:
+        client.event_hooks = {**client.event_hooks, _EVENT: [*client.event_hooks.get(_EVENT, []), _refuse_long_waits]}
     try:
         yield
     finally:
-        hooks = list(client.event_hooks[_EVENT])
-        hooks.remove(_refuse_long_waits)  # one of them: a thread may be in another block
-        client.event_hooks = {**client.event_hooks, _EVENT: hooks}
+        with _changing_hooks:
+            hooks = list(client.event_hooks[_EVENT])
+            hooks.remove(_refuse_long_waits)  # one of them: a thread may be in another block
+            client.event_hooks = {**client.event_hooks, _EVENT: hooks}
 
 
 def each_with_bounded_waits(items: Iterable[Item]) -> Iterator[Item]:

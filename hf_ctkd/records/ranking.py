@@ -7,7 +7,13 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_ctkd.errors import InvalidArgumentError, MissingExtraError, NoTeacherLeftError, ProblemCode
+from hf_ctkd.errors import (
+    InvalidArgumentError,
+    MissingExtraError,
+    NoTeacherLeftError,
+    ProblemCode,
+    TeacherUnavailableError,
+)
 from hf_ctkd.records.candidate import TeacherCandidate
 from hf_ctkd.records.expected_gain import METRIC, ExpectedGain, expected_gain
 from hf_ctkd.records.fields import read_record
@@ -69,6 +75,16 @@ class RankedTeacher:
                 raise InvalidArgumentError(f"`{name}` must not be negative, got {value}.")
         if self.interval is not None and self.interval[0] > self.interval[1]:
             raise InvalidArgumentError(f"`interval` must have its lower end first, got {list(self.interval)}.")
+
+    @classmethod
+    def unusable(cls, candidate: TeacherCandidate, error: TeacherUnavailableError) -> "RankedTeacher":
+        """A candidate that was skipped.
+
+        Args:
+            candidate: the teacher.
+            error: why it cannot be used.
+        """
+        return cls(candidate, skipped=str(error), skipped_code=error.code)
 
 
 @dataclass(frozen=True)

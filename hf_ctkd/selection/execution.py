@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from contextlib import closing
 from dataclasses import replace
 
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
+from hf_ctkd.hub import NewDownloads
 from hf_ctkd.records import RankedTeacher, TeacherCandidate
+from hf_ctkd.selection.downloads import fetched_ahead
 from hf_ctkd.selection.engines import died_with_worker
 from hf_ctkd.selection.leaderboard import Progress
 from hf_ctkd.selection.scorer import Scorer
@@ -13,28 +16,44 @@ from hf_ctkd.selection.scoring_job import ScoringJob, score_candidate
 from hf_ctkd.teachers import LocalAccelerator, on_all, on_main
 
 
-def score_in_turn(scorer: Scorer, candidates: Iterator[TeacherCandidate], progress: Progress) -> list[RankedTeacher]:
-    """Score one candidate after the other; several processes share the rows of each.
+def score_in_turn(
+    scorer: Scorer,
+    candidates: Iterator[TeacherCandidate],
+    progress: Progress,
+    new_downloads: NewDownloads | None = None,
+) -> list[RankedTeacher]:
+    """Score one candidate after the other, the next one being fetched meanwhile; several processes share its rows.
 
     Args:
         scorer: of the ranking.
         candidates: looked up one by one, by the main process alone: two searches of the Hub may list different ones.
         progress: is told of each.
+        new_downloads: deletes what was downloaded for a candidate once it is scored; None to keep it.
 
     Raises:
         DatasetError: if a row cannot be read.
         InvalidArgumentError: if the cache cannot be written.
     """
     teachers = []
-    while (candidate := on_main(scorer.accelerator, lambda: next(candidates, None))) is not None:
-        progress.start(candidate)
-        teachers.append(scorer.score(candidate))
-        progress.finish(teachers[-1])
+
+    def delete(candidate: TeacherCandidate, following: TeacherCandidate | None) -> None:
+        if new_downloads is not None and (following is None or following.model_id != candidate.model_id):
+            new_downloads.delete([candidate])
+
+    with closing(fetched_ahead(candidates, scorer.fetch, delete)) as fetched:
+        while (pair := on_main(scorer.accelerator, lambda: next(fetched, None))) is not None:
+            candidate, problem = pair
+            progress.start(candidate)
+            teachers.append(scorer.score(candidate) if problem is None else RankedTeacher.unusable(candidate, problem))
+            progress.finish(teachers[-1])
     return teachers
 
 
 def score_by_processes(
-    scorer: Scorer, candidates: Iterator[TeacherCandidate], progress: Progress
+    scorer: Scorer,
+    candidates: Iterator[TeacherCandidate],
+    progress: Progress,
+    new_downloads: NewDownloads | None = None,
 ) -> list[RankedTeacher]:
     """Share the candidates among the processes of `accelerate launch`, each with its device, the largest first.
 
@@ -44,6 +63,7 @@ def score_by_processes(
         scorer: of the ranking.
         candidates: listed by the main process alone.
         progress: of the main process, which is told of its share.
+        new_downloads: deletes what was downloaded in the end, on the machine of the main process; None to keep it.
 
     Raises:
         DatasetError: if a row cannot be read.
@@ -53,27 +73,28 @@ def score_by_processes(
     listed = on_main(accelerator, lambda: list(candidates))
     processes = accelerator.num_processes
     if len(listed) < processes:
-        return score_in_turn(scorer, iter(listed), progress)
+        return score_in_turn(scorer, iter(listed), progress, new_downloads)
     alone = replace(scorer, accelerator=LocalAccelerator())
 
     def score(share: Sequence[int]) -> list[tuple[int, RankedTeacher]]:
-        scored = []
-        for index in share:
-            progress.start(listed[index])
-            scored.append((index, alone.score(listed[index])))
-            progress.finish(scored[-1][1])
-        return scored
+        return list(zip(share, score_in_turn(alone, (listed[index] for index in share), progress), strict=True))
 
     # Shares are consecutive, so the largest candidates are dealt out first.
     by_size = sorted(range(len(listed)), key=lambda index: -(listed[index].parameters or 0))
     dealt = [index for process in range(processes) for index in by_size[process::processes]]
     with accelerator.split_between_processes(dealt) as share:
         shares = on_all(accelerator, lambda: score(share))
+    if new_downloads is not None and accelerator.is_main_process:
+        new_downloads.delete(listed)
     return [teacher for _, teacher in sorted((pair for part in shares for pair in part), key=lambda pair: pair[0])]
 
 
 def score_on_workers(
-    scorer: Scorer, candidates: Iterator[TeacherCandidate], progress: Progress, executor: Executor
+    scorer: Scorer,
+    candidates: Iterator[TeacherCandidate],
+    progress: Progress,
+    executor: Executor,
+    new_downloads: NewDownloads | None = None,
 ) -> list[RankedTeacher]:
     """Have the workers of an executor score the candidates; it queues them, and replaces workers if it does that.
 
@@ -82,6 +103,8 @@ def score_on_workers(
         candidates: submitted as they are listed.
         progress: is told of each as it is finished.
         executor: whose workers can read and write the cache.
+        new_downloads: deletes what was downloaded for a candidate once it is scored, from the cache of huggingface_hub
+            on this machine; None to keep it.
 
     Returns:
         In the order of the candidates.
@@ -99,6 +122,9 @@ def score_on_workers(
         for future in as_completed(futures):
             teachers[future] = _result(future, futures[future])
             progress.finish(teachers[future])
+            if new_downloads is not None:
+                in_use = {other.model_id for pending, other in futures.items() if pending not in teachers}
+                new_downloads.delete(c for f, c in futures.items() if f in teachers and c.model_id not in in_use)
     except BrokenExecutor as error:
         raise InvalidArgumentError(
             "`executor` broke down because one of its workers ended. Finished teachers are on disk: run again, with "
@@ -112,9 +138,9 @@ def score_on_workers(
 
 def _result(future: "Future[RankedTeacher]", candidate: TeacherCandidate) -> RankedTeacher:
     error = future.exception()
-    if isinstance(error, TeacherUnavailableError):
-        return RankedTeacher(candidate, skipped=str(error), skipped_code=error.code)
     if error is not None and died_with_worker(error):
         reason = "each worker that scored it died. Choose another, or allow workers more memory."
-        return RankedTeacher(candidate, skipped=reason, skipped_code=ProblemCode.CRASHED)
+        error = TeacherUnavailableError(reason, ProblemCode.CRASHED)
+    if isinstance(error, TeacherUnavailableError):
+        return RankedTeacher.unusable(candidate, error)
     return future.result()

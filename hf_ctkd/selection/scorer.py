@@ -84,8 +84,7 @@ class Scorer:
         """
         cache, key = ScoreCache(self.run_settings.folder / "scores"), self._key(candidate)
         cached = on_main(self.accelerator, lambda: cache.read(key))
-        missing = [metric for metric in self.metrics if self._lacks(cached, metric)]
-        updated = cached
+        missing, updated = self._missing(cached), cached
         try:
             candidate.check_usable(allow_pickle=self.run_settings.options.allow_pickle)
             if missing:
@@ -93,7 +92,22 @@ class Scorer:
                 on_main(self.accelerator, lambda: cache.write(_lasting(updated, missing)))
             return self._ranked(replace(candidate, parameters=updated.parameters), updated)
         except TeacherUnavailableError as error:
-            return RankedTeacher(candidate, skipped=str(error), skipped_code=error.code)
+            return RankedTeacher.unusable(candidate, error)
+
+    def fetch(self, candidate: TeacherCandidate) -> None:
+        """Download what scoring a candidate will read: nothing of a folder, or where its scores are cached.
+
+        Raises:
+            TeacherUnavailableError: see `fetch_teacher`.
+        """
+        options = self.run_settings.options
+        candidate.check_usable(allow_pickle=options.allow_pickle)
+        cached = ScoreCache(self.run_settings.folder / "scores").read(self._key(candidate))
+        if candidate.source == "hub" and self._missing(cached):
+            options.fetch(candidate)
+
+    def _missing(self, cached: CachedScores) -> list[TransferabilityMetric]:
+        return [metric for metric in self.metrics if self._lacks(cached, metric)]
 
     def _lacks(self, cached: CachedScores, metric: TransferabilityMetric) -> bool:
         """Whether a score is still to be computed, or the values on the rows of the one that orders."""
@@ -164,7 +178,7 @@ class Scorer:
             computed = CachedScores(scores, seconds, row_values=row_values, seconds_per_1000_rows=cost)
             return self._ranked(teacher.candidate, computed)
         except TeacherUnavailableError as error:
-            return RankedTeacher(teacher.candidate, skipped=str(error), skipped_code=error.code)
+            return RankedTeacher.unusable(teacher.candidate, error)
 
     def posterior(self, candidate: TeacherCandidate) -> TeacherPosterior | None:
         """Cross-fitted predictions of the labels from a candidate, its outputs read from the cache.

@@ -20,6 +20,7 @@ from hf_ctkd._version import __version__
 from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.data.progress import row_bars
 from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError
+from hf_ctkd.hub import NewDownloads
 from hf_ctkd.metrics import TransferabilityMetric
 from hf_ctkd.records import CommitteeMember, RankedTeacher, TeacherRanking, default_cache
 from hf_ctkd.selection.baseline import StudentLike, teacher_free_baseline
@@ -48,9 +49,10 @@ class TeacherSelector:
     nothing again, and the ranking says how many of the first teachers cannot be told apart: do not choose among these
     by score. Other metrics order teachers without intervals. A candidate that is gated, missing, broken, too large or
     made for other inputs is listed with the reason, and the run continues. Outputs and scores are cached on disk: an
-    interrupted run, or one with more candidates, rows or metrics, computes only what is missing. Under `accelerate
-    launch` the processes share the candidates, or the rows of each where there are fewer candidates than processes.
-    `processes` or `executor` share the candidates among workers; the ranking is the same.
+    interrupted run, or one with more candidates, rows or metrics, computes only what is missing. While a candidate is
+    scored, the next one is downloaded. Under `accelerate launch` the processes share the candidates, or the rows of
+    each where there are fewer candidates than processes. `processes` or `executor` share the candidates among workers,
+    each of which downloads its own; the ranking is the same.
 
     The student is scored like a teacher, by the same metrics on the same rows: a teacher that scores no higher knows no
     more of the task than the student does already. Where no student is named, or it starts from nothing, the
@@ -76,6 +78,10 @@ class TeacherSelector:
             `concurrent.futures.Executor`, such as that of `dask_executor` for a cluster. It is not shut down.
         budget: what may be spent; the most promising teachers are then scored on more rows than others, in this
             process. None to score all of them on all rows.
+        delete_downloads: delete the files of a teacher from the cache of huggingface_hub once it is scored, so that
+            two teachers at a time need room there; `accelerate launch` and a budget delete them in the end. Models of
+            which the cache held anything before are kept, as are folders and outputs. Distillation downloads the chosen
+            teacher again, and so does a committee its candidates.
 
     Raises:
         InvalidArgumentError: if a name is no metric, a number is out of its range, or more than one of `executor`,
@@ -118,6 +124,7 @@ class TeacherSelector:
     processes: int = 1
     executor: Executor | None = None
     budget: SelectionBudget | None = None
+    delete_downloads: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -232,7 +239,12 @@ class TeacherSelector:
         shortlisted = ranking.top(shortlist)
         show = self.progress and scorer.accelerator.is_main_process
         bar = tqdm(shortlisted, "committee", unit="teacher", leave=False, disable=not show)
-        posteriors = [scorer.posterior(candidate) for candidate in bar]
+        new_downloads = self._new_downloads()
+        posteriors = []
+        for candidate in bar:
+            posteriors.append(scorer.posterior(candidate))
+            if new_downloads is not None and scorer.accelerator.is_main_process:
+                new_downloads.delete([candidate])
         usable = [index for index, posterior in enumerate(posteriors) if posterior is not None]
         if not usable:
             raise NoTeacherLeftError(
@@ -271,6 +283,9 @@ class TeacherSelector:
             scored.teachers, metric, CONTROLS, facts, {**settings, "budget": scored.facts}, baseline=baseline
         )
 
+    def _new_downloads(self) -> NewDownloads | None:
+        return NewDownloads() if self.delete_downloads else None
+
     def _meter(self, scorer: Scorer, budget: SelectionBudget) -> Meter:
         # The same time on all processes, which decide by it what to score together.
         return Meter(budget, clock=lambda: on_main(scorer.accelerator, time.monotonic))
@@ -280,22 +295,25 @@ class TeacherSelector:
     ) -> BudgetedScores:
         candidates = each_candidate(sources, token=self.options.token)
         listed = on_main(scorer.accelerator, lambda: list(candidates))
-        show = self.progress and scorer.accelerator.is_main_process
+        show, new_downloads = self.progress and scorer.accelerator.is_main_process, self._new_downloads()
         with Progress(replace(board, total=len(listed)), show=show, live=on_terminal()) as progress:
-            return score_within(scorer, listed, progress, meter)
+            scored = score_within(scorer, listed, progress, meter)
+        if new_downloads is not None and scorer.accelerator.is_main_process:
+            new_downloads.delete(listed)
+        return scored
 
     def _score_all(self, scorer: Scorer, sources: Iterable[Source] | Source, board: Leaderboard) -> list[RankedTeacher]:
         candidates = each_candidate(sources, token=self.options.token)
-        show = self.progress and scorer.accelerator.is_main_process
+        show, new_downloads = self.progress and scorer.accelerator.is_main_process, self._new_downloads()
         with Progress(board, show=show, live=on_terminal()) as progress:
             if self.executor is not None:
-                return score_on_workers(scorer, candidates, progress, self.executor)
+                return score_on_workers(scorer, candidates, progress, self.executor, new_downloads)
             if self.processes > 1:
                 with ProcessExecutor(self.processes) as executor:
-                    return score_on_workers(scorer, candidates, progress, executor)
+                    return score_on_workers(scorer, candidates, progress, executor, new_downloads)
             if scorer.accelerator.num_processes > 1:
-                return score_by_processes(scorer, candidates, progress)
-            return score_in_turn(scorer, candidates, progress)
+                return score_by_processes(scorer, candidates, progress, new_downloads)
+            return score_in_turn(scorer, candidates, progress, new_downloads)
 
     def _settings(self, metrics: Sequence[TransferabilityMetric], against_student: bool) -> dict[str, object]:
         return {

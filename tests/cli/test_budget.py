@@ -1,4 +1,5 @@
 import pytest
+from huggingface_hub import scan_cache_dir
 
 from hf_ctkd.cli.budget import budget_of
 from hf_ctkd.errors import InvalidArgumentError
@@ -45,6 +46,16 @@ def test_a_dry_run_downloads_nothing(select, hub, shelf, tmp_path):
     assert f"3 teachers, {size:,} bytes to download. Nothing was downloaded." in out
     assert "org/gone" in out and "cannot be used: it is private or missing" in out
     assert not hub.seen("resolve/.*safetensors") and not (tmp_path / "ranking.json").exists()
+
+
+def test_downloads_are_deleted_if_asked(select, hub, shelf):
+    hub.add("org/deleted", shelf / "zoo" / "four")
+    hub.add("org/kept", shelf / "zoo" / "four")
+    for name, words in (("org/deleted", ["--delete_downloads"]), ("org/kept", [])):
+        code, _, err = select("--teachers", name, *words, "--output", f"{name[4:]}.json")
+        assert code == 0, err
+    cached = {repo.repo_id for repo in scan_cache_dir().repos}
+    assert "org/kept" in cached and "org/deleted" not in cached
 
 
 @pytest.mark.parametrize("unit", ["rows", "GB", "m"])

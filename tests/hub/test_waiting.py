@@ -1,9 +1,14 @@
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hub_server import model_files
 from huggingface_hub import get_session
 
 from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import download_bytes, fetch_teacher, hub_teachers
+from hf_ctkd.hub.waiting import bounded_waits
 
 
 def test_an_hour_is_not_waited_for(hub, no_waiting):
@@ -32,3 +37,31 @@ def test_the_client_is_left_as_it_was(hub):
     before = {event: list(hooks) for event, hooks in get_session().event_hooks.items()}
     fetch_teacher(candidate)
     assert {event: list(hooks) for event, hooks in get_session().event_hooks.items()} == before
+
+
+def test_threads_may_be_in_it_at_once(monkeypatch):
+    class SlowClient:
+        """Gives other threads a turn between the reading and the writing of its hooks."""
+
+        hooks: dict = {}
+
+        @property
+        def event_hooks(self):
+            hooks = self.hooks
+            threading.Event().wait(random.uniform(0, 0.002))
+            return hooks
+
+        @event_hooks.setter
+        def event_hooks(self, hooks):
+            self.hooks = hooks
+
+    def enter(_):
+        with bounded_waits():
+            threading.Event().wait(random.uniform(0, 0.002))
+            return len(client.hooks["response"])
+
+    client = SlowClient()
+    monkeypatch.setattr("hf_ctkd.hub.waiting.get_session", lambda: client)
+    with ThreadPoolExecutor(4) as threads:
+        assert min(threads.map(enter, range(40))) >= 1
+    assert client.hooks == {"response": []}
