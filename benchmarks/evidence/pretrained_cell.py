@@ -29,7 +29,7 @@ from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.data.preprocessing import Preprocessor
 from hf_ctkd.demo.tasks import DemoTask, build_task
 from hf_ctkd.hub import random_like
-from hf_ctkd.losses import DistillationLoss, ProbeLoss, RowTransportLoss
+from hf_ctkd.losses import AFTLoss, BTuningLoss, DistillationLoss, ProbeLoss, RowTransportLoss
 from hf_ctkd.probes import LinearProbe
 from hf_ctkd.probes.ensemble import ProbeEnsemble
 from hf_ctkd.records import TeacherCandidate, read_json, write_json
@@ -43,7 +43,7 @@ FORMAT = 1
 """Raise it when the library changes so that earlier runs no longer count."""
 COLUMNS = (
     "key", "cell", "arm", "labels", "seed", "accuracy", "validation_accuracy", "test_rows", "correct", "steps",
-    "learning_rate", "processor_seconds", "error",
+    "learning_rate", "weight", "processor_seconds", "error",
 )  # fmt: skip
 ALL = "all"
 """Every training row but one, as a task needs one without a label."""
@@ -56,6 +56,7 @@ TUNING_SEED = 1000
 TUNING, KIND = "pretrained_tuning.json", "evidence-pretrained-tuning"
 LINEAR_PROBE, SELF_TRAINING, CONTROL, RANDOM = "LP-FT", "self-training", "own features", "random weights"
 WORDS, RANDOM_WORDS = "words beside", "random weights, words beside"
+PROBE, B_TUNING, AFT = "probe", "B-Tuning", "AFT"
 LENGTH = 32
 """Tokens a text; nine of ten are no longer."""
 GUESS = 120.0
@@ -73,6 +74,7 @@ class Cell:
         labels: numbers of labelled rows, as text, or "all"; every arm is tuned at the first.
         rows: of a step.
         student: its short name.
+        arms: that it compares; None for all.
     """
 
     name: str
@@ -81,11 +83,21 @@ class Cell:
     labels: tuple[str, ...]
     rows: int
     student: str = MINILM_STUDENT
+    arms: tuple[str, ...] | None = None
 
 
 GAP = Cell("Debian sections", debian.TASK, e5.NAME, ("200", ALL), 32)
 """Where distillation should help most: a better encoder as teacher, and ten times as many rows as labels."""
-CELLS = (GAP, Cell("SciPy docstrings", "scipy-docstrings", NAME, ("100", "300", ALL), 16))
+SAME_FAMILY = Cell(
+    "SciPy docstrings",
+    "scipy-docstrings",
+    NAME,
+    ("100", "300", ALL),
+    16,
+    arms=(PLAIN, LINEAR_PROBE, CONTROL, PROBE, DEFAULT, RANDOM),
+)
+"""A teacher of six layers whose first two are the student."""
+CELLS = (GAP, SAME_FAMILY)
 
 
 @dataclass(frozen=True)
@@ -95,10 +107,18 @@ class Arm:
     Args:
         loss: None for labels alone.
         teacher: whether the cell's teacher teaches; otherwise the loss reads the student itself, or nothing.
+        weights: of the loss, out of which tuning chooses; empty where it keeps its default.
     """
 
-    loss: Callable[[], DistillationLoss] | None = None
+    loss: Callable[..., DistillationLoss] | None = None
     teacher: bool = True
+    weights: tuple[float, ...] = ()
+
+    def make_loss(self, weight: float | None) -> DistillationLoss | None:
+        """The loss with the weight that tuning chose; None for labels alone."""
+        if self.loss is None:
+            return None
+        return self.loss() if weight is None else self.loss(weight=weight)
 
 
 ARMS = {
@@ -109,9 +129,11 @@ ARMS = {
     RANDOM_WORDS: Arm(RowTransportLoss),
     LINEAR_PROBE: Arm(),
     CONTROL: Arm(lambda: RowTransportLoss(input_features=False), teacher=False),
-    "probe": Arm(ProbeLoss),
+    PROBE: Arm(ProbeLoss),
     SELF_TRAINING: Arm(lambda: SelfTrainingLoss(transported=True), teacher=False),
     setfit.NAME: Arm(),
+    B_TUNING: Arm(BTuningLoss, weights=(1.0, 10.0, 100.0)),
+    AFT: Arm(AFTLoss, weights=(1.0, 3.0, 10.0)),
 }
 """`LP-FT` starts from a head that was fitted to frozen features; `own features` learns from its own frozen layers."""
 TEACHER, OWN = "teacher", "own"
@@ -148,7 +170,7 @@ class Workplace:
 
     @property
     def trials(self) -> Store:
-        return Store(self.folder / ".tuning", "pretrained", COLUMNS)
+        return Store(self.folder, "pretrained_trials", COLUMNS)
 
     @property
     def cells(self) -> list[Cell]:
@@ -171,10 +193,16 @@ class Recipe:
     Args:
         learning_rate: peak of the linear schedule.
         times: the multiple of the usual steps.
+        weight: of the loss; None for its default.
     """
 
     learning_rate: float
     times: int = 1
+    weight: float | None = None
+
+    def recorded(self) -> dict[str, float]:
+        """What is written down: only what was chosen."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 _NOTHING = Recipe(0.0, 0)
@@ -205,7 +233,7 @@ def trials(cell: Cell, chosen: Mapping[str, Recipe], arms: Iterable[str] = ARMS)
         chosen: what is tuned already; self-training waits for the plain student.
         arms: to tune.
     """
-    recipes = {arm: _recipes(arm) for arm in arms if arm != SELF_TRAINING or PLAIN in chosen}
+    recipes = {arm: _recipes(arm) for arm in _arms_of(cell, arms) if arm != SELF_TRAINING or PLAIN in chosen}
     jobs = [
         Job(cell, arm, cell.labels[0], TUNING_SEED, recipe)
         for arm in recipes
@@ -215,10 +243,15 @@ def trials(cell: Cell, chosen: Mapping[str, Recipe], arms: Iterable[str] = ARMS)
     return [_with_plain(job, chosen) for job in jobs]
 
 
+def _arms_of(cell: Cell, arms: Iterable[str]) -> list[str]:
+    return [arm for arm in arms if cell.arms is None or arm in cell.arms]
+
+
 def _recipes(arm: str) -> list[Recipe]:
     """What is tried for an arm: alike for all but the former default, which only shows what was wrong with it."""
     times = (1,) if arm in (WORDS, RANDOM_WORDS) else (1, LONGER)
-    return [Recipe(rate, multiple) for multiple in times for rate in RATES]
+    weights = ARMS[arm].weights or (None,)
+    return [Recipe(rate, multiple, weight) for multiple in times for rate in RATES for weight in weights]
 
 
 def _with_plain(job: Job, chosen: Mapping[str, Recipe]) -> Job:
@@ -242,7 +275,7 @@ def plan(cells: Sequence[Cell], chosen: Chosen) -> list[Job]:
     students = [
         _with_plain(Job(cell, arm, labels, seed, chosen[cell.name][arm]), chosen[cell.name])
         for cell, labels, seed, arms in (*fewest, *others)
-        for arm in arms
+        for arm in _arms_of(cell, arms)
         if arm in ARMS and arm in chosen.get(cell.name, {})
     ]
     probes = [Job(cell, arm, cell.labels[0], seed, _NOTHING) for cell in cells for seed in SEEDS for arm in PROBES]
@@ -267,11 +300,14 @@ def measure(workplace: Workplace, *, seconds: float | None) -> None:
 
 
 def chosen_by(workplace: Workplace) -> dict[str, dict[str, Recipe]]:
-    """What tuning chose for the cells that are tuned."""
+    """What tuning chose for the cells that are tuned; nothing of another format or of other rates."""
     path = workplace.folder / TUNING
     if not path.is_file():
         return {}
-    cells = read_json(path, KIND)["chosen"]
+    recorded = read_json(path, KIND)
+    if {name: recorded[name] for name in _tuned_for()} != _tuned_for():
+        return {}
+    cells = recorded["chosen"]
     return {cell: {arm: Recipe(**recipe) for arm, recipe in arms.items()} for cell, arms in cells.items()}
 
 
@@ -281,17 +317,40 @@ def rows_of(workplace: Workplace) -> list[dict[str, str]]:
     return [row for row in workplace.runs.rows() if row["key"] in planned]
 
 
+def rows_as_tuned(folder: Path) -> list[dict[str, str]]:
+    """The finished runs of students that were trained by the recipe tuning chose, on any machine.
+
+    Args:
+        folder: of the results; models need not be at hand.
+    """
+    workplace = Workplace(folder, models="", work="")
+    recipes = chosen_by(workplace)
+
+    def as_tuned(row: Mapping[str, str]) -> bool:
+        recipe = recipes.get(row["cell"], {}).get(row["arm"])
+        if recipe is None or row["error"]:
+            return False
+        weight = float(row["weight"]) if row["weight"] else None
+        return int(row["steps"]) == STEPS * recipe.times and weight == recipe.weight
+
+    return [row for row in workplace.runs.rows() if as_tuned(row)]
+
+
 def tune(workplace: Workplace, cell: Cell, until: float | None) -> None:
     """Choose the recipe of every arm of a cell by validation accuracy; a second round for what needs the first.
+
+    An arm that was tuned keeps its recipe: raise `FORMAT`, change `RATES` or delete its entry to tune it again.
 
     Args:
         workplace: models and results.
         cell: to tune.
         until: time of the monotonic clock at which to stop; None for none.
     """
-    chosen: dict[str, Recipe] = {}
+    earlier = chosen_by(workplace)
+    chosen = dict(earlier.get(cell.name, {}))
     for _ in range(2):
-        jobs = trials(cell, chosen, workplace.arms)
+        arms = [arm for arm in _arms_of(cell, workplace.arms) if arm not in chosen]
+        jobs = trials(cell, chosen, arms)
         _make(workplace, workplace.trials, jobs, until)
         outcomes = {row["key"]: row for row in workplace.trials.merge() if not row["error"]}
         by_job = {job: outcomes.get(key_of(workplace, job)) for job in jobs}
@@ -299,12 +358,15 @@ def tune(workplace: Workplace, cell: Cell, until: float | None) -> None:
             workplace.say(f"{cell.name} is not tuned yet: give it more time")
             return
         accuracies = {job: float(row["validation_accuracy"]) for job, row in by_job.items() if row is not None}
-        chosen = {arm: _best(arm, accuracies) for arm in workplace.arms}
-    earlier = chosen_by(workplace)
-    untried = {arm: recipe for arm, recipe in earlier.get(cell.name, {}).items() if arm in workplace.missing}
-    cells = {**earlier, cell.name: {**untried, **chosen}}
-    recorded = {name: {arm: asdict(recipe) for arm, recipe in arms.items()} for name, arms in cells.items()}
-    write_json(workplace.folder / TUNING, {"kind": KIND, "rates": list(RATES), "chosen": recorded})
+        tried = {job.arm for job in jobs}
+        chosen |= {arm: _best(arm, accuracies) for arm in arms if arm in tried or len(_recipes(arm)) == 1}
+    cells = {**earlier, cell.name: chosen}
+    recorded = {name: {arm: recipe.recorded() for arm, recipe in arms.items()} for name, arms in cells.items()}
+    write_json(workplace.folder / TUNING, {"kind": KIND, **_tuned_for(), "chosen": recorded})
+
+
+def _tuned_for() -> dict[str, object]:
+    return {"format": FORMAT, "rates": list(RATES)}
 
 
 def _best(arm: str, accuracies: Mapping[Job, float]) -> Recipe:
@@ -331,12 +393,15 @@ def _make(workplace: Workplace, store: Store, jobs: Sequence[Job], until: float 
 def key_of(workplace: Workplace, job: Job) -> str:
     """Identifies a run by all that shapes it."""
     arm = ARMS.get(job.arm, Arm())
-    loss = {} if arm.loss is None else {"name": arm.loss().name, **arm.loss().settings()}
+    loss = arm.make_loss(job.recipe.weight)
+    described = {} if loss is None else {"name": loss.name, **loss.settings()}
     taught = (arm.loss and arm.teacher) or job.arm in PROBES
     names = (job.cell.student, job.cell.teacher) if taught else (job.cell.student,)
     models = [workplace.model(name).revision for name in names]
     cell = [job.cell.task, job.cell.rows]
-    content = [FORMAT, cell, STEPS, LENGTH, asdict(job) | {"cell": cell}, loss, models]
+    plain = None if job.plain is None else job.plain.recorded()
+    shaped = asdict(job) | {"cell": cell, "recipe": job.recipe.recorded(), "plain": plain}
+    content = [FORMAT, cell, STEPS, LENGTH, shaped, described, models]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -355,6 +420,7 @@ def _blank(workplace: Workplace, job: Job) -> dict[str, object]:
         "seed": job.seed,
         "steps": STEPS * job.recipe.times,
         "learning_rate": job.recipe.learning_rate,
+        "weight": "" if job.recipe.weight is None else job.recipe.weight,
     }
 
 
@@ -453,7 +519,7 @@ def _trained(workplace: Workplace, job: Job, task: DemoTask) -> DistillationTrai
         student,
         config,
         teachers=None if arm.loss is None else [_teacher(workplace, job, task)],
-        loss=None if arm.loss is None else arm.loss(),
+        loss=arm.make_loss(job.recipe.weight),
         train_dataset=task.train(),
         processing_class=tokenizer,
     )

@@ -10,7 +10,9 @@ from benchmarks.evidence.goals import Goal, pretrained_goals
 from benchmarks.evidence.grid import DEFAULT, PLAIN, STEPS
 from benchmarks.evidence.packages import setfit
 from benchmarks.evidence.pretrained_cell import (
+    AFT,
     ARMS,
+    B_TUNING,
     CELLS,
     CONTROL,
     GAP,
@@ -41,6 +43,8 @@ STUDENTS = {
     PLAIN: "fine-tuned on the labelled rows",
     LINEAR_PROBE: "the same, started from a linear probe (LP-FT)",
     setfit.NAME: "SetFit",
+    B_TUNING: "B-Tuning, the same teacher",
+    AFT: "AFT, the same teacher",
     SELF_TRAINING: "taught by its fine-tuned self",
     CONTROL: "taught by its own frozen layers",
     RANDOM: "the default, a teacher with random weights",
@@ -98,9 +102,10 @@ def goals_of(frame: pandas.DataFrame) -> list[Goal]:
     """The goals of the cell with a gap, and of harmlessness in all cells."""
     fewest = GAP.labels[0]
 
-    def over(arms: Sequence[str]) -> list[Estimate]:
+    def over_best(arms: Sequence[str]) -> Estimate:
         estimates = [gain(frame, GAP, DEFAULT, arm, fewest) for arm in arms]
-        return [estimate for estimate in estimates if estimate.pairs]
+        measured = [estimate for estimate in estimates if estimate.pairs]
+        return min(measured, key=lambda estimate: estimate.value, default=NOTHING)
 
     harmless = {
         f"{arm}, {cell.name} at {labels} labels": gain(frame, cell, arm, PLAIN, labels)
@@ -110,8 +115,9 @@ def goals_of(frame: pandas.DataFrame) -> list[Goal]:
     }
     return pretrained_goals(
         gain(frame, GAP, DEFAULT, PLAIN, fewest),
-        min(over(TEACHER_FREE), key=lambda estimate: estimate.value, default=NOTHING),
-        gain(frame, GAP, DEFAULT, setfit.NAME, fewest),
+        over_best(TEACHER_FREE),
+        over_best([setfit.NAME]),
+        over_best([B_TUNING, AFT]),
         {name: estimate for name, estimate in harmless.items() if estimate.pairs},
         _share_of_the_way(frame, GAP),
     )
@@ -149,7 +155,8 @@ def _introduction(frame: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> 
         "beside* is what the default is for a student from scratch: the words of a row are its member without a "
         "teacher, in place of the student's own features; validation rows of the first seed chose between the two. "
         "*SetFit* is the package of that name with its own learning rate and head, on as many texts a step, pairs of "
-        "labelled rows. B-Tuning and AFT are left out: they have no weights tuned for so few steps yet. "
+        f"labelled rows. {_weights(B_TUNING)} and {_weights(AFT)} are those of the library, which also read rows "
+        "without labels; validation rows chose their weight and their steps together. "
         f"{rates}; what validation rows chose, they chose at the fewest labels with seed {TUNING_SEED} "
         f"(`results/{TUNING}`). Test rows chose nothing. The probes are linear, fitted to labels "
         "and the frozen layers: what there is to be learnt. Seconds are processor time of a training run, reading of "
@@ -158,10 +165,16 @@ def _introduction(frame: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> 
     )
 
 
+def _weights(arm: str) -> str:
+    return f"*{arm}* (weights {', '.join(f'{weight:g}' for weight in ARMS[arm].weights)})"
+
+
 def _about(cell: Cell, chosen: Chosen) -> str:
     recipes = chosen.get(cell.name, {})
     tuned = "; ".join(
-        f"{arm} {recipe.learning_rate:g}" + (f" x {recipe.times * STEPS} steps" if recipe.times > 1 else "")
+        f"{arm} {recipe.learning_rate:g}"
+        + (f" x {recipe.times * STEPS} steps" if recipe.times > 1 else "")
+        + (f", weight {recipe.weight:g}" if recipe.weight is not None else "")
         for arm, recipe in recipes.items()
     )
     return (

@@ -1,17 +1,20 @@
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas
 import pytest
 from tiny_suite import row, runs_with
 
-from benchmarks.evidence import claims
+from benchmarks.evidence import claims, pretrained_report
 from benchmarks.evidence.analysis import load_runs, load_scores
 from benchmarks.evidence.claims import CLAIMS, NOT_RUN, Tables, section
 from benchmarks.evidence.grid import BALANCED, IMBALANCED, PLAIN
+from benchmarks.evidence.pretrained_cell import AFT, GAP
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
-EMPTY = Tables(*(pandas.DataFrame() for _ in range(4)))
+EMPTY = Tables(*(pandas.DataFrame() for _ in range(4)), pretrained_report.load([]))
 RESULTS = Path(claims.__file__).parent / "results"
 
 
@@ -27,7 +30,7 @@ def test_nothing_measured_is_neither_true_nor_false():
 @pytest.mark.parametrize(("gain", "verdict"), [(0.1, "holds"), (-0.1, "**does not hold**")])
 def test_a_loss_is_judged_over_plain_training(gain, verdict):
     runs = load_runs(runs_with((BALANCED, IMBALANCED), gain))
-    outcome = outcomes(Tables(runs, load_scores([]), pandas.DataFrame(), pandas.DataFrame()))
+    outcome = outcomes(Tables(runs, load_scores([]), pandas.DataFrame(), pandas.DataFrame(), pandas.DataFrame()))
     objective = outcome["that cost is an objective to distil by"]
     assert objective.verdict == verdict and f"{100 * gain:+.1f}" in objective.figure
     pair = outcome["an inverted projection is above a traditional one across tasks (up to 1.9 %)"]
@@ -38,8 +41,17 @@ def test_random_teachers_have_a_claim_of_their_own():
     rows = [row(BALANCED, PLAIN, seed, 0.5) for seed in range(3)]
     for teacher, accuracy in (("random-weights", 0.6), ("arrows", 0.4)):
         rows += [row(BALANCED, "inverted projection", seed, accuracy, teacher=teacher) for seed in range(3)]
-    outcome = outcomes(Tables(load_runs(rows), load_scores([]), pandas.DataFrame(), pandas.DataFrame()))
+    outcome = outcomes(replace(EMPTY, runs=load_runs(rows)))
     assert "+10.0" in outcome["it helps with a random teacher (up to 7 %, dense tasks)"].figure
+
+
+def test_pretrained_students_are_compared_as_tuned():
+    frame = Tables.of(RESULTS).pretrained
+    assert set(frame["cell"]) >= {GAP.name} and not frame.duplicated(["cell", "arm", "labels", "seed"]).any()
+    alike = frame[frame["arm"] == PLAIN]
+    better = alike.assign(arm=AFT, correct=[np.ones_like(rows) for rows in alike["correct"]])
+    tables = replace(EMPTY, pretrained=pandas.concat([alike, better]))
+    assert outcomes(tables)["so do kernels of their features"].verdict == "holds"
 
 
 def test_committed_tables_give_a_verdict_on_committees_and_pools():

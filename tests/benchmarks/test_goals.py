@@ -40,12 +40,12 @@ def test_the_pretrained_student_has_bounds_of_its_own():
     def gain(value):
         return Estimate(value, value, value, 1, 3)
 
-    above = pretrained_goals(gain(5.1), gain(4.1), gain(1.1), {"any teacher": gain(-0.4)}, 0.81)
-    below = pretrained_goals(gain(4.9), gain(3.9), gain(0.9), {"any teacher": gain(-0.6)}, 0.79)
-    assert [goal.reached for goal in above] == [True, True, True, None, True, True]
-    assert [goal.reached for goal in below] == [False, False, False, None, False, False]
+    above = pretrained_goals(gain(5.1), gain(4.1), gain(1.1), gain(1.1), {"any teacher": gain(-0.4)}, 0.81)
+    below = pretrained_goals(gain(4.9), gain(3.9), gain(0.9), gain(0.9), {"any teacher": gain(-0.6)}, 0.79)
+    assert [goal.reached for goal in above] == [True] * 6
+    assert [goal.reached for goal in below] == [False] * 6
     assert "any teacher -0.6" in below[-1].measured
-    nothing = pretrained_goals(NOTHING, NOTHING, NOTHING, {}, None)
+    nothing = pretrained_goals(NOTHING, NOTHING, NOTHING, NOTHING, {}, None)
     assert [goal.verdict for goal in nothing] == ["not run yet"] * 6
 
 

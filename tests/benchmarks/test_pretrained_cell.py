@@ -1,5 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from benchmarks.evidence.grid import DEFAULT, PLAIN
 from benchmarks.evidence.packages import setfit
 from benchmarks.evidence.pretrained import MINILM_STUDENT, pretrained_student
 from benchmarks.evidence.pretrained_cell import (
+    AFT,
     ALL,
     ARMS,
     CELLS,
@@ -71,8 +73,10 @@ def test_plan_decides_the_goals_first():
     assert len(set(jobs)) == len(jobs)
     students = [job for job in jobs if job.arm not in PROBES]
     assert [job.arm for job in jobs[:3]] == list(PROBES) and len(jobs) - len(students) == 2 * 3 * 3
-    few = students[: 2 * 3 * len(ARMS)]
+    arms = {cell: set(cell.arms or ARMS) for cell in CELLS}
+    few = students[: 3 * sum(map(len, arms.values()))]
     assert {(job.cell, job.labels) for job in few} == {(cell, cell.labels[0]) for cell in CELLS}
+    assert {cell: {job.arm for job in few if job.cell == cell} for cell in CELLS} == arms
     assert {job.arm for job in students if job.labels == ALL} == set(WITH_ALL_LABELS)
     assert {job.plain for job in jobs if job.arm == SELF_TRAINING} == {RECIPE}
     assert {job.plain for job in jobs if job.arm != SELF_TRAINING} == {None}
@@ -84,8 +88,10 @@ def test_self_training_is_tuned_after_the_student_that_it_learns_from(monkeypatc
     fixed = {WORDS, RANDOM_WORDS}
     assert {job.arm for job in second} == set(ARMS) - fixed, "all but the former default have a choice of steps"
     assert {job.arm for job in first} == set(ARMS) - fixed - {SELF_TRAINING}
-    by_arm = {arm: [job.recipe.times for job in second if job.arm == arm] for arm in set(ARMS) - fixed}
-    assert all(times == [1, 3] for times in by_arm.values()), "all arms have the same choice"
+    for arm in set(ARMS) - fixed:
+        recipes = [job.recipe for job in second if job.arm == arm]
+        weights = ARMS[arm].weights or (None,)
+        assert {(recipe.times, recipe.weight) for recipe in recipes} == set(product((1, 3), weights)), "the same choice"
     monkeypatch.setattr(pretrained_cell, "RATES", (1e-4, 3e-4))
     first, second = trials(GAP, {}), trials(GAP, {PLAIN: RECIPE})
     assert {job.arm for job in first} == set(ARMS) - {SELF_TRAINING} and {job.arm for job in second} == set(ARMS)
@@ -98,6 +104,22 @@ def test_every_arm_gives_a_row(workplace, arm, monkeypatch):
     row = train(workplace, Job(GAP, arm, "200", 0, replace(RECIPE, times=3), plain=RECIPE))
     assert set(row) == set(pretrained_cell.COLUMNS) and row["error"] == "" and row["cell"] == GAP.name
     assert unpacked(row["correct"], row["test_rows"]).mean() == pytest.approx(row["accuracy"])
+
+
+def test_a_new_arm_is_tuned_alone_with_its_weight(workplace, monkeypatch):
+    workplace, lines = workplace
+    monkeypatch.setattr(pretrained_cell, "SEEDS", (0,))
+    monkeypatch.setattr(pretrained_cell, "train", _judged_by_formula)
+    monkeypatch.setattr(pretrained_cell, "ARMS", {PLAIN: ARMS[PLAIN]})
+    measure(workplace, seconds=None)
+    monkeypatch.setattr(pretrained_cell, "ARMS", {arm: ARMS[arm] for arm in (PLAIN, AFT)})
+    tried = len(workplace.trials.rows())
+    measure(workplace, seconds=None)
+    assert chosen_by(workplace)[GAP.name][AFT] == Recipe(3e-4, 3, 3.0)
+    assert len(workplace.trials.rows()) - tried == 2 * len(ARMS[AFT].weights)
+    assert {row["weight"] for row in rows_of(workplace) if row["arm"] == AFT} == {"3.0"}
+    monkeypatch.setattr(pretrained_cell, "RATES", (1e-4,))
+    assert chosen_by(workplace) == {}, "what was tuned among other rates counts no longer"
 
 
 def test_an_arm_without_its_package_is_left_out_and_keeps_its_recipe(workplace, monkeypatch):
@@ -141,13 +163,14 @@ def test_runs_are_tuned_made_once_and_a_failure_is_a_row(workplace, monkeypatch)
 
 
 def _judged_by_formula(workplace, job):
-    """The plain student likes the slowest rate, the others the second, and all many steps."""
+    """The plain student likes the slowest rate, the others the second, and all many steps; a loss likes weight 3."""
     if job.arm == DEFAULT and job.seed == 1:
         raise ValueError("no memory")
     liked = 1e-4 if job.arm == PLAIN else 3e-4
     outcome = {"accuracy": 0.5, "test_rows": 8, "correct": "f0", "processor_seconds": 1.0}
     blank = pretrained_cell._blank(workplace, job)
     accuracy = 0.8 - abs(job.recipe.learning_rate - liked) + 0.1 * job.recipe.times
+    accuracy -= 0.01 * abs((job.recipe.weight or 3.0) - 3.0)
     return {**blank, **outcome, "validation_accuracy": accuracy}
 
 
