@@ -30,7 +30,7 @@ def test_nothing_measured_is_neither_true_nor_false():
 @pytest.mark.parametrize(("gain", "verdict"), [(0.1, "holds"), (-0.1, "**does not hold**")])
 def test_a_loss_is_judged_over_plain_training(gain, verdict):
     runs = load_runs(runs_with((BALANCED, IMBALANCED), gain))
-    outcome = outcomes(Tables(runs, load_scores([]), pandas.DataFrame(), pandas.DataFrame(), pandas.DataFrame()))
+    outcome = outcomes(replace(EMPTY, runs=runs, scores=load_scores([])))
     objective = outcome["that cost is an objective to distil by"]
     assert objective.verdict == verdict and f"{100 * gain:+.1f}" in objective.figure
     pair = outcome["an inverted projection is above a traditional one across tasks (up to 1.9 %)"]
