@@ -1,6 +1,7 @@
 """Shapes and types of every public function are checked at run time under the tests."""
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -40,6 +41,14 @@ import torch  # noqa: E402
 def _same_numbers_every_time():
     torch.manual_seed(0)
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def free_port():
+    """A port for the processes of one launch; older versions of torch wait for ever at port 0."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
 
 
 def pytest_collection_modifyitems(items):

@@ -4,6 +4,7 @@ import glob
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
@@ -16,7 +17,7 @@ from hf_ctkd.hub.folders import file_names, folder_digest
 from hf_ctkd.hub.limits import check_files, check_sizes, read_object, sizes_of
 from hf_ctkd.hub.problems import HubFailure, unavailable
 from hf_ctkd.hub.timm import check_packages
-from hf_ctkd.hub.waiting import bounded_waits
+from hf_ctkd.hub.waiting import ask_again_for_list, bounded_waits
 from hf_ctkd.records import TeacherCandidate
 
 
@@ -181,10 +182,10 @@ def _download(
 
 def _sizes(api: HfApi, model_id: str, revision: str) -> dict[str, int]:
     """Sizes of the files at the top, and of those that say how sentence-transformers pools tokens."""
-    entries = list(api.list_repo_tree(model_id, revision=revision))
+    entries = ask_again_for_list(lambda: api.list_repo_tree(model_id, revision=revision))
     for folder in [entry.path for entry in entries if isinstance(entry, RepoFolder)]:
         if fnmatchcase(f"{folder}/config.json", POOLING):
-            entries += api.list_repo_tree(model_id, folder, revision=revision)
+            entries += ask_again_for_list(partial(api.list_repo_tree, model_id, folder, revision=revision))
     return {entry.path: entry.size for entry in entries if isinstance(entry, RepoFile)}
 
 

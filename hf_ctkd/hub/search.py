@@ -1,24 +1,21 @@
 """Teachers on the Hub, from their metadata alone."""
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from huggingface_hub import HfApi, ModelInfo
-from huggingface_hub.errors import HfHubHTTPError
 
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub.cached import cached_teacher
 from hf_ctkd.hub.files import loadable_files
 from hf_ctkd.hub.limits import check_config
 from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_of
-from hf_ctkd.hub.problems import HubFailure, explain, out_of_reach, problem_code, seconds_to_wait, unavailable
-from hf_ctkd.hub.waiting import bounded_waits, each_with_bounded_waits
+from hf_ctkd.hub.problems import HubFailure, explain, out_of_reach, problem_code, unavailable
+from hf_ctkd.hub.waiting import ask_again, ask_again_for_list, bounded_waits, each_with_bounded_waits
 from hf_ctkd.records import TeacherCandidate
 
-_ATTEMPTS = 3
 _TIMEOUT = 30.0
 _CARD = ("license", "license_name", "language")
 METADATA: list[Any] = [
@@ -174,15 +171,7 @@ def model_info(api: HfApi, model_id: str, revision: str | None = None) -> ModelI
     Raises:
         HubFailure: one of these, if the Hub refuses or cannot be reached.
     """
-    for attempt in range(_ATTEMPTS - 1):
-        try:
-            return api.model_info(model_id, revision=revision, expand=METADATA, timeout=_TIMEOUT)
-        except HfHubHTTPError as error:
-            wait = seconds_to_wait(error, attempt)
-            if wait is None:
-                raise
-            time.sleep(wait)
-    return api.model_info(model_id, revision=revision, expand=METADATA, timeout=_TIMEOUT)
+    return ask_again(lambda: api.model_info(model_id, revision=revision, expand=METADATA, timeout=_TIMEOUT))
 
 
 def _candidate(api: HfApi, info: ModelInfo) -> TeacherCandidate:
@@ -248,7 +237,8 @@ def _problem(api: HfApi, info: ModelInfo) -> TeacherUnavailableError | None:
                 api.auth_check(info.id)
             if info.safetensors is None:
                 # The Hub counts parameters some time after an upload, and not of every file: the list of files decides.
-                loadable_files(entry.path for entry in api.list_repo_tree(info.id, revision=info.sha))
+                entries = ask_again_for_list(lambda: api.list_repo_tree(info.id, revision=info.sha))
+                loadable_files(entry.path for entry in entries)
     except TeacherUnavailableError as error:
         return error
     except HubFailure as error:

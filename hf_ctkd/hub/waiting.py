@@ -1,8 +1,10 @@
-"""A bound on how long one model may make a run wait: huggingface_hub sleeps as long as the answer asks, five times."""
+"""How long one model may make a run wait: huggingface_hub sleeps as long as an answer asks, or does not ask again."""
 
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 from huggingface_hub import get_session
@@ -12,9 +14,46 @@ from huggingface_hub.utils import hf_raise_for_status
 from hf_ctkd.hub.problems import seconds_to_wait
 
 Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
+ATTEMPTS = 3
+REPEATS_LISTINGS = tuple(int(part) for part in version("huggingface_hub").split(".")[:2]) >= (2, 1)
+"""Whether huggingface_hub itself asks again where the Hub refuses to list; older versions give up at once."""
 _EVENT = "response"
 _changing_hooks = threading.Lock()
+
+
+def ask_again(ask: Callable[[], Answer], attempts: int = ATTEMPTS) -> Answer:
+    """The Hub's answer to a request that huggingface_hub does not repeat, asked for again after the wait it names.
+
+    Args:
+        ask: makes the request.
+        attempts: how often, in all.
+
+    Raises:
+        HfHubHTTPError: the last refusal, or one that no wait of up to a minute helps.
+    """
+    for attempt in range(attempts - 1):
+        try:
+            return ask()
+        except HfHubHTTPError as error:
+            wait = seconds_to_wait(error, attempt)
+            if wait is None:
+                raise
+            time.sleep(wait)
+    return ask()
+
+
+def ask_again_for_list(ask: Callable[[], Iterable[Item]]) -> list[Item]:
+    """All items of a list of the Hub, which older versions of huggingface_hub ask for only once.
+
+    Args:
+        ask: starts the listing anew.
+
+    Raises:
+        HfHubHTTPError: as `ask_again`.
+    """
+    return ask_again(lambda: list(ask()), 1 if REPEATS_LISTINGS else ATTEMPTS)
 
 
 @contextmanager

@@ -51,7 +51,8 @@ class Sinkhorn:
             default 256 MiB on a processor, and a quarter of what is free on an accelerator.
         check_every: steps between two looks at the error, each a synchronisation on an accelerator. From `max_steps`
             on, with `on_failure="report"` and one epsilon, nobody looks: every problem takes every step, such that
-            CUDA graphs can hold the solver, and `torch.compile` its whole graph (see `check` of `OTProblem`).
+            CUDA graphs can hold the solver, and from torch 2.7 on `torch.compile` its whole graph (see `check` of
+            `OTProblem`).
 
     Steps and error are computed in float32 or float64, under autocast and with TF32 switched on, too.
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import datasets
 import torch
 from torch import nn
+from torch.torch_version import TorchVersion
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
 from transformers.utils.logging import get_logger
 
@@ -136,6 +137,11 @@ def check_arguments(
         # accelerate leaves it out without a word, as a CPU has no scaled float16.
         raise InvalidArgumentError(
             "`fp16` needs an accelerator, but this run trains on the CPU. Use `bf16`, or leave it out."
+        )
+    if args.torch_compile and TorchVersion(torch.__version__) < "2.7":
+        raise InvalidArgumentError(
+            f"`torch_compile` needs torch 2.7 or later here, got {torch.__version__}, whose tracer fails at the "
+            "outputs of transformers. Update torch, or leave it out."
         )
     if args.n_gpu > 1:
         raise InvalidArgumentError("Several GPUs need one process each. Start the script with `accelerate launch`.")

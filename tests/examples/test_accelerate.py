@@ -72,10 +72,11 @@ def test_accelerate_reads_it(name):
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_the_frozen_teacher_is_not_wrapped(tmp_path):
+def test_two_processes_train_and_the_frozen_teacher_is_not_wrapped(tmp_path, free_port):
     tiny.save_image_teacher(tmp_path / "teacher")
     (tmp_path / "train.py").write_text(PROGRAM.format(tests=str(ROOT / "tests")))
-    launch = ["-m", "accelerate.commands.launch", "--config_file", str(FOLDER / "two_cpu_processes.yaml"), "train.py"]
+    launch = ["-m", "accelerate.commands.launch", "--config_file", str(FOLDER / "two_cpu_processes.yaml")]
+    launch += ["--main_process_port", free_port, "train.py"]
     completed = subprocess.run(
         [sys.executable, *launch], cwd=tmp_path, capture_output=True, text=True, timeout=280,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo",

@@ -3,7 +3,7 @@ import errno
 import json
 
 import pytest
-from hub_server import TOKEN, model_files, needs_retried_listings
+from hub_server import TOKEN, model_files
 
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
 from hf_ctkd.hub import download, fetch_teacher, folder_teachers, hub_teachers
@@ -128,9 +128,7 @@ def test_a_download_that_keeps_breaking_off_is_given_up_and_taken_up_again_later
     assert "model.safetensors" in _contents(fetch_teacher(candidate, cache_dir=tmp_path))
 
 
-@pytest.mark.parametrize(
-    "where", [pytest.param("GET .*/tree/", marks=needs_retried_listings), "GET .*/resolve/.*safetensors"]
-)
+@pytest.mark.parametrize("where", ["GET .*/tree/", "GET .*/resolve/.*safetensors"])
 def test_a_rate_limit_is_waited_for(hub, tmp_path, no_waiting, where):
     candidate = _pinned(hub, "org/a", model_files())
     hub.fault(where, status=429, headers={"Retry-After": "2"}, times=2)

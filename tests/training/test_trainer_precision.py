@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.torch_version import TorchVersion
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import CommitteeLoss, ProbeLoss, RowTransportLoss
@@ -37,7 +38,15 @@ def test_float16_on_the_cpu_is_refused(make, config):
         make(config(fp16=True))
 
 
+def test_an_old_torch_is_not_asked_to_compile(make, config, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.6.0")
+    message = "^`torch_compile` needs torch 2.7 or later here, got 2.6.0, .*Update torch, or leave it out.$"
+    with pytest.raises(InvalidArgumentError, match=message):
+        make(config(torch_compile=True))
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(TorchVersion(torch.__version__) < "2.7", reason="refused")
 def test_a_compiled_student_has_the_same_loss(tmp_path):
     program = Path(__file__).with_name("compiled_student.py")
     done = subprocess.run([sys.executable, str(program), str(tmp_path)], capture_output=True, text=True, timeout=280)
