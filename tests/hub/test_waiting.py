@@ -4,10 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hub_server import model_files
-from huggingface_hub import get_session
+from huggingface_hub import HfApi, get_session
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import hf_raise_for_status
 
 from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
-from hf_ctkd.hub import download_bytes, fetch_teacher, hub_teachers
+from hf_ctkd.hub import download_bytes, fetch_teacher, hub_teachers, waiting
 from hf_ctkd.hub.waiting import bounded_waits
 
 
@@ -65,3 +67,21 @@ def test_threads_may_be_in_it_at_once(monkeypatch):
     with ThreadPoolExecutor(4) as threads:
         assert min(threads.map(enter, range(40))) >= 1
     assert client.hooks == {"response": []}
+
+
+@pytest.mark.parametrize(("repeats", "seconds"), [(False, [8.0, 8.0]), (True, [])])
+def test_a_refused_listing_is_asked_for_again_unless_huggingface_hub_does(
+    hub, no_waiting, monkeypatch, repeats, seconds
+):
+    monkeypatch.setattr(waiting, "REPEATS_LISTINGS", repeats)
+    hub.fault("GET /refused", status=429, headers={"Retry-After": "7"}, times=2)
+    hub.add("org/model", model_files())
+    address = HfApi().endpoint + "/refused"
+
+    def listing():
+        hf_raise_for_status(get_session().get(address))
+        yield "never"
+
+    with pytest.raises(HfHubHTTPError):  # after the two waits there is nothing at that address
+        waiting.ask_again_for_list(listing)
+    assert no_waiting == seconds
