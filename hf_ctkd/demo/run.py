@@ -153,7 +153,8 @@ def _run(plan: DemoPlan, folder: Path, processes: int, report: Callable[[str], N
 
 def _rank(plan: DemoPlan, zoo: Path, seed: int) -> TeacherRanking:
     task = build_task(plan.task, labels=plan.labels, seed=seed)
-    return TeacherSelector(progress=False, seed=seed).rank(zoo_candidates(plan.modality, zoo), task.labelled)
+    # Rows without a label are not scored on, but their share tells how much a teacher can add.
+    return TeacherSelector(progress=False, seed=seed).rank(zoo_candidates(plan.modality, zoo), task.train())
 
 
 def zoo_candidates(modality: Modality, zoo: Path) -> list[TeacherCandidate]:
