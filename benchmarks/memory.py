@@ -87,6 +87,7 @@ def wide_teacher(folder: Path) -> Teacher:
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
     model = BertModel(BertConfig(vocab_size=len(vocabulary), **sizes)).eval()
     model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     preprocessor = Preprocessor.of(tokenizer, "text", model.config)
     return Teacher(next(folder_teachers(folder)), preprocessor, WideReader(model), None)
 

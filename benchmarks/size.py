@@ -1,11 +1,11 @@
-"""Processor time and peak memory of ranking a teacher and of setting up the default loss, by the number of rows.
+"""Processor time and peak memory of ranking a teacher and of preparing a training, by the number of rows.
 
     python -m benchmarks.size [--rows 10000 100000 1000000]
 
-Each case and number of rows runs in a process of its own. *rank* is `TeacherSelector.rank` on texts that are made up,
-with a tiny encoder: of the rows it samples, so the rest is reading the data set. *set-up* is `RowTransportLoss.setup`
-and `row_targets` on made-up features of one teacher, which are read in chunks as from the disk. Writes its section of
-`benchmarks/RESULTS.md`.
+Each case and number of rows runs in a process of its own, on texts that are made up, with a tiny encoder as the
+teacher. *rank* is `TeacherSelector.rank`: it samples rows, so the rest is reading the data set. *train* is
+`DistillationTrainer` with a tiny student that starts from nothing, up to its first step: the teacher reads all rows,
+and the default loss is set up with all of them. Writes its section of `benchmarks/RESULTS.md`.
 """
 
 import argparse
@@ -14,24 +14,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from benchmarks.memory import RESULTS, peak_memory, synthetic_rows, wide_teacher
 from benchmarks.results_file import put
-from hf_ctkd import RowTransportLoss, TeacherSelector
+from hf_ctkd import DistillationConfig, DistillationTrainer, TeacherSelector
 from hf_ctkd.hub import folder_teachers
-from hf_ctkd.types import UNLABELLED, LabelSpace, LossContext, ModelOutputs
 
 BEGIN, END = "<!-- size:begin -->", "<!-- size:end -->"
 ROWS = (10_000, 100_000, 1_000_000)
-CASES = ("rank", "set-up")
-WIDTH, CLASSES, LABELLED = 256, 10, 0.1
-_NOISES = 4096
+CASES = ("rank", "train")
 
 
 @dataclass(frozen=True)
@@ -53,45 +50,35 @@ class Measurement:
     seconds: float
 
 
-class MadeUpOutputs:
-    """Features of any number of rows, which are made as they are read: a class centre and one of some noises."""
-
-    def __init__(self, rows: int) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self.rows = rows
-        self.centres = torch.randn(CLASSES, WIDTH, generator=generator)
-        self.noises = 4 * torch.randn(_NOISES, WIDTH, generator=generator)
-
-    def __len__(self) -> int:
-        return self.rows
-
-    def select(self, rows: Tensor) -> ModelOutputs:
-        numbers = torch.arange(self.rows)[rows]
-        return ModelOutputs(self.centres[numbers % CLASSES] + self.noises[numbers * 7919 % _NOISES])
-
-    def chunks(self, size: int) -> Iterator[tuple[slice, ModelOutputs]]:
-        for start in range(0, self.rows, size):
-            rows = slice(start, min(start + size, self.rows))
-            yield rows, self.select(torch.arange(rows.start, rows.stop))
-
-
 def rank(rows: int, folder: Path) -> None:
     """Rank one teacher on some rows of a data set."""
     wide_teacher(folder / "teacher")
     selector = TeacherSelector(cache_dir=folder / "cache", progress=False)
-    selector.rank(folder_teachers(folder / "teacher"), synthetic_rows(rows).dataset)
+    ranking = selector.rank(folder_teachers(folder / "teacher"), synthetic_rows(rows).dataset)
+    ranking.top(1)  # an error if it was skipped
 
 
-def set_up(rows: int, folder: Path) -> None:
-    """Set up the default loss, without the input features, and compute its targets."""
-    labels = torch.arange(rows) % CLASSES
-    labels[int(rows * LABELLED) :] = UNLABELLED
-    space = LabelSpace(tuple(f"class {number}" for number in range(CLASSES)))
-    student = ModelOutputs(torch.zeros(1, 8), torch.zeros(1, CLASSES))
-    context = LossContext(labels, space, student, teachers=(MadeUpOutputs(rows),), teacher_label_spaces=(None,))
-    loss = RowTransportLoss(input_features=False)
-    loss.setup(context)
-    loss.row_targets(context)
+def train(rows: int, folder: Path) -> None:
+    """Prepare a training by the default loss, which takes all rows, and take one step of it."""
+    wide_teacher(folder / "teacher")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "teacher")
+    config = BertConfig.from_pretrained(folder / "teacher", num_labels=2)
+    args = DistillationConfig(
+        str(folder / "student"),
+        max_steps=1,
+        teacher_batch_size=256,
+        cache_dir=str(folder / "cache"),
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+    )
+    DistillationTrainer(
+        model=BertForSequenceClassification(config),
+        args=args,
+        teachers=[str(folder / "teacher")],
+        train_dataset=synthetic_rows(rows).dataset,
+        processing_class=tokenizer,
+    ).train()
 
 
 def measure(case: str, rows: int) -> Measurement:
@@ -99,7 +86,7 @@ def measure(case: str, rows: int) -> Measurement:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         before, start = peak_memory(), time.process_time()
-        (rank if case == "rank" else set_up)(rows, Path(folder))
+        (rank if case == "rank" else train)(rows, Path(folder))
         return Measurement(case, rows, before, peak_memory(), time.process_time() - start)
 
 
@@ -110,9 +97,9 @@ def table(measurements: Sequence[Measurement]) -> str:
         "## Growth with the rows",
         "",
         "Written by `python -m benchmarks.size`: processor seconds on one thread and peak resident memory of processes "
-        f"that rank one teacher, or set up the default loss on features of width {WIDTH} with {CLASSES} "
-        f"classes, {LABELLED:.0%} of the rows labelled. *Before* is the peak before the first row, imports included. "
-        "Making the texts up is part of *rank*.",
+        "that rank one teacher, or prepare a training by the default loss with one teacher and a student that starts "
+        "from nothing, up to its first step. *Before* is the peak before the first row, imports included. Making the "
+        "texts up is part of both.",
         "",
         "| case | rows | processor seconds | before MiB | peak MiB | KiB a row above the fewest rows |",
         "|---|---|---|---|---|---|",

@@ -2,6 +2,7 @@
 
 import enum
 import re
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -191,14 +192,19 @@ class LabelSpace:
 class RowOutputs(Protocol):
     """Outputs of one model over all rows of a data set, in memory (`ModelOutputs`) or on disk, read in parts."""
 
+    @abstractmethod
     def __len__(self) -> int:
         """Number of rows."""
 
+    @abstractmethod
     def select(self, rows: Tensor) -> ModelOutputs:
         """The outputs of some rows, by index or mask, on the CPU."""
 
     def chunks(self, size: int) -> Iterator[tuple[slice, ModelOutputs]]:
         """The outputs in order, `size` rows at a time, each with its slice of rows."""
+        for start in range(0, len(self), size):
+            rows = slice(start, min(start + size, len(self)))
+            yield rows, self.select(torch.arange(rows.start, rows.stop))
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +220,7 @@ class LossContext:
         teacher_label_spaces: classes of each teacher; None for a headless encoder.
         seed: of anything random in the fitting.
         inputs: the student's input for all training rows as plain features, in the order of `labels`, when the loss
-            needs `Needs.INPUT`.
+            needs `Needs.INPUT`; read in parts like the outputs of a teacher.
         targets: labels of all training rows as numbers, one for each output of the student, NaN in rows without a
             label, when the loss needs `Needs.TARGETS`.
         student_rows: outputs of the untrained student over all training rows, in the order of `labels`; None outside a
@@ -229,7 +235,7 @@ class LossContext:
     teachers: tuple[RowOutputs, ...] = ()
     teacher_label_spaces: tuple[LabelSpace | None, ...] = ()
     seed: int = 0
-    inputs: Float[Tensor, "rows width"] | None = None
+    inputs: RowOutputs | None = None
     targets: Float[Tensor, "rows outputs"] | None = None
     student_rows: RowOutputs | None = None
     steps: int | None = None

@@ -23,11 +23,11 @@ def make_context(truth, labelled, *teachers, input_signal=0.0):
     inputs = torch.randn(len(truth), 8)
     inputs[:, : len(SPACE)] += input_signal * F.one_hot(truth, len(SPACE))
     student = ModelOutputs(torch.randn(len(truth), 3), torch.randn(len(truth), len(SPACE)), inputs=inputs)
-    return LossContext(labels, SPACE, student, teachers, (SPACE,) * len(teachers), inputs=inputs)
+    return LossContext(labels, SPACE, student, teachers, (SPACE,) * len(teachers), inputs=ModelOutputs(inputs))
 
 
 def terms_of(loss, context, logits):
     """Set up a loss and evaluate it on all rows, for a student with given logits."""
     loss.setup(context)
-    student = ModelOutputs(context.student.features, logits, inputs=context.inputs)
+    student = ModelOutputs(context.student.features, logits, inputs=context.inputs.features)
     return loss(student, context.teachers, context.labels)

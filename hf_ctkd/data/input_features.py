@@ -1,6 +1,8 @@
 """Input features: a row's pixels or token counts, without any model; the teacher-free baseline reads them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +15,9 @@ from torch import Tensor
 from hf_ctkd.data.preprocessing import Preprocessor, converted
 from hf_ctkd.data.progress import row_bar
 from hf_ctkd.data.rows import RowInput, TargetRows
+from hf_ctkd.data.stored_features import store_features
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.types import ModelOutputs, RowOutputs
 
 SIDE = 16
 """Largest number of pixels a side; larger images are averaged, as more pixels are noise to a linear probe."""
@@ -44,49 +48,58 @@ class InputFeatureReader:
 
     @classmethod
     def of(
-        cls, preprocessor: Preprocessor, rows: TargetRows, *, batch_size: int = 256
-    ) -> tuple["InputFeatureReader", Float[Tensor, "rows width"]]:
+        cls, preprocessor: Preprocessor, rows: TargetRows, *, folder: Path | None = None, batch_size: int = 256
+    ) -> tuple["InputFeatureReader", RowOutputs]:
         """A reader with the rarity of each token among some rows, and the features of these rows, in their order.
 
         Args:
             preprocessor: of the model whose inputs are read.
             rows: raw rows.
+            folder: of a temporary file for features that would take much memory; None to keep them in memory.
             batch_size: rows preprocessed at once.
 
         Raises:
-            InvalidArgumentError: if the model's inputs are neither pixels nor tokens.
+            InvalidArgumentError: if the model's inputs are neither pixels nor tokens, or the file cannot be written.
             DatasetError: a row that cannot be read.
         """
-        parts = [_plain(preprocessor(inputs)) for inputs in _batches(rows, batch_size)]
-        return cls._of_all(torch.cat(parts), rows)
+        return cls._of_all((_plain(preprocessor(inputs)) for inputs in _batches(rows, batch_size)), rows, folder)
 
     @classmethod
-    def without_model(cls, rows: TargetRows, *, batch_size: int = 256) -> Float[Tensor, "rows width"]:
+    def without_model(cls, rows: TargetRows, *, folder: Path | None = None, batch_size: int = 256) -> RowOutputs:
         """The features of some rows where no model preprocesses them: pixels of small colour images, or whole words.
 
         Use it where no student is chosen yet. Texts without spaces between words tell little by it.
 
         Args:
             rows: raw rows.
+            folder: as in `of`.
             batch_size: rows read at once.
 
         Raises:
             DatasetError: a row that cannot be read.
+            InvalidArgumentError: if the file cannot be written.
         """
-        parts = [_read_plainly(inputs) for inputs in _batches(rows, batch_size)]
-        _, features = cls._of_all(torch.cat(parts), rows)
+        _, features = cls._of_all((_read_plainly(inputs) for inputs in _batches(rows, batch_size)), rows, folder)
         return features
 
     @classmethod
     def _of_all(
-        cls, plain: Float[Tensor, "rows width"], rows: TargetRows
-    ) -> tuple["InputFeatureReader", Float[Tensor, "rows width"]]:
+        cls, parts: Iterator[Float[Tensor, "_ width"]], rows: TargetRows, folder: Path | None
+    ) -> tuple["InputFeatureReader", RowOutputs]:
         """Pixels as they are; counts of tokens weighted by their rarity among the rows."""
         if rows.modality == "image":
-            return cls(), plain
+            return cls(), store_features(parts, len(rows), folder)
+        with_token = torch.zeros(BUCKETS)  # number of rows
+
+        def counted() -> Iterator[Tensor]:
+            for part in parts:
+                with_token.add_((part > 0).sum(dim=0))
+                yield part
+
+        counts = store_features(counted(), len(rows), folder)
         # A token of every row, such as the first one, tells the classes apart by nothing: its weight is 0.
-        reader = cls((len(plain) / (1 + (plain > 0).sum(dim=0))).log().clamp_min(0.0))
-        return reader, reader._weighted(plain)
+        reader = cls((len(rows) / (1 + with_token)).log().clamp_min(0.0))
+        return reader, _WeightedCounts(reader, counts)
 
     def read(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "batch width"]:
         """Features of preprocessed rows, on their device.
@@ -97,13 +110,31 @@ class InputFeatureReader:
         Raises:
             InvalidArgumentError: if they are neither pixels nor tokens.
         """
-        plain = _plain(batch)
-        return plain if self.rarity is None else self._weighted(plain)
+        return self.weighted(_plain(batch))
 
-    def _weighted(self, counts: Float[Tensor, "rows buckets"]) -> Float[Tensor, "rows buckets"]:
+    def weighted(self, counts: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
+        """Counts of tokens weighted by their rarity, each row of length 1; pixels as they are.
+
+        Args:
+            counts: of some rows.
+        """
         if self.rarity is None:
             return counts
         return F.normalize(counts * self.rarity.to(counts.device), dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class _WeightedCounts(RowOutputs):
+    """Counts of tokens of all rows, weighted as they are read: their rarity is known once all rows are stored."""
+
+    reader: InputFeatureReader
+    counts: RowOutputs
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def select(self, rows: Tensor) -> ModelOutputs:
+        return ModelOutputs(self.reader.weighted(self.counts.select(rows).features))
 
 
 def _batches(rows: TargetRows, size: int) -> Iterator[Sequence[RowInput]]:

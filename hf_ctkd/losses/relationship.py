@@ -149,7 +149,7 @@ class RelationshipMatchingLoss(DistillationLoss):
     def _set_gate(self, context: LossContext) -> None:
         rows = fitting_rows(context.labels, context.seed)
         labels, n_classes = context.labels[rows], len(context.label_space)
-        baselines = [] if context.inputs is None else [context.inputs[rows]]
+        baselines = [] if context.inputs is None else [context.inputs.select(rows).features]
         if context.student_rows is not None:
             baselines.append(context.student_rows.select(rows).features)
         if not baselines:

@@ -19,6 +19,7 @@ from hf_ctkd.losses.base import (
 from hf_ctkd.ot import transport_rows
 from hf_ctkd.probes import LinearProbe, estimate_prior
 from hf_ctkd.probes.ensemble import ProbeEnsemble
+from hf_ctkd.probes.labelled import fitting_rows
 from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
 
 
@@ -167,12 +168,14 @@ class shares after the second.
         """
         self.probes.fit(context)
         self.labelled_share = labelled_share(context.labels)
-        log_posterior = self._transport(context)
+        rows = fitting_rows(context.labels, context.seed, unlabelled=True)
+        targets = self._transport(context, rows)
         for _ in range(self.refit_rounds):
-            self.probes.refit(context, self.soft_targets(log_posterior))
-            log_posterior = self._transport(context)
+            self.probes.refit(context, rows, targets)
+            targets = self._transport(context, rows)
 
-    def _transport(self, context: LossContext) -> Float[Tensor, "rows classes"]:
+    def _transport(self, context: LossContext, rows: Int[Tensor, " some"]) -> Float[Tensor, "some classes"]:
+        """Transport all rows, and return the soft targets of some of them."""
         log_posterior = self.probes.log_posteriors(context)
         prior = estimate_prior(context.labels, len(context.label_space))
         # The shares are known as well as their labels are many. The objective is a mean over all rows, so
@@ -180,7 +183,7 @@ class shares after the second.
         labelled = int((context.labels != UNLABELLED).sum())
         strength = self.prior_strength * labelled / len(log_posterior)
         self.potential = transport_rows(log_posterior, prior, epsilon=self.epsilon, prior_strength=strength).potential
-        return log_posterior
+        return self.soft_targets(log_posterior[rows])
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
@@ -283,8 +286,10 @@ class shares after the second.
         """The transport plan of all rows, summed over the rows of each class of the first teacher."""
         if not context.teachers or context.teacher_label_spaces[0] is None:
             return None
-        targets = self.soft_targets(self.probes.log_posteriors(context).to(self.potential.device)).cpu()
-        return joint_shares(context.teachers[0], lambda _, rows: targets[rows])
+        log_posterior, device = self.probes.log_posteriors(context), self.potential.device
+        return joint_shares(
+            context.teachers[0], lambda _, rows: self.soft_targets(log_posterior[rows].to(device)).cpu()
+        )
 
     def input_share(self) -> float:
         """Share of the student's input features, or of its own features, in the log posteriors, in [0, 1]."""

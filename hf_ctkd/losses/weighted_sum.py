@@ -177,7 +177,7 @@ class WeightedSum(DistillationLoss):
             context,
             labels=context.labels[:1],
             teachers=tuple(teacher.select(first) for teacher in context.teachers),
-            inputs=None if context.inputs is None else context.inputs[:1],
+            inputs=None if context.inputs is None else context.inputs.select(first),
             targets=None if context.targets is None else context.targets[:1],
             student_rows=None if context.student_rows is None else context.student_rows.select(first),
         )

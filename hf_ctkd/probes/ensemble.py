@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -82,7 +83,9 @@ class ProbeEnsemble(nn.Module):
         information_gain = information_gain_of(held_out, labels, members[0].prior_likelihood)
         self.information_gain = torch.tensor(max(information_gain, 0.0))
 
-    def refit(self, context: LossContext, targets: Float[Tensor, "rows classes"]) -> None:
+    def refit(
+        self, context: LossContext, rows: Int[Tensor, " fitted"], targets: Float[Tensor, "fitted classes"]
+    ) -> None:
         """Fit every probe again: to labels where there are any, to soft targets elsewhere.
 
         An unlabelled row weighs as much as the cross-fitted information gain of the ensemble. Information gains and
@@ -90,12 +93,12 @@ class ProbeEnsemble(nn.Module):
 
         Args:
             context: as given to `fit`.
-            targets: shares of the classes in each row.
+            rows: to fit to, from `fitting_rows`.
+            targets: shares of the classes in each of these rows.
         """
-        rows = fitting_rows(context.labels, context.seed, unlabelled=True)
         labels = context.labels[rows]
         one_hot = F.one_hot(labels.clamp_min(0), targets.shape[1]).double()
-        weighted = self.information_gain.double() * targets[rows].double()
+        weighted = self.information_gain.double() * targets.double()
         mass = torch.where((labels != UNLABELLED)[:, None], one_hot, weighted)
         for member, source in zip(self._members, self._sources(context), strict=True):
             member.refit(source.select(rows), mass)
@@ -112,7 +115,9 @@ class ProbeEnsemble(nn.Module):
         for share, member, source in zip(self.shares, self._members, sources, strict=True):
             for rows, outputs in source.chunks(CHUNK_ROWS):
                 total[rows] += (share * member.evidence(outputs.to(share.device))).cpu()
-        return total.log_softmax(dim=1)
+        for part in total.split(CHUNK_ROWS):
+            part.copy_(part.log_softmax(dim=1))  # in place, as this is the largest tensor of all
+        return total
 
     @torch.no_grad()
     def log_posterior(
@@ -137,7 +142,7 @@ class ProbeEnsemble(nn.Module):
                 "`input_features='student'` reads the untrained student, which is not there at a training step. "
                 "Train on targets that are computed once."
             )
-        batch = teachers if not self.input_features else (*teachers, self._input_outputs(inputs))
+        batch = teachers if not self.input_features else (*teachers, ModelOutputs(_required(inputs)))
         evidence = [member.evidence(outputs) for member, outputs in zip(self._members, batch, strict=True)]
         if selected is None:
             return torch.einsum("m,mrc->rc", self.shares, torch.stack(evidence)).log_softmax(dim=1)
@@ -172,16 +177,19 @@ class ProbeEnsemble(nn.Module):
                     "None. Pass them in `LossContext`; DistillationTrainer does."
                 )
             return (*context.teachers, context.student_rows)
-        return (*context.teachers, self._input_outputs(context.inputs)) if self.input_features else context.teachers
+        return (*context.teachers, _required(context.inputs)) if self.input_features else context.teachers
 
-    @staticmethod
-    def _input_outputs(inputs: Tensor | None) -> ModelOutputs:
-        if inputs is None:
-            raise InvalidArgumentError(
-                "The student's `inputs` must be given to a loss with `input_features=True`, got None. Let "
-                "`StudentWithLoss` read them, or set it to False."
-            )
-        return ModelOutputs(features=inputs)
+
+Inputs = TypeVar("Inputs", Tensor, RowOutputs)
+
+
+def _required(inputs: Inputs | None) -> Inputs:
+    if inputs is None:
+        raise InvalidArgumentError(
+            "The student's `inputs` must be given to a loss with `input_features=True`, got None. Let "
+            "`StudentWithLoss` read them, or set it to False."
+        )
+    return inputs
 
 
 class _MemberProbe(nn.Module):

@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from jaxtyping import Float
-from torch import Tensor
+import torch
 from transformers import PreTrainedModel
 from transformers.utils.logging import get_logger
 
@@ -103,7 +102,7 @@ def _score_inputs(
     values = row_tensor(cached.row_values.get(name))
     if score is None:
         start = time.perf_counter()
-        score, values = scorer.score_outputs(metric, ModelOutputs(_features(scorer.rows, preprocessor)))
+        score, values = scorer.score_outputs(metric, _features(scorer.rows, preprocessor))
         seconds = time.perf_counter() - start
         if score is None:
             logger.warning("The input features have no finite score: the ranking has no line where the student stands.")
@@ -115,10 +114,12 @@ def _score_inputs(
     return TeacherFreeBaseline({metric.name: score}, seconds=seconds, interval=interval)
 
 
-def _features(rows: TargetRows, preprocessor: Preprocessor | None) -> Float[Tensor, "rows width"]:
+def _features(rows: TargetRows, preprocessor: Preprocessor | None) -> ModelOutputs:
     if preprocessor is None:
-        return InputFeatureReader.without_model(rows)
-    return InputFeatureReader.of(preprocessor, rows)[1]
+        features = InputFeatureReader.without_model(rows)
+    else:
+        _, features = InputFeatureReader.of(preprocessor, rows)
+    return features.select(torch.arange(len(rows)))
 
 
 def _of_student(ranked: RankedTeacher) -> TeacherFreeBaseline:

@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from hf_ctkd.errors import DiskFullError, InvalidArgumentError, ProblemCode, StaleCacheError, TeacherUnavailableError
 from hf_ctkd.records import read_json, write_json
 from hf_ctkd.teachers.output_checks import not_finite, shape_fault
-from hf_ctkd.types import ModelOutputs
+from hf_ctkd.types import ModelOutputs, RowOutputs
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, eq=False)
-class StoredOutputs:
+class StoredOutputs(RowOutputs):
     """One teacher's outputs over the rows of a data set, on disk and read in parts.
 
     `compute_outputs` returns it where there is a cache folder. `select` and `chunks` open the shards that hold the
@@ -87,12 +87,6 @@ class StoredOutputs:
             for tensor, part in zip(tensors.values(), parts, strict=True):
                 tensor[in_shard] = part.float()
         return from_named(tensors)
-
-    def chunks(self, size: int) -> Iterator[tuple[slice, ModelOutputs]]:
-        """The outputs in row order, `size` rows at a time, each with the slice of rows that it covers."""
-        for start in range(0, len(self), size):
-            rows = slice(start, min(start + size, len(self)))
-            yield rows, self.select(torch.arange(rows.start, rows.stop))
 
     @staticmethod
     def _read(path: Path, positions: Tensor) -> Tensor:

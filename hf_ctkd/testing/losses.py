@@ -59,7 +59,7 @@ class LossCase:
         targets = torch.nn.functional.one_hot(truth, len(names)).float()
         targets[labels == UNLABELLED] = torch.nan
         context = LossContext(
-            labels, space, student, committee, (space,) * teachers, seed, inputs, targets, student, 10
+            labels, space, student, committee, (space,) * teachers, seed, ModelOutputs(inputs), targets, student, 10
         )
         first = torch.arange(batch)
         batch_teachers = tuple(teacher.select(first) for teacher in committee)

@@ -1,7 +1,6 @@
 """Files of a run: written whole or not at all, with our errors where the disk refuses; and large tensors on disk."""
 
 import json
-import math
 import os
 import re
 import shutil
@@ -228,23 +227,11 @@ def off_memory(tensor: Tensor, folder: Path, *, limit: int = MEMORY_LIMIT) -> Te
     """
     if tensor.nbytes <= limit:
         return tensor
-    return empty_off_memory(tuple(tensor.shape), tensor.dtype, folder, limit=limit).copy_(tensor)
-
-
-def empty_off_memory(shape: tuple[int, ...], dtype: torch.dtype, folder: Path, *, limit: int = MEMORY_LIMIT) -> Tensor:
-    """A tensor to be filled part by part, memory-mapped as in `off_memory` if it is larger than a limit.
-
-    Args:
-        shape: of the tensor.
-        dtype: of the tensor.
-        folder: of the file; made if it is not there.
-        limit: in bytes.
-    """
-    if math.prod(shape) * dtype.itemsize <= limit:
-        return torch.empty(shape, dtype=dtype)
     folder.mkdir(parents=True, exist_ok=True)
+    values = tensor.numpy()
     with tempfile.TemporaryFile(dir=folder) as file:
-        mapped = np.memmap(file, dtype=torch.empty(0, dtype=dtype).numpy().dtype, mode="w+", shape=shape)
+        mapped = np.memmap(file, values.dtype, mode="w+", shape=values.shape)
+    mapped[:] = values
     return torch.from_numpy(mapped)
 
 

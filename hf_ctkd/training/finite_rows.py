@@ -1,6 +1,6 @@
 """Training rows whose teacher outputs are NaN or infinite: the distillation loss leaves them out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ ROWS = "distilled"
 
 
 @dataclass(frozen=True, eq=False)
-class OutputsOfRows:
+class OutputsOfRows(RowOutputs):
     """A model's outputs for some rows of a data set, which are read as they are selected.
 
     Args:
@@ -41,12 +41,6 @@ class OutputsOfRows:
     def select(self, rows: Tensor) -> ModelOutputs:
         """The outputs of some rows, by index or mask, on the CPU; see `RowOutputs.select`."""
         return self.outputs.select(self.rows[rows.cpu()])
-
-    def chunks(self, size: int) -> Iterator[tuple[slice, ModelOutputs]]:
-        """The outputs in order, `size` rows at a time, each with its slice of rows."""
-        for start in range(0, len(self), size):
-            rows = slice(start, min(start + size, len(self)))
-            yield rows, self.outputs.select(self.rows[rows])
 
 
 @dataclass(frozen=True, eq=False)

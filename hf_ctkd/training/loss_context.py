@@ -1,7 +1,6 @@
 """What a loss is set up with: labels, the teachers' outputs, the student's input features and its own outputs."""
 
 import math
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +11,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hf_ctkd.data import InputFeatureReader, Preprocessor, TargetRows
+from hf_ctkd.data.stored_features import store_features
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext, RowTransportLoss
 from hf_ctkd.probes.labelled import CHUNK_ROWS
 from hf_ctkd.tasks import StudentTask
 from hf_ctkd.training.config import DistillationConfig
-from hf_ctkd.training.files import empty_off_memory
 from hf_ctkd.training.schedule import is_pretrained
 from hf_ctkd.training.student_with_loss import StudentWithLoss
 from hf_ctkd.training.teacher_runner import TeacherRunner
@@ -52,7 +51,7 @@ class _Autocast(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class StudentRows:
+class StudentRows(RowOutputs):
     """The student's features and logits on the training rows, computed when they are read, in evaluation mode.
 
     Nothing is stored: the outputs are those of the untrained student only as long as it has not been trained.
@@ -85,12 +84,6 @@ class StudentRows:
         logits = [part.logits for part in parts if part.logits is not None]
         return ModelOutputs(torch.cat([part.features for part in parts]), torch.cat(logits) if logits else None)
 
-    def chunks(self, size: int) -> Iterator[tuple[slice, ModelOutputs]]:
-        """The outputs in order, `size` rows at a time, each with its slice of rows."""
-        for start in range(0, len(self), size):
-            rows = slice(start, min(start + size, len(self)))
-            yield rows, self.select(torch.arange(rows.start, rows.stop))
-
     def _outputs(self, numbers: list[int]) -> ModelOutputs:
         student = self.student_with_loss.student
         inputs = {
@@ -118,12 +111,8 @@ def with_student_rows(
     """
     if Needs.STUDENT not in loss.needs:
         return context, replace(context, student_rows=outputs)
-    features = torch.empty(0)
-    for rows, part in outputs.chunks(CHUNK_ROWS):
-        if rows.start == 0:
-            features = empty_off_memory((len(outputs), part.features.shape[1]), torch.float32, folder)
-        features[rows] = part.features
-    stored = replace(context, student_rows=ModelOutputs(features))
+    parts = (part.features for _, part in outputs.chunks(CHUNK_ROWS))
+    stored = replace(context, student_rows=store_features(parts, len(outputs), folder))
     return stored, stored
 
 
@@ -138,6 +127,7 @@ def loss_context(
     task: StudentTask,
     args: DistillationConfig,
     once: bool,
+    folder: Path,
 ) -> tuple[InputFeatureReader | None, LossContext | None]:
     """What the loss is set up with, and a reader of the student's input features for a loss that needs them.
 
@@ -151,6 +141,7 @@ def loss_context(
         task: what the student is for.
         args: of the run.
         once: whether the targets of the loss are computed before training.
+        folder: of temporary files.
 
     Raises:
         InvalidArgumentError: if the loss reads the untrained student, but at every step.
@@ -159,7 +150,7 @@ def loss_context(
         return None, None
     steps, rows = planned_steps(args, len(rows)), runner.finite.select(rows)
     reader: InputFeatureReader | None = None
-    inputs: Tensor | None = None
+    inputs: RowOutputs | None = None
     needs = Needs.NOTHING if loss is None else loss.needs
     if Needs.STUDENT in needs and not once:
         raise InvalidArgumentError(
@@ -167,7 +158,7 @@ def loss_context(
             "`augmentation`, no stream, no hidden layers and `cache_teacher_outputs=True`. Read its input instead."
         )
     if Needs.INPUT in needs:
-        reader, inputs = InputFeatureReader.of(preprocessor, rows)
+        reader, inputs = InputFeatureReader.of(preprocessor, rows, folder=folder)
     return reader, LossContext(
         labels=rows.labels,
         label_space=rows.label_space,

@@ -214,7 +214,7 @@ def compute_soft_targets(
         teachers=outputs,
         teacher_label_spaces=tuple(teacher.label_space for teacher in runner.teachers),
         seed=seed,
-        inputs=InputFeatureReader.without_model(rows) if Needs.INPUT in loss.needs else None,
+        inputs=InputFeatureReader.without_model(rows, folder=cache) if Needs.INPUT in loss.needs else None,
     )
     loss.setup(context)
     if not loss.strength() > 0:

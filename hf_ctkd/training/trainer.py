@@ -235,6 +235,7 @@ class DistillationTrainer(Trainer):
             task=self.task,
             args=self.args,
             once=once,
+            folder=self._cache,
         )
         self._set_up_loss(self.student_with_loss)
         check_optimizer(self.optimizer, self.loss)

@@ -1,5 +1,6 @@
 import doctest
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,7 +8,12 @@ import torch
 from tiny_models import image_processor, tiny_bert, tiny_resnet, word_tokenizer
 
 from hf_ctkd.data import InputFeatureReader, Preprocessor, TargetRows, input_features
+from hf_ctkd.data.stored_features import StoredFeatures
 from hf_ctkd.errors import InvalidArgumentError
+
+
+def all_rows(features):
+    return features.select(torch.arange(len(features))).features
 
 
 def test_examples():
@@ -17,8 +23,8 @@ def test_examples():
 def test_pixels_are_the_models_own_and_averaged_where_they_are_many(images):
     rows = TargetRows.of(images)
     view = Preprocessor.of(image_processor(16), "image", tiny_resnet().config)
-    _, read = InputFeatureReader.of(view, rows, batch_size=5)
-    assert torch.equal(read, view(rows.inputs(range(12)))["pixel_values"].flatten(1))
+    _, features = InputFeatureReader.of(view, rows, batch_size=5)
+    assert torch.equal(all_rows(features), view(rows.inputs(range(12)))["pixel_values"].flatten(1))
     large = torch.arange(32.0).repeat(1, 3, 32, 1)
     assert InputFeatureReader().read({"pixel_values": large})[0, :3].tolist() == [0.5, 2.5, 4.5]
 
@@ -27,7 +33,8 @@ def test_tokens_are_counted_without_padding_and_weighted_by_rarity(texts):
     rows = TargetRows.of(texts)
     tokenizer = word_tokenizer()
     view = Preprocessor.of(tokenizer, "text", tiny_bert().config)
-    reader, read = InputFeatureReader.of(view, rows, batch_size=5)
+    reader, features = InputFeatureReader.of(view, rows, batch_size=5)
+    read = all_rows(features)
     assert torch.allclose(read.norm(dim=1), torch.ones(12))
     alone, beside = reader.read(view(rows.inputs([0]))), reader.read(view(rows.inputs(range(12))))
     assert torch.allclose(alone[0], beside[0])
@@ -40,16 +47,25 @@ def test_tokens_are_counted_without_padding_and_weighted_by_rarity(texts):
     assert float(cat[word["cat"]] / cat[word["red"]]) == pytest.approx(rarity["cat"] / rarity["red"], rel=1e-5)
 
 
+def test_features_that_would_take_much_memory_are_read_from_a_file(texts, images, tmp_path, monkeypatch):
+    in_memory = [InputFeatureReader.without_model(TargetRows.of(rows), folder=tmp_path) for rows in (texts, images)]
+    monkeypatch.setattr(input_features, "store_features", partial(input_features.store_features, limit=0))
+    on_disk = [InputFeatureReader.without_model(TargetRows.of(rows), folder=tmp_path) for rows in (texts, images)]
+    for first, second in zip(in_memory, on_disk, strict=True):
+        assert torch.equal(all_rows(first), all_rows(second))
+    assert isinstance(on_disk[1], StoredFeatures) and not isinstance(in_memory[1], StoredFeatures)
+
+
 def test_rows_without_a_model_give_small_colour_images(images):
     rows = TargetRows.of(images)
-    read = InputFeatureReader.without_model(rows, batch_size=5)
+    read = all_rows(InputFeatureReader.without_model(rows, batch_size=5))
     assert read.shape == (12, input_features.SIDE**2 * 3)
     first = rows.inputs([0])[0].convert("RGB").resize((input_features.SIDE, input_features.SIDE), 2)
     assert torch.allclose(read[0], torch.tensor(np.asarray(first)).flatten() / 255)
 
 
 def test_rows_without_a_model_give_whole_words_weighted_by_rarity(texts):
-    read = InputFeatureReader.without_model(TargetRows.of(texts), batch_size=5)
+    read = all_rows(InputFeatureReader.without_model(TargetRows.of(texts), batch_size=5))
     assert read.shape == (12, input_features.BUCKETS)
     assert torch.allclose(read.norm(dim=1), torch.ones(12))
 
@@ -57,10 +73,12 @@ def test_rows_without_a_model_give_whole_words_weighted_by_rarity(texts):
 def test_a_pair_without_a_model_has_the_words_of_both(texts):
     words = texts["text"][:]
     pairs = texts.add_column("other", words[::-1])
-    read = InputFeatureReader.without_model(TargetRows.of(pairs, input_column=["text", "other"]))
+    read = all_rows(InputFeatureReader.without_model(TargetRows.of(pairs, input_column=["text", "other"])))
     swapped = texts.remove_columns("text").add_column("text", words[::-1]).add_column("other", words)
-    assert torch.equal(read, InputFeatureReader.without_model(TargetRows.of(swapped, input_column=["text", "other"])))
-    assert int((read > 0).sum()) > int((InputFeatureReader.without_model(TargetRows.of(texts)) > 0).sum())
+    turned = InputFeatureReader.without_model(TargetRows.of(swapped, input_column=["text", "other"]))
+    assert torch.equal(read, all_rows(turned))
+    first = InputFeatureReader.without_model(TargetRows.of(texts))
+    assert int((read > 0).sum()) > int((all_rows(first) > 0).sum())
 
 
 def test_tokens_beyond_the_buckets_share_them():

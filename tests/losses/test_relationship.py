@@ -137,7 +137,7 @@ def test_gate_opens_for_a_teacher_that_beats_the_input_and_the_untrained_student
         "relationship/accuracy_without_teacher",
     ]
     informed = F.one_hot(labels.clamp_min(0), 4).float()  # nothing is better than the labels themselves
-    for better in ({"inputs": informed}, {"student_rows": ModelOutputs(informed)}):
+    for better in ({"inputs": ModelOutputs(informed)}, {"student_rows": ModelOutputs(informed)}):
         loss = second_phase()
         loss.setup(replace(context, **better))
         assert not loss.teaches_unlabelled(0)

@@ -20,7 +20,7 @@ def _rows():
 
 
 def _term(loss, labels, inputs, logits):
-    loss.setup(LossContext(labels, SPACE, ModelOutputs(inputs), inputs=inputs))
+    loss.setup(LossContext(labels, SPACE, ModelOutputs(inputs), inputs=ModelOutputs(inputs)))
     (term,) = loss(ModelOutputs(inputs, logits, inputs=inputs), (), labels).values()
     return term
 

@@ -7,6 +7,7 @@ from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import LossContext
 from hf_ctkd.probes import LinearProbe, information_gain_of, log_mean
 from hf_ctkd.probes.ensemble import ProbeEnsemble
+from hf_ctkd.probes.labelled import fitting_rows
 from hf_ctkd.testing import LossCase, OutputsInParts
 from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs
 
@@ -43,7 +44,7 @@ def test_committee_of_teachers_that_say_nothing_has_no_weight():
 
 def test_the_input_is_a_member_like_any_other():
     case = LossCase.of(teachers=1)
-    shown = ModelOutputs(case.context.inputs)
+    shown = case.context.inputs
     with_input, as_teacher = ProbeEnsemble(LinearProbe(), input_features=True), ProbeEnsemble(LinearProbe())
     with_input.fit(case.context)
     as_teacher.fit(replace(case.context, teachers=(*case.context.teachers, shown)))
@@ -51,7 +52,7 @@ def test_the_input_is_a_member_like_any_other():
         with_input.information_gain, as_teacher.information_gain
     )
     assert torch.equal(
-        with_input.log_posterior(case.context.inputs, case.context.teachers),
+        with_input.log_posterior(case.context.inputs.features, case.context.teachers),
         as_teacher.log_posterior(None, (*case.context.teachers, shown)),
     )
     assert len(with_input.teacher_information_gains) == 1
@@ -69,7 +70,7 @@ def test_an_input_that_is_to_be_read_must_be_given():
 
 def test_the_student_is_a_member_like_any_other_in_place_of_its_input():
     case = LossCase.of(teachers=1)
-    student = ModelOutputs(case.context.inputs.flip(1) + 1.0)
+    student = ModelOutputs(case.context.inputs.features.flip(1) + 1.0)
     context = replace(case.context, student_rows=student)
     with_student, as_teacher = ProbeEnsemble(LinearProbe(), input_features="student"), ProbeEnsemble(LinearProbe())
     with_student.fit(context)
@@ -78,12 +79,13 @@ def test_the_student_is_a_member_like_any_other_in_place_of_its_input():
     together = replace(context, teachers=(*context.teachers, student))
     assert torch.equal(with_student.log_posteriors(context), as_teacher.log_posteriors(together))
     targets = with_student.log_posteriors(context).softmax(dim=1)
-    with_student.refit(context, targets)
-    as_teacher.refit(together, targets)
+    rows = torch.arange(len(targets))
+    with_student.refit(context, rows, targets)
+    as_teacher.refit(together, rows, targets)
     assert torch.equal(with_student.log_posteriors(context), as_teacher.log_posteriors(together))
     assert len(with_student.teacher_information_gains) == 1
     with pytest.raises(InvalidArgumentError, match="`input_features='student'` reads the untrained student, which is"):
-        with_student.log_posterior(case.context.inputs, case.context.teachers)
+        with_student.log_posterior(case.context.inputs.features, case.context.teachers)
     with pytest.raises(InvalidArgumentError, match="`student_rows` must hold the untrained student's features for"):
         with_student.log_posteriors(replace(context, student_rows=None))
 
@@ -105,10 +107,10 @@ def test_probes_learn_from_unlabelled_rows_too():
     before, gain = accuracy(), probes.information_gains.clone()
     for _ in range(2):
         said = probes.log_posterior(None, (outputs,))
-        probes.refit(context, (said / 0.25).softmax(1))
+        probes.refit(context, torch.arange(600), (said / 0.25).softmax(1))
     assert accuracy() > before + 0.005
     assert torch.equal(probes.information_gains, gain)
-    probes.refit(context, torch.nn.functional.one_hot(truth, 4).float())
+    probes.refit(context, torch.arange(600), torch.nn.functional.one_hot(truth, 4).float())
     assert accuracy() > before + 0.02
 
 
@@ -143,7 +145,7 @@ def test_layers_are_mixed_by_powers_of_their_gain():
 @pytest.mark.parametrize("input_features", [True, False])
 def test_a_row_is_read_by_those_that_were_asked_and_by_its_input(input_features):
     case = LossCase.of(teachers=3)
-    inputs = case.context.inputs[:48] if input_features else None
+    inputs = case.context.inputs.features[:48] if input_features else None
     probes = ProbeEnsemble(LinearProbe(), input_features=input_features)
     probes.fit(case.context)
     everywhere = torch.ones(48, 3, dtype=torch.bool)
@@ -167,7 +169,7 @@ def test_all_rows_in_chunks_have_the_posterior_of_a_batch(monkeypatch):
     probes.fit(case.context)
     monkeypatch.setattr("hf_ctkd.probes.ensemble.CHUNK_ROWS", 40)
     torch.testing.assert_close(
-        probes.log_posteriors(case.context), probes.log_posterior(case.context.inputs, case.context.teachers)
+        probes.log_posteriors(case.context), probes.log_posterior(case.context.inputs.features, case.context.teachers)
     )
 
 
@@ -181,7 +183,8 @@ def test_teachers_are_read_in_parts_that_do_not_grow_with_the_rows(monkeypatch):
         context = replace(case.context, teachers=teachers)
         probes = ProbeEnsemble(LinearProbe(), input_features=True)
         probes.fit(context)
-        probes.refit(context, probes.log_posteriors(context).exp())
+        fitted = fitting_rows(context.labels, context.seed, unlabelled=True)
+        probes.refit(context, fitted, probes.log_posteriors(context)[fitted].exp())
         parts[rows] = [teacher.most_rows for teacher in teachers]
     assert parts == {400: [120, 120], 4000: [120, 120]}
 

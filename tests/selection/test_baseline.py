@@ -8,7 +8,6 @@ from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.metrics import InformationGain
 from hf_ctkd.selection import TeacherSelector
-from hf_ctkd.types import ModelOutputs
 
 
 @pytest.fixture
@@ -19,7 +18,7 @@ def selector(tmp_path):
 def information_gain(rows, features_of) -> float:
     labelled = TargetRows.of(rows)
     labelled = labelled.select(labelled.labelled.tolist())
-    return InformationGain().score(ModelOutputs(features_of(labelled)), labelled.labels)
+    return InformationGain().score(features_of(labelled), labelled.labels)
 
 
 def test_a_student_is_scored_like_a_teacher(selector, zoo, rows):
