@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 FORMAT = "2"
 """Version of the files: a folder of another version is never read."""
 DISK_SHARE = 0.5
-"""Share of the free disk that the outputs of one call may fill unless `max_bytes` says otherwise."""
+"""Share of the free disk that the outputs of one call may fill unless `max_cache_bytes` says otherwise."""
 
 _META = "teacher.json"
 _KIND = "teacher-outputs"
@@ -163,13 +163,13 @@ class OutputCache:
         finite = torch.cat(masks)[starts[shards] + positions] if masks else torch.ones(0, dtype=torch.bool)
         return StoredOutputs(tuple(paths), shards, positions, dict(self._widths), finite)
 
-    def reserve(self, rows: int, outputs: ModelOutputs, *, max_bytes: int | None = None) -> int:
+    def reserve(self, rows: int, outputs: ModelOutputs, *, limit: int | None = None) -> int:
         """Log how many bytes some rows will take, and refuse more than the limit.
 
         Args:
             rows: number of rows about to be stored.
             outputs: of any of them, for their widths.
-            max_bytes: the limit; None for half of the free disk (`DISK_SHARE`).
+            limit: in bytes, the `max_cache_bytes` of a training; None for half of the free disk (`DISK_SHARE`).
 
         Returns:
             The number of bytes.
@@ -180,14 +180,16 @@ class OutputCache:
         row_bytes = _DIGEST_BYTES + self.dtype.itemsize * sum(
             tensor.shape[1] for tensor in named_tensors(outputs).values()
         )
-        limit = int(shutil.disk_usage(self.folder).free * DISK_SHARE) if max_bytes is None else max_bytes
+        most = int(shutil.disk_usage(self.folder).free * DISK_SHARE) if limit is None else limit
         logger.info("Storing %d rows x %d bytes = %s in %s", rows, row_bytes, _megabytes(rows * row_bytes), self.folder)
-        if rows * row_bytes > limit:
-            source = "half of the free disk" if max_bytes is None else "`max_bytes`"
+        if rows * row_bytes > most:
+            source, advice = "half of the free disk", "Free some of it, choose another `cache_dir`, or use fewer rows."
+            if limit is not None:
+                source = "`max_cache_bytes`"
+                advice = "Raise it, use fewer rows, or store half as much by `teacher_output_dtype=float16`."
             raise InvalidArgumentError(
                 f"The outputs of {rows} rows take {_megabytes(rows * row_bytes)} ({row_bytes} bytes a row), but "
-                f"{source} allows {_megabytes(limit)}. Read fewer layers (`max_layers=1` for the last alone), store "
-                "`dtype=torch.float16`, use fewer rows, or raise `max_bytes`."
+                f"{source} allows {_megabytes(most)}. {advice}"
             )
         return rows * row_bytes
 

@@ -34,11 +34,11 @@ def compute_outputs(
     batch_size: int = 64,
     workers: int = 0,
     cache_dir: Path | str | None = None,
-    max_bytes: int | None = None,
+    max_cache_bytes: int | None = None,
     progress: bool = True,
     layers: bool = False,
     max_layers: int = MOST_LAYERS,
-    dtype: torch.dtype = torch.float32,
+    teacher_output_dtype: torch.dtype = torch.float32,
     autocast_dtype: torch.dtype | None = None,
     timeout: float | int | None = None,
     max_not_finite: float = 0.0,
@@ -58,18 +58,20 @@ def compute_outputs(
             fit the memory.
         workers: processes that read and preprocess rows while the teacher runs; 0 for none.
         cache_dir: folder of caches, one sub-folder a teacher, which all processes can read; None to store nothing.
-        max_bytes: largest number of bytes to store; None for half of the free disk.
+        max_cache_bytes: largest number of bytes to store; None for half of the free disk.
         progress: show a bar on the main process.
         layers: also pool layers of all depths; they are stored apart, being wide.
         max_layers: largest number of these layers, at least 1; 1 is the last layer alone.
-        dtype: of stored numbers, `torch.float32` or `torch.float16` (half the disk); they are read as float32.
+        teacher_output_dtype: of stored numbers, `torch.float32` or `torch.float16` (half the disk); they are read as
+            float32.
         autocast_dtype: run the teacher under autocast in this dtype; None in the dtype of its weights.
         timeout: seconds after which no further batch is run; None for no limit.
         max_not_finite: largest share of the rows whose outputs may hold NaN or infinity, in [0, 1). All outputs of such
             a row are NaN, see `finite_rows_of`; with 0, the first of them is an error.
 
     Raises:
-        InvalidArgumentError: a number is out of range, the outputs exceed `max_bytes`, or the cache cannot be written.
+        InvalidArgumentError: a number is out of range, the outputs exceed `max_cache_bytes`, or the cache cannot be
+            written.
         DatasetError: a row that cannot be read.
         TeacherUnavailableError: the model cannot be run, gives malformed or not finite outputs, does not fit the
             memory, or takes longer than `timeout`.
@@ -95,7 +97,7 @@ def compute_outputs(
         workers=workers,
         layers=layers,
         max_layers=max_layers,
-        dtype=dtype,
+        dtype=teacher_output_dtype,
         autocast_dtype=autocast_dtype,
         timeout=timeout,
         max_not_finite=max_not_finite,
@@ -106,10 +108,14 @@ def compute_outputs(
 
     def open_() -> OutputCache:
         return open_cache(
-            cache_dir, teacher, layers=max_layers if layers else 0, dtype=dtype, autocast_dtype=autocast_dtype
+            cache_dir,
+            teacher,
+            layers=max_layers if layers else 0,
+            dtype=teacher_output_dtype,
+            autocast_dtype=autocast_dtype,
         )
 
-    return _checked(_on_disk(extractor, on_main(accelerator, open_), max_bytes, show), extractor)
+    return _checked(_on_disk(extractor, on_main(accelerator, open_), max_cache_bytes, show), extractor)
 
 
 Outputs = TypeVar("Outputs", ModelOutputs, StoredOutputs)
@@ -191,14 +197,14 @@ def _digest(key: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _on_disk(extractor: FeatureExtractor, cache: OutputCache, max_bytes: int | None, show: bool) -> StoredOutputs:
+def _on_disk(extractor: FeatureExtractor, cache: OutputCache, limit: int | None, show: bool) -> StoredOutputs:
     accelerator, rows = extractor.accelerator, extractor.rows
     missing = on_main(accelerator, lambda: cache.missing(rows.digests))
     reserved = False
     with _bar(extractor, len(missing), show) as bar:
         for shard_rows, outputs in extractor.shards(_by_length(rows, missing), _ROWS_A_SHARD, bar):
             if not reserved:  # the first shard tells the widths
-                on_main(accelerator, partial(cache.reserve, len(missing), outputs, max_bytes=max_bytes))
+                on_main(accelerator, partial(cache.reserve, len(missing), outputs, limit=limit))
                 reserved = True
             on_main(accelerator, partial(cache.add, [rows.digests[row] for row in shard_rows], outputs))
             del outputs

@@ -138,7 +138,7 @@ class TeacherRunner:
         layers: whether the loss reads pooled layers of all depths.
         samples: outputs of each on a few rows, where they run at every step.
         offloading: bounds the teachers on the device; None for all.
-        storage: options of `compute_outputs`: `workers`, `dtype` and `max_bytes`.
+        storage: options of `compute_outputs`: `workers`, `teacher_output_dtype` and `max_cache_bytes`.
         finite: the training rows that the loss reads, where outputs are computed once.
         micro_batches: by the index of a teacher that runs at every step, the rows that fit the memory at a time, where
             a batch did not.
@@ -187,8 +187,8 @@ class TeacherRunner:
             offloading=None if limit is None else DeviceOffloading(device, limit),
             storage={
                 "workers": args.teacher_workers,
-                "dtype": torch.float16 if args.teacher_output_dtype == "float16" else torch.float32,
-                "max_bytes": args.max_cache_bytes,
+                "teacher_output_dtype": torch.float16 if args.teacher_output_dtype == "float16" else torch.float32,
+                "max_cache_bytes": args.max_cache_bytes,
             },
         )
 

@@ -33,6 +33,13 @@ def test_a_student_from_a_ranking_with_its_baseline(select, distill, tmp_path):
     assert "Next:  hf-ctkd publish out YOUR_NAME/out" in out
 
 
+def test_too_many_bytes_of_outputs_are_refused_in_the_words_of_the_command(distill):
+    code, _, err = distill("--max_cache_bytes", 10)
+    assert code == 1
+    advice = "Raise it, use fewer rows, or store half as much by `--teacher_output_dtype float16`."
+    assert f"`--max_cache_bytes` allows 0.0 MB. {advice}" in err
+
+
 def test_a_text_student_and_no_evaluation(distill, shelf, tmp_path):
     text_rows(names=True).to_csv("rows.csv")
     code, out, err = distill(

@@ -174,7 +174,9 @@ def test_stored_outputs_are_read_in_parts(teacher, rows, tmp_path, monkeypatch):
 
 def test_float16_takes_half_the_disk_and_is_stored_apart(teacher, rows, tmp_path):
     whole = compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False)
-    half = compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False, dtype=torch.float16)
+    half = compute_outputs(
+        teacher, rows, cache_dir=tmp_path / "outputs", progress=False, teacher_output_dtype=torch.float16
+    )
     assert everything(half).features.dtype == torch.float32
     # 11 bits of the significand: half a unit in the last place is 2 ** -11.
     torch.testing.assert_close(everything(half).features, everything(whole).features, rtol=2**-11, atol=1e-7)
@@ -182,7 +184,7 @@ def test_float16_takes_half_the_disk_and_is_stored_apart(teacher, rows, tmp_path
     numbers = 12 * (16 + 3)
     assert large - small == pytest.approx(2 * numbers, abs=16)  # headers are padded to eight bytes
     with pytest.raises(InvalidArgumentError, match="`dtype` must be torch.float32 or torch.float16, got torch.int8"):
-        compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False, dtype=torch.int8)
+        compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False, teacher_output_dtype=torch.int8)
 
 
 def test_numbers_beyond_float16_cost_the_teacher_and_no_shard_is_written(teacher, rows, tmp_path, monkeypatch):
@@ -194,7 +196,9 @@ def test_numbers_beyond_float16_cost_the_teacher_and_no_shard_is_written(teacher
 
     monkeypatch.setattr(Teacher, "outputs", large)
     with pytest.raises(TeacherUnavailableError, match="its features are not finite in float16, first for row 0"):
-        compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False, dtype=torch.float16)
+        compute_outputs(
+            teacher, rows, cache_dir=tmp_path / "outputs", progress=False, teacher_output_dtype=torch.float16
+        )
     assert not list(tmp_path.glob("outputs/*/*.safetensors"))
 
 
@@ -202,13 +206,15 @@ def test_the_size_is_logged_and_limited_before_anything_is_written(teacher, rows
     row_bytes = 16 + 4 * (16 + 3)
     with pytest.raises(
         InvalidArgumentError,
-        match=f"12 rows take 0.0 MB .{row_bytes} bytes a row.*`max_bytes` allows 0.0 MB. Read fewer layers .`max_layers"
-        "=1` for the last alone.*float16",
+        match=f"12 rows take 0.0 MB .{row_bytes} bytes a row.*`max_cache_bytes` allows 0.0 MB. Raise it, use fewer "
+        "rows, or store half as much by `teacher_output_dtype=float16`",
     ):
-        compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False, max_bytes=12 * row_bytes - 1)
+        compute_outputs(
+            teacher, rows, cache_dir=tmp_path / "outputs", progress=False, max_cache_bytes=12 * row_bytes - 1
+        )
     assert not list(tmp_path.glob("outputs/*/*.safetensors"))
     with caplog.at_level("INFO"):
-        compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False, max_bytes=12 * row_bytes)
+        compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False, max_cache_bytes=12 * row_bytes)
     assert f"Storing 12 rows x {row_bytes} bytes" in caplog.text
 
 

@@ -25,7 +25,7 @@ def test_how_teacher_outputs_are_computed_and_stored(make, config, image_teacher
 
 
 def test_more_bytes_than_allowed_are_refused_with_what_to_do(make, config, image_teacher):
-    with pytest.raises(InvalidArgumentError, match="`max_bytes` allows 0.0 MB. Read fewer layers"):
+    with pytest.raises(InvalidArgumentError, match="`max_cache_bytes` allows 0.0 MB. Raise it, .* `teacher_output_dt"):
         make(config(max_cache_bytes=10), teachers=[image_teacher], loss=ProbeLoss())
 
 
