@@ -10,4 +10,4 @@ from hf_ctkd import __version__
 def test_the_package_runs_as_its_command(word, code):
     done = subprocess.run([sys.executable, "-m", "hf_ctkd", word], capture_output=True, text=True, check=False)
     assert done.returncode == code
-    assert (f"hf_ctkd {__version__}" if code == 0 else "invalid choice: 'rank'") in done.stdout + done.stderr
+    assert (f"hf_ctkd {__version__}" if code == 0 else "there is no command 'rank'") in done.stdout + done.stderr

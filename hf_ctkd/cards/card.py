@@ -134,8 +134,7 @@ def _outcome(record: DistillationRecord) -> dict[str, Any]:
     return {
         "results": results_table(record) if record.results else "",
         "baseline": bool(record.baseline),
-        "eval_rows": record.task.eval_rows,
-        "eval_split": escape(record.task.eval_split),
+        "evaluation_rows": escape(record.task.evaluation_rows),
         "overlap": overlap(record.task),
         "levels": " and ".join(f"{100 * level:g} %" for level in record.confidence_levels),
         "chance": _chance_note(record),

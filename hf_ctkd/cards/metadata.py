@@ -118,7 +118,7 @@ def eval_result_files(record: DistillationRecord) -> dict[str, str]:
         return {}
     files = {}
     for name, measured in record.results.items():
-        notes = f"{plain(name)} on {task.eval_rows} rows of the split {plain(task.eval_split)}"
+        notes = f"{plain(name)} on {plain(task.evaluation_rows)}"
         if measured.interval is not None:
             low, high = measured.interval
             notes += f"; {100 * measured.level:g} % bootstrap interval {low:.4f} to {high:.4f}"

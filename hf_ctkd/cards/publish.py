@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from huggingface_hub import HfApi, get_token
+from huggingface_hub import HfApi
 
 from hf_ctkd.cards.folder import RECORD, check_folder, publishable_files, read_records, write_card
 from hf_ctkd.cards.metadata import is_repo_id
 from hf_ctkd.errors import InvalidArgumentError, PublishingError
 from hf_ctkd.hub import push_folder
 from hf_ctkd.hub.problems import HubFailure, explain
+from hf_ctkd.hub.push import require_token
 
 
 def publish(
@@ -52,6 +53,7 @@ def publish(
     record, ranking = read_records(folder) if (folder / RECORD).is_file() else (None, None)
     if record is not None:
         check_folder(folder, record)
+    require_token(repo_id, token)  # before the card names a repository that nothing can be sent to
     repo_id = repo_id if "/" in repo_id else f"{_owner(repo_id, token)}/{repo_id}"
     write_card(folder, repo_id, record=record, ranking=ranking, overwrite_card=overwrite_card)
     message = commit_message or f"Publish {repo_id.split('/')[1]}"
@@ -61,11 +63,6 @@ def publish(
 
 def _owner(repo_id: str, token: str | None) -> str:
     # The card names the repository in full, so that its code runs for everybody.
-    if token is None and get_token() is None:
-        raise PublishingError(
-            f"Cannot publish to {repo_id!r} without a token. "
-            "Log in with `hf auth login`, set `HF_TOKEN` or pass `token`."
-        )
     try:
         return HfApi(token=token).whoami()["name"]
     except HubFailure as error:

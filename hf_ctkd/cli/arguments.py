@@ -134,7 +134,9 @@ class CandidateArguments:
     _argument_group_name = "candidates"
 
     teachers: list[str] = flag(
-        "ids (org/name@revision), folders; after random: for random weights", [], metavar="ID_OR_FOLDER"
+        "ids (org/name@revision) or folders; random:NAME is the same model with random weights",
+        [],
+        metavar="ID_OR_FOLDER",
     )
     zoo: str | None = flag("a folder of models that `save_pretrained` wrote", None, metavar="FOLDER")
     index: str | None = flag(
@@ -162,7 +164,7 @@ class ScoreArguments:
     metric: str = flag("orders the ranking: a name, or package.module:Class", "information_gain")
     student: str | None = flag(
         "checkpoint that your student will start from, scored like a teacher: the line below which no teacher knows "
-        "more; after random: for a student that starts from nothing",
+        "more; random:NAME for one that starts with random weights",
         None,
         metavar="ID_OR_FOLDER",
     )
@@ -216,7 +218,9 @@ class TeacherArguments:
     ranking: str | None = flag("file that `hf-ctkd select` wrote: its best teachers are used", None, metavar="FILE")
     top: int = flag("how many of the ranking's best to distill from", 1)
     committee: bool = flag("distill from the committee of the ranking instead, see `hf-ctkd select`", False)
-    teachers: list[str] = flag("teachers by name instead; after random: for random weights", [], metavar="ID_OR_FOLDER")
+    teachers: list[str] = flag(
+        "ids or folders instead; random:NAME is the same model with random weights", [], metavar="ID_OR_FOLDER"
+    )
 
 
 @dataclass(kw_only=True)
@@ -483,8 +487,10 @@ class DemoArguments(OutputArguments):
     """Arguments of `hf-ctkd demo`."""
 
     folder: str = flag("where students and cards go", "demo")
-    modality: list[str] = flag("what to run", ["image", "text"], choices=("image", "text"))
-    readme: str | None = flag("also write the closing table into this file, between its demo marks", None)
+    modality: list[str] = flag("which halves to run: image, text or both", ["image", "text"], choices=("image", "text"))
+    readme: str | None = flag(
+        "also write the closing table into this file, between the lines `demo:begin` and `demo:end`", None
+    )
 
 
 @dataclass(frozen=True)
@@ -551,12 +557,12 @@ COMMANDS = {
     ),
     "select": Command("rank teachers for your data set, by how much they know of it", SelectArguments),
     "report": Command(
-        "write a ranking as one HTML page, to look at and to send",
+        "write a ranking as one HTML page",
         ReportArguments,
         {"ranking": "file that `hf-ctkd select` wrote"},
     ),
     "distill": Command(
-        "train a student with the best of them",
+        "train a student on your data set with the best teachers of a ranking",
         DistillArguments,
         training=TrainingFlags("hf_ctkd.training:DistillationConfig", "student"),
     ),
@@ -594,7 +600,7 @@ COMMANDS = {
             "repo_id": "owner/name on the Hub; made if it does not exist",
         },
     ),
-    "demo": Command("all three on built-in data, without a network", DemoArguments),
+    "demo": Command("rank teachers, distill and write cards on built-in data, without a network", DemoArguments),
 }
 
 

@@ -5,11 +5,14 @@ from pathlib import Path
 
 from datasets import Dataset
 from transformers import PreTrainedModel, set_seed
+from transformers.utils.logging import get_logger
 
 from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.records import Confidence, DistillationRecord
 from hf_ctkd.tasks import StudentTask
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
+
+logger = get_logger(__name__)
 
 _RECORD = "distillation.json"
 
@@ -51,6 +54,7 @@ def train_baseline(
         record = DistillationRecord.load(folder / _RECORD)
         if record.task.fingerprint == task.fingerprint(labelled) and record.training.get("steps") == config.max_steps:
             return record.results
+    logger.warning("Now the same student without distillation, for `--baseline`:")
     trainer.train()
     trainer.evaluate()
     trainer.save_model()

@@ -217,8 +217,9 @@ class Rows:
         except _REFUSALS as error:
             _check_cache()
             reason = " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
+            missing = "" if Path(self.name).exists() else "it is no folder or file here, and on the Hub: "
             raise DatasetError(
-                f"`{self.flag}` {self.name!r} cannot be loaded: {reason}. "
+                f"`{self.flag}` {self.name!r} cannot be loaded: {missing}{reason}. "
                 f"{_ADVICE if self.flag == '--dataset' else 'Check the file.'}"
             ) from error
 

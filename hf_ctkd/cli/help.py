@@ -9,7 +9,8 @@ as its class needs torch; `tests/cli/test_help.py` compares them with the class.
 import argparse
 import ast
 import dataclasses
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,22 @@ class Flag:
     default: str | None = None
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
+
+
+def did_you_mean(word: str, options: Iterable[str], *, prefix: str = "") -> str:
+    """The option nearest to a word, in brackets, for the end of a message; empty where none is near.
+
+    Args:
+        word: that is none of the options.
+        options: that there are.
+        prefix: to write before it, such as the dashes of a flag.
+
+    Example:
+        >>> did_you_mean("slect", ["select", "report"])
+        ' (did you mean select?)'
+    """
+    near = difflib.get_close_matches(word, list(options), n=1, cutoff=0.7)
+    return f" (did you mean {prefix}{near[0]}?)" if near else ""
 
 
 def help_text(name: str, command: Command, *, everything: bool = False) -> str:

@@ -9,7 +9,7 @@ from importlib import import_module
 
 from hf_ctkd._version import __version__
 from hf_ctkd.cli.arguments import COMMANDS, ParsedCommand
-from hf_ctkd.cli.help import help_text
+from hf_ctkd.cli.help import did_you_mean, help_text
 from hf_ctkd.errors import CTKDError
 
 OK, ERROR, INTERRUPTED = 0, 1, 130
@@ -60,14 +60,18 @@ def _command(words: Sequence[str]) -> str:
     parser = argparse.ArgumentParser(
         prog="hf-ctkd",
         usage="hf-ctkd COMMAND [--help] [flags]",
-        description=f"Pick teachers, distill from them, publish the student.\n\ncommands:\n{listed}",
+        description="Rank teachers for your data set, distill from the best, and publish the student.\n\n"
+        f"commands:\n{listed}",
         epilog="`hf-ctkd COMMAND --help` lists the flags of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"hf_ctkd {__version__}")
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those above")
-    return parser.parse_args(list(words[:1])).command
+    parser.add_argument("command", metavar="COMMAND", help="one of those above")
+    name = parser.parse_args(list(words[:1])).command
+    if name not in COMMANDS:
+        parser.error(f"there is no command {name!r}{did_you_mean(name, COMMANDS)}")
+    return name
 
 
 def _run(name: str, parsed: ParsedCommand) -> int:

@@ -18,6 +18,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from hf_ctkd.cli.arguments import Command, ParsedCommand
+from hf_ctkd.cli.help import did_you_mean
 from hf_ctkd.errors import resolve_name
 
 _WRONG_USAGE = 2
@@ -60,7 +61,12 @@ class CommandParser(HfArgumentParser):
         # Positional arguments come first on the command line, so a flag with many values must not precede them.
         count = next((index for index, word in enumerate(rest) if word.startswith("-")), len(rest))
         joined = list(self._explicit_switches([*rest[:count], *from_files, *rest[count:]]))
-        values = vars(self.parse_args(joined))
+        namespace, unknown = self.parse_known_args(joined)
+        if unknown:
+            name = unknown[0].partition("=")[0].lstrip("-").replace("-", "_")
+            hint = did_you_mean(name, self._types(), prefix="--")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        values = vars(namespace)
         arguments, *configs = self.kinds
         return ParsedCommand(
             arguments(**_values_of(arguments, values)),
@@ -100,9 +106,7 @@ class CommandParser(HfArgumentParser):
     def _words_of_value(self, path: str, key: str, value: object, types: Mapping[str, Any]) -> list[str]:
         name = key.replace("-", "_")
         if name not in types:
-            near = [option for option in sorted(types) if name.rstrip("s") in option or option in name][:5]
-            hint = f". Did you mean {' or '.join(near)}?" if near else ""
-            self.error(f"`--config` {path} has the unknown key {key!r}{hint}")
+            self.error(f"`--config` {path} has the unknown key {key!r}{did_you_mean(name, types)}")
         if value is None:
             return []
         if isinstance(value, list):

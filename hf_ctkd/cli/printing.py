@@ -12,7 +12,11 @@ def results_text(record: DistillationRecord) -> str:
         return "There was nothing to evaluate on; name rows with `--eval_split`."
     intervals = any(value.interval is not None for value in record.results.values())
     on = f"On {record.task.eval_rows} evaluation rows{', with 95 % intervals' if intervals else ''}:"
-    return f"{on}\n{results_table(record)}"
+    overlapping = [name for name, value in record.results.items() if _overlaps(value, record.baseline.get(name))]
+    chance = (
+        f"\nThe intervals overlap in {', '.join(overlapping)}: the gain may be due to chance." if overlapping else ""
+    )
+    return f"{on}\n{results_table(record)}{chance}"
 
 
 def results_table(record: DistillationRecord) -> str:
@@ -24,6 +28,10 @@ def results_table(record: DistillationRecord) -> str:
 def next_command(words: Sequence[str]) -> str:
     """The command to type next, quoted for a shell."""
     return f"Next:  {shlex.join(['hf-ctkd', *words])}"
+
+
+def _overlaps(value: Confidence, other: Confidence | None) -> bool:
+    return other is not None and bool(value.overlaps(other))
 
 
 def _line(name: str, value: Confidence, baseline: Mapping[str, Confidence]) -> list[str]:

@@ -11,13 +11,12 @@ from hf_ctkd.cli.datasets import Rows
 from hf_ctkd.data import TargetRows
 from hf_ctkd.data.splits import held_out_rows, require_no_overlap
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.records import HELD_OUT
 from hf_ctkd.tasks import StudentTask, task_of
 from hf_ctkd.training import DistillationConfig
 
 logger = get_logger(__name__)
 
-HELD_OUT = "heldout"
-"""What records call the split that was held out of the training rows."""
 _LARGEST_SHARE = 0.5
 
 

@@ -109,9 +109,11 @@ def find_label(features: Features, named: str | None) -> str:
     usual = [name for name in _LABEL_NAMES if name in (classes or features)]
     candidates = classes if len(classes) == 1 else usual[:1]
     if not candidates:
+        images = any(isinstance(feature, Image) for feature in features.values())
         raise DatasetError(
             f"Found no label column among {sorted(features)}. "
             "Name it with `label_column`; it must hold classes, as whole numbers or as names."
+            + (" Pictures in a folder get it from sub-folders named by class, or from metadata.csv." if images else "")
         )
     return candidates[0]
 

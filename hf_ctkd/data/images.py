@@ -1,6 +1,7 @@
 """A column of images: decoded in the mode of its feature, identified by digests of the stored files."""
 
 import struct
+from functools import cached_property
 from pathlib import Path
 
 import xxhash
@@ -61,23 +62,41 @@ class ImageColumn:
             image = None
         if image is None:
             raise DatasetError(
-                f"{location} holds no image that can be decoded. "
+                f"{self._with_file(location, row)} holds no image that can be decoded. "
                 "Repair it, or pass `skip_bad_rows=True` to leave such rows out of anything but predictions."
             )
         for mode in (stored, self.mode):
             if holds_more_than_8_bits(mode):
                 raise DatasetError(
-                    f"{location} has mode {mode!r}, but models take images of 8 bits a channel. Scale it to 8 bits "
-                    "first, or pass `skip_bad_rows=True` to leave such rows out of anything but predictions."
+                    f"{self._with_file(location, row)} has mode {mode!r}, but models take images of 8 bits a channel. "
+                    "Scale it to 8 bits first, or pass `skip_bad_rows=True` to leave such rows out of anything but "
+                    "predictions."
                 )
         return image
 
+    def file(self, row: int) -> str | None:
+        """Where an image was read from, as the data set has it; None where it does not say.
+
+        Args:
+            row: its index.
+        """
+        stored = self._stored[row][self.column]
+        return None if stored is None else stored["path"]
+
+    @cached_property
+    def _stored(self) -> Dataset:
+        """The column with its files as they are, not decoded."""
+        return self._rows.cast_column(self.column, Image(decode=False))
+
+    def _with_file(self, location: str, row: int) -> str:
+        file = self.file(row)
+        return location if file is None else f"{location} ({file})"
+
     def digests(self) -> list[str | None]:
         """One digest a row, of the stored file and the mode of the feature; None where there is no image."""
-        stored = self._rows.cast_column(self.column, Image(decode=False))
         digests = []
-        with row_bar(len(stored), "reading images") as bar:
-            for row in stored:
+        with row_bar(len(self._stored), "reading images") as bar:
+            for row in self._stored:
                 image = row[self.column]
                 digests.append(None if image is None else self._digest(image))
                 bar.update()

@@ -230,6 +230,14 @@ class TargetRows:
     def _image(self, row: int) -> PILImage.Image:
         return self._images.read(row, f"Row {int(self.origin[row])} of `{self.input_columns[0]}`")
 
+    def file(self, row: int) -> str | None:
+        """The file of a row's image, where the data set names it; None for texts.
+
+        Args:
+            row: its index among these rows.
+        """
+        return self._images.file(row) if self.modality == "image" else None
+
     def _bad_images(self) -> list[int]:
         bad = []
         with row_bar(len(self), "checking images") as bar:

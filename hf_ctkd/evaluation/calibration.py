@@ -40,7 +40,7 @@ class Reliability:
 
     Args:
         error: expected calibration error, in [0, 1]: the mean gap between probability and accuracy over the bins.
-        log_loss: mean negative log-likelihood of the labels, in nats; a proper score, as the error alone is not.
+        log_loss: mean negative log-likelihood of the labels, in nats; a proper score, unlike the error.
         bins: those that hold any decision, from low to high probability.
     """
 

@@ -73,7 +73,7 @@ class WrongRow:
         predicted: what the student says.
         score: probability of that, or the estimate itself for a number.
         loss: the task loss of the row.
-        text: how the row begins; None for an image.
+        input: how a text begins, or the file of an image; None where the data set does not name it.
     """
 
     row: int
@@ -81,7 +81,7 @@ class WrongRow:
     predicted: str
     score: float
     loss: float
-    text: str | None = None
+    input: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +121,7 @@ class Evaluation:
 
     def __str__(self) -> str:
         """Tables for a terminal."""
-        split = f", {self.split}" if self.split else ""
+        split = f" (split {self.split})" if self.split else ""
         intervals = ", with 95 % intervals" if any(each.interval is not None for each in self.metrics.values()) else ""
         parts = [f"On {self.rows:,} labelled rows of {self.dataset}{split}{intervals}:", self._model_table()]
         if self.calibration is not None:
@@ -132,8 +132,11 @@ class Evaluation:
             parts += ["", "Most confused:", text_table(["class", "taken for", "rows", "of the class"], cells)]
         if self.wrong:
             rows = self.wrong[:_LISTED_ROWS]
-            cells = [[str(row.row), row.label, row.predicted, f"{row.score:.3f}", row.text or ""] for row in rows]
-            parts += ["", "Most wrong:", text_table(["row", "label", "predicted", "score", ""], cells)]
+            cells = [
+                [str(row.row), row.label, row.predicted, f"{row.score:.3f}", f"{row.loss:.2f}", row.input or ""]
+                for row in rows
+            ]
+            parts += ["", "Most wrong:", text_table(["row", "label", "predicted", "score", "loss", ""], cells)]
         return "\n".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -193,7 +196,7 @@ class Evaluation:
         return [
             f"{line}; with a temperature fitted to the other half of the rows {calibration.after.error:.3f} and "
             f"{calibration.after.log_loss:.3f}.",
-            f"Temperature to divide logits by from now on: {calibration.temperature:.3g}.",
+            f"To use it, divide logits by {calibration.temperature:.3g}, which is fitted to all rows.",
         ]
 
 

@@ -194,7 +194,7 @@ class _Judged:
             for number in np.argsort(-losses, kind="stable").tolist()
             if self.problem == "regression" or decisions.labels[number] != labels[number]
         ][:MOST_WRONG]
-        texts = [_excerpt(content) for content in rows.inputs(order)]
+        contents = [rows.file(number) or _excerpt(rows.inputs([number])[0]) for number in order]
         return tuple(
             WrongRow(
                 int(rows.origin[number]),
@@ -202,9 +202,9 @@ class _Judged:
                 decisions.labels[number],
                 float(decisions.scores[number]),
                 float(losses[number]),
-                text,
+                content,
             )
-            for number, text in zip(order, texts, strict=True)
+            for number, content in zip(order, contents, strict=True)
         )
 
 

@@ -14,8 +14,8 @@ from hf_ctkd.records import NOT_LOOKED_UP, TeacherCandidate
 def cached_teacher(model_id: str, revision: str | None = None) -> TeacherCandidate | None:
     """The teacher whose copy lies in the cache, pinned to the commit of that copy; None if there is no copy.
 
-    Whether the copy is whole shows when it is fetched. Downloads are not known, and the licence only if the card was
-    downloaded too.
+    A copy that lacks files is refused when it is fetched. How often the model was downloaded is not known, and its
+    licence only if the card is in the cache too.
 
     Args:
         model_id: `"org/name"`.

@@ -43,12 +43,13 @@ def folder_teachers(path: Path | str) -> Iterator[TeacherCandidate]:
     """
     root = Path(path)
     if not root.is_dir():
-        raise InvalidArgumentError(f"`path` must be a folder of models, but {root} is none. Check the spelling.")
+        raise InvalidArgumentError(
+            f"{root} is no folder. Check the spelling; it must hold models that `save_pretrained` wrote."
+        )
     folders = model_folders(root)
     if not folders:
         raise InvalidArgumentError(
-            f"`path` holds no model: neither {root} nor a folder in it has a config.json. "
-            "Save one with `save_pretrained`."
+            f"{root} holds no model: neither it nor a folder in it has a config.json. Save one with `save_pretrained`."
         )
     return map(folder_candidate, folders)
 

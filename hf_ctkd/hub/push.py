@@ -53,11 +53,7 @@ def push_folder(
         >>> push_folder("student", "me/flowers", files=["README.md", "config.json"], private=True)  # doctest: +SKIP
     """
     operations = _operations(Path(folder), files)
-    if token is None and get_token() is None:
-        raise PublishingError(
-            f"Cannot publish to {repo_id!r} without a token. "
-            "Log in with `hf auth login`, set `HF_TOKEN` or pass `token`."
-        )
+    require_token(repo_id, token)
     api = HfApi(token=token)
     try:
         created = api.create_repo(repo_id, private=private, exist_ok=True, repo_type=repo_type)
@@ -69,6 +65,23 @@ def push_folder(
     except _Failure as error:
         raise PublishingError(f"Cannot publish to {repo_id!r}: {explain(error, repo_id)}") from error
     return commit.commit_url
+
+
+def require_token(repo_id: str, token: str | None) -> None:
+    """Refuse to publish without an access token.
+
+    Args:
+        repo_id: of the repository, for the message.
+        token: that was passed; None to look for the stored one.
+
+    Raises:
+        PublishingError: if there is none.
+    """
+    if token is None and get_token() is None:
+        raise PublishingError(
+            f"Cannot publish to {repo_id!r} without a token. "
+            "Log in with `hf auth login`, set `HF_TOKEN` or pass `token`."
+        )
 
 
 def _stale(

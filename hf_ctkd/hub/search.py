@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from huggingface_hub import HfApi, ModelInfo
+from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub.cached import cached_teacher
@@ -129,11 +130,20 @@ def _by_name(api: HfApi, model_id: str, revision: str | None, query: _Query) -> 
 def _out_of_reach(error: BaseException, model_id: str, revision: str | None) -> TeacherCandidate:
     """The copy in the cache where the Hub was not reached, else the model with what went wrong."""
     problem = unavailable(error, model_id)
+    if _may_be_a_folder(error):
+        problem = TeacherUnavailableError(f"it is no folder here, and on the Hub: {problem}", problem.code)
     try:
         copy = cached_teacher(model_id, revision) if out_of_reach(error) else None
     except TeacherUnavailableError as ambiguous:
         copy, problem = None, ambiguous
     return copy or TeacherCandidate(model_id, revision or "").with_problem(problem)
+
+
+def _may_be_a_folder(error: BaseException) -> bool:
+    """Whether nothing shows that the Hub has a model of this name: a misspelt folder is looked up there too."""
+    if isinstance(error, GatedRepoError):  # it derives from RepositoryNotFoundError
+        return False
+    return out_of_reach(error) or isinstance(error, (HFValidationError, RepositoryNotFoundError))
 
 
 def _by_search(api: HfApi, query: _Query) -> Iterator[TeacherCandidate]:

@@ -18,8 +18,8 @@ from hf_ctkd.types import LossContext, ModelOutputs, Needs
 class WeightedSum(DistillationLoss):
     """Several losses at once, each of their terms times a weight.
 
-    Use it to combine losses, also with themselves, or to give one loss a weight other than one. Every loss sees all
-    teachers.
+    Use it to combine losses, also several of one class, or to give one loss a weight other than one. Every loss sees
+    all teachers.
 
     Args:
         losses: loss -> its weight, or pairs of them; weights are positive.
@@ -98,14 +98,14 @@ class WeightedSum(DistillationLoss):
         return all(loss.selects_rows for loss, _ in self._weighted())
 
     def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
-        """Each of the losses; see `DistillationLoss.after_step`."""
+        """Call `after_step` of each loss; see `DistillationLoss.after_step`."""
         for loss, _ in self._weighted():
             loss.after_step(total)
 
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
-        """The weighted terms of all losses, after their index where names collide; see `DistillationLoss.forward`."""
+        """The weighted terms of all losses, with their index before names that collide; see the base class."""
         selected = self.select(student)
         parts = []
         for loss, weight in self._weighted():
@@ -115,11 +115,11 @@ class WeightedSum(DistillationLoss):
         return self._by_name(parts)
 
     def task_factor(self) -> float:
-        """The smallest of all losses."""
+        """The smallest task factor of the losses."""
         return min(loss.task_factor() for loss, _ in self._weighted())
 
     def strength(self) -> float:
-        """That of the strongest."""
+        """The largest strength of the losses."""
         return max(loss.strength() for loss, _ in self._weighted())
 
     def weights(self) -> tuple[float, ...]:
@@ -137,7 +137,7 @@ class WeightedSum(DistillationLoss):
         return sum(weight * loss.input_share() for loss, weight in pairs) / sum(weight for _, weight in pairs)
 
     def diagnostics(self) -> dict[str, float]:
-        """Those of all losses, after their index where names collide."""
+        """Those of all losses, with their index before names that collide."""
         return self._by_name([loss.diagnostics() for loss, _ in self._weighted()])
 
     def remarks(self) -> tuple[str, ...]:

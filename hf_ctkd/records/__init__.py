@@ -3,6 +3,7 @@
 from hf_ctkd.records.candidate import NOT_LOOKED_UP, ZERO_SHOT, TeacherCandidate
 from hf_ctkd.records.chance import chance_level
 from hf_ctkd.records.distillation import (
+    HELD_OUT,
     NO_LOSS,
     Confidence,
     DistillationRecord,
@@ -28,6 +29,7 @@ from hf_ctkd.records.text import (
 )
 
 __all__ = [
+    "HELD_OUT",
     "NOT_LOOKED_UP",
     "NO_LOSS",
     "ZERO_SHOT",

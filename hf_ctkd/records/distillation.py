@@ -15,6 +15,8 @@ FORMAT = 2
 """Version of the fields of `distillation.json`; raised when a field is added, renamed or removed."""
 NO_LOSS = "none"
 """Name of the loss in the record of a student that was trained on labels alone."""
+HELD_OUT = "heldout"
+"""Name of the split of evaluation rows that were taken out of the training rows."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class TaskRecord:
         train_rows: number of training rows, labelled and unlabelled.
         labelled_rows: number of training rows with a label.
         eval_rows: rows of the evaluation; 0 if there was none.
-        eval_split: name of the evaluation rows, such as "test".
+        eval_split: name of the evaluation rows, such as "test"; `HELD_OUT` for a part of the training rows.
         majority_share: share of the most frequent class among the evaluation rows, in (0, 1]; None where it was not
             counted, or where labels are no classes of rows.
         problem_type: of the student's configuration, such as `"multi_label_classification"`; None for none.
@@ -144,6 +146,12 @@ class TaskRecord:
                 f"`eval_rows_in_training` must lie between 0 and `eval_rows` = {self.eval_rows}, got "
                 f"{self.eval_rows_in_training}."
             )
+
+    @property
+    def evaluation_rows(self) -> str:
+        """Which rows the student was evaluated on, in words."""
+        origin = "held out of the training rows" if self.eval_split == HELD_OUT else f"of the split {self.eval_split}"
+        return f"{self.eval_rows} rows {origin}"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ INTERVAL = "95 % interval"
 """Title of the column of intervals."""
 _COUNTS = ("rows", "labelled_rows", "scored_rows")
 CONTROL_NOTE = (
-    "Controls know nothing of the task: a score that chooses teachers no better than a control does is no evidence."
+    "Columns marked (control) know nothing of the task: a score that chooses no better teachers than they do is no "
+    "evidence."
 )
 
 
@@ -244,9 +245,12 @@ class TeacherRanking:
         count, trained = len(self.above_baseline), sum(not teacher.candidate.random_weights for teacher in self.scored)
         line = f"{self.metric} {_number(self.baseline.scores[self.metric])}"
         if count == 0 and self.baseline.student is None:
-            return f"Train plainly: no candidate knows more of this task than its input features alone tell ({line})."
+            return (
+                "Train on the labels alone: no candidate knows more of this task than its input features alone tell "
+                f"({line})."
+            )
         if count == 0:
-            return f"Fine-tune plainly: no candidate knows more of this task than your student ({line})."
+            return f"Fine-tune on the labels alone: no candidate knows more of this task than your student ({line})."
         knows = "1 teacher knows" if count == 1 else f"{count} teachers know"
         rest = "" if count == trained else " Those below this line do not."
         advice = f"{knows} more of this task than {self.baseline.subject} ({line}).{rest}"

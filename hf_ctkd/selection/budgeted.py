@@ -23,6 +23,7 @@ from hf_ctkd.teachers import on_main
 _ROWS_A_CLASS = 4
 """Fewest rows of the smallest set for each class, on average: two in each half."""
 _LEAST_ROWS = 64
+_UNITS = {"seconds": "seconds", "forwards": "rows run through teachers", "bytes": "bytes"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class _Contest:
 
     @property
     def factors(self) -> list[float]:
-        """Of the variance over halves, for each set of rows."""
+        """For each set of rows, what turns the variance over its halves into that over such sets."""
         sizes = [(len(scorer.rows), half_size(scorer.rows.labels)) for scorer in self.scorers]
         return [half / max(size - half, 1) for size, half in sizes]
 
@@ -154,21 +155,21 @@ def _nested(labels: Int[Tensor, " rows"]) -> list[Int[Tensor, "_"]]:
 
 
 def _too_small(budget: SelectionBudget, rows: int) -> str:
-    limits = " and ".join(f"{value:,} {name}" for name, value in asdict(budget).items() if value is not None)
+    limits = " and ".join(f"{value:,} {_UNITS[name]}" for name, value in asdict(budget).items() if value is not None)
     return (
-        f"`budget` of {limits} does not suffice to score any teacher: each needs {rows:,} forwards, the download of "
-        "its weights, and time for both. Allow more."
+        f"`budget` of {limits} does not suffice to score any teacher: each needs {rows:,} rows, the download of its "
+        "weights, and time for both. Allow more."
     )
 
 
 def _facts(meter: Meter, outcome: RaceOutcome, race: Race) -> dict[str, Any]:
     spent = {"seconds": round(meter.seconds, 1), "forwards": meter.forwards, "bytes": meter.bytes}
     reason = {"settled": "the first is settled", "rows": "all rows were used"}.get(outcome.stopped)
-    reason = reason or f"the budget of {outcome.stopped} was reached"
+    reason = reason or f"the budget of {_UNITS[outcome.stopped]} was reached"
     summary = (
-        f"Within the budget: {meter.forwards:,} forwards, {spent['seconds']:,} seconds, {meter.bytes:,} bytes of "
-        f"downloads; it ended because {reason}. The first teacher is within 1 point of the best with a probability of "
-        f"{outcome.probability:.2f}."
+        f"Within the budget: {meter.forwards:,} {_UNITS['forwards']}, {spent['seconds']:,} seconds, "
+        f"{meter.bytes:,} bytes of downloads; it ended because {reason}. The first teacher is within 1 point of the "
+        f"best with a probability of {outcome.probability:.2f}."
     )
     return {
         "limits": asdict(meter.budget),

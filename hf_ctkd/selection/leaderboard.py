@@ -195,9 +195,10 @@ class Progress:
         board, name = self.leaderboard, plain(teacher.candidate.name)
         if teacher.skipped is not None:
             return f"{name}: skipped, {plain(teacher.skipped)}"
-        standing = f"rank {board.rank(teacher)} so far" + (
-            "" if board.above(teacher) else ", below your student's line"
-        )
+        standing = f"rank {board.rank(teacher)} so far"
+        if board.baseline is not None and not board.above(teacher):
+            line = "of the input features" if board.baseline.student is None else "of your student"
+            standing += f", below the line {line}"
         interval = "" if teacher.interval is None else f" {interval_text(teacher.interval)}"
         score = f"{board.metric} {teacher.scores[board.metric]:.3f}{interval}"
         return f"{name}: {score} ({teacher.seconds:.1f} s), {standing}"

@@ -50,9 +50,9 @@ class RaceOutcome:
 class Race:
     """Teachers that are evaluated on nested sets of rows, each larger than the one before.
 
-    After each set, teachers are dropped that are better than the first by more than `MARGIN` with a probability so
-    small that all dropped ones together stay below 1 - `CERTAINTY`, but no more than half of them at a time. Where the
-    rest of the budget does not suffice to evaluate the others on the next sets too, those with the lowest scores are
+    After each set, teachers are dropped that are unlikely to be better than the first by more than `MARGIN`: the
+    probabilities of all dropped ones add up to less than 1 - `CERTAINTY`. No more than half are dropped at a time.
+    Where the budget does not suffice to evaluate the others on the next sets too, those with the lowest scores are
     dropped; the probability at the end accounts for them. The bounds hold for rows drawn like these; that a teacher
     improves more than others with the number of rows is beyond them.
 

@@ -45,8 +45,8 @@ class IndependentReader:
 
     Most models do so by themselves. Some read the padding of a text (FNet, ConvBERT, Funnel): their rows are run with
     rows of the same length. Some draw random numbers for each row (YOSO), or compare rows: theirs are run one by one.
-    Which of them a model needs is found by two rows of the first batch, and again of the first one with padding, run
-    alone and among the others. Random numbers are drawn from a fixed seed and leave the caller's as they were.
+    What a model needs is found by running two rows of the first batch alone and among the others, and again with the
+    first batch that has padding. Random numbers are drawn from a fixed seed and leave the caller's as they were.
 
     Args:
         reader: of the model, in evaluation mode.

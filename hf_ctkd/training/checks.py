@@ -477,7 +477,10 @@ def check_loss(
         DatasetError: if the loss needs other rows.
     """
     if loss is not None and Needs.TEACHER in loss.needs and not teachers:
-        raise InvalidArgumentError(f"`teachers` must name at least one for the loss {type(loss).__name__}, got none.")
+        raise InvalidArgumentError(
+            f"`teachers` must name at least one for the loss {type(loss).__name__}, got none. Take the first of a "
+            "`ranking`, or use TeacherFreeLoss, which needs none."
+        )
     if loss is not None:
         task.check_loss(loss, rows)
 

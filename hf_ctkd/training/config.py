@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
 
@@ -162,5 +163,7 @@ class DistillationConfig(TrainingArguments):
         # the only one, and write over the others' files.
         self.use_cpu = self.use_cpu or parse_flag_from_env("ACCELERATE_USE_CPU")
         super().__post_init__()
+        # Pinned memory is for copies to an accelerator: without one torch warns of it, and ignores it.
+        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
         if self.hub_private_repo is None:
             self.hub_private_repo = True  # nobody's data become public by surprise

@@ -142,5 +142,5 @@ def _log(start: Start, chosen: Mapping[str, str]) -> None:
     weights = "an adapter of pretrained" if start.adapter else "pretrained" if start.pretrained else "random"
     logger.warning(
         f"Chosen for {start.rows:,} rows, {start.classes} outputs and a student of {start.parameters:,} parameters "
-        f"with {weights} weights: {values}. Give them to train otherwise."
+        f"with {weights} weights: {values}. Pass your own values to train otherwise."
     )

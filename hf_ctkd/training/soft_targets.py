@@ -1,4 +1,4 @@
-"""Soft targets to take away: the default loss's targets as a column of the data set, for any other trainer."""
+"""Soft targets for other trainers: the targets of the default loss as a column of the data set."""
 
 import copy
 import tempfile
@@ -52,8 +52,9 @@ def soft_targets(
     """The data set with a column of class probabilities, what the teachers tell of each row.
 
     Use it to distill with another trainer, or in another framework: the column is all that such a student needs. They
-    are the targets of `DistillationTrainer` without the student's own share, which changes from step to step. Where the
-    input features take part, they are words and small colour images, as no student preprocesses the rows. Not for
+    are the targets of `DistillationTrainer` without the student's own share, which changes from step to step. Input
+    features, where the loss reads them, are those of words and of small colour images, as there is no student that
+    preprocesses the rows. Not for
     losses of features, and not for rows that are augmented much: targets are those of the plain rows.
 
     Args:

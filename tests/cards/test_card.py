@@ -26,6 +26,7 @@ from hf_ctkd.cards.figures import FIGURES
 from hf_ctkd.cards.signature import CardSignature
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import (
+    HELD_OUT,
     Confidence,
     LossRecord,
     PoolRecord,
@@ -56,6 +57,11 @@ def test_examples():
     result = doctest.testmod(module)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_rows_that_were_held_out_are_not_called_a_split(image_record):
+    card = render_card(replace(image_record, task=replace(image_record.task, eval_split=HELD_OUT)))
+    assert "Measured on 300 rows held out of the training rows, with bootstrap intervals" in card
 
 
 def test_everything_that_a_reader_needs_is_there(image_record, ranking):

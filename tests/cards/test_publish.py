@@ -85,8 +85,10 @@ def test_a_name_alone_is_published_under_its_owner(hub, logged_in, folder):
 
 
 def test_a_name_alone_without_an_owner(hub, folder):
-    with pytest.raises(PublishingError, match="Cannot publish to 'student' without a token. Log in with"):
-        publish(folder, "student")
+    for name in ("student", "me/student"):
+        with pytest.raises(PublishingError, match=f"Cannot publish to '{name}' without a token. Log in with"):
+            publish(folder, name)
+        assert not (folder / "README.md").exists()
     with pytest.raises(PublishingError, match="Cannot publish to 'student': the Hub refused the token"):
         publish(folder, "student", token="hf_wrong")
     assert not (folder / "README.md").exists()

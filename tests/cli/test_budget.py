@@ -33,7 +33,7 @@ def test_a_budget_on_the_command_line(select):
     code, _, err = select("--budget", "10m", "2rows", "--output", "other.json")
     assert code == 1
     assert (
-        "hf-ctkd select: error: `--budget` of 600.0 seconds and 2 forwards does not suffice to score any teacher" in err
+        "hf-ctkd select: error: `--budget` of 600.0 seconds and 2 rows run through teachers does not suffice to" in err
     )
 
 
@@ -44,7 +44,7 @@ def test_a_dry_run_downloads_nothing(select, hub, shelf, tmp_path):
     assert code == 0, err
     size = sum(len(files[name]) for name in ("config.json", "model.safetensors", "preprocessor_config.json"))
     assert f"3 teachers, {size:,} bytes to download. Nothing was downloaded." in out
-    assert "org/gone" in out and "cannot be used: it is private or missing" in out
+    assert "org/gone" in out and "cannot be used: it is no folder here, and on the Hub: it is private or missing" in out
     assert not hub.seen("resolve/.*safetensors") and not (tmp_path / "ranking.json").exists()
 
 

@@ -75,7 +75,8 @@ def test_what_is_no_file_is_not_looked_for_on_the_hub(hub, name):
 
 
 def test_a_data_set_that_the_hub_does_not_have(hub):
-    with pytest.raises(DatasetError, match="`--dataset` 'me/nothing' cannot be loaded: .*Check `--dataset`"):
+    reason = "it is no folder or file here, and on the Hub: .*Check `--dataset`"
+    with pytest.raises(DatasetError, match=f"`--dataset` 'me/nothing' cannot be loaded: {reason}"):
         Rows("me/nothing").load("train")
 
 

@@ -15,7 +15,7 @@ from hf_ctkd.records import DistillationRecord, TeacherRanking
 from hf_ctkd.training import DistillationTrainer
 
 
-def test_a_student_from_a_ranking_with_its_baseline(select, distill, tmp_path):
+def test_a_student_from_a_ranking_with_its_baseline(select, distill, tmp_path, caplog):
     assert select()[0] == 0
     best = TeacherRanking.load("ranking.json").top(1)[0]
     code, out, err = distill("--ranking", "ranking.json", "--baseline", "--output_dir", "out", teachers=False)
@@ -29,6 +29,7 @@ def test_a_student_from_a_ranking_with_its_baseline(select, distill, tmp_path):
     assert record.command.startswith("hf-ctkd distill --dataset ") and "--ranking ranking.json" in record.command
     assert AutoModelForImageClassification.from_pretrained("out").config.id2label[2] == "striped"
     assert "without distillation" in out and "gain" in out
+    assert "Now the same student without distillation, for `--baseline`:" in caplog.text
     assert "Card: out/README.md" in out
     assert "Next:  hf-ctkd publish out YOUR_NAME/out" in out
 
@@ -243,7 +244,10 @@ def test_bad_input_is_one_line(distill, hub, words, said):
 def test_a_loss_needs_a_teacher(distill):
     code, _, err = distill(teachers=False)
     assert code == 1
-    assert "`--teachers` must name at least one for the loss RowTransportLoss, got none." in err
+    assert (
+        "`--teachers` must name at least one for the loss RowTransportLoss, got none. Take the first of a `--ranking`"
+        in err
+    )
 
 
 def test_a_baseline_needs_rows_to_compare_on(distill, tmp_path):

@@ -25,7 +25,7 @@ def test_tables_are_printed_and_a_folder_is_written(evaluate, shelf, distilled, 
     words = ["--teacher", shelf / "zoo" / "four", "--baseline", distilled, "--output", "made"]
     code, out, err = evaluate(*words)
     assert code == 0, err
-    assert "On 12 labelled rows of squares, test, with 95 % intervals:" in out
+    assert "On 12 labelled rows of squares (split test), with 95 % intervals:" in out
     assert "student - baseline" in out and "only its size and speed are reported" in caplog.text
     names = {path.name for path in Path("made").iterdir()}
     assert {"evaluation.json", "reliability.png", "confusion_matrix.png"} <= names

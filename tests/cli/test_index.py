@@ -49,7 +49,7 @@ def test_pushed_and_pulled(run, models, logged_in, hub):
      ("search --label_names cat --max_parameters -1", "`--max_parameters` must be positive, got -1"),
      ("search --label_names LABEL_0 --index all", "`--label_names` must name classes, got ['LABEL_0']"),
      ("build --limit 0", "`--limit` must be at least 1, got 0"),
-     ("build --zoo nowhere", "`path` must be a folder of models, but nowhere is none"),
+     ("build --zoo nowhere", "nowhere is no folder. Check the spelling"),
      ("push", "`--repo_id` must name a data set on the Hub"),
      ("pull --repo_id me/none", "The index 'me/none' cannot be fetched: it is private or missing")],
 )  # fmt: skip

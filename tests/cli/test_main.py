@@ -25,9 +25,11 @@ def test_version(run):
     ("words", "said"),
     [
         ([], "required: COMMAND"),
-        (["rank"], "invalid choice: 'rank'"),
+        (["rank"], "there is no command 'rank'\n"),
+        (["slect"], "there is no command 'slect' (did you mean select?)"),
         (["publish"], "required: FOLDER, REPO_ID"),
-        (["publish", "a", "b/c", "--private"], "unrecognized arguments: --private"),
+        (["publish", "a", "b/c", "--private"], "unrecognized arguments: --private."),
+        (["select", "--dataset", "x", "--teacher", "y"], "--teacher y (did you mean --teachers?)"),
     ],
 )
 def test_wrong_usage_ends_with_two(run, words, said):

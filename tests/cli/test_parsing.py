@@ -83,7 +83,9 @@ def test_the_word_after_a_switch_may_be_something_else():
         (["--dataset", "x", "--max_rows", "many"], "argument --max_rows/--max-rows: invalid int value: 'many'"),
         (["--dataset", "x", "--baseline=maybe"], "argument --baseline: Truthy value expected: got maybe"),
         (["--dataset", "x", "--modality", "sound"], "argument --modality: invalid choice: 'sound'"),
-        (["--dataset", "x", "--max_row", "1"], "unrecognized arguments: --max_row 1"),
+        (["--dataset", "x", "--max_row", "1"], "unrecognized arguments: --max_row 1 (did you mean --max_rows?)"),
+        (["--dataset", "x", "--losssettings={}"], "(did you mean --loss_settings?)"),
+        (["--dataset", "x", "--far-off"], "unrecognized arguments: --far-off."),
         (["--data", "x"], "the following arguments are required: --dataset"),
         (["--dataset", "x", "--config"], "argument --config: expected the name of a YAML file"),
     ],
@@ -135,7 +137,7 @@ def test_a_list_of_a_file_takes_no_positional_argument(config):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("dataset: x\nmax_row: 5\n", "unknown key 'max_row'. Did you mean max_rows?"),
+        ("dataset: x\nmax_row: 5\n", "unknown key 'max_row' (did you mean max_rows?)"),
         ("dataset: x\nxyz: 5\n", "unknown key 'xyz'."),
         ("dataset: x\nconfig: other.yaml\n", "unknown key 'config'"),
         ("dataset: [unclosed\n", "is not valid YAML"),

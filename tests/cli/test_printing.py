@@ -33,5 +33,12 @@ def test_the_gain_over_the_baseline():
     assert lines[2].split()[-2:] == ["-", "-"]
 
 
+def test_a_gain_that_may_be_due_to_chance_is_said_to_be():
+    results = {"accuracy": Confidence(0.9, 0.8, 0.95), "f1": Confidence(0.9, 0.8, 0.95)}
+    baseline = {"accuracy": Confidence(0.6, 0.5, 0.7), "f1": Confidence(0.7, 0.6, 0.85)}
+    last = results_text(record(results=results, baseline=baseline)).splitlines()[-1]
+    assert last == "The intervals overlap in f1: the gain may be due to chance."
+
+
 def test_the_next_command_can_be_pasted():
     assert next_command(["publish", "my student", "me/x"]) == "Next:  hf-ctkd publish 'my student' me/x"

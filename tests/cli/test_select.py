@@ -166,7 +166,7 @@ def test_candidates_must_be_named(select):
         (lambda row: row % 3, ["--metric", "leap"], "`--metric` 'leap' is no metric: choose one of"),
         (lambda row: row % 3, ["--max_rows", 0], "`--max_rows` must be at least 1, got 0"),
         (lambda row: row % 3, ["--split", "dev"], 'Unknown split "dev"'),
-        (lambda row: row % 3, ["--zoo", "nowhere"], "nowhere is none"),
+        (lambda row: row % 3, ["--zoo", "nowhere"], "nowhere is no folder"),
     ],
 )
 def test_bad_input_is_one_line(select, tmp_path, labels, words, said):

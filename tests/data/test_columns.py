@@ -82,5 +82,7 @@ def test_a_label_that_cannot_be_found():
         DatasetError, match="Found no label column among .*it must hold classes, as whole numbers or as names"
     ):
         find_label(Features({"one": CLASSES, "other": CLASSES}), None)
+    with pytest.raises(DatasetError, match="from sub-folders named by class, or from metadata.csv"):
+        find_label(Features({"image": Image()}), None)
     with pytest.raises(DatasetError, match="`label_column` 'y' is not a column"):
         find_label(Features({"label": CLASSES}), "y")

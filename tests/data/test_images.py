@@ -1,4 +1,5 @@
 import io
+import re
 
 import numpy as np
 import pytest
@@ -43,6 +44,19 @@ def test_an_image_that_cannot_be_decoded_is_named():
             column.read(row, f"Row {row} of `image`")
 
 
+def test_the_file_of_an_image_is_named_where_it_is_known(tmp_path):
+    path = tmp_path / "cut.png"
+    path.write_bytes(png(1)[:40])
+    inside = image_rows([png(0)], [0])
+    rows = concatenate_datasets(
+        [inside, Dataset.from_dict({"image": [str(path)], "label": [0]}, features=inside.features)]
+    )
+    column = ImageColumn(rows, "image")
+    assert (column.file(0), column.file(1)) == (None, str(path))
+    with pytest.raises(DatasetError, match=re.escape(f"Row 1 ({path}) holds no image that can be decoded")):
+        column.read(1, "Row 1")
+
+
 def sixteen_bits(mode: str) -> bytes:
     values = np.arange(64).reshape(8, 8)
     pixels = {"I;16": (1000 * values).astype(np.uint16), "I": 1000 * values.astype(np.int32), "F": values / 64}[mode]
@@ -61,7 +75,7 @@ def test_an_image_of_more_than_8_bits_is_refused_before_it_is_cut_off(mode, aske
     rows = TargetRows.of(dataset.cast_column("image", Image(mode=asked)), evaluation=True)
     assert len(rows.inputs([0])) == 1
     for row in (1, 2):
-        message = f"Row {row} of `image` has mode {mode!r}.*Scale it to 8 bits first, or pass `skip_bad_rows=True`"
+        message = f"Row {row} of `image`.* has mode {mode!r}.*Scale it to 8 bits first, or pass `skip_bad_rows=True`"
         with pytest.raises(DatasetError, match=message):
             rows.inputs([row])
     assert TargetRows.of(dataset, skip_bad_rows=True, evaluation=True).origin.tolist() == [0]

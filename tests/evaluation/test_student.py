@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value, load_dataset
 from sklearn.metrics import accuracy_score
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
@@ -109,10 +109,19 @@ def test_a_baseline_is_compared_on_the_same_rows(student, tmp_path):
     assert "student - baseline" in str(evaluation)
 
 
+def test_the_files_of_pictures_that_are_most_wrong_are_named(student, tmp_path):
+    for row in tiny.image_rows(12):
+        (tmp_path / "rows" / NAMES[row["label"]]).mkdir(parents=True, exist_ok=True)
+        row["image"].save(tmp_path / "rows" / NAMES[row["label"]] / f"{row['label']}.png")
+    evaluation = evaluate_student(student, load_dataset(str(tmp_path / "rows"), split="train"), settings=FAST)
+    assert evaluation.wrong and all(row.input.endswith(".png") for row in evaluation.wrong)
+    assert evaluation.wrong[0].input in str(evaluation)
+
+
 def test_texts(tmp_path):
     folder = _save(tmp_path / "bert", tiny.text_model(), tiny.tokenizer(), ["fruit", "plant"])
     evaluation = evaluate_student(folder, tiny.text_rows(24), settings=FAST)
-    assert evaluation.rows == 24 and evaluation.wrong[0].text.startswith("the ")
+    assert evaluation.rows == 24 and evaluation.wrong[0].input.startswith("the ")
 
 
 def test_several_classes_a_row(tmp_path):

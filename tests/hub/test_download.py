@@ -102,7 +102,9 @@ def test_refusals_say_what_to_do(hub, tmp_path):
     hub.add("org/a", model_files())
     assert "it has no such revision" in reason(TeacherCandidate("org/a", "0" * 40))
     assert "it has no config.json" in reason(_pinned(hub, "org/empty", {"README.md": b""}))
-    assert "cannot be used: it is private or" in reason(next(hub_teachers("org/missing")))
+    assert "cannot be used: it is no folder here, and on the Hub: it is private or" in reason(
+        next(hub_teachers("org/missing"))
+    )
     assert "it is not pinned to a revision" in reason(TeacherCandidate("org/a", ""))
 
 

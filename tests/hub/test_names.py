@@ -41,7 +41,7 @@ def test_a_control_of_a_model_on_the_hub_or_in_a_folder(hub, zoo):
 
 
 def test_a_path_is_never_an_id(tmp_path):
-    with pytest.raises(InvalidArgumentError, match="`path` must be a folder of models"):
+    with pytest.raises(InvalidArgumentError, match="is no folder. Check the spelling"):
         candidates_named(tmp_path / "gone")
     with pytest.raises(InvalidArgumentError, match="A model id must look like"):
         candidates_named("org/a@")

@@ -103,7 +103,10 @@ def test_a_bad_teacher_is_listed_with_its_problem(hub):
     ids = [*(f"org/{name}" for name in names), "org/mit@v9", "not//valid"]
     candidates = list(hub_teachers(*ids, max_parameters=100, license="apache-2.0"))
     problems = [candidate.problem for candidate in candidates]
-    hidden = "it is private or missing. Check the name, or log in with a token that may read it."
+    hidden = (
+        "it is no folder here, and on the Hub: it is private or missing. Check the name, or log in with a token that "
+        "may read it."
+    )
     assert problems[:7] == [
         f"it is gated: ask for access at {hub.url}/org/gated, then log in with `hf auth login`.",
         hidden,
@@ -115,7 +118,7 @@ def test_a_bad_teacher_is_listed_with_its_problem(hub):
         "it has 1,000 parameters, more than `max_parameters` 100.",
     ]
     assert problems[7] == f"it has no such revision. Choose one of {hub.url}/org/mit/commits/main."
-    assert problems[8].startswith("huggingface_hub refuses it (")
+    assert problems[8].startswith("it is no folder here, and on the Hub: huggingface_hub refuses it (")
     assert [candidate.problem_code.value for candidate in candidates] == [
         *("gated", "not_found", "not_found", "pickle_only", "broken", "license", "too_large", "not_found"),
         "hub_failed",
@@ -186,7 +189,10 @@ def test_a_hub_that_hangs_or_talks_nonsense_costs_one_teacher(hub, monkeypatch):
     hub.fault("org/slow", seconds=1.0)
     hub.fault("org/odd", status=200)
     slow, odd, good = hub_teachers("org/slow", "org/odd", "org/a")
-    assert slow.problem == "the connection to the Hub broke off (timed out). Check the network and run again."
+    assert slow.problem == (
+        "it is no folder here, and on the Hub: the connection to the Hub broke off (timed out). Check the network and "
+        "run again."
+    )
     assert odd.problem.startswith("the answer is not that of a Hub ('id'). Check `HF_ENDPOINT`")
     assert good.problem is None
 

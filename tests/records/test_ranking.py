@@ -59,11 +59,11 @@ def test_the_table_shows_every_score_once_and_why_each_was_skipped(ranking):
     assert lines[1].split() == ["1", "org/best", "0.750", "-0.100", "1.23M", "mit", "1.2", "20"]
     assert lines[2].split()[:4] == ["2", "org/a", "0.250", "-"]
     assert lines[4].startswith(
-        "Controls know nothing of the task: a score that chooses teachers no better than a control"
+        "Columns marked (control) know nothing of the task: a score that chooses no better teachers"
     )
     assert lines[5] == "skipped  org/broken: its weights are not finite"
     assert "random (control)" in str(replace(ranking, teachers=(teacher("org/a", probe=0.5, random=0.1),)))
-    assert "Controls" not in str(replace(ranking, controls=()))
+    assert "(control)" not in str(replace(ranking, controls=()))
 
 
 def with_baseline(ranking, score, student=None):
@@ -87,10 +87,11 @@ def test_the_table_has_a_line_where_the_student_stands(ranking):
 
 def test_the_advice_says_whether_to_distill_at_all(ranking):
     assert with_baseline(ranking, 0.9, STUDENT).advice == (
-        "Fine-tune plainly: no candidate knows more of this task than your student (probe 0.900)."
+        "Fine-tune on the labels alone: no candidate knows more of this task than your student (probe 0.900)."
     )
     assert with_baseline(ranking, 0.9).advice == (
-        "Train plainly: no candidate knows more of this task than its input features alone tell (probe 0.900)."
+        "Train on the labels alone: no candidate knows more of this task than its input features alone tell "
+        "(probe 0.900)."
     )
     all_above = with_baseline(ranking, 0.1)
     assert all_above.advice == "3 teachers know more of this task than the input features alone tell (probe 0.100)."
@@ -103,7 +104,11 @@ def test_random_weights_above_the_line_are_no_reason_to_distill(ranking):
     best = ranking.teachers[0]
     control = replace(best, candidate=replace(best.candidate, random_weights=True))
     only = with_baseline(replace(ranking, teachers=(control, *ranking.teachers[1:])), 0.5, STUDENT)
-    assert only.advice.startswith("Fine-tune plainly") and only.above_baseline == () and only.rank_of_baseline == 2
+    assert (
+        only.advice.startswith("Fine-tune on the labels alone")
+        and only.above_baseline == ()
+        and only.rank_of_baseline == 2
+    )
 
 
 def test_a_baseline_needs_the_score_that_orders():

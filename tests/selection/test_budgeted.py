@@ -55,7 +55,9 @@ def test_a_large_budget_ranks_as_none_does_not_and_is_written(selector, zoo, man
 
 
 def test_a_budget_too_small_for_anything(selector, zoo, many_rows):
-    message = "`budget` of 99 forwards does not suffice to score any teacher: each needs 100 forwards, .* Allow more"
+    message = (
+        "`budget` of 99 rows run through teachers does not suffice to score any teacher: each needs 100 rows, .* more"
+    )
     with pytest.raises(InvalidArgumentError, match=message):
         replace(selector, budget=SelectionBudget(forwards=99)).rank([zoo / "first"], many_rows)
     with pytest.raises(InvalidArgumentError, match="`budget` of 1e-06 seconds does not suffice"):

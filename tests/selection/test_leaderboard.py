@@ -72,8 +72,18 @@ def test_without_a_terminal_there_is_a_line_for_each(board, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "org/best: information_gain 0.900 (1.2 s), rank 1 so far\n" in captured.err
-    assert "org/weak: information_gain 0.200 (1.2 s), rank 2 so far, below your student's line\n" in captured.err
+    assert (
+        "org/weak: information_gain 0.200 (1.2 s), rank 2 so far, below the line of the input features\n"
+        in captured.err
+    )
     assert "org/gated: skipped, it is gated\n" in captured.err
+
+
+def test_the_line_of_a_student_that_was_named_is_called_so(board, capsys):
+    board.baseline = replace(board.baseline, student="org/small")
+    with Progress(board, show=True) as progress:
+        progress.finish(teacher("org/weak", 0.2))
+    assert "rank 1 so far, below the line of your student\n" in capsys.readouterr().err
 
 
 def test_on_a_terminal_the_table_is_redrawn(board, monkeypatch):

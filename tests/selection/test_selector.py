@@ -147,7 +147,7 @@ def test_candidates_in_any_form_and_each_once(selector, zoo, rows):
     ranking = selector.rank(iter(given), rows)
     assert sorted(of(ranking)) == ["first", "random weights like first"]
     assert len(selector.rank(first, rows).teachers) == 1
-    with pytest.raises(InvalidArgumentError, match="`path` must be a folder of models"):
+    with pytest.raises(InvalidArgumentError, match="is no folder. Check the spelling"):
         selector.rank(zoo / "nowhere", rows)
 
 

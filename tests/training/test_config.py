@@ -15,6 +15,10 @@ def test_processes_that_accelerate_starts_on_the_cpu_train_there_together(monkey
     assert DistillationConfig(str(tmp_path), use_cpu=True).use_cpu is True
 
 
+def test_memory_is_pinned_where_there_is_an_accelerator_to_copy_to(tmp_path):
+    assert DistillationConfig(str(tmp_path)).dataloader_pin_memory is torch.accelerator.is_available()
+
+
 def test_how_teacher_outputs_are_computed_and_stored(make, config, image_teacher):
     args = config(teacher_output_dtype="float16", max_cache_bytes=10**6, teacher_workers=1)
     outputs = make(args, teachers=[image_teacher], loss=ProbeLoss()).teacher_runner.cached[0]
