@@ -63,13 +63,13 @@ class ImageColumn:
         if image is None:
             raise DatasetError(
                 f"{self._with_file(location, row)} holds no image that can be decoded. "
-                "Repair it, or pass `skip_bad_rows=True` to leave such rows out of anything but predictions."
+                "Repair it, or pass `skip_bad_rows=True` to leave such rows out, except of predictions."
             )
         for mode in (stored, self.mode):
             if holds_more_than_8_bits(mode):
                 raise DatasetError(
                     f"{self._with_file(location, row)} has mode {mode!r}, but models take images of 8 bits a channel. "
-                    "Scale it to 8 bits first, or pass `skip_bad_rows=True` to leave such rows out of anything but "
+                    "Scale it to 8 bits first, or pass `skip_bad_rows=True` to leave such rows out, except of "
                     "predictions."
                 )
         return image

@@ -155,7 +155,7 @@ class TargetRows:
         if bad and not skip_bad_rows:
             raise DatasetError(
                 f"Row {int(self.origin[bad[0]])} of {and_(self.input_columns)} is empty ({len(bad)} such rows). "
-                "Repair it, or pass `skip_bad_rows=True` to leave such rows out of anything but predictions."
+                "Repair it, or pass `skip_bad_rows=True` to leave such rows out, except of predictions."
             )
         rows = self
         if bad:

@@ -52,8 +52,8 @@ class LabelMapLoss(DistillationLoss):
     name: ClassVar[str] = "label_map"
     weight_meaning = "the factor of the teacher's term in the distillation loss"
     transport_meaning = (
-        "Each cell is the share of the training rows that the first teacher assigns to one of its classes and the "
-        "label map of the loss turns into a class of this task."
+        "Each cell is the share of the training rows that the first teacher assigns to the one class and the label map "
+        "of the loss to the other."
     )
     teaches_labels = True
     citation = """Introduced with hf_ctkd: the optimum of the entropic transport objective of the following paper.

@@ -94,11 +94,11 @@ class RowTransportLoss(DistillationLoss):
     teaches_labels = True
     weight_meaning = GAIN_MEANING
     transport_meaning = (
-        "Each cell is the share of the training rows that the first teacher assigns to one of its classes and the loss "
-        "transported onto a class of this task."
+        "Each cell is the share of the training rows that the first teacher assigns to the one class and the loss to "
+        "the other."
     )
-    citation = """Introduced with hf_ctkd, without a paper. Entropic transport is after the first of these, relaxed
-class shares after the second.
+    citation = """Introduced with hf_ctkd, without a paper. The first reference has entropic transport, the second
+relaxed class shares.
 
 @inproceedings{cuturi2013sinkhorn,
   title = {Sinkhorn Distances: Lightspeed Computation of Optimal Transport},

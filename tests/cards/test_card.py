@@ -489,7 +489,7 @@ def test_the_weight_and_the_map_are_explained_in_the_words_of_the_loss(image_rec
     map = replace(image_record.transport_map, meaning="Each cell is a share of the rows.")
     card = render_card(replace(image_record, loss=loss, transport_map=map), figures=FIGURES)
     assert "The weight is its share, measured on rows held out." in card
-    assert "to the classes of this task. Each cell is a share of the rows." in card
+    assert "onto those of this task. Each cell is a share of the rows." in card
     assert "The weight is" not in render_card(image_record)
 
 

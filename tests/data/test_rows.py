@@ -188,7 +188,7 @@ def test_rows_to_predict_need_no_labels_and_are_all_kept(texts):
         assert rows.inputs([3]) == like.inputs([3])
     assert torch.equal(TargetRows.to_predict(texts, like).labels, like.labels)
     assert TargetRows.to_predict(texts.remove_columns("label"), like).label_digests == [None] * 12
-    with pytest.raises(DatasetError, match=r"Row 1 of `text` is empty.*out of anything but predictions"):
+    with pytest.raises(DatasetError, match=r"Row 1 of `text` is empty.*out, except of predictions"):
         TargetRows.to_predict(text_rows(["a", " "], [0, 1]), like)
     with pytest.raises(DatasetError, match="`input_column` 'text' is not a column"):
         TargetRows.to_predict(texts.rename_column("text", "words"), like)

@@ -49,7 +49,7 @@ def test_metrics_are_of_the_rows_with_a_label(make):
 def test_no_row_is_left_out_of_a_prediction(make):
     rows = _labelled(tiny.text_rows(10), [0, 1] * 5)
     bad = rows.map(lambda row, number: {"text": " " if number == 3 else row["text"]}, with_indices=True)
-    with pytest.raises(DatasetError, match="Row 3 of `text` is empty.*out of anything but predictions"):
+    with pytest.raises(DatasetError, match="Row 3 of `text` is empty.*out, except of predictions"):
         make(skip_bad_rows=True).predict(bad)
 
 
