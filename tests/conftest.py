@@ -1,5 +1,6 @@
 """Shapes and types of every public function are checked at run time under the tests."""
 
+import gc
 import os
 import socket
 import sys
@@ -49,6 +50,12 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return str(listener.getsockname()[1])
+
+
+def pytest_collection_finish():
+    """What was imported stays to the end: no search for garbage, half a second each, needs to go through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):
