@@ -11,7 +11,7 @@ import hf_ctkd
 ROOT = Path(hf_ctkd.__file__).parent
 LEVELS = (
     {"errors", "deprecation", "_version"},
-    {"types", "records"},
+    {"types", "records", "worker"},
     {"ot"},
     {"data", "hub"},
     {"probes", "index"},

@@ -23,9 +23,9 @@ from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.teachers.pretrained import load_pretrained
 from hf_ctkd.teachers.quiet import quiet_loading
 from hf_ctkd.teachers.sentence_transformer import SentenceModules
-from hf_ctkd.teachers.worker import Worker
 from hf_ctkd.teachers.zero_shot import TEMPLATE, ZeroShotClassifier
 from hf_ctkd.types import LabelSpace, ModelOutputs
+from hf_ctkd.worker import Worker
 
 _TEXTS = ("a short text", "a long text " * 200)
 

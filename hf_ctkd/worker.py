@@ -19,7 +19,7 @@ START_SECONDS = 300.0
 """Time limit of starting the process, which imports torch and transformers."""
 
 _EXIT_SECONDS = 10.0
-_MAIN = "from hf_ctkd.teachers.worker import serve; serve()"
+_MAIN = "from hf_ctkd.worker import serve; serve()"
 
 
 class Worker:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
-from hf_ctkd.teachers.worker import Worker
+from hf_ctkd.worker import Worker
 
 FUNCTIONS = """
 import ctypes, os, subprocess, sys, time
@@ -62,13 +62,7 @@ def test_one_process_runs_many_functions(worker, tmp_path):
     assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text() != str(os.getpid())
 
 
-SLOW = pytest.mark.slow  # starting a process imports torch and transformers
-
-
-@pytest.mark.parametrize(
-    ("function", "code"),
-    [("leave", "3"), pytest.param("crash", "-11", marks=SLOW), pytest.param("raise_own", "1", marks=SLOW)],
-)
+@pytest.mark.parametrize(("function", "code"), [("leave", "3"), ("crash", "-11"), ("raise_own", "1")])
 def test_the_end_of_the_process_is_a_reason(worker, tmp_path, function, code):
     reason = f"it ended the process that tried it (exit code {code}). Choose another."
     assert refused(worker, 60, function) == (reason, ProblemCode.CRASHED)
@@ -76,7 +70,6 @@ def test_the_end_of_the_process_is_a_reason(worker, tmp_path, function, code):
     assert (tmp_path / "after").is_file()
 
 
-@SLOW
 def test_what_takes_too_long_is_ended_with_all_that_it_started(worker, tmp_path):
     worker.run(60, "write", str(tmp_path / "before"))
     start = time.monotonic()
@@ -92,7 +85,6 @@ def test_what_takes_too_long_is_ended_with_all_that_it_started(worker, tmp_path)
             time.sleep(0.05)
 
 
-@SLOW
 def test_a_closed_worker_starts_again(worker, tmp_path):
     worker.close()
     worker.close()
