@@ -44,9 +44,9 @@ def _same_numbers_every_time():
     torch.set_num_threads(1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def free_port():
-    """A port for the processes of one launch; older versions of torch wait for ever at port 0."""
+    """A port for the processes of one launch at a time; older versions of torch wait for ever at port 0."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return str(listener.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Sixty models on a loopback Hub, a third of them broken in every way of the campaign."""
+"""Models on a loopback Hub, a part of them broken in every way of the campaign."""
 
 from collections import Counter
 
@@ -16,10 +16,11 @@ def test_the_plan_follows_from_the_seed():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(600)
 def test_sound_teachers_are_ranked_as_without_the_broken_ones():
-    outcome = campaign(60, 1)
+    assert {way for _, way in plan(30, 1, share=2) if way is not None} == set(WAYS)
+    outcome = campaign(30, 1, share=2)
     assert outcome["faults"] == []
-    assert len(outcome["all"]["scored"]) == 40 and len(outcome["all"]["skipped"]) == 20
+    assert len(outcome["all"]["scored"]) == 15 and len(outcome["all"]["skipped"]) == 15
     assert outcome["all"]["most_requests_of_a_model"] < 50
     assert "What was wrong: nothing." in section(outcome)

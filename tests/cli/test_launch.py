@@ -13,7 +13,7 @@ LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no"]
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_processes_select_and_distill(run_against_hub, shelf, tmp_path, free_port):
+def test_two_processes_select_and_distill(run_against_hub, select, shelf, tmp_path, free_port):
     settings = {
         "OMP_NUM_THREADS": "1",
         "ACCELERATE_USE_CPU": "true",
@@ -28,9 +28,8 @@ def test_two_processes_select_and_distill(run_against_hub, shelf, tmp_path, free
     assert found.returncode == 0, found.stderr[-3000:]
     assert found.stdout.count("Written to") == 1
     assert len(TeacherRanking.load(ranking).scored) == 2
-    alone = ["select", *rows, "--zoo", str(shelf / "zoo"), "--output", str(tmp_path / "alone.json")]
-    found = run_against_hub(["-m", "hf_ctkd", *alone], **{**settings, "HF_CTKD_CACHE": str(tmp_path / "other")})
-    assert found.returncode == 0, found.stderr[-3000:]
+    code, _, err = select("--cache_dir", tmp_path / "other", "--output", tmp_path / "alone.json")
+    assert code == 0, err
     shared, single = (TeacherRanking.load(path).scored for path in (ranking, tmp_path / "alone.json"))
     assert [(one.candidate, one.scores) for one in shared] == [(one.candidate, one.scores) for one in single]
     words = ["--student", str(shelf / "student"), "--ranking", str(ranking), "--output_dir", str(student)]

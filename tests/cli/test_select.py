@@ -1,5 +1,6 @@
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,10 +60,17 @@ def test_a_student_that_cannot_be_scored_is_one_line(select, shelf, tmp_path):
     assert not (tmp_path / "ranking.json").exists()
 
 
-@pytest.mark.slow
-def test_processes_share_the_teachers(select, tmp_path):
+def test_processes_share_the_teachers(select, tmp_path, monkeypatch):
+    started = []
+
+    def threads(processes):  # which share the teachers alike, and import nothing again
+        started.append(processes)
+        return ThreadPoolExecutor(processes)
+
+    monkeypatch.setattr("hf_ctkd.selection.selector.ProcessExecutor", threads)
     code, out, err = select("--processes", 2)
     assert code == 0, err
+    assert started == [2]
     assert len(TeacherRanking.load(tmp_path / "ranking.json").scored) == 2
     assert list((tmp_path / "cache" / "rows").iterdir())
 

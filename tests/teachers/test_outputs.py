@@ -1,11 +1,7 @@
 import dataclasses
-import os
 import pickle
 import shutil
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,8 +13,6 @@ from hf_ctkd.errors import DatasetError, InvalidArgumentError, ProblemCode, Stal
 from hf_ctkd.teachers import LoadOptions, StoredOutputs, Teacher, compute_outputs, finite_rows_of, open_cache
 from hf_ctkd.teachers import outputs as module
 from hf_ctkd.types import RowOutputs
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -343,25 +337,3 @@ def test_progress_is_shown_when_asked_for(teacher, rows, capfd):
     assert capfd.readouterr().err == ""
     compute_outputs(teacher, rows, batch_size=3)
     assert "resnet" in capfd.readouterr().err
-
-
-def test_two_processes_agree_with_one(teacher, rows, images, tmp_path):
-    images.save_to_disk(tmp_path / "rows")
-    image_rows([png(0), b"nothing", png(2)], [0, 1, 0]).save_to_disk(tmp_path / "broken")
-    # `accelerate launch --cpu` starts a single process unless there is an mpirun; torchrun starts two.
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    script = str(Path(__file__).with_name("two_processes.py"))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(
-        [*launch, script, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=200, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    expected = everything(compute_outputs(teacher, rows, progress=False))
-    for rank in (0, 1):
-        features, logits, single, errors = pickle.loads((tmp_path / f"{rank}.pickle").read_bytes())
-        torch.testing.assert_close(features, expected.features)
-        torch.testing.assert_close(logits, expected.logits)
-        torch.testing.assert_close(single, expected.logits[:1])
-        assert errors[:2] == ["failed on 1", "failed on 0"]
-        assert errors[2].startswith("Row 1 of `image` holds no image")
-    assert open_cache(tmp_path / "cache", teacher).missing(rows.digests) == []
