@@ -1,6 +1,6 @@
-"""A ranking of many teachers on a loopback Hub, a third of which are broken in 15 ways.
+"""A ranking of many teachers on a loopback Hub, a third of which, or another share, are broken in 15 ways.
 
-    python -m benchmarks.hub_campaign [--models 500] [--seed 0] [--json FILE] [--write]
+    python -m benchmarks.hub_campaign [--models 500] [--share 3] [--seed 0] [--json FILE] [--write]
 
 Everything is drawn from the seed. The real huggingface_hub client ranks the sound teachers alone, then all of them in
 a random order, each in a process and with caches of its own. The two rankings of the sound teachers must be the same,
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "RESULTS.md"
 BEGIN, END = "<!-- hub:begin -->", "<!-- hub:end -->"
 SHARE = 3
-"""One model in so many is broken."""
+"""One model in so many is broken, unless told otherwise."""
 STALL_SECONDS, DOWNLOAD_TIMEOUT = 6, 2
 LABELS = 4
 RAN = "HUB_CAMPAIGN_RAN"
@@ -116,10 +116,10 @@ WAYS: dict[str, tuple[Callable[[Files], object] | None, dict[str, Any], list[tup
 DEFAULT_MODELS = 500
 
 
-def plan(models: int, seed: int) -> list[tuple[str, str | None]]:
+def plan(models: int, seed: int, share: int = SHARE) -> list[tuple[str, str | None]]:
     """Names of the models in the order in which they are ranked, each with its way of being broken."""
     ways = list(WAYS)
-    broken = [(f"org/broken-{number:03}", ways[number % len(ways)]) for number in range(models // SHARE)]
+    broken = [(f"org/broken-{number:03}", ways[number % len(ways)]) for number in range(models // share)]
     sound = [(f"org/sound-{number:03}", None) for number in range(models - len(broken))]
     ordered: list[tuple[str, str | None]] = [*sound, *broken]
     random.Random(seed).shuffle(ordered)
@@ -139,7 +139,7 @@ def sound_files(number: int) -> Files:
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
-def rank(models: int, seed: int, *, broken: bool, folder: Path) -> dict[str, Any]:
+def rank(planned: list[tuple[str, str | None]], folder: Path) -> dict[str, Any]:
     """One ranking in this process, in which huggingface_hub must not have been imported before."""
     sys.path.insert(0, str(ROOT / "tests"))
     from loopback_hub import LoopbackHub
@@ -153,8 +153,7 @@ def rank(models: int, seed: int, *, broken: bool, folder: Path) -> dict[str, Any
     from hf_ctkd.hub import hub_teachers
     from hf_ctkd.selection import TeacherSelector
 
-    chosen = [(name, way) for name, way in plan(models, seed) if broken or way is None]
-    for number, (name, way) in enumerate(chosen):
+    for number, (name, way) in enumerate(planned):
         files = sound_files(int(name.rsplit("-", 1)[1]) + (0 if way is None else 10**6))
         spoil, settings, faults, _ = (None, {}, [], set()) if way is None else WAYS[way]
         if spoil is not None:
@@ -166,7 +165,7 @@ def rank(models: int, seed: int, *, broken: bool, folder: Path) -> dict[str, Any
             hub.fault(f"GET /api/models/{name}/tree", status=429, headers={"Retry-After": "1"}, times=1)
     start = time.perf_counter()
     selector = TeacherSelector(metrics=(), cache_dir=folder / "cache", progress=False)
-    ranking = selector.rank(hub_teachers(*(name for name, _ in chosen)), make_rows())
+    ranking = selector.rank(hub_teachers(*(name for name, _ in planned)), make_rows())
     return {
         "seconds": time.perf_counter() - start,
         "scored": [(teacher.candidate.model_id, teacher.scores["information_gain"]) for teacher in ranking.scored],
@@ -198,20 +197,12 @@ def make_rows():
     return Dataset.from_dict({"image": images, "label": [row % 3 for row in range(48)]}, features=features)
 
 
-def in_process(models: int, seed: int, broken: bool, folder: Path) -> dict[str, Any]:
+def in_process(models: int, seed: int, share: int, broken: bool, folder: Path) -> dict[str, Any]:
     """`rank` in a process of its own."""
     folder.mkdir()
     output = folder / "outcome.json"
-    words = [
-        "--models",
-        str(models),
-        "--seed",
-        str(seed),
-        "--one",
-        "all" if broken else "sound",
-        "--folder",
-        str(folder),
-    ]
+    words = ["--models", str(models), "--seed", str(seed), "--share", str(share), "--folder", str(folder)]
+    words += ["--one", "all" if broken else "sound"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     environment |= {"OMP_NUM_THREADS": "1", RAN: str(folder / "ran"), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
@@ -229,11 +220,11 @@ def in_process(models: int, seed: int, broken: bool, folder: Path) -> dict[str, 
     return outcome
 
 
-def campaign(models: int, seed: int) -> dict[str, Any]:
+def campaign(models: int, seed: int, share: int = SHARE) -> dict[str, Any]:
     """Both rankings, and what is wrong with them: nothing, one hopes."""
     with tempfile.TemporaryDirectory() as folder:
-        sound = in_process(models, seed, False, Path(folder) / "sound")
-        every = in_process(models, seed, True, Path(folder) / "all")
+        sound = in_process(models, seed, share, False, Path(folder) / "sound")
+        every = in_process(models, seed, share, True, Path(folder) / "all")
     faults = []
     if sound["scored"] != every["scored"]:
         faults.append("the sound teachers are ranked differently")
@@ -241,17 +232,17 @@ def campaign(models: int, seed: int) -> dict[str, Any]:
         faults.append(f"sound teachers were skipped: {sound['skipped']}")
     if every["code_ran"] or every["outside"]:
         faults.append("foreign code ran, or a file was written outside of its folder")
-    for name, way in plan(models, seed):
+    for name, way in plan(models, seed, share):
         if way is not None:
             code, reason = every["skipped"].get(name, (None, "it was ranked"))
             if code not in WAYS[way][3]:
                 faults.append(f"{way}: skipped as {code}: {reason}")
-    return {"models": models, "seed": seed, "sound": sound, "all": every, "faults": faults}
+    return {"models": models, "seed": seed, "share": share, "sound": sound, "all": every, "faults": faults}
 
 
 def section(outcome: dict[str, Any]) -> str:
     sound, every = outcome["sound"], outcome["all"]
-    ways = {name: way for name, way in plan(outcome["models"], outcome["seed"]) if way is not None}
+    ways = {name: way for name, way in plan(outcome["models"], outcome["seed"], outcome["share"]) if way is not None}
     counts, reasons = Counter(ways.values()), {}
     for name, way in ways.items():
         reasons.setdefault(way, every["skipped"].get(name, (None, "it was ranked")))
@@ -278,6 +269,7 @@ def section(outcome: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=DEFAULT_MODELS)
+    parser.add_argument("--share", type=int, default=SHARE, help="one model in so many is broken")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="file for the outcome")
     parser.add_argument("--write", action="store_true", help="write the section of RESULTS.md")
@@ -285,10 +277,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one is not None:
-        outcome = rank(arguments.models, arguments.seed, broken=arguments.one == "all", folder=arguments.folder)
+        planned = plan(arguments.models, arguments.seed, arguments.share)
+        chosen = [(name, way) for name, way in planned if arguments.one == "all" or way is None]
+        outcome = rank(chosen, arguments.folder)
         arguments.json.write_text(json.dumps(outcome))
         return
-    outcome = campaign(arguments.models, arguments.seed)
+    outcome = campaign(arguments.models, arguments.seed, arguments.share)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(outcome))
     text = section(outcome)
