@@ -23,8 +23,8 @@ def test_two_processes_select_and_distill(run_against_hub, select, shelf, tmp_pa
     launch = [*LAUNCH, "--main_process_port", free_port, "-m", "hf_ctkd"]
     rows = ["--dataset", str(shelf / "squares")]
     ranking, student = tmp_path / "ranking.json", tmp_path / "student"
-    select = ["select", *rows, "--zoo", str(shelf / "zoo"), "--output", str(ranking)]
-    found = run_against_hub([*launch, *select], timeout=280, **settings)
+    words = ["--zoo", str(shelf / "zoo"), "--output", str(ranking)]
+    found = run_against_hub([*launch, "select", *rows, *words], timeout=280, **settings)
     assert found.returncode == 0, found.stderr[-3000:]
     assert found.stdout.count("Written to") == 1
     assert len(TeacherRanking.load(ranking).scored) == 2
