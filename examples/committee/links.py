@@ -25,7 +25,7 @@ _SPLITS = (0.5, 0.8, 0.85)
 
 
 @functools.cache
-def see_also(library: str = "scipy") -> tuple[dict[str, str], list[tuple[str, str]]]:
+def see_also(library: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """The first words of each function's docstring, and the pairs whose first function names the second."""
     root = Path(importlib.util.find_spec(library).origin).parent
     docstrings: dict[str, str] = {}

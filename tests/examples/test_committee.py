@@ -57,7 +57,7 @@ def _parse_scipy_once():
     sys.path.insert(0, str(EXAMPLE))
     import links
 
-    links.see_also()
+    links.see_also("scipy")
     yield
     sys.path.remove(str(EXAMPLE))
     del sys.modules["links"]
@@ -66,7 +66,7 @@ def _parse_scipy_once():
 def test_pairs_are_those_that_docstrings_name():
     from links import pools, see_also
 
-    summaries, pairs = see_also()
+    summaries, pairs = see_also("scipy")
     assert len(pairs) > 1000
     assert all(first in summaries and second in summaries and first != second for first, second in pairs)
     assert ("fft", "ifft") in pairs and summaries["ifft"].startswith("ifft: ")
