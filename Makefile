@@ -21,8 +21,9 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow and not breadth and not guides"
 
+# Whole files, which share what they start, in their order: by the number of their tests a single long one would be last.
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "slow and not breadth"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "slow and not breadth"
 
 # Every architecture of the installed transformers, tiny, as a teacher and as a student.
 test-breadth: $(INSTALLED)
