@@ -84,6 +84,7 @@ def soft_targets_card(record: SoftTargetsRecord, *, load: str) -> str:
         + ", ".join(f"{escape(name)} {setting(version)}" for name, version in record.versions.items())
         + ".",
         "## Limitations",
+        *(escape(remark, 300) for remark in record.loss.remarks),
         "The targets repeat the errors of the teachers. A student that is trained on them is derived from these "
         "teachers and from the data; the licence of the data is not recorded here.",
     ]

@@ -47,6 +47,8 @@ def _run(arguments: TargetsArguments) -> None:
         print(
             f"Soft targets of {len(targets.dataset):,} rows in column {arguments.column!r} saved in {arguments.output}."
         )
+        for remark in targets.record.loss.remarks:
+            print(remark)
         print(f"Card: {card}")
         if arguments.push_to_hub is not None:
             address = targets.push(arguments.push_to_hub, private=not arguments.public, token=arguments.token)

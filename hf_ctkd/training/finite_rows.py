@@ -63,12 +63,19 @@ class FiniteRows:
     remarks: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, outputs: Sequence[ModelOutputs | StoredOutputs], names: Sequence[str]) -> "FiniteRows":
+    def of(
+        cls,
+        outputs: Sequence[ModelOutputs | StoredOutputs],
+        names: Sequence[str],
+        *,
+        left_out_of: str = "the distillation loss",
+    ) -> "FiniteRows":
         """The rows for which all outputs are finite; a warning in the log counts the others for each teacher.
 
         Args:
             outputs: of each teacher over all training rows, as `compute_outputs` returns them.
             names: of the teachers.
+            left_out_of: what reads only these rows, for the remarks.
 
         Raises:
             TeacherUnavailableError: if no row is left.
@@ -79,7 +86,7 @@ class FiniteRows:
         finite = torch.stack(masks).all(dim=0)
         remarks = tuple(
             f"The outputs of {name} are NaN or infinite for {int((~mask).sum())} of {len(mask)} training rows, which "
-            "were left out of the distillation loss."
+            f"were left out of {left_out_of}."
             for name, mask in zip(names, masks, strict=True)
             if not mask.all()
         )

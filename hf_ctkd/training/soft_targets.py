@@ -25,8 +25,9 @@ from hf_ctkd.hub import push_folder
 from hf_ctkd.losses import DistillationLoss, RowTransportLoss
 from hf_ctkd.records import LossRecord, TeacherCandidate, TeacherRecord, default_cache, last_name, write_text
 from hf_ctkd.teachers import LoadOptions
+from hf_ctkd.training.finite_rows import MOST_NOT_FINITE, FiniteRows
 from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner, load_teachers
-from hf_ctkd.types import LossContext, ModelOutputs, Needs
+from hf_ctkd.types import LossContext, ModelOutputs, Needs, RowOutputs
 
 logger = get_logger(__name__)
 
@@ -54,8 +55,9 @@ def soft_targets(
     Use it to distill with another trainer, or in another framework: the column is all that such a student needs. They
     are the targets of `DistillationTrainer` without the student's own share, which changes from step to step. Input
     features, where the loss reads them, are those of words and of small colour images, as there is no student that
-    preprocesses the rows. Not for
-    losses of features, and not for rows that are augmented much: targets are those of the plain rows.
+    preprocesses the rows. Not for losses of features, and not for rows that are augmented much: targets are those of
+    the plain rows. Rows for which the outputs of a teacher are NaN or infinite are left out, with a warning that counts
+    them.
 
     Args:
         dataset: one split, with images, texts or pairs of texts, and labels; rows without a label get targets too.
@@ -77,7 +79,8 @@ def soft_targets(
     Raises:
         InvalidArgumentError: if the loss has no class probabilities, a needed teacher is missing, or the column exists.
         DatasetError: rows or labels that cannot be used.
-        TeacherUnavailableError: a teacher that cannot be loaded.
+        TeacherUnavailableError: a teacher that cannot be loaded, or whose outputs are NaN or infinite for more than
+            half of the rows.
 
     Example:
         >>> from hf_ctkd import soft_targets
@@ -205,25 +208,27 @@ def compute_soft_targets(
     )
     cache = Path(cache_dir) if cache_dir is not None else default_cache()
     outputs = runner.outputs_of_all(
-        rows, accelerator=accelerator, batch_size=batch_size, cache_dir=cache / "outputs", progress=progress
+        rows,
+        accelerator=accelerator,
+        batch_size=batch_size,
+        cache_dir=cache / "outputs",
+        progress=progress,
+        max_not_finite=MOST_NOT_FINITE,
     )
-    context = LossContext(
-        labels=rows.labels,
-        label_space=rows.label_space,
-        # There is no student: losses whose targets are class probabilities read none.
-        student=ModelOutputs(torch.zeros(1, 1), torch.zeros(1, len(rows.label_space))),
-        teachers=outputs,
-        teacher_label_spaces=tuple(teacher.label_space for teacher in runner.teachers),
-        seed=seed,
-        inputs=InputFeatureReader.without_model(rows, folder=cache) if Needs.INPUT in loss.needs else None,
-    )
+    names = [teacher.candidate.name for teacher in runner.teachers]
+    finite = FiniteRows.of(outputs, names, left_out_of="the data set with soft targets")
+    rows = finite.select(rows)
+    rows.require_two_rows_a_class()
+    inputs = InputFeatureReader.without_model(rows, folder=cache) if Needs.INPUT in loss.needs else None
+    context = _context(rows, runner, finite.outputs(outputs), inputs, seed)
     loss.setup(context)
     if not loss.strength() > 0:
         logger.warning("The teachers know nothing of the labels: the soft targets are hardly more than class shares.")
     targets = loss.row_targets(context)
     if targets is None:
         raise _no_probabilities(loss)
-    return _with_targets(rows, loss.class_probabilities(targets).cpu(), column, _record(rows, runner, loss, column))
+    record = _record(rows, runner, loss, column, finite.remarks)
+    return _with_targets(rows, loss.class_probabilities(targets).cpu(), column, record)
 
 
 def _check(loss: DistillationLoss, teachers: Sequence[TeacherLike], dataset: Dataset, column: str, seed: int) -> None:
@@ -250,6 +255,21 @@ def _check(loss: DistillationLoss, teachers: Sequence[TeacherLike], dataset: Dat
         raise InvalidArgumentError(f"`column` {column!r} is in the data set already. Choose another name.")
 
 
+def _context(
+    rows: TargetRows, runner: TeacherRunner, outputs: tuple[RowOutputs, ...], inputs: RowOutputs | None, seed: int
+) -> LossContext:
+    return LossContext(
+        labels=rows.labels,
+        label_space=rows.label_space,
+        # There is no student: losses whose targets are class probabilities read none.
+        student=ModelOutputs(torch.zeros(1, 1), torch.zeros(1, len(rows.label_space))),
+        teachers=outputs,
+        teacher_label_spaces=tuple(teacher.label_space for teacher in runner.teachers),
+        seed=seed,
+        inputs=inputs,
+    )
+
+
 def _no_probabilities(loss: DistillationLoss) -> InvalidArgumentError:
     return InvalidArgumentError(
         f"`loss` {type(loss).__name__} has no class probabilities for each row. Use RowTransportLoss(), ProbeLoss() or "
@@ -257,7 +277,9 @@ def _no_probabilities(loss: DistillationLoss) -> InvalidArgumentError:
     )
 
 
-def _record(rows: TargetRows, runner: TeacherRunner, loss: DistillationLoss, column: str) -> SoftTargetsRecord:
+def _record(
+    rows: TargetRows, runner: TeacherRunner, loss: DistillationLoss, column: str, remarks: tuple[str, ...]
+) -> SoftTargetsRecord:
     weights = loss.weights()
     teachers = tuple(
         TeacherRecord(teacher.candidate.without_path(), weights[index] if weights else None)
@@ -271,7 +293,7 @@ def _record(rows: TargetRows, runner: TeacherRunner, loss: DistillationLoss, col
         rows=len(rows),
         labelled_rows=len(rows.labelled),
         teachers=teachers,
-        loss=LossRecord(loss.name, loss.settings(), loss.citation, weight_meaning=loss.weight_meaning),
+        loss=LossRecord(loss.name, loss.settings(), loss.citation, weight_meaning=loss.weight_meaning, remarks=remarks),
         strength=loss.strength(),
         versions={
             "hf_ctkd": __version__,

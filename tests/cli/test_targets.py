@@ -1,6 +1,9 @@
 import pytest
+import torch
 from datasets import load_dataset, load_from_disk
 from tiny_shelf import text_rows, write_splits
+
+from hf_ctkd.teachers import Teacher
 
 
 @pytest.fixture
@@ -23,6 +26,20 @@ def test_the_best_of_a_ranking_gives_targets(select, targets, tmp_path):
     assert len(load_dataset("parquet", data_files="made/rows.parquet", split="train")["plan"][0]) == 3
     code, _, err = targets("--ranking", "ranking.json", "--output", "made/rows.parquet", "--column", "plan")
     assert code == 1 and "`--output` made/rows.parquet exists already" in err
+
+
+def test_rows_that_are_left_out_are_counted(targets, shelf, monkeypatch):
+    plain = Teacher.outputs
+
+    def outputs(self, batch, *arguments, **options):
+        result = plain(self, batch, *arguments, **options)
+        result.features[0] = torch.nan
+        return result
+
+    monkeypatch.setattr(Teacher, "outputs", outputs)
+    code, out, err = targets("--teachers", shelf / "zoo" / "four", "--output", "made")
+    assert code == 0, err
+    assert "Soft targets of 23 rows" in out and "of four are NaN or infinite for 1 of 24 training rows, which" in out
 
 
 def test_pushed_to_the_hub(targets, shelf, hub, logged_in):

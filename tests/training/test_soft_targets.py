@@ -7,7 +7,7 @@ from datasets import Dataset, Image, load_dataset, load_from_disk
 
 from hf_ctkd import AFTLoss, ProbeLoss, RowTransportLoss, TeacherFreeLoss, soft_targets
 from hf_ctkd.data import InputFeatureReader, TargetRows
-from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.teachers import Teacher, compute_outputs
 from hf_ctkd.training.soft_targets import compute_soft_targets
@@ -68,6 +68,43 @@ def test_rows_that_cannot_be_read_are_left_out(teacher, settings):
     dataset = soft_targets(broken, [teacher], skip_bad_rows=True, **settings)
     assert len(dataset) == 23
     assert dataset["label"][:] == [label for row, label in enumerate(stored["label"][:]) if row != 3]
+
+
+def spoil(monkeypatch, count):
+    """Makes a teacher's features NaN for the first rows of the first batch."""
+    plain = Teacher.outputs
+
+    def outputs(self, batch, *arguments, **options):
+        result = plain(self, batch, *arguments, **options)
+        result.features[:count] = torch.nan
+        return result
+
+    monkeypatch.setattr(Teacher, "outputs", outputs)
+
+
+def test_rows_whose_outputs_are_not_finite_are_left_out_and_counted(teacher, settings, monkeypatch, caplog, tmp_path):
+    rows = tiny.image_rows(24, unlabelled=6)
+    good = soft_targets(rows.select(range(4, 24)), [teacher], **settings)
+    spoil(monkeypatch, 4)
+    targets = compute_soft_targets(rows, [teacher], cache_dir=tmp_path / "other", progress=False)
+    remark = (
+        "The outputs of squares are NaN or infinite for 4 of 24 training rows, which were left out of the data set "
+        "with soft targets."
+    )
+    assert remark in caplog.messages and targets.record.loss.remarks == (remark,) and targets.record.rows == 20
+    assert targets.dataset["label"][:] == rows["label"][4:]
+    torch.testing.assert_close(
+        torch.tensor(targets.dataset["soft_targets"][:]), torch.tensor(good["soft_targets"][:]), atol=1e-4, rtol=0
+    )
+    assert remark in targets.save(tmp_path / "made").read_text()
+
+
+def test_a_teacher_without_finite_outputs_for_most_rows_gives_no_targets(teacher, settings, monkeypatch):
+    spoil(monkeypatch, 13)
+    with pytest.raises(
+        TeacherUnavailableError, match="Teacher 'squares': its outputs are not finite for 13 of 24 rows"
+    ):
+        soft_targets(tiny.image_rows(24), [teacher], **settings)
 
 
 def test_saved_with_a_card_and_read_back(teacher, settings, tmp_path):
