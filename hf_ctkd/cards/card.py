@@ -209,6 +209,7 @@ def _selection(record: DistillationRecord, ranking: TeacherRanking | None) -> di
             "teachers than chance does."
         ),
         "advice": baseline_note(ranking),
+        "left_out": "\n".join(f"- {line}" for line in _left_out(ranking)),
         "skipped": skipped_list(ranking),
     }
 
@@ -364,6 +365,12 @@ def _license(candidate: TeacherCandidate) -> str:
     if candidate.random_weights:
         return "none: random weights"
     return escape(candidate.license) if candidate.license else NOT_STATED
+
+
+def _left_out(ranking: TeacherRanking) -> list[str]:
+    """Which of the teachers in the table have scores that leave rows out."""
+    named = ((teacher.candidate.name, teacher.remark) for teacher in ranking.scored[:MAX_TEACHERS] if teacher.remark)
+    return [f"{escape(name, LONGEST_ID)}: {remark}" for name, remark in named]
 
 
 def skipped_list(ranking: TeacherRanking) -> str:

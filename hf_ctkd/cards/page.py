@@ -265,6 +265,13 @@ class PageSection:
         return HeatMap.of(self.record.transport_map)
 
     @property
+    def remarks(self) -> list[str]:
+        """Which teachers have scores that leave rows out."""
+        return [
+            f"{plain(teacher.candidate.name)}: {teacher.remark}" for teacher in self.ranking.scored if teacher.remark
+        ]
+
+    @property
     def skipped(self) -> list[tuple[str, list[tuple[str, str]]]]:
         """The other candidates by kind of reason, the most frequent kind first."""
         kinds: dict[str, list[tuple[str, str]]] = {}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 KIND = "teacher-ranking"
 FORMAT = 3
-"""Version of the fields of `ranking.json`; raised when a field is added, renamed or removed."""
+"""Version of the fields of `ranking.json`; raised when one is renamed, removed, or added without a default."""
 INTERVAL = "95 % interval"
 """Title of the column of intervals."""
 _COUNTS = ("rows", "labelled_rows", "scored_rows")
@@ -52,6 +52,7 @@ class RankedTeacher:
             None for a metric that is no mean over rows.
         seconds_per_1000_rows: what a thousand rows cost on the machine that ranked it: reading, preprocessing and the
             forward pass; None where all outputs were read from the cache.
+        not_finite: rows beside `rows` that its scores leave out, as its outputs are NaN or infinite for them.
 
     Raises:
         InvalidArgumentError: if a number is negative, or the ends of the interval are not in order.
@@ -65,10 +66,12 @@ class RankedTeacher:
     skipped_code: ProblemCode | None = None
     interval: tuple[float, float] | None = None
     seconds_per_1000_rows: float | None = None
+    not_finite: int = 0
 
     def __post_init__(self) -> None:
         for name, value in (
             ("rows", self.rows),
+            ("not_finite", self.not_finite),
             ("seconds", self.seconds),
             ("seconds_per_1000_rows", self.seconds_per_1000_rows or 0.0),
         ):
@@ -76,6 +79,16 @@ class RankedTeacher:
                 raise InvalidArgumentError(f"`{name}` must not be negative, got {value}.")
         if self.interval is not None and self.interval[0] > self.interval[1]:
             raise InvalidArgumentError(f"`interval` must have its lower end first, got {list(self.interval)}.")
+
+    @property
+    def remark(self) -> str:
+        """How many rows its scores leave out, as a sentence; empty where these are all rows."""
+        if not self.not_finite:
+            return ""
+        return (
+            f"Its outputs are NaN or infinite for {self.not_finite} of {self.rows + self.not_finite} rows, which were "
+            "left out of its scores."
+        )
 
     @classmethod
     def unusable(cls, candidate: TeacherCandidate, error: TeacherUnavailableError) -> "RankedTeacher":
@@ -315,6 +328,7 @@ class TeacherRanking:
         lines += [self.certainty] if self.certainty else []
         if body and self.controls:
             lines.append(CONTROL_NOTE)
+        lines += [f"{teacher.candidate.name}: {teacher.remark}" for teacher in self.scored if teacher.remark]
         skipped = [teacher for teacher in self.teachers if teacher.skipped is not None]
         lines += [f"skipped  {teacher.candidate.name}: {teacher.skipped}" for teacher in skipped]
         return "\n".join(lines)
@@ -423,6 +437,7 @@ class TeacherRanking:
                     "student_speed_up": self.speed_up(teacher),
                     "seconds": teacher.seconds,
                     "rows": teacher.rows,
+                    "not_finite": teacher.not_finite,
                     "skipped": teacher.skipped,
                 }
                 for teacher, gain in zip(self.teachers, gains, strict=True)

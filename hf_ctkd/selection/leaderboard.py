@@ -201,7 +201,8 @@ class Progress:
             standing += f", below the line {line}"
         interval = "" if teacher.interval is None else f" {interval_text(teacher.interval)}"
         score = f"{board.metric} {teacher.scores[board.metric]:.3f}{interval}"
-        return f"{name}: {score} ({teacher.seconds:.1f} s), {standing}"
+        remark = f". {teacher.remark}" if teacher.remark else ""
+        return f"{name}: {score} ({teacher.seconds:.1f} s), {standing}{remark}"
 
 
 def leaderboard_of(

@@ -24,6 +24,7 @@ class CachedScores:
         row_values: a metric with its settings -> its values on the rows, where it is a mean over rows and orders a
             ranking; None for a row that it does not judge.
         seconds_per_1000_rows: as in `RankedTeacher`.
+        not_finite: as in `RankedTeacher`.
         key: all that shapes the scores besides the metric: rows, teacher, versions.
     """
 
@@ -32,6 +33,7 @@ class CachedScores:
     parameters: int | None = None
     row_values: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     seconds_per_1000_rows: float | None = None
+    not_finite: int = 0
     key: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -15,7 +15,7 @@ import torch
 import transformers
 from accelerate import Accelerator
 from accelerate.utils.memory import clear_device_cache
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -30,8 +30,9 @@ from hf_ctkd.selection.controls import control_scores
 from hf_ctkd.selection.half_samples import HalfSample
 from hf_ctkd.selection.intervals import interval_of
 from hf_ctkd.selection.score_cache import CachedScores, ScoreCache
-from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs, on_all, on_main, open_cache
+from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs, finite_rows_of, on_all, on_main, open_cache
 from hf_ctkd.teachers.layers import MOST_LAYERS
+from hf_ctkd.teachers.output_checks import MOST_NOT_FINITE
 from hf_ctkd.types import ModelOutputs, Needs
 
 _SCORE_FAILURES = (InvalidArgumentError, NotConvergedError, torch.linalg.LinAlgError)
@@ -125,8 +126,11 @@ class Scorer:
     ) -> CachedScores:
         """Scores that were cached, and those that are computed now."""
         start = time.perf_counter()
-        run = self._outputs(candidate, layers=self._reads_layers)
-        scores, row_values = on_main(self.accelerator, lambda: self._scores(missing, run.outputs, candidate.name))
+        run = self._outputs(candidate, layers=self._reads_layers, max_not_finite=MOST_NOT_FINITE)
+        finite = finite_rows_of(run.outputs)
+        scorer, outputs = (self, run.outputs) if finite.all() else (self._on(finite), run.outputs.select(finite))
+        scores, values = on_main(self.accelerator, lambda: scorer._scores(missing, outputs, candidate.name))
+        row_values = {name: _on_all_rows(of_finite, finite) for name, of_finite in values.items()}
         # One duration for all processes, or their records would differ.
         seconds = on_main(self.accelerator, lambda: time.perf_counter() - start)
         cost = cached.seconds_per_1000_rows if run.seconds_per_1000_rows is None else run.seconds_per_1000_rows
@@ -137,7 +141,26 @@ class Scorer:
             seconds=cached.seconds + seconds,
             parameters=run.parameters,
             seconds_per_1000_rows=cost,
+            not_finite=int((~finite).sum()),
         )
+
+    def _on(self, finite: Bool[Tensor, " rows"]) -> "Scorer":
+        """The same on the rows that a teacher has finite outputs for.
+
+        Raises:
+            TeacherUnavailableError: if these are too few rows of a class: other teachers are scored on all classes.
+        """
+        rows, labels = self.rows.select(finite.nonzero()[:, 0].tolist()), self.rows.labels
+        n_classes = len(rows.label_space)
+        before, left = (torch.bincount(of, minlength=n_classes) for of in (labels, rows.labels))
+        short = ((before > 0) & (left < 2)).nonzero()[:, 0].tolist()
+        if short:
+            raise TeacherUnavailableError(
+                f"its outputs are not finite for {int((~finite).sum())} of {len(labels)} rows, which leaves class "
+                f"{rows.label_space.names[short[0]]!r} with fewer than the two that a score needs",
+                ProblemCode.NOT_FINITE,
+            )
+        return replace(self, rows=rows, student=None if self.student is None else self.student[finite])
 
     def row_values(self, candidate: TeacherCandidate) -> Float[Tensor, " rows"] | None:
         """The values on the rows of the metric that orders, for a teacher that was scored; nothing is computed.
@@ -187,7 +210,7 @@ class Scorer:
             None if it gives none: a folder may have vanished since the ranking, or its layers may not be finite.
         """
         try:
-            outputs = self._outputs(candidate, layers=True).outputs
+            outputs = self._outputs(candidate, layers=True, max_not_finite=0.0).outputs
             return on_main(self.accelerator, lambda: TeacherPosterior.fit(outputs, self.rows.labels))
         except (TeacherUnavailableError, *_SCORE_FAILURES):
             return None
@@ -207,7 +230,8 @@ class Scorer:
                 **{name: value for name, value in by_name.items() if value is not None},
                 **control_scores(candidate, self.seed),
             },
-            rows=len(self.rows),
+            rows=len(self.rows) - computed.not_finite,
+            not_finite=computed.not_finite,
             seconds=computed.seconds,
             interval=None if values is None else interval_of(values, self.rows.labels),
             seconds_per_1000_rows=computed.seconds_per_1000_rows,
@@ -221,7 +245,7 @@ class Scorer:
         seconds = on_main(self.accelerator, lambda: time.perf_counter() - start)
         return 1000 * seconds / rows if rows else None
 
-    def _outputs(self, candidate: TeacherCandidate, *, layers: bool) -> "_TeacherRun":
+    def _outputs(self, candidate: TeacherCandidate, *, layers: bool, max_not_finite: float) -> "_TeacherRun":
         options, modality = self.run_settings.options, self.rows.modality
         timeout, device, target = options.timeout, self.accelerator.device, self.rows.label_space
         if self.accelerator.num_processes > 1:  # one process downloads and tries it, the others read its cache
@@ -247,6 +271,7 @@ class Scorer:
                 progress=self.run_settings.progress,
                 layers=layers,
                 timeout=timeout,
+                max_not_finite=max_not_finite,
             )
             cost = self._cost(start, pending)
             # Of rows sampled for a ranking, metrics read everything at once.
@@ -345,6 +370,12 @@ def cached_values(values: Float[Tensor, " rows"]) -> tuple[float | None, ...]:
         values: of the rows.
     """
     return tuple(None if math.isnan(value) else value for value in values.tolist())
+
+
+def _on_all_rows(values: tuple[float | None, ...], finite: Bool[Tensor, " rows"]) -> tuple[float | None, ...]:
+    """Values on the rows with finite outputs, and None, as for a row that is not judged, on the others."""
+    remaining = iter(values)
+    return tuple(next(remaining) if judged else None for judged in finite.tolist())
 
 
 def row_tensor(values: Sequence[float | None] | None) -> Float[Tensor, " rows"] | None:

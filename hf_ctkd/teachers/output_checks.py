@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+MOST_NOT_FINITE = 0.5
+"""Largest share of the rows that a teacher may have no finite outputs for, to be ranked or distilled from."""
+
 
 def shape_fault(tensors: Mapping[str, Tensor], rows: int, *, classes: int | None = None) -> str | None:
     """Say which tensor is no `[rows, width]` of numbers, or None if all are.

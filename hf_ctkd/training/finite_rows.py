@@ -16,8 +16,6 @@ from hf_ctkd.types import ModelOutputs, RowOutputs
 
 logger = get_logger(__name__)
 
-MOST_NOT_FINITE = 0.5
-"""Largest share of the training rows that a teacher may have no finite outputs for."""
 ROWS = "distilled"
 """Key of a batch that holds the positions of its rows with finite outputs, where these are not all."""
 

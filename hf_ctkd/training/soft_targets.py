@@ -25,7 +25,8 @@ from hf_ctkd.hub import push_folder
 from hf_ctkd.losses import DistillationLoss, RowTransportLoss
 from hf_ctkd.records import LossRecord, TeacherCandidate, TeacherRecord, default_cache, last_name, write_text
 from hf_ctkd.teachers import LoadOptions
-from hf_ctkd.training.finite_rows import MOST_NOT_FINITE, FiniteRows
+from hf_ctkd.teachers.output_checks import MOST_NOT_FINITE
+from hf_ctkd.training.finite_rows import FiniteRows
 from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner, load_teachers
 from hf_ctkd.types import LossContext, ModelOutputs, Needs, RowOutputs
 

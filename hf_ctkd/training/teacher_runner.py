@@ -22,9 +22,9 @@ from hf_ctkd.teachers import LoadOptions, StoredOutputs, Teacher, compute_output
 from hf_ctkd.teachers.cache import named_tensors
 from hf_ctkd.teachers.failures import does_not_fit
 from hf_ctkd.teachers.micro_batches import in_micro_batches, joined
-from hf_ctkd.teachers.output_checks import finite_rows
+from hf_ctkd.teachers.output_checks import MOST_NOT_FINITE, finite_rows
 from hf_ctkd.training.config import DistillationConfig
-from hf_ctkd.training.finite_rows import MOST_NOT_FINITE, FiniteRows
+from hf_ctkd.training.finite_rows import FiniteRows
 from hf_ctkd.training.offloading import DeviceOffloading
 from hf_ctkd.types import LabelSpace, ModelOutputs, Needs, RowOutputs
 

@@ -364,6 +364,13 @@ def test_the_line_where_the_student_stands(image_record, ranking):
     assert "2 of 11 scored candidates without random weights." in render_card(image_record, drawn)
 
 
+def test_scores_that_leave_rows_out_are_counted(image_record, ranking):
+    first = replace(ranking.teachers[0], not_finite=3)
+    card = render_card(image_record, replace(ranking, teachers=(first, *ranking.teachers[1:])))
+    assert f"- {first.candidate.name}: Its outputs are NaN or infinite for 3 of " in card.replace("\\", "")
+    assert "NaN or infinite" not in render_card(image_record, ranking)
+
+
 def test_skipped_teachers_have_their_reason(ranking):
     assert skipped_list(ranking) == "- closed/model: gated: ask its owner for access"
     many = TeacherRanking(

@@ -168,6 +168,12 @@ def test_a_ranking_without_a_teacher_says_why(ranking):
     assert "No teacher could be scored; the reasons are below." in text and "org/gated" in text
 
 
+def test_scores_that_leave_rows_out_are_counted(ranking):
+    partly = replace(ranking, teachers=(replace(ranking.teachers[0], rows=10, not_finite=3), *ranking.teachers[1:]))
+    text = Outline(render_page([PageSection(partly)], title="Pets")).text
+    assert "Its outputs are NaN or infinite for 3 of 13 rows, which were left out of its scores." in text
+
+
 def test_long_rankings_are_cut(ranking):
     many = [teacher(f"org/{number}", number / 200) for number in range(150)]
     section = PageSection(TeacherRanking.of(many, "information_gain", dataset={}, settings={}))

@@ -53,6 +53,16 @@ def test_a_committee_is_told_by_rank_since_folders_may_share_a_name(tmp_path):
         replace(ranking, members=()).committee()
 
 
+def test_rows_that_scores_leave_out_are_counted(ranking, tmp_path):
+    partly = replace(ranking, teachers=(replace(ranking.teachers[0], not_finite=3), *ranking.teachers[1:]))
+    remark = "Its outputs are NaN or infinite for 3 of 23 rows, which were left out of its scores."
+    assert f"\norg/best: {remark}\nskipped  org/broken" in str(partly) and remark not in str(ranking)
+    assert TeacherRanking.load(partly.save(tmp_path / "ranking.json")) == partly
+    assert partly.to_pandas()["not_finite"].tolist() == [3, 0, 0, 0]
+    with pytest.raises(InvalidArgumentError, match="`not_finite` must not be negative, got -1"):
+        replace(ranking.teachers[0], not_finite=-1)
+
+
 def test_the_table_shows_every_score_once_and_why_each_was_skipped(ranking):
     lines = str(ranking).splitlines()
     assert lines[0].split() == "rank teacher probe leep parameters (control) licence seconds rows".split()  # noqa: SIM905

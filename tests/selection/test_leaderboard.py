@@ -68,6 +68,7 @@ def test_without_a_terminal_there_is_a_line_for_each(board, capsys):
         for scored in (teacher("org/best", 0.9), teacher("org/weak", 0.2)):
             progress.start(scored.candidate)
             progress.finish(scored)
+        progress.finish(replace(teacher("org/partly", 0.1), rows=9, not_finite=1))
         progress.finish(RankedTeacher(TeacherCandidate("org/gated", "ab12"), skipped="it is\ngated"))
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -76,6 +77,8 @@ def test_without_a_terminal_there_is_a_line_for_each(board, capsys):
         "org/weak: information_gain 0.200 (1.2 s), rank 2 so far, below the line of the input features\n"
         in captured.err
     )
+    assert "org/partly: information_gain 0.100" in captured.err
+    assert "features. Its outputs are NaN or infinite for 1 of 10 rows, which were left out" in captured.err
     assert "org/gated: skipped, it is gated\n" in captured.err
 
 
