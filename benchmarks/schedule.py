@@ -1,14 +1,15 @@
-"""How long a pretrained student is to train where its user leaves it open: trials judged on validation rows alone.
+"""How long a pretrained student is to train, and on which rows: trials judged on validation rows alone.
 
 python -m benchmarks.schedule --minutes 60
 
-Batch and learning rate are those of a user who sets nothing; only the number of epochs varies.
+Batch and learning rate are those of a user who sets nothing. First only the number of epochs varies; then, beside a
+loss that does not teach labels, how often labelled rows are read in the same number of steps.
 """
 
 import argparse
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,15 +23,21 @@ from benchmarks.evidence.report import table
 from benchmarks.evidence.store import Store
 from benchmarks.evidence.student import candidates, measured, quiet
 from benchmarks.results_file import put
+from hf_ctkd.losses import AFTLoss, DistillationLoss, ProjectionLoss
 from hf_ctkd.records import default_cache
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
 BEGIN, END = "<!-- schedule:begin -->", "<!-- schedule:end -->"
 COLUMNS = (
-    "key", "cell", "labels", "arm", "epochs", "seed", "batch", "learning_rate", "steps", "validation_accuracy",
+    "key", "cell", "labels", "arm", "epochs", "drawn", "seed", "batch", "learning_rate", "steps", "validation_accuracy",
     "processor_seconds",
 )  # fmt: skip
-EPOCHS = (3, 6, 10, 20)
+EPOCHS = (3, 6, 10)
+STEPS = 600
+ALONE = "alone"
+SHARES = {"as they are": 0.0, "half": 0.5, ALONE: 0.0}
+"""How labelled rows are drawn beside a loss of features -> `labelled_share`; *alone*, there are no others."""
+FEATURE_LOSSES = {"aft": AFTLoss, "projection": ProjectionLoss}
 SEEDS = (1000, 1001)
 """No measured run has them."""
 HERE = Path(__file__).parent
@@ -43,32 +50,38 @@ class Trial:
     Args:
         cell: gives task, student and teacher.
         labels: how many rows have one, as in the cell.
-        arm: plain or the default.
-        epochs: that it trains for.
+        arm: plain, the default or a loss of features.
         seed: of labels, head and batches.
+        epochs: that it trains for; None for a fixed number of steps.
+        drawn: how labelled rows are drawn, of `SHARES`.
     """
 
     cell: Cell
     labels: str
     arm: str
-    epochs: int
     seed: int
+    epochs: int | None = None
+    drawn: str = "as they are"
 
     @property
     def key(self) -> str:
-        return f"{self.cell.name}-{self.labels}-{self.arm}-{self.epochs}-{self.seed}".replace(" ", "_")
+        parts = (self.cell.name, self.labels, self.arm, self.epochs or self.drawn, self.seed)
+        return "-".join(map(str, parts)).replace(" ", "_")
+
+    def loss(self) -> DistillationLoss | None:
+        return FEATURE_LOSSES[self.arm]() if self.arm in FEATURE_LOSSES else ARMS[self.arm].make_loss(None)
 
 
 def trials() -> list[Trial]:
-    """The default at every number of epochs; the plain student and all labels at the ends of what is in question."""
+    """All, the decisive ones first."""
+    few = GAP.labels[0]
+    ends = EPOCHS[0], EPOCHS[-1]
     return [
-        *(
-            Trial(cell, cell.labels[0], DEFAULT, epochs, seed)
-            for cell in (GAP, SAME_FAMILY)
-            for seed in SEEDS
-            for epochs in EPOCHS
-        ),
-        *(Trial(GAP, ALL, arm, epochs, SEEDS[0]) for arm in (DEFAULT, PLAIN) for epochs in (3, 10)),
+        *(Trial(GAP, few, DEFAULT, SEEDS[0], epochs) for epochs in EPOCHS),
+        *(Trial(GAP, few, arm, SEEDS[0], drawn=drawn) for arm in FEATURE_LOSSES for drawn in SHARES),
+        *(Trial(SAME_FAMILY, SAME_FAMILY.labels[0], DEFAULT, seed, epochs) for seed in SEEDS for epochs in EPOCHS),
+        *(Trial(GAP, ALL, arm, SEEDS[0], epochs) for arm in (DEFAULT, PLAIN) for epochs in ends),
+        *(Trial(GAP, few, DEFAULT, SEEDS[1], epochs) for epochs in EPOCHS),
     ]
 
 
@@ -79,7 +92,9 @@ def train(trial: Trial, models: Path, work: Path) -> dict[str, object]:
     student, tokenizer = pretrained_student(task, models, seed=trial.seed)
     config = DistillationConfig(
         str(work / "schedule"),
-        num_train_epochs=trial.epochs,
+        num_train_epochs=trial.epochs or 1,
+        max_steps=STEPS if trial.epochs is None else -1,
+        labelled_share=SHARES[trial.drawn],
         seed=trial.seed,
         max_length=LENGTH,
         use_cpu=True,
@@ -92,10 +107,11 @@ def train(trial: Trial, models: Path, work: Path) -> dict[str, object]:
         cache_student_inputs=True,
         cache_dir=str(work / "outputs"),
     )
-    loss = ARMS[trial.arm].make_loss(None)
+    loss = trial.loss()
     teachers = None if loss is None else [candidates((str(models),))[trial.cell.teacher]]
+    rows = task.labelled if trial.drawn == ALONE else task.train()
     trainer = DistillationTrainer(
-        student, config, teachers=teachers, loss=loss, train_dataset=task.train(), processing_class=tokenizer
+        student, config, teachers=teachers, loss=loss, train_dataset=rows, processing_class=tokenizer
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
@@ -104,7 +120,8 @@ def train(trial: Trial, models: Path, work: Path) -> dict[str, object]:
         "cell": trial.cell.name,
         "labels": trial.labels,
         "arm": trial.arm,
-        "epochs": trial.epochs,
+        "epochs": trial.epochs or "",
+        "drawn": trial.drawn,
         "seed": trial.seed,
         "batch": trainer.args.train_batch_size,
         "learning_rate": trainer.args.learning_rate,
@@ -115,26 +132,32 @@ def train(trial: Trial, models: Path, work: Path) -> dict[str, object]:
 
 
 def section(rows: Sequence[dict[str, str]]) -> str:
-    """The section of `RESULTS.md`: validation accuracy by epochs."""
-    frame = pandas.DataFrame(list(rows), columns=COLUMNS).astype({"epochs": int, "validation_accuracy": float})
-    lines = []
-    for (cell, labels, arm), part in frame.groupby(["cell", "labels", "arm"], sort=False):
-        by_epochs = part.groupby("epochs")["validation_accuracy"]
-        means, counts = by_epochs.mean(), by_epochs.count()
-        line: list[object] = [cell, labels, arm]
-        line += [f"{100 * means[epochs]:.1f} ({counts[epochs]})" if epochs in means else "" for epochs in EPOCHS]
-        lines.append(line)
-    header = ["cell", "labels", "student", *(f"{epochs} epochs" for epochs in EPOCHS)]
+    """The section of `RESULTS.md`: validation accuracy by epochs, and by how labelled rows are drawn."""
+    frame = pandas.DataFrame(list(rows), columns=COLUMNS).astype({"validation_accuracy": float})
+    by_steps = frame["epochs"] == ""
     return "\n".join(
         [
             BEGIN,
-            "## How long a pretrained student trains\n",
+            "## How long a pretrained student trains, and on which rows\n",
             "Written by `python -m benchmarks.schedule`: validation accuracy in % (seeds) of a student of two "
             "pretrained layers, batch and rate as chosen for a user who sets nothing. Test rows were not read.\n",
-            table(header, lines),
+            _table(frame[~by_steps], "epochs", {str(epochs): f"{epochs} epochs" for epochs in EPOCHS}),
+            f"\nBeside a loss of features with its default weight, {STEPS} steps. Labelled rows as often as they are "
+            "among all rows, repeated until they are half of the rows read, or alone:\n",
+            _table(frame[by_steps], "drawn", {drawn: f"labelled rows {drawn}" for drawn in SHARES}),
             END,
         ]
     )
+
+
+def _table(frame: pandas.DataFrame, column: str, titles: Mapping[str, str]) -> str:
+    lines = []
+    for (cell, labels, arm), part in frame.groupby(["cell", "labels", "arm"], sort=False):
+        by_value = part.groupby(column)["validation_accuracy"]
+        means, counts = by_value.mean(), by_value.count()
+        values = [f"{100 * means[value]:.1f} ({counts[value]})" if value in means else "" for value in titles]
+        lines.append([cell, labels, arm, *values])
+    return table(["cell", "labels", "student", *titles.values()], lines)
 
 
 def main() -> None:

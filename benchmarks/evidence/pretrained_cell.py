@@ -108,11 +108,13 @@ class Arm:
         loss: None for labels alone.
         teacher: whether the cell's teacher teaches; otherwise the loss reads the student itself, or nothing.
         weights: of the loss, out of which tuning chooses; empty where it keeps its default.
+        labelled: whether it reads the labelled rows alone, as the papers of some losses do.
     """
 
     loss: Callable[..., DistillationLoss] | None = None
     teacher: bool = True
     weights: tuple[float, ...] = ()
+    labelled: bool = False
 
     def make_loss(self, weight: float | None) -> DistillationLoss | None:
         """The loss with the weight that tuning chose; None for labels alone."""
@@ -132,8 +134,8 @@ ARMS = {
     PROBE: Arm(ProbeLoss),
     SELF_TRAINING: Arm(lambda: SelfTrainingLoss(transported=True), teacher=False),
     setfit.NAME: Arm(),
-    B_TUNING: Arm(BTuningLoss, weights=(1.0, 10.0, 100.0)),
-    AFT: Arm(AFTLoss, weights=(1.0, 3.0, 10.0)),
+    B_TUNING: Arm(BTuningLoss, weights=(1e-4, 1e-3, 1e-2), labelled=True),
+    AFT: Arm(AFTLoss, weights=(1.0, 3.0, 10.0), labelled=True),
 }
 """`LP-FT` starts from a head that was fitted to frozen features; `own features` learns from its own frozen layers."""
 TEACHER, OWN = "teacher", "own"
@@ -401,7 +403,16 @@ def key_of(workplace: Workplace, job: Job) -> str:
     cell = [job.cell.task, job.cell.rows]
     plain = None if job.plain is None else job.plain.recorded()
     shaped = asdict(job) | {"cell": cell, "recipe": job.recipe.recorded(), "plain": plain}
-    content = [FORMAT, cell, STEPS, LENGTH, shaped, described, models]
+    content = [
+        FORMAT,
+        cell,
+        STEPS,
+        LENGTH,
+        shaped,
+        described,
+        models,
+        *(["labelled rows alone"] if arm.labelled else []),
+    ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -520,7 +531,7 @@ def _trained(workplace: Workplace, job: Job, task: DemoTask) -> DistillationTrai
         config,
         teachers=None if arm.loss is None else [_teacher(workplace, job, task)],
         loss=arm.make_loss(job.recipe.weight),
-        train_dataset=task.train(),
+        train_dataset=task.labelled if arm.labelled else task.train(),
         processing_class=tokenizer,
     )
     trainer.remove_callback(PrinterCallback)

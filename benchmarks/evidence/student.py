@@ -184,6 +184,7 @@ def config_of(settings: Settings, modality: str, *, seed: int, work: str) -> Dis
         bootstrap_resamples=0,
         metrics=[],
         cache_student_inputs=True,
+        labelled_share=0.0,  # every row once, as in the runs at hand
         cache_dir=str(Path(work) / "outputs"),
     )
 

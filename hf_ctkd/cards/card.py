@@ -116,7 +116,7 @@ def _about(record: DistillationRecord, repo_id: str | None) -> dict[str, str]:
         "snippet": fence(snippet(task, repo_id), "python"),
         "dataset": (
             f"Data: {dataset_link(task)}, columns {escape(task.input_column)} and {escape(task.label_column)}. "
-            f"{task.labelled_rows} of {task.train_rows} training rows have a label.{labelled_row_weight(record)}"
+            f"{task.labelled_rows} of {task.train_rows} training rows have a label.{labelled_rows_counted(record)}"
         ),
         "fingerprint": "".join(c for c in plain(task.fingerprint) if c.isalnum() or c in "-_."),
     }
@@ -458,10 +458,16 @@ def settings_table(values: Mapping[str, object]) -> str:
     return table(["argument", "value"], [[escape(name), setting(value)] for name, value in values.items()])
 
 
-def labelled_row_weight(record: DistillationRecord) -> str:
-    """The weight of a labelled row in the task loss, as a sentence; empty where every row has a label."""
-    task, weight = record.task, record.training.get("labelled_row_weight")
-    if record.labels_only or not isinstance(weight, int | float) or not 0 < task.labelled_rows < task.train_rows:
+def labelled_rows_counted(record: DistillationRecord) -> str:
+    """How much or how often a labelled row counted, as a sentence; empty where every row has a label."""
+    task, training = record.task, record.training
+    if record.labels_only or not 0 < task.labelled_rows < task.train_rows:
+        return ""
+    share = training.get("labelled_share")
+    if isinstance(share, int | float) and share > task.labelled_rows / task.train_rows:
+        return f" Labelled rows were repeated until they were {share:.0%} of those read."
+    weight = training.get("labelled_row_weight")
+    if not isinstance(weight, int | float):
         return ""
     if weight >= task.train_rows / task.labelled_rows:
         return " The task loss was a mean over labelled rows."

@@ -22,6 +22,7 @@ from hf_ctkd.tasks import StudentTask, first_student, listed
 from hf_ctkd.teachers import Teacher
 from hf_ctkd.training.adapter import StudentAdapter
 from hf_ctkd.training.config import DistillationConfig
+from hf_ctkd.training.labelled_rows import only_labelled
 from hf_ctkd.training.student_with_loss import StudentWithLoss
 from hf_ctkd.training.teacher_runner import TeacherLike
 from hf_ctkd.types import ModelOutputs, Needs
@@ -256,33 +257,6 @@ def reference_rows(train: TargetRows | None, evaluation: Mapping[str, TargetRows
     if rows is None:
         raise InvalidArgumentError("`train_dataset` or `eval_dataset` must be given, got neither.")
     return rows
-
-
-def only_labelled(rows: TargetRows, task: StudentTask, reason: str) -> TargetRows:
-    """The labelled rows; all rows where none has a label. A warning in the log counts those left out.
-
-    Args:
-        rows: the training rows.
-        task: what the student is for.
-        reason: the beginning of the warning.
-    """
-    labelled = task.rows_with_label(rows)
-    if len(labelled) in (0, len(rows)):
-        return rows
-    logger.warning(f"{reason}: the student trains on its {len(labelled)} labelled rows alone, of {len(rows)} rows.")
-    return rows.select(labelled)
-
-
-def largest_row_weight(weight: float, rows: TargetRows | None, task: StudentTask) -> float:
-    """The weight of a labelled row in the task loss, at most what makes that loss a mean over labelled rows.
-
-    Args:
-        weight: `DistillationConfig.labelled_row_weight`.
-        rows: the training rows; None where the student is only evaluated.
-        task: what the student is for.
-    """
-    labelled = 0 if rows is None else len(task.rows_with_label(rows))
-    return min(weight, len(rows) / labelled) if rows is not None and labelled else weight
 
 
 def rows_to_predict(dataset: datasets.Dataset, reference: TargetRows, task: StudentTask) -> TargetRows:

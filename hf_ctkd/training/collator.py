@@ -46,6 +46,7 @@ class RowDataset(Dataset):
         contents: whether raw contents are needed beside cached inputs.
         task: how the student's labels are read.
         targets: `[rows, width]`, what the loss teaches each row; None where it is not computed once.
+        numbers: `[read]`, of the rows that an epoch reads, repeated ones included; None for every row once.
 
     Raises:
         DatasetError: a row that cannot be read, where inputs are cached.
@@ -60,8 +61,10 @@ class RowDataset(Dataset):
         contents: bool = True,
         task: StudentTask | None = None,
         targets: Tensor | None = None,
+        numbers: Tensor | None = None,
     ) -> None:
         self.rows = rows
+        self.numbers = torch.arange(len(rows)) if numbers is None else numbers
         self.train = train
         self.preprocessor = preprocessor
         self.contents = contents or preprocessor is None
@@ -76,11 +79,12 @@ class RowDataset(Dataset):
         return preprocessor(contents), labels
 
     def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.rows)
+        """Number of rows that an epoch reads."""
+        return len(self.numbers)
 
-    def __getitem__(self, number: int) -> Row:
+    def __getitem__(self, position: int) -> Row:
         """One raw row; raises DatasetError naming it if it cannot be decoded."""
+        number = int(self.numbers[position])
         content = self.rows.inputs([number])[0] if self.contents else None
         target = None if self.targets is None else self.targets[number]
         if self._cached is None:

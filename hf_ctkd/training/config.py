@@ -48,6 +48,13 @@ class DistillationConfig(TrainingArguments):
             "over labelled rows, which gives the usual mean over labelled rows. Other losses always use that mean."
         },
     )
+    labelled_share: float = field(
+        default=0.5,
+        metadata={
+            "help": "Beside a loss that does not teach labels, such as one of features: labelled rows are repeated "
+            "until they are this share of the rows of an epoch; 0 to read every row once. From 0 to below 1."
+        },
+    )
     class_weights: None | str | list[float] = field(  # in the order that `HfArgumentParser` takes for text
         default=None,
         metadata={

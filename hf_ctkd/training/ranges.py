@@ -78,6 +78,7 @@ _RANGES = {
     "max_length": _COUNT,
     "bootstrap_resamples": Range(0),
     "labelled_row_weight": Range(0, math.inf, open_start=True),  # infinity gives the mean over labelled rows
+    "labelled_share": Range(0, 1, open_end=True),
     "seed": Range(0, 2**32 - 1),
     "data_seed": Range(0, 2**32 - 1),
 }

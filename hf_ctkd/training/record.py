@@ -62,6 +62,7 @@ _ARGUMENTS = (
     "label_smoothing_factor",
     "distillation_weight",
     "labelled_row_weight",
+    "labelled_share",
 )
 
 
@@ -158,7 +159,7 @@ def summarise(
         results=results,
         baseline=baseline,
         training={
-            **{name: values[name] for name in _ARGUMENTS if name != "labelled_row_weight" or _by_row(loss)},
+            **{name: values[name] for name in _ARGUMENTS if name not in _without_effect(loss)},
             **_chosen(run.chosen),
             **({} if adapter is None else {"adapter": adapter.kind}),
             **_task_loss(run.student_with_loss.task_loss),
@@ -380,6 +381,8 @@ def _transport_map(run: Run, loss: DistillationLoss | None) -> TransportMap | No
     )
 
 
-def _by_row(loss: DistillationLoss | None) -> bool:
-    """Whether the task loss was a mean over all rows, so that the weight of a labelled row had an effect."""
-    return loss is not None and loss.teaches_labels
+def _without_effect(loss: DistillationLoss | None) -> set[str]:
+    """Arguments about labelled rows that had no effect beside this loss."""
+    if loss is None:
+        return {"labelled_row_weight", "labelled_share"}
+    return {"labelled_share" if loss.teaches_labels else "labelled_row_weight"}

@@ -9,7 +9,6 @@ from typing import TypeVar
 from transformers import PreTrainedModel
 from transformers.utils.logging import get_logger
 
-from hf_ctkd.data import TargetRows
 from hf_ctkd.training.config import DistillationConfig
 
 logger = get_logger(__name__)
@@ -32,7 +31,7 @@ class Start:
     """What the rule reads of a run.
 
     Args:
-        rows: rows trained on.
+        rows: rows that an epoch reads.
         step_rows: rows of an optimiser step, over all processes.
         classes: outputs of the student: classes, or numbers that it estimates.
         parameters: of the student.
@@ -102,7 +101,7 @@ def is_pretrained(student: PreTrainedModel) -> bool:
 
 
 def with_schedule(
-    args: Config, rows: TargetRows | None, student: PreTrainedModel, *, classes: int, adapter: bool = False
+    args: Config, rows: int | None, student: PreTrainedModel, *, classes: int, adapter: bool = False
 ) -> tuple[Config, tuple[str, ...]]:
     """A copy of the arguments with number of epochs and learning rate, and the names of those that were chosen.
 
@@ -111,7 +110,7 @@ def with_schedule(
 
     Args:
         args: of the run.
-        rows: the training rows; without any, the values that `TrainingArguments` has are set.
+        rows: that an epoch reads; without any, the values that `TrainingArguments` has are set.
         student: the model, before training.
         classes: outputs of the student.
         adapter: whether only the weights of an adapter are trained.
@@ -124,12 +123,12 @@ def with_schedule(
         return resolved, ()
     step_rows = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     parameters = sum(parameter.numel() for parameter in student.parameters())
-    start = Start(len(rows), step_rows, classes, parameters, is_pretrained(student), adapter)
+    start = Start(rows, step_rows, classes, parameters, is_pretrained(student), adapter)
     chosen: dict[str, str] = {}
     if epochs_open:
         epochs = choose_epochs(start)
         resolved.num_train_epochs = epochs
-        chosen["num_train_epochs"] = f"{epochs} ({epochs * math.ceil(len(rows) / step_rows):,} steps)"
+        chosen["num_train_epochs"] = f"{epochs} ({epochs * math.ceil(rows / step_rows):,} steps)"
     if args.learning_rate is None:
         resolved.learning_rate = choose_learning_rate(start)
         chosen["learning_rate"] = f"{resolved.learning_rate:g}"

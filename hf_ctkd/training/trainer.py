@@ -42,8 +42,6 @@ from hf_ctkd.training.checks import (
     evaluation_rows,
     first_split,
     initial_student,
-    largest_row_weight,
-    only_labelled,
     reference_rows,
     rows_to_predict,
     set_padding,
@@ -57,6 +55,7 @@ from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.evaluations import Evaluations
 from hf_ctkd.training.files import in_memory, off_memory, removed_if_unfinished, resumed_from
 from hf_ctkd.training.finite_rows import distilled
+from hf_ctkd.training.labelled_rows import largest_row_weight, log_repeats, only_labelled, rows_of_epoch
 from hf_ctkd.training.loss_context import StudentRows, default_loss, loss_context, with_student_rows
 from hf_ctkd.training.optimizer import with_rates_of_loss
 from hf_ctkd.training.outcome import LossTrace, warn_of_chance, warn_of_loss
@@ -183,7 +182,8 @@ class DistillationTrainer(Trainer):
         self._reference_rows = reference_rows(rows, eval_rows)
         self._preprocessor = student_preprocessor(processing_class, self._reference_rows, student, args.max_length)
         classes = max(1, len(self.task.label_names(self._reference_rows)))
-        args, self._chosen = with_schedule(args, rows, student, classes=classes, adapter=student is not model)
+        epoch = None if rows is None else len(rows_of_epoch(rows, self.task, given, args))
+        args, self._chosen = with_schedule(args, epoch, student, classes=classes, adapter=student is not model)
         self._task_loss = TaskLoss.of(self.task, args, rows, compute_loss_func)
         self.ranking, self.command, self._rows_seen = ranking, None, 0
         self.baseline: Mapping[str, Confidence] = {}
@@ -344,9 +344,13 @@ class DistillationTrainer(Trainer):
         if self._stream is not None:
             return StreamedRows(self._stream, rows, self.task, only_labelled=not self._distils), collator
         caches = self.args.cache_student_inputs and augmentation is None
+        epoch = rows_of_epoch(rows, self.task, loss, self.args)
+        if loss is not None:
+            log_repeats(rows, len(epoch), loss)
         return RowDataset(
             rows,
             train=True,
+            numbers=epoch,
             preprocessor=self._preprocessor if caches else None,
             contents=bool(runs),
             task=self.task,

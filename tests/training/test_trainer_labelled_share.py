@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from transformers.utils.logging import get_logger
 
-from hf_ctkd.cards.card import labelled_row_weight
+from hf_ctkd.cards.card import labelled_rows_counted
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import BSSLoss, ProbeLoss
 
@@ -19,7 +19,7 @@ SHARES = (1, 3, 10, 30, 100)
 
 @pytest.fixture
 def logged(caplog):
-    logger = get_logger("hf_ctkd.training.checks")
+    logger = get_logger("hf_ctkd.training.labelled_rows")
     logger.addHandler(caplog.handler)
     caplog.set_level(logging.WARNING)
     yield caplog
@@ -67,8 +67,45 @@ def test_a_labelled_row_counts_as_often_as_said_at_every_share(make, config, per
 
 
 def test_beside_a_loss_of_features_the_task_loss_is_a_mean_over_labelled_rows(make, config):
-    total, log = one_step(make, config, 10, loss=BSSLoss)
+    total, log = one_step(make, config, 10, loss=BSSLoss, labelled_share=0)
     assert log["task_loss"] == pytest.approx(float(total) / (ROWS / 10), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("percent", "share", "read"), [(10, 0.5, 540), (10, 0.25, 360), (30, 0.25, 300), (100, 0.5, 300)]
+)
+def test_beside_a_loss_of_features_labelled_rows_are_a_share_of_those_read(make, config, logged, percent, share, read):
+    trainer = make(args=config(labelled_share=share), loss=BSSLoss(), train_dataset=rows(percent))
+    dataset = trainer.train_dataset
+    numbers = [row.number for row in map(dataset.__getitem__, range(len(dataset)))]
+    labelled = sum(dataset.rows.labels[number] >= 0 for number in numbers)
+    assert len(numbers) == read and set(numbers) == set(range(ROWS))
+    assert labelled / read == pytest.approx(max(share, percent / 100))
+    assert ("labelled rows are repeated: an epoch reads 540 rows, of which 300" in logged.text) == (read == 540)
+    assert ("are repeated" in logged.text) == (read > ROWS)
+
+
+def test_beside_a_loss_that_teaches_labels_every_row_is_read_once(make, logged):
+    assert len(make(loss=LabelTeacher(weight=1.0), train_dataset=rows(10)).train_dataset) == ROWS
+    assert "repeated" not in logged.text
+
+
+def test_the_chosen_number_of_epochs_counts_repeated_rows(make, config):
+    epochs = [
+        make(
+            args=config(labelled_share=share, max_steps=-1, num_train_epochs=None, per_device_train_batch_size=10),
+            loss=BSSLoss(),
+            train_dataset=rows(10),
+        ).args.num_train_epochs
+        for share in (0, 0.5)
+    ]
+    assert epochs == [34, 19]  # 1,000 steps of 300 and of 540 rows in batches of ten
+
+
+def test_the_share_must_be_below_one(config):
+    message = "`labelled_share` must be between 0 and 1, but not the latter, got 1.0"
+    with pytest.raises(InvalidArgumentError, match=message):
+        config(labelled_share=1.0)
 
 
 def test_by_default_every_row_counts_once(make, config):
@@ -129,9 +166,17 @@ def test_the_card_says_for_how_many_rows_a_labelled_one_counted(make, config):
     trainer = make(args=config(max_steps=1), loss=LabelTeacher(), train_dataset=tiny.image_rows(24, unlabelled=12))
     trainer.train()
     record = trainer.record()
-    assert labelled_row_weight(record).endswith(
+    assert labelled_rows_counted(record).endswith(
         "a mean over all rows, in which a labelled row counted once, like any other."
     )
     heavy = replace(record, training={**record.training, "labelled_row_weight": float("inf")})
-    assert labelled_row_weight(heavy).endswith("was a mean over labelled rows.")
-    assert labelled_row_weight(replace(record, task=replace(record.task, labelled_rows=24))) == ""
+    assert labelled_rows_counted(heavy).endswith("was a mean over labelled rows.")
+    assert labelled_rows_counted(replace(record, task=replace(record.task, labelled_rows=24))) == ""
+
+
+def test_the_card_says_that_labelled_rows_were_repeated(make, config):
+    trainer = make(args=config(max_steps=1), loss=BSSLoss(), train_dataset=tiny.image_rows(24, unlabelled=20))
+    trainer.train()
+    record = trainer.record()
+    assert labelled_rows_counted(record) == " Labelled rows were repeated until they were 50% of those read."
+    assert "labelled_row_weight" not in record.training

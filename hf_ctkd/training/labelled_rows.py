@@ -1,0 +1,83 @@
+"""How often rows with a label are read, and how much they count, where others have none."""
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers.utils.logging import get_logger
+
+from hf_ctkd.data import TargetRows
+from hf_ctkd.losses import DistillationLoss
+from hf_ctkd.tasks import StudentTask
+from hf_ctkd.training.config import DistillationConfig
+
+logger = get_logger(__name__)
+
+
+def only_labelled(rows: TargetRows, task: StudentTask, reason: str) -> TargetRows:
+    """The labelled rows; all rows where none has a label. A warning in the log counts those left out.
+
+    Args:
+        rows: the training rows.
+        task: what the student is for.
+        reason: the beginning of the warning.
+    """
+    labelled = task.rows_with_label(rows)
+    if len(labelled) in (0, len(rows)):
+        return rows
+    logger.warning(f"{reason}: the student trains on its {len(labelled)} labelled rows alone, of {len(rows)} rows.")
+    return rows.select(labelled)
+
+
+def largest_row_weight(weight: float, rows: TargetRows | None, task: StudentTask) -> float:
+    """The weight of a labelled row in the task loss, at most what makes that loss a mean over labelled rows.
+
+    Args:
+        weight: `DistillationConfig.labelled_row_weight`.
+        rows: the training rows; None where the student is only evaluated.
+        task: what the student is for.
+    """
+    labelled = 0 if rows is None else len(task.rows_with_label(rows))
+    return min(weight, len(rows) / labelled) if rows is not None and labelled else weight
+
+
+def rows_of_epoch(
+    rows: TargetRows, task: StudentTask, loss: DistillationLoss | None, args: DistillationConfig
+) -> Int[Tensor, " read"]:
+    """Numbers of the rows that an epoch reads, some of them several times.
+
+    A loss that teaches labels reads every row once, and so does training without a loss. Beside another loss, which
+    says nothing of the classes of a row without a label, few labels among many rows would hardly be read: labelled rows
+    are repeated until they are `labelled_share` of the rows.
+
+    Args:
+        rows: the training rows.
+        task: what the student is for.
+        loss: in training; None for the task loss alone.
+        args: of the run.
+    """
+    numbers = torch.arange(len(rows))
+    if loss is None or loss.teaches_labels:
+        return numbers
+    labelled = torch.tensor(task.rows_with_label(rows), dtype=torch.int64)
+    without = len(rows) - len(labelled)
+    wanted = round(without * args.labelled_share / (1 - args.labelled_share))
+    if len(labelled) == 0 or wanted <= len(labelled):
+        return numbers
+    repeats = labelled.repeat(-(-wanted // len(labelled)))[:wanted]
+    return torch.cat([numbers, repeats[len(labelled) :]])
+
+
+def log_repeats(rows: TargetRows, read: int, loss: DistillationLoss) -> None:
+    """Say in the log, at the level of a warning, that labelled rows are repeated, if they are.
+
+    Args:
+        rows: the training rows.
+        read: rows that an epoch reads.
+        loss: beside which they are.
+    """
+    if read > len(rows):
+        logger.warning(
+            f"{loss.name} says nothing of the classes of rows without a label, so that labelled rows are repeated: an "
+            f"epoch reads {read:,} rows, of which {len(rows):,} are different. Set `labelled_share` to 0 to read every "
+            "row once."
+        )
