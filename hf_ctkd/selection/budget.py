@@ -8,7 +8,8 @@ from typing import Literal
 
 from hf_ctkd.errors import InvalidArgumentError
 
-Limit = Literal["seconds", "forwards", "bytes"]
+Limit = Literal["seconds", "forwards"]
+"""What may end a run; a download beyond the bytes that are left is no end, as others may be smaller."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,11 @@ class SelectionBudget:
     """What `TeacherSelector` may spend; it then scores promising teachers on more rows than others.
 
     Use it where there are more candidates than can be scored on all rows. The run ends as soon as it is clear enough
-    which teacher is the best, or when a limit is reached; it exceeds `seconds` by the teacher that is being scored at
+    which teacher is the best, or when a limit is reached; it exceeds `seconds` by the teachers that are being scored at
     most, and the other limits never. Without a budget every candidate is scored on all rows.
+
+    Several `processes` or an `executor` share the teachers of each set of rows, and rank as one process does if
+    `forwards` or `bytes` are limited. Within the same `seconds` they score more, so that the ranking may be another.
 
     Args:
         seconds: from the start of the ranking, downloads included; None for no limit.
@@ -77,20 +81,22 @@ class Meter:
         """Since the start."""
         return self.clock() - self.start
 
-    def reached(self, *, forwards: int = 0, bytes: int = 0) -> Limit | None:  # noqa: A002 (as in the budget)
-        """The limit that forbids further spending; None if it is allowed.
+    @property
+    def bytes_left(self) -> int | None:
+        """That may still be downloaded; None without a limit."""
+        return None if self.budget.bytes is None else self.budget.bytes - self.bytes
+
+    def reached(self, *, forwards: int = 0) -> Limit | None:
+        """The limit that forbids to score another teacher; None if it is allowed.
 
         Args:
             forwards: rows about to be run.
-            bytes: about to be downloaded.
         """
         budget = self.budget
         if budget.seconds is not None and self.seconds >= budget.seconds:
             return "seconds"
         if budget.forwards is not None and self.forwards + forwards > budget.forwards:
             return "forwards"
-        if budget.bytes is not None and self.bytes + bytes > budget.bytes:
-            return "bytes"
         return None
 
     def spend(self, *, forwards: int = 0, bytes: int = 0) -> None:  # noqa: A002 (as in the budget)

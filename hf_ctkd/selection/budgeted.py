@@ -1,8 +1,12 @@
 """Candidates scored within a budget: a race over nested sets of the scoring rows."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,12 +16,15 @@ from torch import Tensor
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.records import RankedTeacher, TeacherCandidate
 from hf_ctkd.selection.budget import Meter, SelectionBudget
+from hf_ctkd.selection.downloads import fetched_ahead
+from hf_ctkd.selection.execution import scores_of_workers
 from hf_ctkd.selection.half_samples import HALVES, HalfSample, half_size
 from hf_ctkd.selection.leaderboard import Progress
 from hf_ctkd.selection.metadata_order import by_metadata
 from hf_ctkd.selection.race import Evaluation, Race, RaceOutcome
 from hf_ctkd.selection.sampling import stratified
 from hf_ctkd.selection.scorer import Scorer
+from hf_ctkd.selection.scoring_job import ScoringJob
 from hf_ctkd.teachers import on_main
 
 _ROWS_A_CLASS = 4
@@ -40,7 +47,11 @@ class BudgetedScores:
 
 
 def score_within(
-    scorer: Scorer, candidates: Sequence[TeacherCandidate], progress: Progress, meter: Meter
+    scorer: Scorer,
+    candidates: Sequence[TeacherCandidate],
+    progress: Progress,
+    meter: Meter,
+    executor: Executor | None = None,
 ) -> BudgetedScores:
     """Score the candidates, the most promising ones on all rows, until the best is clear or the budget is spent.
 
@@ -49,6 +60,7 @@ def score_within(
         candidates: all of them.
         progress: is told of each score.
         meter: of the budget, started when the selection was.
+        executor: whose workers score the candidates of each set of rows; None to score them in turn, in this process.
 
     Raises:
         DatasetError: if a row cannot be read.
@@ -56,7 +68,8 @@ def score_within(
     """
     ordered = on_main(scorer.accelerator, lambda: by_metadata(candidates, scorer.rows.label_space.names))
     contest = _Contest(scorer, ordered, progress, meter, _nested(scorer.rows.labels))
-    race = Race([len(rows) for rows in contest.rows], contest.factors, meter, contest.evaluate)
+    evaluate = contest.evaluate_in_turn if executor is None else partial(contest.evaluate_on_workers, executor)
+    race = Race([len(rows) for rows in contest.rows], contest.factors, meter, evaluate)
     outcome = race.run(len(ordered))
     return BudgetedScores(tuple(contest.ranked(outcome)), _facts(meter, outcome, race))
 
@@ -86,17 +99,48 @@ class _Contest:
         sizes = [(len(scorer.rows), half_size(scorer.rows.labels)) for scorer in self.scorers]
         return [half / max(size - half, 1) for size, half in sizes]
 
-    def evaluate(self, index: int, rung: int) -> Evaluation | None:
-        """Score a teacher on a set of rows; None if it cannot be scored."""
-        candidate, before = self.candidates[index], self.scored.get(index)
-        self.progress.start(candidate)
-        if before is None:
-            problem = self._download_problem(candidate)
-            if problem is not None:
-                self.scored[index] = RankedTeacher(candidate, skipped=str(problem), skipped_code=problem.code)
-                self.progress.finish(self.scored[index])
-                return None
-        teacher = self.scorers[rung].score(candidate)
+    def evaluate_in_turn(
+        self, indices: Sequence[int], rung: int, may_start: Callable[[], bool]
+    ) -> Iterator[tuple[int, Evaluation | None]]:
+        """Score teachers on a set of rows in this process, the next one being fetched meanwhile; see `Evaluate`."""
+        fetched = fetched_ahead(iter(indices), self._fetch)
+        if self.scorer.accelerator.num_processes > 1:  # they agree on what a download takes, which no thread can do
+            fetched = ((index, self._download_problem(index)) for index in indices)
+        with closing(fetched):
+            for index, problem in fetched:
+                if not may_start():
+                    return
+                candidate = self.candidates[index]
+                self.progress.start(candidate)
+                if problem is None:
+                    teacher = self.scorers[rung].score(candidate)
+                else:
+                    teacher = RankedTeacher.unusable(candidate, problem)
+                yield index, self._evaluation(index, rung, teacher)
+
+    def evaluate_on_workers(
+        self, executor: Executor, indices: Sequence[int], rung: int, may_start: Callable[[], bool]
+    ) -> Iterator[tuple[int, Evaluation | None]]:
+        """Have the workers of the executor score teachers on a set of rows; see `Evaluate`."""
+        skipped: dict[int, RankedTeacher] = {}
+
+        def affordable() -> Iterator[tuple[int, TeacherCandidate]]:
+            for index in indices:
+                if not may_start():
+                    return
+                problem = self._download_problem(index)
+                if problem is None:
+                    yield index, self.candidates[index]
+                else:
+                    skipped[index] = RankedTeacher.unusable(self.candidates[index], problem)
+
+        scored = scores_of_workers(executor, ScoringJob.of(self.scorers[rung]), affordable(), may_start)
+        for index, teacher in chain(scored, skipped.items()):
+            yield index, self._evaluation(index, rung, teacher)
+
+    def _evaluation(self, index: int, rung: int, teacher: RankedTeacher) -> Evaluation | None:
+        """What the race compares of a teacher, whose scores are kept; None if it was skipped."""
+        before = self.scored.get(index)
         halves = tuple(teacher.scores.get(half.name, math.nan) for half in self.halves)
         names = {half.name for half in self.halves}
         self.scored[index] = replace(
@@ -112,18 +156,26 @@ class _Contest:
             self.progress.finish(teacher)
         return Evaluation(teacher.scores[self.scorer.metrics[0].name], halves)
 
-    def _download_problem(self, candidate: TeacherCandidate) -> TeacherUnavailableError | None:
-        limit = self.meter.budget.bytes
-        if limit is None:
+    def _fetch(self, index: int) -> None:
+        problem = self._download_problem(index)
+        if problem is not None:
+            raise problem
+        if index not in self.scored:
+            self.scorers[0].fetch(self.candidates[index])
+
+    def _download_problem(self, index: int) -> TeacherUnavailableError | None:
+        """Spend the bytes of a download, or say why it cannot be had; nothing for a teacher that was scored before."""
+        candidate, left = self.candidates[index], self.meter.bytes_left
+        if left is None or index in self.scored:
             return None
         try:
             size = on_main(self.scorer.accelerator, lambda: self.scorer.run_settings.options.download_bytes(candidate))
         except TeacherUnavailableError as error:
             return error
-        if self.meter.reached(bytes=size) == "bytes":
+        if size > left:
             return TeacherUnavailableError(
-                f"its download takes {size:,} bytes, more than the {limit - self.meter.bytes:,} that are left of the "
-                "budget. Allow more bytes.",
+                f"its download takes {size:,} bytes, more than the {left:,} that are left of the budget. Allow more "
+                "bytes.",
                 ProblemCode.OUT_OF_BUDGET,
             )
         self.meter.spend(bytes=size)

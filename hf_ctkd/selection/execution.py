@@ -1,7 +1,7 @@
 """The candidates of a ranking, scored in turn, on the workers of an executor, or by the processes of accelerate."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import closing
 from dataclasses import replace
 
@@ -14,6 +14,9 @@ from hf_ctkd.selection.leaderboard import Progress
 from hf_ctkd.selection.scorer import Scorer
 from hf_ctkd.selection.scoring_job import ScoringJob, score_candidate
 from hf_ctkd.teachers import LocalAccelerator, on_all, on_main
+
+_SECONDS_BETWEEN_CHECKS = 0.5
+"""Of the time limit, while no worker finishes a teacher."""
 
 
 def score_in_turn(
@@ -113,18 +116,53 @@ def score_on_workers(
         DatasetError: if a row cannot be read.
         InvalidArgumentError: if the cache cannot be written, or the executor broke down.
     """
-    job = ScoringJob.of(scorer)
-    futures: dict[Future[RankedTeacher], TeacherCandidate] = {}
-    teachers = {}
+    listed: dict[int, TeacherCandidate] = {}
+
+    def numbered() -> Iterator[tuple[int, TeacherCandidate]]:
+        for pair in enumerate(candidates):
+            listed.update([pair])
+            yield pair
+
+    teachers: dict[int, RankedTeacher] = {}
+    for number, teacher in scores_of_workers(executor, ScoringJob.of(scorer), numbered()):
+        teachers[number] = teacher
+        progress.finish(teacher)
+        if new_downloads is not None:
+            in_use = {candidate.model_id for other, candidate in listed.items() if other not in teachers}
+            new_downloads.delete(listed[other] for other in teachers if listed[other].model_id not in in_use)
+    return [teachers[number] for number in listed]
+
+
+def scores_of_workers(
+    executor: Executor,
+    job: ScoringJob,
+    candidates: Iterable[tuple[int, TeacherCandidate]],
+    may_start: Callable[[], bool] = lambda: True,
+) -> Iterator[tuple[int, RankedTeacher]]:
+    """Have workers score candidates, and give the number and the scores of each as it is finished.
+
+    Args:
+        executor: its workers can read and write the cache.
+        job: what all candidates have in common.
+        candidates: with numbers that tell them apart; all of them are submitted first.
+        may_start: is asked again and again; once it says no, only what has been begun is finished.
+
+    Raises:
+        DatasetError: if a row cannot be read.
+        InvalidArgumentError: if the cache cannot be written, or the executor broke down.
+    """
+    futures: dict[Future[RankedTeacher], tuple[int, TeacherCandidate]] = {}
     try:
-        for candidate in candidates:
-            futures[executor.submit(score_candidate, job, candidate)] = candidate
-        for future in as_completed(futures):
-            teachers[future] = _result(future, futures[future])
-            progress.finish(teachers[future])
-            if new_downloads is not None:
-                in_use = {other.model_id for pending, other in futures.items() if pending not in teachers}
-                new_downloads.delete(c for f, c in futures.items() if f in teachers and c.model_id not in in_use)
+        for number, candidate in candidates:
+            futures[executor.submit(score_candidate, job, candidate)] = number, candidate
+        pending = set(futures)
+        while pending:
+            finished, pending = wait(pending, _SECONDS_BETWEEN_CHECKS, FIRST_COMPLETED)
+            for future in finished:
+                number, candidate = futures[future]
+                yield number, _result(future, candidate)
+            if pending and not may_start():
+                pending = {future for future in pending if not future.cancel()}
     except BrokenExecutor as error:
         raise InvalidArgumentError(
             "`executor` broke down because one of its workers ended. Finished teachers are on disk: run again, with "
@@ -133,7 +171,6 @@ def score_on_workers(
     finally:
         for future in futures:
             future.cancel()
-    return [teachers[future] for future in futures]
 
 
 def _result(future: "Future[RankedTeacher]", candidate: TeacherCandidate) -> RankedTeacher:

@@ -1,8 +1,9 @@
 """Successive halving with confidence bounds: few rows for all teachers, more rows for those that may be the best."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -27,6 +28,11 @@ class Evaluation:
 
     score: float
     halves: tuple[float, ...]
+
+
+Evaluate = Callable[[Sequence[int], int, Callable[[], bool]], Iterator[tuple[int, Evaluation | None]]]
+"""Evaluates teachers (by index) on a set (by number), all of them or until the function says that none may start any
+more; gives the index and the evaluation of each in any order, None for a teacher that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Race:
         sizes: numbers of rows of the sets, ascending.
         factor: of the variance over halves, which makes it that over sets of rows.
         meter: of the budget.
-        evaluate: evaluates a teacher (by index) on a set (by number); None if it cannot be used.
+        evaluate: one teacher after the other, or several at once; the outcome is the same unless time is limited.
 
     Reference:
         @inproceedings{jamieson2016nonstochastic,
@@ -74,7 +80,7 @@ class Race:
     sizes: Sequence[int]
     factor: Sequence[float]
     meter: Meter
-    evaluate: Callable[[int, int], Evaluation | None]
+    evaluate: Evaluate
     _evaluations: dict[int, dict[int, Evaluation]] = field(init=False, default_factory=dict)
     _evaluated_rows: int = field(init=False, default=0)
     _evaluated_seconds: float = field(init=False, default=0.0)
@@ -117,31 +123,34 @@ class Race:
     def probability(self) -> float:
         """That the first teacher is within `MARGIN` of the best of those that were evaluated, at least."""
         first = self._ordered()[0]
-        return max(0.0, 1.0 - sum(self._better(other, first) for other in self._evaluations if other != first))
+        # In order, as a sum of floating-point numbers depends on it.
+        return max(0.0, 1.0 - sum(self._better(other, first) for other in sorted(self._evaluations) if other != first))
 
     def _evaluate_best(self, running: list[int], rung: int, most: int) -> list[int]:
         """The first teachers that can be evaluated, as many as are affordable or until a limit is reached."""
-        rows, evaluated = self._new_rows(rung), list[int]()
+        rows, remaining, evaluated = self._new_rows(rung), iter(running), set[int]()
         share = 0.5 if rung == 0 else 1.0  # of the time: the first set of rows leaves some for the next
-        for index in running:
-            if len(evaluated) == most:
-                break
+
+        def may_start() -> bool:
             limit = self.meter.reached(forwards=rows)
             if limit is None and len(evaluated) > 1 and self._time_left(share) <= 0:
                 limit = "seconds"
-            if limit is not None:
-                self._limit = limit
-                break
+            self._limit = limit or self._limit
+            return limit is None
+
+        # As many as are affordable; then others in place of those that cannot be used.
+        while (batch := list(islice(remaining, most - len(evaluated)))) and may_start():
             start = self.meter.seconds
-            evaluation = self.evaluate(index, rung)
-            if evaluation is None:
-                self._evaluations.pop(index, None)
-                continue
-            self._evaluated_rows += self.sizes[rung]
-            self._evaluated_seconds += self.meter.seconds - start
-            self._evaluations.setdefault(index, {})[rung] = evaluation
-            evaluated.append(index)
-        return evaluated
+            for index, evaluation in self.evaluate(batch, rung, may_start):
+                seconds, start = self.meter.seconds - start, self.meter.seconds
+                if evaluation is None:
+                    self._evaluations.pop(index, None)
+                    continue
+                self._evaluated_rows += self.sizes[rung]
+                self._evaluated_seconds += seconds
+                self._evaluations.setdefault(index, {})[rung] = evaluation
+                evaluated.add(index)
+        return [index for index in running if index in evaluated]
 
     def _affordable(self, running: int, rung: int) -> int:
         """The number of teachers for whose rows, with as much for each later set, the rest of the budget suffices."""

@@ -4,6 +4,7 @@ import platform
 import time
 from collections.abc import Iterable, Sequence, Sized
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,16 +77,16 @@ class TeacherSelector:
             and has its share of the threads. A script that asks for more needs `if __name__ == "__main__":`.
         executor: scores the teachers instead, on workers that can read and write `cache_dir` and import hf_ctkd: any
             `concurrent.futures.Executor`, such as that of `dask_executor` for a cluster. It is not shut down.
-        budget: what may be spent; the most promising teachers are then scored on more rows than others, in this
-            process. None to score all of them on all rows.
+        budget: what may be spent; the most promising teachers are then scored on more rows than others. None to score
+            all of them on all rows.
         delete_downloads: delete the files of a teacher from the cache of huggingface_hub once it is scored, so that
             two teachers at a time need room there; `accelerate launch` and a budget delete them in the end. Models of
             which the cache held anything before are kept, as are folders and outputs. Distillation downloads the chosen
             teacher again, and so does a committee its candidates.
 
     Raises:
-        InvalidArgumentError: if a name is no metric, a number is out of its range, or more than one of `executor`,
-            `processes` and `budget` is given.
+        InvalidArgumentError: if a name is no metric, a number is out of its range, or both `executor` and `processes`
+            are given.
 
     Reference:
         The task is that of Lu, Ye and Zhan:
@@ -139,10 +140,6 @@ class TeacherSelector:
         if self.executor is not None and self.processes > 1:
             raise InvalidArgumentError(
                 f"`processes` is {self.processes}, but `executor` has workers of its own. Leave one of them out."
-            )
-        if self.budget is not None and (self.executor is not None or self.processes > 1):
-            raise InvalidArgumentError(
-                "`budget` is spent in turn, as each score decides about the next. Leave out `processes` and `executor`."
             )
         chosen_metrics(self.metric, self.metrics)
 
@@ -283,6 +280,9 @@ class TeacherSelector:
             scored.teachers, metric, CONTROLS, facts, {**settings, "budget": scored.facts}, baseline=baseline
         )
 
+    def _workers(self) -> AbstractContextManager[Executor | None]:
+        return ProcessExecutor(self.processes) if self.processes > 1 else nullcontext(self.executor)
+
     def _new_downloads(self) -> NewDownloads | None:
         return NewDownloads() if self.delete_downloads else None
 
@@ -296,8 +296,11 @@ class TeacherSelector:
         candidates = each_candidate(sources, token=self.options.token)
         listed = on_main(scorer.accelerator, lambda: list(candidates))
         show, new_downloads = self.progress and scorer.accelerator.is_main_process, self._new_downloads()
-        with Progress(replace(board, total=len(listed)), show=show, live=on_terminal()) as progress:
-            scored = score_within(scorer, listed, progress, meter)
+        with (
+            self._workers() as executor,
+            Progress(replace(board, total=len(listed)), show=show, live=on_terminal()) as progress,
+        ):
+            scored = score_within(scorer, listed, progress, meter, executor)
         if new_downloads is not None and scorer.accelerator.is_main_process:
             new_downloads.delete(listed)
         return scored
@@ -305,12 +308,9 @@ class TeacherSelector:
     def _score_all(self, scorer: Scorer, sources: Iterable[Source] | Source, board: Leaderboard) -> list[RankedTeacher]:
         candidates = each_candidate(sources, token=self.options.token)
         show, new_downloads = self.progress and scorer.accelerator.is_main_process, self._new_downloads()
-        with Progress(board, show=show, live=on_terminal()) as progress:
-            if self.executor is not None:
-                return score_on_workers(scorer, candidates, progress, self.executor, new_downloads)
-            if self.processes > 1:
-                with ProcessExecutor(self.processes) as executor:
-                    return score_on_workers(scorer, candidates, progress, executor, new_downloads)
+        with self._workers() as executor, Progress(board, show=show, live=on_terminal()) as progress:
+            if executor is not None:
+                return score_on_workers(scorer, candidates, progress, executor, new_downloads)
             if scorer.accelerator.num_processes > 1:
                 return score_by_processes(scorer, candidates, progress, new_downloads)
             return score_in_turn(scorer, candidates, progress, new_downloads)

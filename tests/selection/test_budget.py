@@ -17,10 +17,11 @@ def test_limits_are_checked():
 def test_a_meter_tells_which_limit_is_reached():
     now = [5.0]
     meter = Meter(SelectionBudget(seconds=10, forwards=100, bytes=1000), clock=lambda: now[0])
-    assert meter.reached(forwards=100, bytes=1000) is None
+    assert meter.reached(forwards=100) is None
     assert meter.reached(forwards=101) == "forwards"
-    assert meter.reached(bytes=1001) == "bytes"
+    assert meter.bytes_left == 1000
     meter.spend(forwards=60, bytes=400)
-    assert meter.reached(forwards=41) == "forwards" and meter.reached(bytes=601) == "bytes"
+    assert meter.reached(forwards=41) == "forwards" and meter.bytes_left == 600
     now[0] = 15.0
-    assert meter.seconds == 10 and meter.reached() == "seconds"
+    assert meter.seconds == 10 and meter.reached() == "seconds" and meter.bytes_left == 600
+    assert Meter(SelectionBudget(seconds=1)).bytes_left is None

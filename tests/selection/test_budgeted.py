@@ -1,13 +1,24 @@
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from accelerate import Accelerator
+from huggingface_hub import constants
 from tiny_models import encoded, image_rows
 
+from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode
 from hf_ctkd.hub import folder_teachers, hub_teachers
+from hf_ctkd.metrics import InformationGain
 from hf_ctkd.records import TeacherRanking
 from hf_ctkd.selection import SelectionBudget, TeacherSelector
+from hf_ctkd.selection.execution import scores_of_workers
+from hf_ctkd.selection.scorer import RunSettings, Scorer
+from hf_ctkd.selection.scoring_job import ScoringJob
+from hf_ctkd.teachers import LoadOptions, Teacher
 
 CLASSES = ("dark", "stripes", "bright")
 
@@ -91,9 +102,95 @@ def test_downloads_are_counted_before_they_happen(selector, make_teacher, many_r
         replace(selector, budget=SelectionBudget(bytes=10)).rank([skipped.candidate], many_rows)
 
 
+@pytest.fixture
+def models(hub, make_teacher, tmp_path):
+    """Four teachers on the Hub, one of which has no weights, and the bytes that each other one takes."""
+    for number, name in enumerate(("a", "b", "c", "d")):
+        hub.add(f"org/{name}", make_teacher(tmp_path / name, seed=number))
+    hub.add("org/b", {"config.json": (tmp_path / "b" / "config.json").read_bytes()})
+    candidates = list(hub_teachers("org/a", "org/b", "org/c", "org/d"))
+    return candidates, LoadOptions().download_bytes(candidates[0])
+
+
+def facts(ranking: TeacherRanking) -> tuple:
+    """All of a ranking that does not depend on time."""
+    budget = ranking.settings["budget"]
+    teachers = [(t.candidate, t.scores, t.rows, t.skipped) for t in ranking.teachers]
+    spent = {name: budget["spent"][name] for name in ("forwards", "bytes")}
+    return teachers, spent, budget["row_sets"], budget["stopped"], budget["probability"]
+
+
+@pytest.mark.parametrize("limit", ["forwards", "few forwards", "bytes"])
+def test_workers_rank_as_one_process_does(selector, zoo, many_rows, models, tmp_path, monkeypatch, limit):
+    candidates, size = models
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    budget = {
+        "forwards": SelectionBudget(forwards=900),
+        "few forwards": SelectionBudget(forwards=450),
+        "bytes": SelectionBudget(bytes=2 * size + 500),
+    }[limit]
+    candidates = [zoo / "first", zoo / "bad-nan", *candidates]
+    in_turn = replace(selector, budget=budget).rank(candidates, many_rows)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "other hub"))
+    with ThreadPoolExecutor(3) as threads:
+        on_workers = replace(selector, budget=budget, executor=threads, cache_dir=tmp_path / "other")
+        assert facts(on_workers.rank(candidates, many_rows)) == facts(in_turn)
+
+
+@pytest.mark.slow
+def test_processes_rank_as_one_process_does(selector, zoo, many_rows, tmp_path):
+    limited = replace(selector, budget=SelectionBudget(forwards=700))
+    in_turn = limited.rank(folder_teachers(zoo), many_rows)
+    on_workers = replace(limited, processes=2, cache_dir=tmp_path / "other")
+    assert facts(on_workers.rank(folder_teachers(zoo), many_rows)) == facts(in_turn)
+
+
+def test_time_ends_what_workers_have_not_begun(selector, zoo, rows, tmp_path):
+    teachers = list(enumerate(folder_teachers(zoo)))
+    begun, allowed = [], [True]
+
+    class Slow(ThreadPoolExecutor):
+        def submit(self, function, job, candidate):
+            def score():
+                begun.append(candidate.name)
+                allowed[0] = False  # the time is over once the first is being scored
+                return function(job, candidate)
+
+            return super().submit(score)
+
+    labelled = TargetRows.of(rows)
+    settings = RunSettings(tmp_path / "cache", LoadOptions(), 64, progress=False)
+    job = ScoringJob.of(Scorer([InformationGain()], labelled, None, Accelerator(), settings, 0))
+    with Slow(1) as executor:
+        finished = list(scores_of_workers(executor, job, teachers, lambda: allowed[0]))
+    assert 1 <= len(finished) == len(begun) < len(teachers)
+    assert finished[0][1].candidate.name == begun[0]
+
+
+def test_a_download_is_fetched_ahead_within_the_bytes(selector, many_rows, models, tmp_path, hub, monkeypatch):
+    """The second of two affordable ones arrives while the first is scored; the third is never asked for."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    candidates, size = models
+    candidates.pop(1)
+    plain, seen = Teacher.load.__func__, []
+
+    def weights():
+        return [c.model_id for c in candidates if hub.seen(f"GET /{c.model_id}/resolve/.*safetensors")]
+
+    def watched(cls, candidate, *arguments, **settings):
+        end = time.monotonic() + 20
+        while len(weights()) < 2 and time.monotonic() < end:
+            threading.Event().wait(0.02)
+        seen.append(weights())
+        return plain(cls, candidate, *arguments, **settings)
+
+    monkeypatch.setattr(Teacher, "load", classmethod(watched))
+    ranking = replace(selector, budget=SelectionBudget(bytes=2 * size + 500)).rank(candidates, many_rows)
+    assert len(ranking.scored) == 2 and len(seen[0]) == 2 and len(weights()) == 2
+    assert ranking.settings["budget"]["spent"]["bytes"] == 2 * size
+
+
 def test_what_does_not_go_with_a_budget(selector, zoo, many_rows):
-    with pytest.raises(InvalidArgumentError, match="`budget` is spent in turn.* Leave out `processes` and `executor`"):
-        TeacherSelector(budget=SelectionBudget(seconds=1), processes=2)
     limited = replace(selector, budget=SelectionBudget(seconds=1))
     with pytest.raises(InvalidArgumentError, match="A committee needs the outputs .* `budget` limits them"):
         limited.select_committee(zoo / "first", many_rows)

@@ -40,15 +40,26 @@ class Zoo:
         rows = self.values[index, : SIZES[rung]] - self.slope[index] / SIZES[rung]
         return Evaluation(float(rows.mean()), tuple(float(rows[half].mean()) for half in self.halves[rung]))
 
-    def race(self, evaluate=None, **limits) -> Race:
+    def race(self, evaluate=None, workers: int | None = None, **limits) -> Race:
         meter = Meter(SelectionBudget(**limits), clock=lambda: self.time)
 
         def counted(index: int, rung: int) -> Evaluation | None:
             evaluation = (evaluate or self.evaluate)(index, rung)
-            meter.spend(forwards=SIZES[rung] - (SIZES[rung - 1] if rung else 0))
+            if evaluation is not None:
+                meter.spend(forwards=SIZES[rung] - (SIZES[rung - 1] if rung else 0))
             return evaluation
 
-        return Race(SIZES, [1.0] * len(SIZES), meter, counted)
+        def in_turn(indices, rung, may_start):
+            for index in indices:
+                if not may_start():
+                    return
+                yield index, counted(index, rung)
+
+        def on_workers(indices, rung, may_start):
+            for index in np.random.default_rng(workers).permutation(indices).tolist():
+                yield index, counted(index, rung)
+
+        return Race(SIZES, [1.0] * len(SIZES), meter, in_turn if workers is None else on_workers)
 
     @property
     def scores(self) -> np.ndarray:
@@ -118,6 +129,21 @@ def test_teachers_that_cannot_be_used_are_left_out():
     outcome = zoo.race(evaluate, forwards=10**9).run(TEACHERS)
     assert best not in outcome.order and all(index % 3 for index in outcome.order)
     assert zoo.race(lambda index, rung: None, forwards=10**9).run(TEACHERS).order == ()
+
+
+@pytest.mark.parametrize("forwards", [TEACHERS * 32, TEACHERS * 200, 10**9])
+def test_the_order_in_which_workers_finish_does_not_matter(forwards):
+    """Nor which of them cannot be used: others take their place, as in turn."""
+    for seed in range(5):
+        zoo = Zoo(seed)
+
+        def evaluate(index: int, rung: int, zoo=zoo) -> Evaluation | None:
+            return None if index % 4 == 1 else zoo.evaluate(index, rung)
+
+        in_turn = zoo.race(evaluate, forwards=forwards).run(TEACHERS)
+        rows_run, zoo.rows_run = zoo.rows_run, 0
+        assert zoo.race(evaluate, workers=seed, forwards=forwards).run(TEACHERS) == in_turn
+        assert zoo.rows_run == rows_run <= forwards
 
 
 def test_one_teacher_and_teachers_that_are_all_alike():
