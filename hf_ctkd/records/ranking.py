@@ -471,10 +471,12 @@ class TeacherRanking:
             if metric == self.metric:
                 _draw_intervals(axes, teachers, color)
             for value, row in points:
+                interval = teachers[row].interval if metric == self.metric else None
+                end = value if interval is None else max(value, interval[1])  # a label leaves the bar free
                 text = parameter_count(int(value)) if abs(value) >= 1e4 else _number(value)
                 on_line = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
                 axes.annotate(
-                    text, (value, row), (7, 0), textcoords="offset points", va="center", fontsize=7, bbox=on_line
+                    text, (end, row), (7, 0), textcoords="offset points", va="center", fontsize=7, bbox=on_line
                 )
             kind = (
                 "orders this list" if metric == self.metric else "control" if metric in self.controls else "also scored"

@@ -156,6 +156,10 @@ def test_intervals_stand_beside_the_score_that_orders(ranking, tmp_path):
     assert frame["interval_low"].tolist()[:2] == [0.7, 0.2] and frame["interval_high"].tolist()[:2] == [0.8, 0.3]
     bars = [collection.get_segments() for collection in with_intervals(ranking).plot().axes[0].collections[1:]]
     assert [bar[0].tolist() for bar in bars] == [[[0.7, 0], [0.8, 0]], [[0.2, 1], [0.3, 1]]]
+    figure = with_intervals(ranking).plot()
+    places = [[label.xy for label in axes.texts] for axes in figure.axes]
+    assert places[0] == [(0.8, 0), (0.3, 1), (0.25, 2)], "a label must stand beside its bar, not on it"
+    assert places[1] == [(-0.1, 0), (-0.5, 2)], "other scores have no bars"
     path = with_intervals(ranking, tied=2).save(tmp_path / "ranking.json")
     assert TeacherRanking.load(path) == with_intervals(ranking, tied=2)
 
