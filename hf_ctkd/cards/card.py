@@ -305,7 +305,7 @@ def ranking_table(record: DistillationRecord, ranking: TeacherRanking) -> str:
     rows = [
         [
             str(rank),
-            teacher_link(teacher.candidate),
+            teacher_link(teacher.candidate) + (" (control)" if teacher.candidate.is_control else ""),
             "yes" if _identity(teacher.candidate) in used else "",
             *_score_cells(teacher, names, ranking),
             parameters_in_words(teacher.candidate.parameters),
@@ -342,7 +342,7 @@ def baseline_note(ranking: TeacherRanking) -> str:
         what = "The row *input features* is what a linear probe reads from the input without any model"
     else:
         what = "The row in italics is the model that a student starts from, scored like a teacher"
-    controls = sum(teacher.candidate.random_weights for teacher in ranking.scored)
+    controls = sum(teacher.candidate.is_control for teacher in ranking.scored)
     left_out = " without random weights" if controls else ""
     if not ranking.above_baseline:
         return f"{what}. No candidate{left_out} scores above it: none knows more of this task."

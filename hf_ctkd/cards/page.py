@@ -178,7 +178,7 @@ class PageSection:
         for rank, teacher in enumerate(self._drawn, 1):
             candidate = teacher.candidate
             row = self._row(
-                "control" if candidate.random_weights or candidate.name in self.controls else "teacher",
+                "control" if candidate.is_control or candidate.name in self.controls else "teacher",
                 plain(candidate.name),
                 teacher,
             )

@@ -138,7 +138,11 @@ class CandidateArguments:
         [],
         metavar="ID_OR_FOLDER",
     )
-    zoo: str | None = flag("a folder of models that `save_pretrained` wrote", None, metavar="FOLDER")
+    zoo: str | None = flag(
+        "a folder of models that `save_pretrained` wrote; the tag random-weights on a card makes one a control",
+        None,
+        metavar="FOLDER",
+    )
     index: str | None = flag(
         "an index that `hf-ctkd index` wrote: teachers with the nearest class names are candidates", None, "FOLDER"
     )

@@ -41,7 +41,7 @@ def student_for(ranking: TeacherRanking) -> str:
     Args:
         ranking: of which at least one teacher was scored.
     """
-    trained = [teacher.candidate for teacher in ranking.scored if not teacher.candidate.random_weights]
+    trained = [teacher.candidate for teacher in ranking.scored if not teacher.candidate.is_control]
     sized = [candidate for candidate in trained if candidate.parameters]
     if not sized:
         return _PLACEHOLDER

@@ -158,15 +158,14 @@ def _rank(plan: DemoPlan, zoo: Path, seed: int) -> TeacherRanking:
 
 
 def zoo_candidates(modality: Modality, zoo: Path) -> list[TeacherCandidate]:
-    """The demo's teachers in the folder of its zoo; those that were never trained are controls.
+    """The demo's teachers in the folder of its zoo.
 
     Args:
         modality: "image" or "text".
         zoo: written by `build_zoo`.
     """
-    specs = {spec.name: spec for spec in demo_specs(modality)}
-    listed = [candidate for candidate in folder_teachers(zoo) if candidate.name in specs]
-    return [replace(candidate, random_weights=specs[candidate.name].epochs == 0) for candidate in listed]
+    names = {spec.name for spec in demo_specs(modality)}
+    return [candidate for candidate in folder_teachers(zoo) if candidate.name in names]
 
 
 def student_runs(plan: DemoPlan, rankings: Sequence[TeacherRanking], out: Path) -> dict[str, list[StudentRun]]:
@@ -216,8 +215,8 @@ def _plain_run(plan: DemoPlan, seed: int, out: Path) -> StudentRun:
 def _other_teachers(ranking: TeacherRanking, label_names: Sequence[str]) -> Iterable[tuple[str, TeacherCandidate]]:
     """The best teacher of another task, and the teacher with random weights."""
     ranked = [scored.candidate for scored in ranking.scored]
-    random = next((teacher for teacher in ranked if teacher.random_weights), None)
-    trained = [teacher for teacher in ranked if not teacher.random_weights]
+    random = next((teacher for teacher in ranked if teacher.is_control), None)
+    trained = [teacher for teacher in ranked if not teacher.is_control]
     cross = next((teacher for teacher in trained if is_cross_task(teacher, label_names)), None)
     return [(name, teacher) for name, teacher in ((CROSS, cross), (RANDOM, random)) if teacher is not None]
 

@@ -31,6 +31,7 @@ from hf_ctkd.demo.architectures import IMAGE_ARCHITECTURES, TEXT_ARCHITECTURES
 from hf_ctkd.demo.text import load_docstrings
 from hf_ctkd.demo.zoo import TeacherSpec, teacher_rows
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.hub.metadata import UNTRAINED
 from hf_ctkd.records import write_json, write_text
 
 RECORD_FILE = "teacher.json"
@@ -289,8 +290,10 @@ def _card(spec: TeacherSpec, record: dict) -> str:
     training = (
         f"Trained for {spec.epochs} epochs on {record['rows']} rows" if spec.epochs else "Random weights, no training"
     )
+    untrained = "" if spec.epochs else f"- {UNTRAINED}\n"
     return (
-        f"---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: {task}\ntags:\n- hf_ctkd\n---\n\n"
+        f"---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: {task}\ntags:\n"
+        f"- hf_ctkd\n{untrained}---\n\n"
         f"# {spec.name}\n\nA teacher of the hf_ctkd demo: a tiny `{spec.architecture}` over {spec.data} "
         f"({spec.grouping}, {record['classes']} classes).\n\n{training}; held-out accuracy "
         f"{record['held_out_accuracy']:.3f} over {record['held_out_rows']} rows.\n"

@@ -68,7 +68,8 @@ class TeacherSpec:
         """A hash of the specification and of the versions of the libraries that the rows come from."""
         libraries = self.data.split("+") if self.modality == "text" else ["sklearn", "matplotlib"]
         versions = {library: importlib.metadata.version(distribution_of(library)) for library in libraries}
-        content = json.dumps([FORMAT, TEXT_FORMAT, asdict(self), versions], sort_keys=True)
+        tag = [] if self.epochs else ["tagged"]  # of models whose cards had no tag before, which train in no time
+        content = json.dumps([FORMAT, TEXT_FORMAT, asdict(self), versions, *tag], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub.files import POOLING, loadable_files
 from hf_ctkd.hub.limits import check_files, check_sizes, read_object, read_text, sizes_of
-from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_of
+from hf_ctkd.hub.metadata import is_untrained, label_names_of, languages_of, license_of, task_of
 from hf_ctkd.records import NOT_LOOKED_UP, TeacherCandidate
 
 logger = logging.getLogger(__name__)
@@ -145,6 +145,7 @@ def folder_candidate(folder: Path, *, weights: bool = True, digest: bool = True)
         parameters=parameters,
         license=NOT_LOOKED_UP if card is None else license_of(card),
         languages=() if card is None else languages_of(card),
+        untrained=card is not None and is_untrained(card.get("tags")),
     )
     return candidate if problem is None else candidate.with_problem(problem)
 

@@ -8,6 +8,9 @@ from hf_ctkd.hub.timm import is_timm, timm_label_names
 
 _CLASSIFIERS = {"ForImageClassification": "image-classification", "ForSequenceClassification": "text-classification"}
 
+UNTRAINED = "random-weights"
+"""The tag of a model that was never trained."""
+
 
 def task_of(config: Mapping[str, Any]) -> str | None:
     """Tell the task of a classifier by its architecture; None for anything else."""
@@ -56,6 +59,15 @@ def license_of(card: Mapping[str, Any], tags: tuple[str, ...] = ()) -> str | Non
     if stated == "other":
         return _first(card.get("license_name")) or stated
     return stated or next((tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), None)
+
+
+def is_untrained(tags: object) -> bool:
+    """Tell whether a model's tags say that its weights are random.
+
+    Args:
+        tags: of its card or of the Hub; anything but a list says nothing.
+    """
+    return isinstance(tags, list) and UNTRAINED in tags
 
 
 def languages_of(card: Mapping[str, Any]) -> tuple[str, ...]:

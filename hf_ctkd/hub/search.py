@@ -12,7 +12,7 @@ from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailable
 from hf_ctkd.hub.cached import cached_teacher
 from hf_ctkd.hub.files import loadable_files
 from hf_ctkd.hub.limits import check_config
-from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_of
+from hf_ctkd.hub.metadata import is_untrained, label_names_of, languages_of, license_of, task_of
 from hf_ctkd.hub.problems import HubFailure, explain, out_of_reach, problem_code, unavailable
 from hf_ctkd.hub.waiting import ask_again, ask_again_for_list, bounded_waits, each_with_bounded_waits
 from hf_ctkd.records import TeacherCandidate
@@ -211,6 +211,7 @@ def candidate_of(info: ModelInfo, problem: TeacherUnavailableError | None = None
         license=stated_license(info),
         downloads=info.downloads,
         languages=languages_of(_card(info)),
+        untrained=is_untrained(info.tags),
     )
     return candidate if problem is None else candidate.with_problem(problem)
 

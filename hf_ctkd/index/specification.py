@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode
+from hf_ctkd.hub.metadata import is_untrained
 from hf_ctkd.records import TeacherCandidate
 
 _TEXTS = pa.list_(pa.string())
@@ -134,4 +135,5 @@ def _candidate(row: dict[str, Any]) -> TeacherCandidate:
         problem=row["problem"],
         # An index of a later version may know more codes.
         problem_code=None if code is None else ProblemCode(code if code in codes else "unknown"),
+        untrained=is_untrained(row["tags"]),
     )

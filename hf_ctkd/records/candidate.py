@@ -29,6 +29,7 @@ class TeacherCandidate:
         problem_code: the kind of this problem, for programs; None without a problem.
         random_weights: use its configuration and preprocessing with fresh random weights (seeded), as a control.
         role: role in a committee, such as `"foundation"` or `"complementary"`.
+        untrained: its own weights are random, as its card says by the tag `"random-weights"`; a control too.
     """
 
     model_id: str
@@ -44,12 +45,23 @@ class TeacherCandidate:
     problem_code: ProblemCode | None = None
     random_weights: bool = False
     role: str | None = None
+    untrained: bool = False
 
     @property
     def name(self) -> str:
         """Short name for tables: the repository id, or the last name of the folder."""
         name = self.model_id if self.source == "hub" else self.model_id.rstrip("/").rsplit("/", 1)[-1]
         return f"random weights like {name}" if self.random_weights else name
+
+    @property
+    def is_control(self) -> bool:
+        """Whether its weights are random, so that it knows nothing of any task."""
+        return self.random_weights or self.untrained
+
+    @property
+    def marked_name(self) -> str:
+        """Its name, and that it is a control."""
+        return f"{self.name} (control)" if self.is_control else self.name
 
     def check_usable(self, *, allow_pickle: bool = False) -> None:
         """Refuse a candidate with a problem that is known already.

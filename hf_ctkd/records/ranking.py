@@ -227,7 +227,7 @@ class TeacherRanking:
         All of them without a baseline.
         """
         count = self.rank_of_baseline - 1
-        return tuple(teacher for teacher in self.scored[:count] if not teacher.candidate.random_weights)
+        return tuple(teacher for teacher in self.scored[:count] if not teacher.candidate.is_control)
 
     @property
     def rank_of_baseline(self) -> int:
@@ -255,7 +255,7 @@ class TeacherRanking:
         """Whether a teacher is worth distilling from, as a sentence; empty without a baseline or a scored teacher."""
         if self.baseline is None or not self.scored:
             return ""
-        count, trained = len(self.above_baseline), sum(not teacher.candidate.random_weights for teacher in self.scored)
+        count, trained = len(self.above_baseline), sum(not teacher.candidate.is_control for teacher in self.scored)
         line = f"{self.metric} {_number(self.baseline.scores[self.metric])}"
         if count == 0 and self.baseline.student is None:
             return (
@@ -292,7 +292,7 @@ class TeacherRanking:
         return expected_gain(teacher.scores[METRIC], self.baseline.scores[METRIC], labelled / rows)
 
     def top(self, k: int = 1) -> list[TeacherCandidate]:
-        """The `k` best teachers.
+        """The `k` best teachers; controls with random weights come after all others, whatever their scores.
 
         Raises:
             InvalidArgumentError: if `k` is below one.
@@ -303,7 +303,8 @@ class TeacherRanking:
         if not self.scored:
             reasons = "; ".join(f"{teacher.candidate.name}: {teacher.skipped}" for teacher in self.teachers[:20])
             raise NoTeacherLeftError(f"No teacher could be used out of {len(self.teachers)}. {reasons}")
-        return [teacher.candidate for teacher in self.scored[:k]]
+        candidates = [teacher.candidate for teacher in self.scored]
+        return sorted(candidates, key=lambda candidate: candidate.is_control)[:k]  # which keeps their order otherwise
 
     def committee(self) -> list[TeacherCandidate]:
         """The members that `TeacherSelector.select_committee` chose, in their order.
@@ -347,7 +348,7 @@ class TeacherRanking:
         body = [
             [
                 str(rank),
-                teacher.candidate.name,
+                teacher.candidate.marked_name,
                 *self._scores_of(teacher, names),
                 *(["-" if gain is None else f"{gain.points:+.1f}"] if with_gain else []),
                 parameter_count(teacher.candidate.parameters),
@@ -418,7 +419,7 @@ class TeacherRanking:
         return [self.metric, *others, *(name for name in self.controls if name in names)]
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """One row a teacher: scores, interval of the first, expected gain in points, cost, licence, sha, reason."""
+        """One row a teacher: sha, whether it is a control, scores, interval, expected gain, cost, licence, reason."""
         import pandas
 
         gains = [self.expected_gain(teacher) for teacher in self.teachers]
@@ -427,6 +428,7 @@ class TeacherRanking:
                 {
                     "teacher": teacher.candidate.model_id,
                     "revision": teacher.candidate.revision,
+                    "control": teacher.candidate.is_control,
                     **teacher.scores,
                     "interval_low": None if teacher.interval is None else teacher.interval[0],
                     "interval_high": None if teacher.interval is None else teacher.interval[1],
@@ -489,7 +491,7 @@ class TeacherRanking:
             axes.tick_params(axis="y", length=0)
             axes.grid(axis="y", color="#e5e5e5")
             axes.spines[:].set_visible(False)
-        panels[0][0].set_yticks(range(len(teachers)), [drawable(teacher.candidate.name) for teacher in teachers])
+        panels[0][0].set_yticks(range(len(teachers)), [drawable(teacher.candidate.marked_name) for teacher in teachers])
         panels[0][0].set_ylim(len(teachers) - 0.5, -0.5)
         dashed = "" if self.baseline is None else f"; dashed: {drawable(self.baseline.name)}"
         figure.supxlabel(f"higher is better{dashed}", fontsize=9)

@@ -127,7 +127,7 @@ class Leaderboard:
     def _cells(self, rank: int, teacher: RankedTeacher) -> tuple[str | Text, ...]:
         # `Text`, since a name may hold what rich reads as markup.
         name = Text(plain(teacher.candidate.name, 60))
-        if teacher.candidate.random_weights:
+        if teacher.candidate.is_control:
             name.append(" (control)", "italic")
         parameters = parameter_count(teacher.candidate.parameters)
         scores = self._score_cells(teacher)

@@ -233,7 +233,8 @@ class TeacherSelector:
             return self._committee(scorer, ranking, k, shortlist)
 
     def _committee(self, scorer: Scorer, ranking: TeacherRanking, k: int, shortlist: int) -> Committee:
-        shortlisted = ranking.top(shortlist)
+        ranking.top(1)  # refuses a ranking of none, with the reasons
+        shortlisted = [teacher.candidate for teacher in ranking.scored[:shortlist]]
         show = self.progress and scorer.accelerator.is_main_process
         bar = tqdm(shortlisted, "committee", unit="teacher", leave=False, disable=not show)
         new_downloads = self._new_downloads()

@@ -8,6 +8,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from hf_ctkd.cli.main import main
 from hf_ctkd.demo import run as demo
+from hf_ctkd.demo import train
 from hf_ctkd.demo.student_run import train_student
 from hf_ctkd.demo.zoo import demo_specs
 from hf_ctkd.records import DistillationRecord, RankedTeacher, TeacherCandidate, TeacherRanking
@@ -63,14 +64,14 @@ def test_demo_ranks_distills_publishes_and_prints_the_results(small, capsys):
 
 @pytest.mark.parametrize("modality", ["image", "text"])
 def test_a_teacher_that_was_never_trained_is_a_control(tmp_path, modality):
+    record = {"rows": 1, "classes": 2, "held_out_accuracy": 0.5, "held_out_rows": 1}
     for spec in demo_specs(modality):
         (tmp_path / spec.name).mkdir()
         (tmp_path / spec.name / "config.json").write_text("{}")
+        (tmp_path / spec.name / "README.md").write_text(train._card(spec, record))
     candidates = demo.zoo_candidates(modality, tmp_path)
     assert len(candidates) == len(demo_specs(modality)) > 2
-    assert [candidate.name for candidate in candidates if candidate.random_weights] == [
-        "random weights like random-weights"
-    ]
+    assert [candidate.name for candidate in candidates if candidate.is_control] == ["random-weights"]
 
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -80,7 +81,7 @@ def _ranking(**label_names):
     """A ranking of teachers, the best first."""
     candidates = [
         TeacherCandidate(
-            f"/zoo/{name.replace('_', '-')}", "r", "folder", label_names=names, random_weights=name == "random_weights"
+            f"/zoo/{name.replace('_', '-')}", "r", "folder", label_names=names, untrained=name == "random_weights"
         )
         for name, names in label_names.items()
     ]
@@ -103,7 +104,7 @@ def test_the_best_teacher_of_another_task_is_compared_with_the_best(tmp_path):
         demo.INPUT: [None, None],
         demo.BEST: ["encoder", "more"],
         demo.CROSS: ["encoder", "parity"],
-        demo.RANDOM: ["random weights like random-weights"] * 2,
+        demo.RANDOM: ["random-weights"] * 2,
     }
     assert runs[demo.CROSS][0] is runs[demo.BEST][0], "trained once, and the one that is published"
     assert len({run for of_kind in runs.values() for run in of_kind}) == 9

@@ -1,7 +1,15 @@
+from dataclasses import replace
+
+import pyarrow as pa
 import pytest
+from hub_server import model_files
+from huggingface_hub import ModelInfo
 
 from hf_ctkd.errors import TeacherUnavailableError
+from hf_ctkd.hub import folder_teachers
 from hf_ctkd.hub.metadata import label_names_of, languages_of, license_of, task_of
+from hf_ctkd.hub.search import candidate_of
+from hf_ctkd.index.specification import SCHEMA, TeacherSpecification, candidates_of
 
 
 def test_the_task_follows_from_the_architecture():
@@ -48,3 +56,19 @@ def test_languages():
     assert languages_of({"language": "en"}) == ("en",)
     assert languages_of({"language": ["de", False]}) == ("de", "no")
     assert languages_of({}) == ()
+
+
+def test_a_model_that_says_so_is_untrained(tmp_path):
+    """By its card in a folder, by its tags on the Hub and in an index; its name and weights stay its own."""
+    for name, tags in (("plain", "[vision]"), ("random", "[vision, random-weights]"), ("odd", "random-weights-not")):
+        files = model_files(card=f"license: mit\ntags: {tags}")
+        (tmp_path / name).mkdir()
+        for file, content in files.items():
+            (tmp_path / name / file).write_bytes(content)
+    untrained = {candidate.name: candidate.untrained for candidate in folder_teachers(tmp_path)}
+    assert untrained == {"plain": False, "random": True, "odd": False}
+    info = ModelInfo(id="org/random", sha="ab12", tags=["vision", "random-weights"])
+    assert candidate_of(info).untrained and candidate_of(info).name == "org/random"
+    specification = TeacherSpecification(replace(candidate_of(info), untrained=False), tags=("random-weights",))
+    (candidate,) = candidates_of(pa.Table.from_pylist([specification.row()], schema=SCHEMA))
+    assert candidate.untrained

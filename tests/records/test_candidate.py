@@ -41,6 +41,10 @@ def test_a_problem_without_a_code_stays_a_problem():
 
 def test_names_for_tables():
     assert (HUB.name, FOLDER.name) == ("org/birds", "random weights like birds")
+    untrained = replace(HUB, untrained=True)
+    assert [HUB.is_control, FOLDER.is_control, untrained.is_control] == [False, True, True]
+    assert (HUB.marked_name, untrained.marked_name) == ("org/birds", "org/birds (control)")
+    assert untrained.name == "org/birds", "it has its own weights"
 
 
 def test_others_do_not_learn_where_a_folder_lies():

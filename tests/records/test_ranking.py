@@ -33,6 +33,20 @@ def test_best_first_then_ties_by_name_then_the_skipped(ranking):
     assert [candidate.name for candidate in ranking.top(2)] == ["org/best", "org/a"]
 
 
+@pytest.mark.parametrize("field", ["random_weights", "untrained"])
+def test_controls_are_marked_and_come_last_where_teachers_are_chosen(ranking, field):
+    best = ranking.teachers[0]
+    control = replace(best, candidate=replace(best.candidate, **{field: True}))
+    marked = replace(ranking, teachers=(control, *ranking.teachers[1:]))
+    assert [candidate.name for candidate in marked.top(2)] == ["org/a", "org/b"]
+    assert marked.top(3)[-1] == control.candidate and len(marked.scored) == 3
+    assert "org/best (control)" in str(marked).splitlines()[1] and "(control)" not in str(marked).splitlines()[2]
+    assert marked.to_pandas()["control"].tolist() == [True, False, False, False]
+    assert "org/best (control)" in marked.plot().axes[0].get_yticklabels()[0].get_text()
+    assert replace(marked, teachers=(control,)).top() == [control.candidate], "nothing else is there"
+    assert marked.above_baseline == marked.scored[1:]
+
+
 def test_top_refuses_what_it_cannot_give(ranking):
     with pytest.raises(InvalidArgumentError, match="`k` must be at least 1, got 0"):
         ranking.top(0)
