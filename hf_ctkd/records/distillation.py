@@ -12,7 +12,7 @@ from hf_ctkd.records.files import write_json
 
 KIND = "distillation"
 FORMAT = 2
-"""Version of the fields of `distillation.json`; raised when a field is added, renamed or removed."""
+"""Version of the fields of `distillation.json`; raised when one is renamed, removed, or added without a default."""
 NO_LOSS = "none"
 """Name of the loss in the record of a student that was trained on labels alone."""
 HELD_OUT = "heldout"
