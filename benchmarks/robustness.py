@@ -190,6 +190,12 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+def is_lost(before: dict[str, str], folder: Path) -> bool:
+    """Whether a file is gone or changed; new ones are none of others', such as the vectors stored beside an index."""
+    after = digests(folder)
+    return any(after.get(name) != value for name, value in before.items())
+
+
 # ---- bad inputs -----------------------------------------------------------------------------------------------------
 
 
@@ -566,12 +572,9 @@ def bad_inputs(
         ) -> None:
             path = here.parent / f"{here.name}.log"
             log = path.read_text(errors="replace") if path.exists() else ""
-            after = digests(here)
-            lost = digests(shelf.folder) != shelf_before or any(
-                after.get(name) != value for name, value in before.items()
-            )
-            if case.words[0] == "publish":  # writes its card into the folder that it is given
-                lost = digests(shelf.folder) != shelf_before
+            lost = is_lost(shelf_before, shelf.folder)
+            if case.words[0] != "publish":  # which writes its card into the folder that it is given
+                lost = lost or is_lost(before, here)
             outcome = judge(case, code, log, here, lost, reference)
             report(kind, outcome, f"{' '.join(case.words)[:1500]}\n{log[-1500:]}")
             shutil.rmtree(here, ignore_errors=True)
