@@ -94,7 +94,8 @@ def section(workplace: Workplace) -> str:
         table(["goal", "measured", ""], [[goal.text, goal.measured, goal.verdict] for goal in goals_of(frame)]),
     ]
     for cell in CELLS:
-        parts += [f"\n### {cell.name}\n", _about(cell, chosen_by(workplace)), cell_table(frame, cell)]
+        about = _about(cell, chosen_by(workplace)) + by_weight(cell, workplace.trials.rows())
+        parts += [f"\n### {cell.name}\n", about, cell_table(frame, cell)]
     return "\n".join([*parts, END]) + "\n"
 
 
@@ -156,9 +157,9 @@ def _introduction(frame: pandas.DataFrame, failed: Sequence[dict[str, str]]) -> 
         "teacher, in place of the student's own features; validation rows of the first seed chose between the two. "
         "*SetFit* is the package of that name with its own learning rate and head, on as many texts a step, pairs of "
         f"labelled rows. {_weights(B_TUNING)} and {_weights(AFT)} read the labelled rows alone, as in their papers; "
-        "validation rows chose weight and steps together. The published weight of B-Tuning, 100, is out of the "
-        "question here: this student's pooled features hardly differ from row to row, so that the map fitted to them "
-        "is large, and already a weight of 0.01 leaves the student at chance. "
+        "validation rows chose weight and steps together, as listed with each cell. This student's pooled features "
+        "hardly differ from row to row, so that B-Tuning fits a large map to them and needs weights far below the "
+        "published 100. "
         f"{rates}; what validation rows chose, they chose at the fewest labels with seed {TUNING_SEED} "
         f"(`results/{TUNING}`). Test rows chose nothing. The probes are linear, fitted to labels "
         "and the frozen layers: what there is to be learnt. Seconds are processor time of a training run, reading of "
@@ -183,6 +184,25 @@ def _about(cell: Cell, chosen: Chosen) -> str:
         f"Teacher {cell.teacher}; {cell.rows} rows a step; *all*: every training row but one. "
         f"Learning rates: {tuned or 'not tuned yet'}.\n"
     )
+
+
+def by_weight(cell: Cell, trials: Sequence[dict[str, str]]) -> str:
+    """What tuning tried for the arms with a choice of weights, in a sentence each; empty without trials.
+
+    Args:
+        cell: that they are of.
+        trials: all trials, with their validation accuracy.
+    """
+    sentences = ""
+    for arm in (name for name, made in ARMS.items() if made.weights):
+        tried = [row for row in trials if (row["cell"], row["arm"]) == (cell.name, arm) and not row["error"]]
+        tried.sort(key=lambda row: (float(row["weight"]), int(row["steps"])))
+        outcomes = [
+            f"{100 * float(row['validation_accuracy']):.1f} at weight {float(row['weight']):g} and {row['steps']} steps"
+            for row in tried
+        ]
+        sentences += f"Validation accuracy of {arm} in tuning: {', '.join(outcomes)}.\n" if outcomes else ""
+    return sentences
 
 
 def cell_table(frame: pandas.DataFrame, cell: Cell) -> str:

@@ -4,11 +4,24 @@ import pytest
 from benchmarks.evidence import __main__ as command
 from benchmarks.evidence import pretrained_cell, pretrained_report
 from benchmarks.evidence.grid import DEFAULT, PLAIN
-from benchmarks.evidence.pretrained_cell import ALL, ARMS, CELLS, CONTROL, GAP, PROBES, RANDOM, Recipe, packed
+from benchmarks.evidence.pretrained_cell import (
+    AFT,
+    ALL,
+    ARMS,
+    CELLS,
+    CONTROL,
+    GAP,
+    PROBES,
+    RANDOM,
+    Recipe,
+    Workplace,
+    packed,
+)
 from benchmarks.evidence.pretrained_report import (
     BEGIN,
     END,
     STUDENTS,
+    by_weight,
     cell_table,
     gain,
     goals_of,
@@ -43,7 +56,7 @@ def rows(gained):
 
 
 @pytest.fixture
-def section_of(monkeypatch):
+def section_of(monkeypatch, tmp_path):
     def make(made):
         monkeypatch.setattr(pretrained_report, "rows_of", lambda workplace: made)
         monkeypatch.setattr(
@@ -51,7 +64,7 @@ def section_of(monkeypatch):
             "chosen_by",
             lambda workplace: {GAP.name: {PLAIN: Recipe(1e-4, 3), DEFAULT: Recipe(3e-4)}},
         )
-        return section(None)
+        return section(Workplace(tmp_path, models="", work=""))
 
     return make
 
@@ -86,6 +99,17 @@ def test_goals_are_judged_and_the_section_is_renewed_between_its_markers(section
     assert text.count(BEGIN) == 1 and text.count("| **missed** |") == 6
     assert f"default, {GAP.name} at {ALL} labels -3.0" in text
     assert section_of([]).count("| not run yet |") == 6
+
+
+def test_what_tuning_tried_is_listed_by_weight():
+    tried = [
+        row(GAP, AFT, FEWEST, 1000, 0.4, steps=900, weight=weight, validation_accuracy=accuracy)
+        for weight, accuracy in ((10.0, 0.5), (1.0, 0.25))
+    ]
+    failed = row(GAP, AFT, FEWEST, 1000, 0.4, steps=900, weight=3.0, validation_accuracy=0.1, error="no memory")
+    text = "Validation accuracy of AFT in tuning: 25.0 at weight 1 and 900 steps, 50.0 at weight 10 and 900 steps.\n"
+    assert by_weight(GAP, [*tried, failed]) == text
+    assert by_weight(CELLS[1], tried) == ""
 
 
 def test_harmlessness_counts_random_teachers_too():
