@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
+from threading import TIMEOUT_MAX
 
 import torch
 from PIL import Image as PILImage
@@ -68,9 +69,10 @@ class LoadOptions:
                 "`zero_shot_template` must hold {} once, where the name of a class goes, got "
                 f"{self.zero_shot_template!r}. Write it as in {TEMPLATE!r}."
             )
-        if self.timeout is not None and not self.timeout > 0:
+        if self.timeout is not None and not 0 < self.timeout <= TIMEOUT_MAX:
             raise InvalidArgumentError(
-                f"`timeout` must be a positive number of seconds, got {self.timeout}. Leave it out for no limit."
+                f"`timeout` must be a positive number of seconds, at most {TIMEOUT_MAX:,.0f}, got {self.timeout}. Leave "
+                "it out for no limit."
             )
 
     def fetch(self, candidate: TeacherCandidate) -> Path:
