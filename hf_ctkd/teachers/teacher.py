@@ -71,8 +71,8 @@ class LoadOptions:
             )
         if self.timeout is not None and not 0 < self.timeout <= TIMEOUT_MAX:
             raise InvalidArgumentError(
-                f"`timeout` must be a positive number of seconds, at most {TIMEOUT_MAX:,.0f}, got {self.timeout}. Leave "
-                "it out for no limit."
+                f"`timeout` must be a positive number of seconds, at most {TIMEOUT_MAX:,.0f}, got {self.timeout}. "
+                "Leave it out for no limit."
             )
 
     def fetch(self, candidate: TeacherCandidate) -> Path:
