@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
+from safetensors import SafetensorError
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from hf_ctkd.errors import InvalidArgumentError, MissingExtraError
@@ -88,6 +89,9 @@ class SentenceEncoder:
     Args:
         model: id on the Hub, or a folder; safetensors only, and no code of its own is run.
 
+    Raises:
+        InvalidArgumentError: on first use, if it cannot be loaded.
+
     Reference:
         Mean pooling after Reimers and Gurevych, "Sentence-BERT", arXiv:1908.10084.
 
@@ -112,8 +116,15 @@ class SentenceEncoder:
     def _loaded(self) -> tuple[Any, Any]:
         from transformers import AutoModel, AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.model)
-        return tokenizer, AutoModel.from_pretrained(self.model, use_safetensors=True).eval()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.model)
+            return tokenizer, AutoModel.from_pretrained(self.model, use_safetensors=True).eval()
+        except (OSError, ValueError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:300].rstrip(".")
+            raise InvalidArgumentError(
+                f"`encoder` must be spelling, wordllama, or the id or folder of a sentence encoder, got "
+                f"{self.model!r}: {reason}. Choose another."
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from tiny_models import save, tiny_bert, word_tokenizer
 from transformers import AutoModel, BertConfig, BertModel, BertTokenizerFast
 
 from hf_ctkd.errors import InvalidArgumentError, MissingExtraError
@@ -54,3 +55,24 @@ def test_encoders_go_by_name():
     assert encoder_named("wordllama") == WordLlamaEncoder()
     assert encoder_named("org/encoder") == SentenceEncoder("org/encoder")
     assert len({encoder_named(name).name for name in ("spelling", "wordllama", "org/encoder")}) == 3
+
+
+@pytest.mark.parametrize("broken", ["no such name", "empty folder", "cut weights", "unknown architecture"])
+def test_an_encoder_that_cannot_be_loaded_is_named(tmp_path, broken):
+    if broken == "no such name":
+        name = "-inf"
+    else:
+        save(tmp_path, tiny_bert(), word_tokenizer())
+        name = str(tmp_path)
+    weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    if broken == "empty folder":
+        for path in tmp_path.iterdir():
+            path.unlink()
+    if broken == "cut weights":
+        weights.write_bytes(weights.read_bytes()[:200])
+    if broken == "unknown architecture":
+        config.write_text('{"model_type": "nothing"}')
+    with pytest.raises(
+        InvalidArgumentError, match=r"^`encoder` must be spelling, wordllama, or the id or folder .*, got"
+    ):
+        SentenceEncoder(name)(["cat"])
