@@ -1,21 +1,13 @@
-import torch
+import pytest
 
 from benchmarks import size
 from benchmarks.results_file import put
-from hf_ctkd.types import RowOutputs
 
 
-def test_features_are_made_as_they_are_read():
-    outputs = size.MadeUpOutputs(25)
-    assert isinstance(outputs, RowOutputs) and len(outputs) == 25
-    everything = outputs.select(torch.ones(25, dtype=torch.bool)).features
-    assert torch.equal(torch.cat([part.features for _, part in outputs.chunks(10)]), everything)
-    assert len(everything.unique(dim=0)) == 25
-
-
-def test_the_set_up_of_the_default_loss_is_measured():
-    measured = size.measure("set-up", 400)
-    assert (measured.case, measured.rows) == ("set-up", 400)
+@pytest.mark.parametrize("case", size.CASES)
+def test_a_case_is_measured(case):
+    measured = size.measure(case, 400)
+    assert (measured.case, measured.rows) == (case, 400)
     assert 0 < measured.start <= measured.peak and measured.seconds > 0
 
 
