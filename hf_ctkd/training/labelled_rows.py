@@ -1,5 +1,7 @@
 """How often rows with a label are read, and how much they count, where others have none."""
 
+import math
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -60,11 +62,18 @@ def rows_of_epoch(
         return numbers
     labelled = torch.tensor(task.rows_with_label(rows), dtype=torch.int64)
     without = len(rows) - len(labelled)
-    wanted = round(without * args.labelled_share / (1 - args.labelled_share))
-    if len(labelled) == 0 or wanted <= len(labelled):
+    read_labelled = round(without * args.labelled_share / (1 - args.labelled_share))
+    if len(labelled) == 0 or read_labelled <= len(labelled):
         return numbers
-    repeats = labelled.repeat(-(-wanted // len(labelled)))[:wanted]
-    return torch.cat([numbers, repeats[len(labelled) :]])
+    repeats = labelled.repeat(math.ceil(read_labelled / len(labelled)))
+    return torch.cat([numbers, repeats[len(labelled) : read_labelled]])
+
+
+def epoch_length(
+    rows: TargetRows | None, task: StudentTask, loss: DistillationLoss | None, args: DistillationConfig
+) -> int | None:
+    """How many rows an epoch reads; None without rows to train on. See `rows_of_epoch`."""
+    return None if rows is None else len(rows_of_epoch(rows, task, loss, args))
 
 
 def log_repeats(rows: TargetRows, read: int, loss: DistillationLoss) -> None:

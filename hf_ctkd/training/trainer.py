@@ -55,7 +55,7 @@ from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.evaluations import Evaluations
 from hf_ctkd.training.files import in_memory, off_memory, removed_if_unfinished, resumed_from
 from hf_ctkd.training.finite_rows import distilled
-from hf_ctkd.training.labelled_rows import largest_row_weight, log_repeats, only_labelled, rows_of_epoch
+from hf_ctkd.training.labelled_rows import epoch_length, largest_row_weight, log_repeats, only_labelled, rows_of_epoch
 from hf_ctkd.training.loss_context import StudentRows, default_loss, loss_context, with_student_rows
 from hf_ctkd.training.optimizer import with_rates_of_loss
 from hf_ctkd.training.outcome import LossTrace, warn_of_chance, warn_of_loss
@@ -175,17 +175,16 @@ class DistillationTrainer(Trainer):
         self.task.check_arguments(args)
         fixed_rows = augmentation is None and self._stream is None
         given = default_loss(self.task, student, args, fixed_rows=fixed_rows) if loss is None and teachers else loss
-        self._loss_as_given = given
-        rows = training_rows(train_dataset, args, self.task, only_labels=self._loss_as_given is None)
-        check_loss(self._loss_as_given, teachers, rows, self.task)
+        rows = training_rows(train_dataset, args, self.task, only_labels=given is None)
+        check_loss(given, teachers, rows, self.task)
         eval_rows = evaluation_rows(eval_dataset, args, rows, self.task)
         self._reference_rows = reference_rows(rows, eval_rows)
         self._preprocessor = student_preprocessor(processing_class, self._reference_rows, student, args.max_length)
         classes = max(1, len(self.task.label_names(self._reference_rows)))
-        epoch = None if rows is None else len(rows_of_epoch(rows, self.task, given, args))
-        args, self._chosen = with_schedule(args, epoch, student, classes=classes, adapter=student is not model)
+        length = epoch_length(rows, self.task, given, args)
+        args, self._chosen = with_schedule(args, length, student, classes=classes, adapter=student is not model)
         self._task_loss = TaskLoss.of(self.task, args, rows, compute_loss_func)
-        self.ranking, self.command, self._rows_seen = ranking, None, 0
+        self._loss_as_given, self.ranking, self.command, self._rows_seen = given, ranking, None, 0
         self.baseline: Mapping[str, Confidence] = {}
         self._saved: tuple[DistillationRecord, TeacherRanking | None] | None = None
         self._terms: dict[str, Tensor] = {}
