@@ -135,7 +135,9 @@ IMAGE = {
     "weights are larger than the memory": Bad(large("model.safetensors", 1 << 42), "of memory of this", TOO_LARGE),
     "weights are NaN": Bad(weights(lambda tensors: fill(tensors, torch.nan)), "weights are not finite", NOT_FINITE),
     "weights are infinite": Bad(weights(lambda tensors: fill(tensors, torch.inf)), "are not finite", NOT_FINITE),
-    "weights overflow": Bad(weights(lambda tensors: fill(tensors, 3e38)), "logits are not finite", NOT_FINITE),
+    "weights overflow": Bad(
+        weights(lambda tensors: fill(tensors, 3e38)), "outputs are not finite for 12 of 12 rows", NOT_FINITE
+    ),
     "weights are incomplete": Bad(
         weights(lambda tensors: tensors.pop("classifier.1.bias")), "incomplete: 1 te", BROKEN
     ),
