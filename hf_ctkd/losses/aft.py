@@ -27,7 +27,7 @@ class AFTLoss(DistillationLoss):
     them and many unlabelled rows, `RowTransportLoss` also teaches the classes of these rows.
 
     Args:
-        weight: the paper's beta, positive.
+        weight: the paper's beta, positive. The default is for batches of 128; try 3 in smaller ones.
         learning_rate: peak learning rate of `s`, positive; the student keeps that of the training arguments.
 
     Raises:

@@ -27,7 +27,8 @@ class BTuningLoss(DistillationLoss):
     `RowTransportLoss` also use teachers' class predictions, but train the student's own predictions with them.
 
     Args:
-        weight: of the term, positive.
+        weight: of the term, positive. The map is large where the student's features hardly differ from row to row, as
+            those of a pooler often do; then try 1e-3, as the default may hold the student at chance.
         temperature: of the softmax over the teachers' LogME, positive; a low one trusts the best teacher alone.
 
     Raises:
