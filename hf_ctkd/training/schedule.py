@@ -19,6 +19,8 @@ FEWEST_EPOCHS = 3
 """As `TrainingArguments` has it: what decides for large data sets."""
 PRETRAINED_STEPS, RANDOM_STEPS = 400, 1000
 PRETRAINED_STEPS_A_CLASS, RANDOM_STEPS_A_CLASS = 20, 50
+DISTILLED_EPOCHS, DISTILLED_STEPS = 6, 3000
+"""Soft targets take longer to learn than labels: six epochs of a pretrained student were better than three."""
 RANDOM_RATE = 1e-3
 BASE_RATE, BASE_PARAMETERS = 5e-5, 110e6
 """The usual learning rate for fine-tuning a model of the size of BERT base."""
@@ -37,6 +39,7 @@ class Start:
         parameters: of the student.
         pretrained: whether its weights come from training; see `is_pretrained`.
         adapter: whether only the weights of an adapter are trained.
+        distils: whether the student also learns from a distillation loss.
     """
 
     rows: int
@@ -45,6 +48,7 @@ class Start:
     parameters: int
     pretrained: bool
     adapter: bool = False
+    distils: bool = False
 
 
 def choose_epochs(start: Start) -> int:
@@ -53,7 +57,8 @@ def choose_epochs(start: Start) -> int:
     Adam moves a weight by about the learning rate in a step. So steps teach, not epochs: a few tens of them leave any
     student where it was, and 100 rows in batches of 8 give 13 an epoch. A pretrained student gets at least 400 steps
     and 20 a class; one with random weights has its features to learn as well, and gets 1,000 and 50 a class. Three
-    epochs are the least, which decides from a few thousand rows on.
+    epochs are the least, which decides from a few thousand rows on, and six for a pretrained student that is distilled,
+    as long as these are at most 3,000 steps (`python -m benchmarks.schedule`).
 
     Args:
         start: of the run.
@@ -62,7 +67,10 @@ def choose_epochs(start: Start) -> int:
         (PRETRAINED_STEPS, PRETRAINED_STEPS_A_CLASS) if start.pretrained else (RANDOM_STEPS, RANDOM_STEPS_A_CLASS)
     )
     steps_an_epoch = math.ceil(start.rows / start.step_rows)
-    return max(FEWEST_EPOCHS, math.ceil(max(least, a_class * start.classes) / steps_an_epoch))
+    epochs = max(FEWEST_EPOCHS, math.ceil(max(least, a_class * start.classes) / steps_an_epoch))
+    if start.pretrained and start.distils:
+        return max(epochs, min(DISTILLED_EPOCHS, DISTILLED_STEPS // steps_an_epoch))
+    return epochs
 
 
 def choose_learning_rate(start: Start) -> float:
@@ -101,7 +109,13 @@ def is_pretrained(student: PreTrainedModel) -> bool:
 
 
 def with_schedule(
-    args: Config, rows: int | None, student: PreTrainedModel, *, classes: int, adapter: bool = False
+    args: Config,
+    rows: int | None,
+    student: PreTrainedModel,
+    *,
+    classes: int,
+    adapter: bool = False,
+    distils: bool = False,
 ) -> tuple[Config, tuple[str, ...]]:
     """A copy of the arguments with number of epochs and learning rate, and the names of those that were chosen.
 
@@ -114,6 +128,7 @@ def with_schedule(
         student: the model, before training.
         classes: outputs of the student.
         adapter: whether only the weights of an adapter are trained.
+        distils: whether the student also learns from a distillation loss.
     """
     resolved = copy.copy(args)
     resolved.num_train_epochs = FEWEST_EPOCHS if args.num_train_epochs is None else args.num_train_epochs
@@ -123,7 +138,7 @@ def with_schedule(
         return resolved, ()
     step_rows = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     parameters = sum(parameter.numel() for parameter in student.parameters())
-    start = Start(rows, step_rows, classes, parameters, is_pretrained(student), adapter)
+    start = Start(rows, step_rows, classes, parameters, is_pretrained(student), adapter, distils)
     chosen: dict[str, str] = {}
     if epochs_open:
         epochs = choose_epochs(start)

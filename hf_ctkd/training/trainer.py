@@ -181,8 +181,8 @@ class DistillationTrainer(Trainer):
         self._reference_rows = reference_rows(rows, eval_rows)
         self._preprocessor = student_preprocessor(processing_class, self._reference_rows, student, args.max_length)
         classes = max(1, len(self.task.label_names(self._reference_rows)))
-        length = epoch_length(rows, self.task, given, args)
-        args, self._chosen = with_schedule(args, length, student, classes=classes, adapter=student is not model)
+        length, adapter, distils = epoch_length(rows, self.task, given, args), student is not model, given is not None
+        args, self._chosen = with_schedule(args, length, student, classes=classes, adapter=adapter, distils=distils)
         self._task_loss = TaskLoss.of(self.task, args, rows, compute_loss_func)
         self._loss_as_given, self.ranking, self.command, self._rows_seen = given, ranking, None, 0
         self.baseline: Mapping[str, Confidence] = {}

@@ -40,6 +40,14 @@ def test_large_data_sets_are_seen_three_times():
     assert choose_epochs(dataclasses.replace(HUNDRED_PICTURES, rows=50_000)) == 3
 
 
+@pytest.mark.parametrize(("rows", "epochs"), [(100, 31), (2974, 6), (4000, 6), (5000, 4), (7000, 3), (50_000, 3)])
+def test_a_distilled_pretrained_student_is_given_more_epochs_while_they_are_few_steps(rows, epochs):
+    start = dataclasses.replace(HUNDRED_PICTURES, rows=rows, pretrained=True, distils=True)
+    assert choose_epochs(start) == epochs
+    alone = choose_epochs(dataclasses.replace(start, distils=False))
+    assert alone == max(3, -(-400 // -(-rows // 8)))
+
+
 def test_weights_that_were_trained_are_told_from_random_ones(tmp_path):
     student = tiny.image_student()
     assert not is_pretrained(student)
