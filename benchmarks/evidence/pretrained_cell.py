@@ -235,7 +235,7 @@ def trials(cell: Cell, chosen: Mapping[str, Recipe], arms: Iterable[str] = ARMS)
         chosen: what is tuned already; self-training waits for the plain student.
         arms: to tune.
     """
-    recipes = {arm: _recipes(arm) for arm in _arms_of(cell, arms) if arm != SELF_TRAINING or PLAIN in chosen}
+    recipes = {arm: _recipes(arm) for arm in arms_of(cell, arms) if arm != SELF_TRAINING or PLAIN in chosen}
     jobs = [
         Job(cell, arm, cell.labels[0], TUNING_SEED, recipe)
         for arm in recipes
@@ -245,7 +245,8 @@ def trials(cell: Cell, chosen: Mapping[str, Recipe], arms: Iterable[str] = ARMS)
     return [_with_plain(job, chosen) for job in jobs]
 
 
-def _arms_of(cell: Cell, arms: Iterable[str]) -> list[str]:
+def arms_of(cell: Cell, arms: Iterable[str] = ARMS) -> list[str]:
+    """Those of some arms that a cell compares."""
     return [arm for arm in arms if cell.arms is None or arm in cell.arms]
 
 
@@ -277,7 +278,7 @@ def plan(cells: Sequence[Cell], chosen: Chosen) -> list[Job]:
     students = [
         _with_plain(Job(cell, arm, labels, seed, chosen[cell.name][arm]), chosen[cell.name])
         for cell, labels, seed, arms in (*fewest, *others)
-        for arm in _arms_of(cell, arms)
+        for arm in arms_of(cell, arms)
         if arm in ARMS and arm in chosen.get(cell.name, {})
     ]
     probes = [Job(cell, arm, cell.labels[0], seed, _NOTHING) for cell in cells for seed in SEEDS for arm in PROBES]
@@ -351,7 +352,7 @@ def tune(workplace: Workplace, cell: Cell, until: float | None) -> None:
     earlier = chosen_by(workplace)
     chosen = dict(earlier.get(cell.name, {}))
     for _ in range(2):
-        arms = [arm for arm in _arms_of(cell, workplace.arms) if arm not in chosen]
+        arms = [arm for arm in arms_of(cell, workplace.arms) if arm not in chosen]
         jobs = trials(cell, chosen, arms)
         _make(workplace, workplace.trials, jobs, until)
         outcomes = {row["key"]: row for row in workplace.trials.merge() if not row["error"]}

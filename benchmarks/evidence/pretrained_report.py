@@ -28,6 +28,7 @@ from benchmarks.evidence.pretrained_cell import (
     Cell,
     Chosen,
     Workplace,
+    arms_of,
     chosen_by,
     rows_of,
     unpacked,
@@ -209,7 +210,7 @@ def cell_table(frame: pandas.DataFrame, cell: Cell) -> str:
     """Arms x labels of one cell: accuracy, gain over the plain student and processor time."""
     part = frame[frame["cell"] == cell.name]
     rows = []
-    for arm in (*PROBES, *ARMS):
+    for arm in (*PROBES, *arms_of(cell)):
         row: list[object] = [arm]
         for labels in cell.labels:
             change = NOTHING if arm == PLAIN else gain(frame, cell, arm, PLAIN, labels)
