@@ -39,7 +39,7 @@ ALONE = "alone"
 SHARES = {"as they are": 0.0, "half": 0.5, ALONE: 0.0}
 """How labelled rows are drawn beside a loss of features -> `labelled_share`; *alone*, there are no others."""
 BATCH = 32
-"""Of the trials beside a loss of features; AFT compares the rows of a batch, and in batches of 8 it collapses."""
+"""Of the trials beside a loss of features: AFT compares the rows of a batch."""
 FEATURE_LOSSES: dict[str, Callable[[], DistillationLoss]] = {
     "AFT, weight 3": partial(AFTLoss, 3.0),
     "projection": ProjectionLoss,
