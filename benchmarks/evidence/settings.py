@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.evidence.grid import CONTROLS, DEFAULT, PLAIN, STEPS, Cell, Run
+from benchmarks.evidence.grid import ALONE, CONTROLS, DEFAULT, METHODS, PLAIN, STEPS, Cell, Run
 from hf_ctkd.records import read_json, write_json
 
 KIND = "evidence-tuning"
@@ -17,16 +17,15 @@ TUNED_ON = {
     "text": ((Cell("sklearn-docstrings", 100), "torch"), (Cell("pandas-docstrings", 100), "which-library")),
 }
 """Cells of each kind of task, with the teacher of methods that have one; on a single cell and seed, chance chooses."""
-ARMS = (PLAIN, DEFAULT, "input features, transported", "self-training, transported", "inverted projection")
+FEATURE_LOSSES = ("inverted projection", "traditional projection", "relationship matching", "spectral")
+"""Losses of features, the scale of which no two models share: their weight is tuned as well."""
+ARMS = (PLAIN, DEFAULT, "input features, transported", "self-training, transported", *FEATURE_LOSSES)
 """What is tuned; the others take the settings of their kin."""
 PLAIN_AT_STEPS = f"plain, {STEPS} steps"
 """The plain student as it is best at everybody else's number of steps: for its kin, which have that number."""
 KIN = {
     "input features, probe": "input features, transported",
     "self-training": "self-training, transported",
-    "traditional projection": "inverted projection",
-    "relationship matching": "inverted projection",
-    "spectral": PLAIN_AT_STEPS,
     "bss": PLAIN_AT_STEPS,
 }
 """Every other method takes those of the default."""
@@ -41,12 +40,18 @@ class Settings:
         weight_decay: of AdamW.
         label_smoothing: of the task loss.
         steps: of the optimiser.
+        loss_weight: of the distillation loss; None for its default.
     """
 
     learning_rate: float = 3e-3
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     steps: int = STEPS
+    loss_weight: float | None = None
+
+    def recorded(self) -> dict[str, float]:
+        """What is written down, and identifies a run: only what was set."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 RATES = {"image": (1e-3, 3e-3, 1e-2, 3e-2), "text": (1e-3, 3e-3, 1e-2)}
@@ -54,6 +59,8 @@ RATES = {"image": (1e-3, 3e-3, 1e-2, 3e-2), "text": (1e-3, 3e-3, 1e-2)}
 REGULAR = (Settings(), Settings(weight_decay=0.1, label_smoothing=0.1))
 OTHER_STEPS = (STEPS // 3, 3 * STEPS)
 """Numbers of steps that the plain student alone is tried at, besides everybody's."""
+WEIGHTS = (0.03, 0.1, 0.3, 1.0)
+"""Weights of losses of features."""
 
 
 def first_round(modality: str) -> list[tuple[Run, Settings]]:
@@ -77,9 +84,32 @@ def second_round(modality: str, plain: Settings, arms: Sequence[str] = ARMS) -> 
     return [trial for arm in arms if arm != PLAIN for trial in _at_all_rates(arm, modality, regular)]
 
 
+def weights_round(modality: str, arm: str, settings: Settings) -> list[tuple[Run, Settings]]:
+    """A loss of features with the weights that are not its default's, at its best learning rate.
+
+    Args:
+        modality: of the tasks.
+        arm: one of `FEATURE_LOSSES`.
+        settings: the best of the second round.
+    """
+    usual = (METHODS | ALONE)[arm]().settings()["weight"]
+    return [
+        (run, replace(settings, loss_weight=weight))
+        for weight in WEIGHTS
+        if weight != usual
+        for run in _tuning_runs(arm, modality)
+    ]
+
+
+def _tuning_runs(arm: str, modality: str) -> list[Run]:
+    return [
+        Run(cell, arm, seed, "" if arm in CONTROLS else teacher)
+        for (cell, teacher), seed in product(TUNED_ON[modality], SEEDS)
+    ]
+
+
 def _at_all_rates(arm: str, modality: str, regular: Settings) -> Iterable[tuple[Run, Settings]]:
-    for (cell, teacher), rate, seed in product(TUNED_ON[modality], RATES[modality], SEEDS):
-        run = Run(cell, arm, seed, "" if arm in CONTROLS else teacher)
+    for rate, run in product(RATES[modality], _tuning_runs(arm, modality)):
         yield run, replace(regular, learning_rate=rate)
 
 
@@ -112,10 +142,13 @@ class Tuned:
         return cls({kind: {arm: Settings(**values) for arm, values in arms.items()} for kind, arms in chosen.items()})
 
     def save(self, path: Path, trials: Sequence[Mapping[str, object]]) -> None:
-        chosen = {kind: {arm: asdict(settings) for arm, settings in arms.items()} for kind, arms in self.chosen.items()}
+        chosen = {
+            kind: {arm: settings.recorded() for arm, settings in arms.items()} for kind, arms in self.chosen.items()
+        }
         grid = {
             "rates": {kind: list(rates) for kind, rates in RATES.items()},
-            "regularisation": [asdict(settings) for settings in REGULAR],
+            "weights": list(WEIGHTS),
+            "regularisation": [settings.recorded() for settings in REGULAR],
             "seeds": list(SEEDS),
             "steps": STEPS,
             "plain_steps": sorted([STEPS, *OTHER_STEPS]),

@@ -9,7 +9,8 @@ from hf_ctkd.records import write_text
 
 RUNS = (
     "key", "task", "labels", "modality", "teacher", "method", "seed", "times", "accuracy", "macro_f1",
-    "validation_accuracy", "steps", "learning_rate", "weight_decay", "label_smoothing", "seconds", "error",
+    "validation_accuracy", "steps", "learning_rate", "weight_decay", "label_smoothing", "loss_weight", "seconds",
+    "error",
 )  # fmt: skip
 SCORES = ("key", "task", "labels", "modality", "teacher", "seed", "metric", "value")
 

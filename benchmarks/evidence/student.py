@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -91,21 +91,27 @@ def key_of(job: Job, modality: str) -> str:
     revision = ""
     if run.teacher:
         revision = candidates(job.run_settings.zoos[modality])[run.teacher].revision
-    loss = loss_of(run.method)
-    used = [asdict(job.settings), asdict(job.plain) if run.method.startswith("self-training") else {}]
+    loss = loss_of(run.method, job.settings.loss_weight)
+    used = [job.settings.recorded(), job.plain.recorded() if run.method.startswith("self-training") else {}]
     content = [FORMAT, BATCH[modality], asdict(run), used, revision, {} if loss is None else loss.settings()]
+    if loss is not None and not loss.teaches_labels:
+        content.append("labelled rows repeated")
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def loss_of(method: str) -> DistillationLoss | None:
+def loss_of(method: str, weight: float | None = None) -> DistillationLoss | None:
     """The loss of an arm; None for the plain student.
+
+    Args:
+        method: name of the arm.
+        weight: of the loss; None for its default.
 
     Raises:
         InvalidArgumentError: if the name is neither an arm nor `package.module:Class`.
     """
     if method in (PLAIN, RANKING):
         return None
-    made = {
+    made: dict[str, Callable[..., DistillationLoss]] = {
         **METHODS,
         **ALONE,
         "self-training": lambda: SelfTrainingLoss(transported=False),
@@ -116,7 +122,9 @@ def loss_of(method: str) -> DistillationLoss | None:
         ),
         "input features, transported": TeacherFreeLoss,
     }
-    return made[method]() if method in made else build_loss(method)
+    if method not in made:
+        return build_loss(method)
+    return made[method]() if weight is None else made[method](weight=weight)
 
 
 def train(job: Job) -> dict[str, object]:
@@ -144,6 +152,7 @@ def train(job: Job) -> dict[str, object]:
         "learning_rate": job.settings.learning_rate,
         "weight_decay": job.settings.weight_decay,
         "label_smoothing": job.settings.label_smoothing,
+        "loss_weight": "" if job.settings.loss_weight is None else job.settings.loss_weight,
         "seconds": round(time.perf_counter() - started, 2),
         "error": "",
     }
@@ -156,7 +165,7 @@ def _trained(job: Job, task: DemoTask) -> DistillationTrainer:
         student,
         config_of(replace(job.settings, steps=job.steps), task.modality, seed=run.seed, work=job.run_settings.work),
         teachers=_teachers(job, task),
-        loss=loss_of(run.method),
+        loss=loss_of(run.method, job.settings.loss_weight),
         train_dataset=task.train(),
         processing_class=processing_class,
     )
@@ -184,7 +193,6 @@ def config_of(settings: Settings, modality: str, *, seed: int, work: str) -> Dis
         bootstrap_resamples=0,
         metrics=[],
         cache_student_inputs=True,
-        labelled_share=0.0,  # every row once, as in the runs at hand
         cache_dir=str(Path(work) / "outputs"),
     )
 
@@ -211,7 +219,7 @@ def _plain_student(job: Job, task: DemoTask) -> Path:
 
 
 def _plain_folder(job: Job) -> Path:
-    name = hashlib.sha256(json.dumps([FORMAT, asdict(job.run), asdict(job.settings)]).encode()).hexdigest()[:16]
+    name = hashlib.sha256(json.dumps([FORMAT, asdict(job.run), job.settings.recorded()]).encode()).hexdigest()[:16]
     return Path(job.run_settings.work) / "students" / name
 
 

@@ -21,6 +21,7 @@ from benchmarks.evidence.grid import (
     Extras,
     is_cross_task,
     plan,
+    runs_of,
 )
 from benchmarks.evidence.pretrained import NAME
 from hf_ctkd.demo.tasks import TASKS
@@ -116,3 +117,11 @@ def test_only_the_target_itself_is_no_other_task():
 def test_no_seed_is_refused():
     with pytest.raises(InvalidArgumentError, match="`seeds` must be at least 1, got 0"):
         plan(seeds=0, modality=_modality)
+
+
+def test_only_the_named_arms_run():
+    runs = plan(seeds=1, modality=lambda task: Cell(task, 0).modality)
+    assert runs_of(runs, []) == runs
+    assert {run.method for run in runs_of(runs, ["spectral", PLAIN])} == {"spectral", PLAIN}
+    with pytest.raises(InvalidArgumentError, match="'spektral' is no arm of the plan. Choose from .*spectral"):
+        runs_of(runs, ["spektral"])
