@@ -332,19 +332,26 @@ def labelled_share(labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:
 def row_divergence(
     log_predicted: Float[Tensor, "batch classes"],
     targets: Float[Tensor, "batch classes"],
-    labels: Int[Tensor, " batch"],
-    labelled_share: Float[Tensor, ""],
+    weights: Float[Tensor, " batch"],
 ) -> Float[Tensor, ""]:
-    """KL from targets to predictions, a mean over rows in which a labelled row counts by the labelled share.
+    """KL from targets to predictions, a mean over rows of which each counts by its weight.
 
     Args:
         log_predicted: the student's log probabilities.
         targets: probabilities, each row summing to one.
-        labels: -100 for unlabelled rows, which count in full.
+        weights: of the rows, see `row_weights`.
+    """
+    return weights @ F.kl_div(log_predicted, targets, reduction="none").sum(dim=1) / len(weights)
+
+
+def row_weights(labels: Int[Tensor, " batch"], labelled_share: Float[Tensor, ""]) -> Float[Tensor, " batch"]:
+    """How much each row counts in a loss that teaches labels: 1 without a label, the labelled share with one.
+
+    Args:
+        labels: -100 for unlabelled rows.
         labelled_share: of all training rows.
     """
-    weights = torch.where(labels == UNLABELLED, torch.ones_like(labelled_share), labelled_share)
-    return (weights * F.kl_div(log_predicted, targets, reduction="none").sum(dim=1)).mean()
+    return torch.where(labels == UNLABELLED, 1.0, labelled_share)
 
 
 def chunked_targets(

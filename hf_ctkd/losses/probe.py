@@ -7,7 +7,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import GAIN_MEANING, DistillationLoss, labelled_share, row_divergence, student_logits
+from hf_ctkd.losses.base import (
+    GAIN_MEANING,
+    DistillationLoss,
+    labelled_share,
+    row_divergence,
+    row_weights,
+    student_logits,
+)
 from hf_ctkd.probes import LinearProbe
 from hf_ctkd.probes.ensemble import ProbeEnsemble
 from hf_ctkd.types import LossContext, ModelOutputs, Needs
@@ -90,7 +97,7 @@ class ProbeLoss(DistillationLoss):
         """The term `probe`; see `DistillationLoss.on_targets`."""
         with torch.autocast(student.features.device.type, enabled=False):
             log_predicted = (student_logits(student).float() / self.temperature).log_softmax(dim=1)
-            divergence = row_divergence(log_predicted, targets.float().exp(), labels, self.labelled_share)
+            divergence = row_divergence(log_predicted, targets.float().exp(), row_weights(labels, self.labelled_share))
         return {self.name: self.probes.information_gain * divergence}
 
     def strength(self) -> float:

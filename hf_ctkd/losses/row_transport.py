@@ -14,6 +14,7 @@ from hf_ctkd.losses.base import (
     joint_shares,
     labelled_share,
     row_divergence,
+    row_weights,
     student_logits,
 )
 from hf_ctkd.ot import transport_rows
@@ -222,15 +223,17 @@ relaxed class shares.
             labels: target labels, -100 for unlabelled rows.
         """
         log_predicted = student_logits(student).float().log_softmax(dim=1)
-        weight = self.probes.information_gain
+        weight, row_weight = self.probes.information_gain, row_weights(labels, self.labelled_share)
         if self.self_distillation == 0:
             targets, weight = self.soft_targets(log_posterior), weight**self.gain_exponent
         else:
-            self._record_agreement(self.soft_targets(log_posterior), log_predicted.detach(), labels)
+            own = log_predicted.detach()
+            if self.training:
+                self._record_agreement(self.soft_targets(log_posterior), own, row_weight)
             share = self.self_distillation * weight * self.agreement
-            targets = self.soft_targets((1 - share) * log_posterior + share * log_predicted.detach())
+            targets = self.soft_targets(torch.lerp(log_posterior, own, share))
             weight = (1 - share) * weight**self.gain_exponent + share
-        return weight * row_divergence(log_predicted, targets, labels, self.labelled_share)
+        return weight * row_divergence(log_predicted, targets, row_weight)
 
     def soft_targets(self, log_posterior: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
         """Rows of the transport plan, each summing to one: shares of the classes in each row.
@@ -244,13 +247,11 @@ relaxed class shares.
         self,
         targets: Float[Tensor, "batch classes"],
         log_predicted: Float[Tensor, "batch classes"],
-        labels: Int[Tensor, " batch"],
+        row_weight: Float[Tensor, " batch"],
     ) -> None:
-        if self.training:
-            weights = torch.where(labels == UNLABELLED, torch.ones_like(self.labelled_share), self.labelled_share)
-            agreement = weights * (targets * log_predicted.exp()).sum(dim=1)
-            sums = torch.stack([agreement.sum(), weights.sum()])
-            self._step_agreement = sums if self._step_agreement is None else self._step_agreement + sums
+        agreement = row_weight @ (targets * log_predicted.exp()).sum(dim=1)
+        sums = torch.stack([agreement, row_weight.sum()])
+        self._step_agreement = sums if self._step_agreement is None else self._step_agreement + sums
 
     def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
         """Update the agreement of targets and student, a mean over all rows of the step; see `DistillationLoss`."""

@@ -84,14 +84,26 @@ class RowDataset(Dataset):
 
     def __getitem__(self, position: int) -> Row:
         """One raw row; raises DatasetError naming it if it cannot be decoded."""
-        number = int(self.numbers[position])
-        content = self.rows.inputs([number])[0] if self.contents else None
-        target = None if self.targets is None else self.targets[number]
+        return self.__getitems__([position])[0]
+
+    def __getitems__(self, positions: list[int]) -> list[Row]:
+        """The raw rows of a batch, read at once: a `DataLoader` asks for them so."""
+        numbers = self.numbers[positions]
+        listed: list[int] = numbers.tolist()
+        contents = self.rows.inputs(listed) if self.contents else [None] * len(listed)
+        targets = [None] * len(listed) if self.targets is None else self.targets[numbers].unbind()
         if self._cached is None:
-            return Row(number, content, self.task.label(self.rows, number, content), self.train, target=target)
+            return [
+                Row(number, content, self.task.label(self.rows, number, content), self.train, target=target)
+                for number, content, target in zip(listed, contents, targets, strict=True)
+            ]
         inputs, labels = self._cached
-        cached = {name: values[number] for name, values in inputs.items()}
-        return Row(number, content, labels[number], self.train, cached, target)
+        parts = {name: values[numbers].unbind() for name, values in inputs.items()}
+        cached = [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
+        return [
+            Row(number, content, labels[number], self.train, row, target)
+            for number, content, row, target in zip(listed, contents, cached, targets, strict=True)
+        ]
 
 
 @dataclass(frozen=True)

@@ -391,7 +391,7 @@ class DistillationTrainer(Trainer):
         self._steps_to_log += 1  # not `global_step`, which does not begin at 0 in a resumed run
         start = torch.zeros(3, dtype=torch.long, device=device)
         counts = sum((sample["counts"].to(device) for sample in samples), start)
-        step_counts = self.accelerator.reduce(counts, reduction="sum")
+        step_counts = self._total(counts)
         self._rows_seen = self._rows_seen + step_counts
         for sample in samples:
             sample["step_counts"] = step_counts
@@ -412,8 +412,13 @@ class DistillationTrainer(Trainer):
         step_loss = super().training_step(model, inputs, num_items_in_batch)
         self._loss_trace.add(step_loss, last_batch=self.accelerator.sync_gradients)
         if self._distils and self.accelerator.sync_gradients and self.loss is not None:
-            self.loss.after_step(partial(self.accelerator.reduce, reduction="sum"))
+            self.loss.after_step(self._total)
         return step_loss
+
+    def _total(self, values: Tensor) -> Tensor:
+        """A sum over all processes."""
+        # accelerate takes as long to find out that there is one process as the loss does for its terms.
+        return values if self.accelerator.num_processes == 1 else self.accelerator.reduce(values, reduction="sum")
 
     def compute_loss(
         self,
@@ -498,7 +503,7 @@ class DistillationTrainer(Trainer):
         """Rows that teachers read and those skipped, since the start and over all processes; empty if none was."""
         passes = self.teacher_runner.passes
         counts = torch.tensor([passes.read, passes.skipped], device=self.args.device)
-        read, skipped = self.accelerator.reduce(counts, reduction="sum").tolist()
+        read, skipped = self._total(counts).tolist()
         return {"teacher_passes": float(read), "teacher_passes_skipped": float(skipped)} if skipped else {}
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:  # noqa: ANN401 (as in the parent)

@@ -60,6 +60,22 @@ def test_kept_rows_are_preprocessed_once_and_contents_only_read_where_needed():
     assert calls == [24, 24]
 
 
+@pytest.mark.parametrize("view", [None, _text_view()], ids=["raw", "kept"])
+def test_a_loader_reads_the_rows_of_a_batch_at_once(monkeypatch, view):
+    rows, read = TargetRows.of(tiny.text_rows()), []
+    dataset = RowDataset(rows, train=True, preprocessor=view, targets=torch.arange(48.0).reshape(24, 2))
+    inputs = TargetRows.inputs
+    monkeypatch.setattr(TargetRows, "inputs", lambda self, numbers: read.append(list(numbers)) or inputs(self, numbers))
+    batches = list(DataLoader(dataset, batch_size=10, collate_fn=list))
+    assert read == [list(range(10)), list(range(10, 20)), list(range(20, 24))]
+    for row in (row for batch in batches for row in batch):
+        alone = dataset[row.number]
+        assert (row.content, row.label) == (alone.content, alone.label)
+        assert row.target.tolist() == [2.0 * row.number, 2.0 * row.number + 1]
+        assert (row.inputs is None) == (view is None)
+        assert view is None or all(torch.equal(values, alone.inputs[name]) for name, values in row.inputs.items())
+
+
 def test_workers_of_a_loader_preprocess_nothing_that_is_kept(tmp_path):
     class Counting(Preprocessor):
         def __call__(self, inputs):
