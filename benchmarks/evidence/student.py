@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
-import shutil
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -21,6 +18,7 @@ from transformers import logging as transformers_logging
 from benchmarks.evidence.controls import SelfTrainingLoss
 from benchmarks.evidence.grid import ALONE, BATCH, METHODS, PLAIN, Run
 from benchmarks.evidence.grid import SCORES as RANKING
+from benchmarks.evidence.packages.files import save_whole
 from benchmarks.evidence.settings import Settings
 from hf_ctkd.cli.methods import build_loss
 from hf_ctkd.demo.students import build_student
@@ -224,14 +222,8 @@ def _plain_folder(job: Job) -> Path:
 
 
 def keep_student(trainer: DistillationTrainer, folder: Path) -> None:
-    """Save a student under its final name only when it is whole: another process may look for it."""
-    partial = folder.with_name(f"{folder.name}-{uuid.uuid4().hex}.partial")
-    trainer.student.save_pretrained(partial)
-    trainer.processing_class.save_pretrained(partial)
-    try:
-        os.rename(partial, folder)
-    except OSError:  # somebody else was first, with the same weights
-        shutil.rmtree(partial)
+    """Save a student and what prepares its inputs as a whole folder."""
+    save_whole(folder, trainer.student, trainer.processing_class)
 
 
 def measured(trainer: DistillationTrainer, rows: Dataset) -> tuple[float, float]:

