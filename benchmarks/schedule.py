@@ -19,7 +19,7 @@ from transformers import PrinterCallback
 
 from benchmarks.evidence.grid import DEFAULT, PLAIN
 from benchmarks.evidence.pretrained import missing_packages, pretrained_student
-from benchmarks.evidence.pretrained_cell import ALL, ARMS, GAP, LENGTH, SAME_FAMILY, Cell, task_with
+from benchmarks.evidence.pretrained_cell import ALL, ARMS, GAP, SAME_FAMILY, Cell, task_with
 from benchmarks.evidence.report import table
 from benchmarks.evidence.store import Store
 from benchmarks.evidence.student import candidates, measured, quiet
@@ -95,7 +95,7 @@ def train(trial: Trial, models: Path, work: Path) -> dict[str, object]:
     """Train a student with a user's defaults and measure it on validation rows."""
     started = time.process_time()
     task = task_with(trial.cell.task, trial.labels, trial.seed)
-    student, tokenizer = pretrained_student(task, models, seed=trial.seed)
+    student, tokenizer = pretrained_student(task, models / trial.cell.student, seed=trial.seed)
     config = DistillationConfig(
         str(work / "schedule"),
         num_train_epochs=trial.epochs or 1,
@@ -103,7 +103,7 @@ def train(trial: Trial, models: Path, work: Path) -> dict[str, object]:
         per_device_train_batch_size=BATCH if trial.epochs is None else 8,
         labelled_share=SHARES[trial.drawn],
         seed=trial.seed,
-        max_length=LENGTH,
+        max_length=trial.cell.length,
         use_cpu=True,
         save_strategy="no",
         logging_strategy="no",

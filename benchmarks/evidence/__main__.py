@@ -49,6 +49,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the tables")
     parser.add_argument("--task", action="append", default=[], help="package.module:build, or ...:build@50 (labels)")
     parser.add_argument("--zoo", action="append", default=[], help="a folder of teachers; may be given repeatedly")
+    parser.add_argument(
+        "--cell", action="append", default=[], help="of `pretrained`: this cell alone; may be given repeatedly"
+    )
     parser.add_argument("--loss", action="append", default=[], help="package.module:Class; may be given repeatedly")
     parser.add_argument(
         "--method", action="append", default=[], help="of `run`: this arm alone; may be given repeatedly"
@@ -131,8 +134,9 @@ def pretrained(options: argparse.Namespace, *, seconds: float | None) -> None:
     from benchmarks.evidence import pretrained_cell, pretrained_report
 
     quiet()
+    cells = pretrained_cell.cells_named(options.cell)
     workplace = pretrained_workplace(options)
-    pretrained_cell.measure(workplace, seconds=seconds)
+    pretrained_cell.measure(workplace, cells=cells, seconds=seconds)
     pretrained_report.write(pretrained_report.section(workplace), HERE.parent / "RESULTS.md")
     pretrained_report.fill_readme(workplace, HERE.parent.parent / "README.md")
 

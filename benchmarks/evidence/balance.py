@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, RandomSampler, Sampler
 from transformers import PrinterCallback
 
-from benchmarks.evidence.pretrained import MINILM_STUDENT, pretrained_student, pretrained_zoo
+from benchmarks.evidence.pretrained import MINILM_STUDENT, pretrained_student, pretrained_zoo, student_folder
 from benchmarks.evidence.report import table
 from benchmarks.evidence.settings import Settings
 from benchmarks.evidence.store import Store
@@ -162,7 +162,7 @@ def run(trial: Trial) -> dict[str, object]:
     if trial.student == "scratch":
         student, processor = build_student(task, seed=trial.seed)
     else:
-        student, processor = pretrained_student(task, cache / "zoo" / "students", seed=trial.seed)
+        student, processor = pretrained_student(task, student_folder(cache / "zoo" / "students"), seed=trial.seed)
     settings = replace(REGULAR[task.modality], learning_rate=trial.learning_rate)
     config = config_of(settings, task.modality, seed=trial.seed, work=str(cache / "evidence"))
     config.max_steps = trial.steps

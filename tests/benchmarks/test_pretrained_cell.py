@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_suite import build
+from tiny_models import image_processor, save
+from tiny_suite import build, build_pictures
+from transformers import MobileNetV2Config, MobileNetV2Model
 
 from benchmarks.evidence import pretrained_cell, run, student
 from benchmarks.evidence.grid import DEFAULT, PLAIN
@@ -16,9 +18,11 @@ from benchmarks.evidence.pretrained_cell import (
     AFT,
     ALL,
     ARMS,
+    B_TUNING,
     CELLS,
     GAP,
     LINEAR_PROBE,
+    PICTURES,
     PROBES,
     RANDOM_WORDS,
     SELF_TRAINING,
@@ -27,11 +31,14 @@ from benchmarks.evidence.pretrained_cell import (
     Job,
     Recipe,
     Workplace,
+    arms_of,
+    cells_named,
     chosen_by,
     key_of,
     measure,
     packed,
     plan,
+    recipes_of,
     rows_of,
     start_from_linear_probe,
     task_with,
@@ -41,6 +48,7 @@ from benchmarks.evidence.pretrained_cell import (
 )
 from benchmarks.evidence.pretrained_report import section
 from hf_ctkd.demo.students import build_student
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import RowTransportLoss
 
 RECIPE = Recipe(1e-3)
@@ -60,7 +68,7 @@ def workplace(tmp_path, monkeypatch):
             part.save_pretrained(tmp_path / "models" / name)
     lines = []
     folders = (str(tmp_path / folder) for folder in ("models", "work"))
-    missing = {CELLS[1].task: "pip install it"}
+    missing = {cell.task: "pip install it" for cell in CELLS if cell != GAP}
     return Workplace(tmp_path / "results", *folders, missing, processes=1, say=lines.append), lines
 
 
@@ -72,7 +80,7 @@ def test_plan_decides_the_goals_first():
     jobs = plan(CELLS, chosen(*CELLS))
     assert len(set(jobs)) == len(jobs)
     students = [job for job in jobs if job.arm not in PROBES]
-    assert [job.arm for job in jobs[:3]] == list(PROBES) and len(jobs) - len(students) == 2 * 3 * 3
+    assert [job.arm for job in jobs[:3]] == list(PROBES) and len(jobs) - len(students) == len(CELLS) * 3 * 3
     arms = {cell: set(cell.arms or ARMS) for cell in CELLS}
     few = students[: 3 * sum(map(len, arms.values()))]
     assert {(job.cell, job.labels) for job in few} == {(cell, cell.labels[0]) for cell in CELLS}
@@ -104,6 +112,37 @@ def test_every_arm_gives_a_row(workplace, arm, monkeypatch):
     row = train(workplace, Job(GAP, arm, "200", 0, replace(RECIPE, times=3), plain=RECIPE))
     assert set(row) == set(pretrained_cell.COLUMNS) and row["error"] == "" and row["cell"] == GAP.name
     assert unpacked(row["correct"], row["test_rows"]).mean() == pytest.approx(row["accuracy"])
+
+
+@pytest.mark.parametrize("arm", [*arms_of(PICTURES), *PROBES])
+def test_every_arm_of_pictures_gives_a_row(tmp_path, monkeypatch, arm):
+    monkeypatch.setattr(pretrained_cell, "STEPS", 2)
+    monkeypatch.setattr(pretrained_cell, "task_with", lambda name, labels, seed: build_pictures(labels=8, seed=seed))
+    config = MobileNetV2Config(depth_multiplier=0.1, image_size=32, finegrained_output=False)
+    for seed, name in enumerate((PICTURES.student, PICTURES.teacher)):
+        torch.manual_seed(seed)
+        model = MobileNetV2Model(config)
+        model(torch.rand(16, 3, 32, 32))  # statistics of the batch norms: without, all features are almost zero
+        save(tmp_path / "models" / name, model, image_processor(32))
+    student.candidates.cache_clear()
+    workplace = Workplace(tmp_path / "results", str(tmp_path / "models"), str(tmp_path / "work"))
+    row = train(workplace, Job(PICTURES, arm, "80", 0, replace(RECIPE, weight=1e-3 if arm == B_TUNING else None)))
+    assert row["error"] == "" and row["test_rows"] == 10 and 0 <= row["accuracy"] <= 1
+
+
+def test_a_cell_may_have_weights_of_its_own():
+    weights = {cell.name: {recipe.weight for recipe in recipes_of(cell, B_TUNING)} for cell in (GAP, PICTURES)}
+    assert weights == {GAP.name: {1e-4, 1e-3, 1e-2}, PICTURES.name: {1.0, 10.0, 100.0}}
+    assert {recipe.weight for recipe in recipes_of(PICTURES, AFT)} == set(ARMS[AFT].weights)
+
+
+def test_cells_are_measured_by_name(workplace, monkeypatch):
+    workplace, lines = workplace
+    assert cells_named([]) == list(CELLS) and cells_named([PICTURES.name]) == [PICTURES]
+    with pytest.raises(InvalidArgumentError, match="`--cell` must be one of Debian sections, .*, got 'Emoji'"):
+        cells_named([GAP.name, "Emoji"])
+    measure(workplace, cells=[PICTURES], seconds=None)
+    assert not any("missing" in line for line in lines) and workplace.runs.rows() == []
 
 
 def test_a_new_arm_is_tuned_alone_with_its_weight(workplace, monkeypatch):
@@ -189,7 +228,7 @@ def test_key_knows_all_that_shapes_a_run(workplace, monkeypatch):
 def test_linear_probe_is_what_the_head_begins_with(workplace):
     workplace, _ = workplace
     task = build(labels=8, seed=0)
-    model, tokenizer = pretrained_student(task, Path(workplace.models), seed=0)
+    model, tokenizer = pretrained_student(task, Path(workplace.models) / MINILM_STUDENT, seed=0)
     start_from_linear_probe(model, tokenizer, task)
     with torch.no_grad():
         logits = model.eval()(**tokenizer(task.labelled["text"][:], padding=True, return_tensors="pt")).logits

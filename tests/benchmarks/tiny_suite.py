@@ -1,10 +1,12 @@
 """A tiny task and tables made by hand, for the tests of the evidence suite."""
 
+import numpy as np
 from datasets import ClassLabel, Dataset
 
 from benchmarks.evidence.grid import CONTROLS, DEFAULT, METHODS, PLAIN, TEACHERS, Cell
 from benchmarks.evidence.scores import METRICS
 from benchmarks.evidence.store import RUNS
+from hf_ctkd.demo.images import images_dataset
 from hf_ctkd.demo.tasks import TASKS, DemoTask, Pools, assemble_task
 
 
@@ -14,8 +16,19 @@ def build(*, labels: int, seed: int) -> DemoTask:
     rows = Dataset.from_dict({"text": texts}).add_column(
         "label", [row % 2 for row in range(60)], feature=ClassLabel(names=["optimize", "signal"])
     )
-    pools = Pools(rows.select(range(40)), rows.select(range(40, 50)), rows.select(range(50, 60)))
-    return assemble_task("tiny", "text", pools, labels=labels, seed=seed)
+    return assemble_task("tiny", "text", _pools(rows), labels=labels, seed=seed)
+
+
+def build_pictures(*, labels: int, seed: int) -> DemoTask:
+    """Dark and bright pictures, no two of them alike."""
+    bright = np.arange(60) % 2
+    noise = np.random.default_rng(0).integers(0, 100, (60, 8, 8))
+    rows = images_dataset(noise + 150 * bright[:, None, None], bright.tolist(), ["dark", "bright"])
+    return assemble_task("tiny pictures", "image", _pools(rows), labels=labels, seed=seed)
+
+
+def _pools(rows: Dataset) -> Pools:
+    return Pools(rows.select(range(40)), rows.select(range(40, 50)), rows.select(range(50, 60)))
 
 
 def row(cell: Cell, method: str, seed: int, accuracy: float, *, teacher: str = "", **changes: object) -> dict[str, str]:
