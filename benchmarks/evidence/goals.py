@@ -53,36 +53,45 @@ def _at_least(text: str, measured: Estimate, bound: float) -> Goal:
     return Goal(text, str(measured), measured.value >= bound) if measured.pairs else Goal(text, "", None)
 
 
-def pretrained_goals(
+def gap_goals(
+    cell: str,
     over_plain: Estimate,
     over_control: Estimate,
-    over_setfit: Estimate,
+    over_setfit: Estimate | None,
     over_transfer: Estimate,
-    harmless: Mapping[str, Estimate],
     share_of_the_way: float | None,
 ) -> list[Goal]:
-    """The goals of pretrained students.
+    """The goals of a pretrained student whose teacher knows more, with few labels and many rows without one.
 
     Args:
-        over_plain: gain of the default over the plain student, where the teacher knows more and labels are few.
+        cell: its name.
+        over_plain: gain of the default over the plain student.
         over_control: the same over the best teacher-free control.
-        over_setfit: the same over SetFit.
+        over_setfit: the same over SetFit; None where the rows are no texts.
         over_transfer: the same over the better of B-Tuning and AFT.
-        harmless: gain of the default over the plain student with every teacher and number of labels.
         share_of_the_way: from the plain student to the probe of teacher and student together; None without runs.
     """
-    below = [f"{name} {change}" for name, change in harmless.items() if change.high < HARMLESS]
-    way = "default's share of the way from the plain student to the probe of both models: at least 80 %"
+    way = f"{cell}: default's share of the way from the plain student to the probe of both models: at least 80 %"
+    setfit = [] if over_setfit is None else [_at_least(f"{cell}: the same over SetFit", over_setfit, 1.0)]
     return [
-        _at_least("default over the plain student, few labels and a teacher who knows more", over_plain, 5.0),
-        _at_least("the same over the best teacher-free control", over_control, 4.0),
-        _at_least("the same over SetFit", over_setfit, 1.0),
-        _at_least("the same over the better of B-Tuning and AFT", over_transfer, 1.0),
+        _at_least(f"{cell}: default over the plain student", over_plain, 5.0),
+        _at_least(f"{cell}: the same over the best teacher-free control", over_control, 4.0),
+        *setfit,
+        _at_least(f"{cell}: the same over the better of B-Tuning and AFT", over_transfer, 1.0),
         Goal(way, "", None)
         if share_of_the_way is None
         else Goal(way, f"{share_of_the_way:.0%}", share_of_the_way >= 0.8),
-        _harmless(f"any teacher, any number of labels: no 95 % interval below {HARMLESS}", below, len(harmless)),
     ]
+
+
+def harmless_goal(harmless: Mapping[str, Estimate]) -> Goal:
+    """The goal of every pretrained student.
+
+    Args:
+        harmless: gain of the default over the plain student with every teacher and number of labels.
+    """
+    below = [f"{name} {change}" for name, change in harmless.items() if change.high < HARMLESS]
+    return _harmless(f"any teacher, any number of labels: no 95 % interval below {HARMLESS}", below, len(harmless))
 
 
 def _no_mean_below(name: str, teachers: Mapping[tuple[str, str], Estimate]) -> Goal:

@@ -2,7 +2,7 @@ import pytest
 from tiny_suite import row, runs_with, scores_with
 
 from benchmarks.evidence.analysis import NOTHING, Estimate, load_runs, load_scores
-from benchmarks.evidence.goals import goals, pretrained_goals
+from benchmarks.evidence.goals import gap_goals, goals, harmless_goal
 from benchmarks.evidence.grid import BALANCED, DEFAULT, IMBALANCED, PLAIN
 
 
@@ -40,13 +40,17 @@ def test_the_pretrained_student_has_bounds_of_its_own():
     def gain(value):
         return Estimate(value, value, value, 1, 3)
 
-    above = pretrained_goals(gain(5.1), gain(4.1), gain(1.1), gain(1.1), {"any teacher": gain(-0.4)}, 0.81)
-    below = pretrained_goals(gain(4.9), gain(3.9), gain(0.9), gain(0.9), {"any teacher": gain(-0.6)}, 0.79)
-    assert [goal.reached for goal in above] == [True] * 6
-    assert [goal.reached for goal in below] == [False] * 6
-    assert "any teacher -0.6" in below[-1].measured
-    nothing = pretrained_goals(NOTHING, NOTHING, NOTHING, NOTHING, {}, None)
-    assert [goal.verdict for goal in nothing] == ["not run yet"] * 6
+    above = gap_goals("texts", gain(5.1), gain(4.1), gain(1.1), gain(1.1), 0.81)
+    below = gap_goals("texts", gain(4.9), gain(3.9), gain(0.9), gain(0.9), 0.79)
+    assert [goal.reached for goal in above] == [True] * 5 and all(goal.text.startswith("texts: ") for goal in above)
+    assert [goal.reached for goal in below] == [False] * 5
+    nothing = gap_goals("texts", NOTHING, NOTHING, NOTHING, NOTHING, None)
+    assert [goal.verdict for goal in nothing] == ["not run yet"] * 5
+    pictures = gap_goals("pictures", gain(5.1), gain(4.1), None, gain(1.1), 0.81)
+    assert len(pictures) == 4 and not any("SetFit" in goal.text for goal in pictures)
+    harmless, harmful = (harmless_goal({"any teacher": gain(value)}) for value in (-0.4, -0.6))
+    assert harmless.reached and not harmful.reached and "any teacher -0.6" in harmful.measured
+    assert harmless_goal({}).verdict == "not run yet"
 
 
 def test_without_scores_nothing_is_claimed_of_the_selector():

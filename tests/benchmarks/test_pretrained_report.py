@@ -11,6 +11,8 @@ from benchmarks.evidence.pretrained_cell import (
     CELLS,
     CONTROL,
     GAP,
+    OWN,
+    PICTURES,
     PROBES,
     RANDOM,
     Recipe,
@@ -24,6 +26,7 @@ from benchmarks.evidence.pretrained_report import (
     by_weight,
     cell_table,
     gain,
+    gap_cells,
     goals_of,
     load,
     readme_table,
@@ -33,6 +36,9 @@ from benchmarks.evidence.pretrained_report import (
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 FEWEST = GAP.labels[0]
+OWN_PROBE = next(name for name, members in PROBES.items() if members == (OWN,))
+UNLABELLED = {GAP.name: 2000}
+"""Enough for a goal that asks for a gain; in other cells there are none."""
 
 
 def row(cell, arm, labels, seed, accuracy, **changes):
@@ -44,8 +50,8 @@ def row(cell, arm, labels, seed, accuracy, **changes):
 
 
 def rows(gained):
-    """Every arm gains 2 points over a plain student of 0.5, the default what is said; the probe of both has 0.6."""
-    gains = {**dict.fromkeys(ARMS, 0.02), **dict.fromkeys(PROBES, 0.1), PLAIN: 0.0, DEFAULT: gained}
+    """Arms gain 2 points over a plain student of 0.5, the default what is said; probes of the teacher have 0.6."""
+    gains = {**dict.fromkeys(ARMS, 0.02), **dict.fromkeys(PROBES, 0.1), OWN_PROBE: 0.0, PLAIN: 0.0, DEFAULT: gained}
     return [
         row(cell, arm, labels, seed, 0.5 + gains[arm])
         for cell in CELLS
@@ -64,6 +70,7 @@ def section_of(monkeypatch, tmp_path):
             "chosen_by",
             lambda workplace: {GAP.name: {PLAIN: Recipe(1e-4, 3), DEFAULT: Recipe(3e-4)}},
         )
+        monkeypatch.setattr(pretrained_report, "unlabelled_rows", lambda cell: UNLABELLED.get(cell.name, 0))
         return section(Workplace(tmp_path, models="", work=""))
 
     return make
@@ -98,7 +105,7 @@ def test_goals_are_judged_and_the_section_is_renewed_between_its_markers(section
     text = target.read_text()
     assert text.count(BEGIN) == 1 and text.count("| **missed** |") == 6
     assert f"default, {GAP.name} at {ALL} labels -3.0" in text
-    assert section_of([]).count("| not run yet |") == 6
+    assert section_of([]).count("| not run yet |") == 1, "without probes no cell is known to have a gap"
 
 
 def test_what_tuning_tried_is_listed_by_weight():
@@ -116,7 +123,20 @@ def test_harmlessness_counts_random_teachers_too():
     made = [row(GAP, PLAIN, ALL, seed, 0.5) for seed in range(3)] + [
         row(GAP, RANDOM, ALL, seed, 0.4) for seed in range(3)
     ]
-    assert goals_of(load(made))[-1].reached is False
+    assert goals_of(load(made), {})[-1].reached is False
+
+
+def test_gains_are_asked_for_where_the_teacher_knows_more_and_ten_rows_to_a_label_have_none():
+    frame = load(rows(0.06))
+    many = {GAP.name: 2000, PICTURES.name: 800}
+    assert gap_cells(frame, many) == [GAP, PICTURES]
+    assert gap_cells(frame, {**many, GAP.name: 1999}) == [PICTURES]
+    goals = goals_of(frame, many)
+    assert [goal.text.split(":")[0] for goal in goals[:-1]] == [GAP.name] * 5 + [PICTURES.name] * 4
+    close = load(
+        [row(PICTURES, name, "80", seed, 0.5 + 0.04 * (name != OWN_PROBE)) for name in PROBES for seed in (0, 1)]
+    )
+    assert gap_cells(close, many) == [] and len(goals_of(close, many)) == 1
 
 
 def test_without_packages_all_is_left_out_aloud(tmp_path, monkeypatch, capsys):
