@@ -103,7 +103,7 @@ class _Contest:
         self, indices: Sequence[int], rung: int, may_start: Callable[[], bool]
     ) -> Iterator[tuple[int, Evaluation | None]]:
         """Score teachers on a set of rows in this process, the next one being fetched meanwhile; see `Evaluate`."""
-        fetched = fetched_ahead(iter(indices), self._fetch)
+        fetched = fetched_ahead(iter(indices), self._fetch, most=1)  # in order: what is spent first counts
         if self.scorer.accelerator.num_processes > 1:  # they agree on what a download takes, which no thread can do
             fetched = ((index, self._download_problem(index)) for index in indices)
         with closing(fetched):

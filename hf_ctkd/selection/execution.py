@@ -39,8 +39,8 @@ def score_in_turn(
     """
     teachers = []
 
-    def delete(candidate: TeacherCandidate, following: TeacherCandidate | None) -> None:
-        if new_downloads is not None and (following is None or following.model_id != candidate.model_id):
+    def delete(candidate: TeacherCandidate, others: Sequence[TeacherCandidate]) -> None:
+        if new_downloads is not None and candidate.model_id not in {other.model_id for other in others}:
             new_downloads.delete([candidate])
 
     with closing(fetched_ahead(candidates, scorer.fetch, delete)) as fetched:

@@ -8,7 +8,7 @@ from huggingface_hub import constants, scan_cache_dir, snapshot_download
 
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import hub_teachers, random_like
-from hf_ctkd.selection import TeacherSelector
+from hf_ctkd.selection import TeacherSelector, downloads
 from hf_ctkd.selection.downloads import fetched_ahead
 from hf_ctkd.teachers import Teacher
 
@@ -61,7 +61,34 @@ def test_the_next_is_fetched_while_this_one_is_used_and_no_more():
             assert arrived[number + 1].wait(10)
         seen.append((number, list(fetched)))
     assert seen == [(0, [0, 1]), (1, [0, 1, 2]), (2, [0, 1, 2, 3]), (3, [0, 1, 2, 3])]
-    assert used == [(0, 1), (1, 2), (2, 3), (3, None)]
+    assert used == [(0, (1,)), (1, (2,)), (2, (3,)), (3, ())]
+
+
+def test_others_arrive_while_a_download_stalls(monkeypatch):
+    monkeypatch.setattr(downloads, "PATIENCE", 0.05)
+    stalled, at_once, most = threading.Event(), set(), []
+
+    def fetch(number):
+        at_once.add(number)
+        most.append(len(at_once))
+        if number in (0, 2):
+            stalled.wait(30)
+        at_once.discard(number)
+
+    used = []
+    items = fetched_ahead(iter(range(8)), fetch, lambda number, others: used.append((number, set(others))))
+    first = [number for number, _ in (next(items) for _ in range(6))]
+    assert first == [1, 3, 4, 5, 6, 7]
+    assert used[-1][0] == 6 and {0, 2} <= used[-1][1], "what is not there yet is named, and not deleted"
+    stalled.set()
+    assert {number for number, _ in items} == {0, 2}
+    assert max(most) <= downloads.MOST
+
+
+def test_one_at_once_keeps_the_order(monkeypatch):
+    monkeypatch.setattr(downloads, "PATIENCE", 0.01)
+    items = fetched_ahead(iter(range(4)), lambda number: time.sleep(0.05 if number == 0 else 0), most=1)
+    assert [number for number, _ in items] == [0, 1, 2, 3]
 
 
 def test_a_problem_belongs_to_its_item_and_other_errors_end_the_run():
