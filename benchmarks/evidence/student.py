@@ -18,9 +18,9 @@ from transformers import logging as transformers_logging
 from benchmarks.evidence.controls import SelfTrainingLoss
 from benchmarks.evidence.grid import ALONE, BATCH, METHODS, PLAIN, Run
 from benchmarks.evidence.grid import SCORES as RANKING
-from benchmarks.evidence.packages.files import save_whole
 from benchmarks.evidence.settings import Settings
 from hf_ctkd.cli.methods import build_loss
+from hf_ctkd.demo.packages import save_whole
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import DemoTask, build_task
 from hf_ctkd.errors import InvalidArgumentError

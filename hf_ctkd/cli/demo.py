@@ -18,6 +18,7 @@ _MARKS = ("<!-- demo:begin -->", "<!-- demo:end -->")
 
 def run(parsed: ParsedCommand[DemoArguments]) -> None:
     """Run the demo and print its results."""
+    from hf_ctkd.demo.pretrained import INSTALL, encoder_folder
     from hf_ctkd.demo.run import REPORT, run_demo
 
     arguments = parsed.arguments
@@ -30,10 +31,12 @@ def run(parsed: ParsedCommand[DemoArguments]) -> None:
         print(f"\n{result}")
     print()
     for result in results:
-        print(f"{result.plan.modality} student   {result.folder}")
+        print(f"{result.plan.name} student   {result.folder}")
         print(f"  card          {result.folder / 'README.md'}")
         for figure in sorted((result.folder / "figures").glob("*.png")):
             print(f"  {figure.stem.replace('_', ' '):13} {figure}")
+    if encoder_folder() is None:
+        print(f"\nFor a part on a pretrained student and teacher (90 MB): {INSTALL}")
     print(f"\n{time.perf_counter() - start:.0f} seconds. All of it on one page: {Path(arguments.folder) / REPORT}")
     if arguments.readme:
         _into_readme(Path(arguments.readme).resolve(), "\n\n".join(str(result) for result in results))

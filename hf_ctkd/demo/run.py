@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from hf_ctkd.cards import PageSection, StudentOutcome, write_card, write_page
 from hf_ctkd.demo.comparison import Comparison, compare, comparison_table
+from hf_ctkd.demo.pretrained import encoder_folder, pretrained_teachers, student_folder
 from hf_ctkd.demo.student_run import RunResult, StudentRun, train_student
 from hf_ctkd.demo.tasks import Modality, build_task
 from hf_ctkd.demo.train import build_zoo
@@ -19,7 +20,7 @@ from hf_ctkd.hub import folder_teachers
 from hf_ctkd.records import DistillationRecord, TeacherCandidate, TeacherRanking, default_cache, write_text
 from hf_ctkd.selection import TeacherSelector
 
-WITHOUT, INPUT = "labels alone", "no teacher, input features"
+WITHOUT, INPUT, OWN = "labels alone", "no teacher, input features", "no teacher, own features"
 BEST, CROSS, RANDOM = "best teacher", "best cross-task teacher", "random weights"
 REPORT = "report.html"
 """Name of the page on rankings and students."""
@@ -27,9 +28,10 @@ REPORT = "report.html"
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """Settings of the demo for one modality; the evidence suite chose the hyperparameters on validation rows.
+    """Settings of a part of the demo; the evidence suite chose the hyperparameters on validation rows.
 
     Args:
+        name: of the part, and of the folder of its student.
         modality: "image" or "text".
         task: name of the built-in task.
         labels: number of labelled rows.
@@ -39,8 +41,11 @@ class DemoPlan:
         learning_rate: of students with a teacher, of the student with input features, and of the student with labels
             alone.
         regularisation: value of both weight decay and label smoothing, for every student.
+        batch_size: rows of a step.
+        pretrained: whether student and teachers come out of a package (`hf_ctkd.demo.pretrained`).
     """
 
+    name: str
     modality: Modality
     task: str
     labels: int
@@ -49,10 +54,19 @@ class DemoPlan:
     plain_steps: int
     learning_rate: tuple[float, float, float]
     regularisation: float
+    batch_size: int = 64
+    pretrained: bool = False
+
+    @property
+    def control(self) -> str:
+        """Name of the student that learns from what is there without a teacher."""
+        return OWN if self.pretrained else INPUT
 
 
+PRETRAINED = "pretrained"
 PLANS = {
     "image": DemoPlan(
+        "image",
         "image",
         "digits",
         labels=50,
@@ -64,6 +78,7 @@ PLANS = {
     ),
     "text": DemoPlan(
         "text",
+        "text",
         "scipy-docstrings",
         labels=150,
         seeds=1,
@@ -72,12 +87,26 @@ PLANS = {
         learning_rate=(3e-3, 3e-3, 1e-2),
         regularisation=0.0,
     ),
+    PRETRAINED: DemoPlan(
+        PRETRAINED,
+        "text",
+        "scipy-docstrings",
+        labels=100,
+        seeds=1,
+        steps=900,
+        plain_steps=900,
+        learning_rate=(3e-4, 3e-4, 3e-4),
+        regularisation=0.0,
+        batch_size=16,
+        pretrained=True,
+    ),
 }
+"""The last one needs the package of the pretrained models."""
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Results of the demo for one modality.
+    """Results of a part of the demo.
 
     Args:
         plan: settings of the run.
@@ -99,7 +128,7 @@ class DemoResult:
         if plan.plain_steps != plan.steps:
             steps += f" ({WITHOUT}: {plan.plain_steps})"
         return (
-            f"{plan.modality}: task {plan.task}, {plan.labels} labelled rows, {seeds}, {steps}\n"
+            f"{plan.name}: task {plan.task}, {plan.labels} labelled rows, {seeds}, {steps}\n"
             f"{comparison_table(self.students)}"
         )
 
@@ -109,7 +138,7 @@ class DemoResult:
         plan = self.plan
         return PageSection(
             self.ranking,
-            title=f"{plan.modality}: {plan.task}, {plan.labels} labelled rows",
+            title=f"{plan.name}: {plan.task}, {plan.labels} labelled rows",
             record=DistillationRecord.load(self.folder / "distillation.json"),
             students=[StudentOutcome(student.name, student.accuracy, student.gain) for student in self.students],
         )
@@ -120,41 +149,58 @@ def run_demo(
 ) -> list[DemoResult]:
     """Run the demo for each modality, and write students, cards, `report.html` and `summary.txt` to a folder.
 
+    With the package of the pretrained models there is a part on a pretrained student of texts as well.
+
     Args:
-        folder: output folder, with one sub-folder per modality; existing files are overwritten.
+        folder: output folder, with one sub-folder per part; existing files are overwritten.
         modalities: "image", "text" or both.
         report: receives each line of output, such as `print`.
     """
     folder = Path(folder)
     processes = max(1, min(4, os.cpu_count() or 1))
-    results = [_run(PLANS[modality], folder, processes, report) for modality in modalities]
+    parts = [PLANS[modality] for modality in modalities]
+    if "text" in modalities and encoder_folder() is not None:
+        parts.append(PLANS[PRETRAINED])
+    results = [_run(plan, folder, processes, report) for plan in parts]
     write_text(folder / "summary.txt", "\n\n".join(str(result) for result in results) + "\n")
     write_page(folder / REPORT, [result.section for result in results], title="hf-ctkd demo")
     return results
 
 
 def _run(plan: DemoPlan, folder: Path, processes: int, report: Callable[[str], None]) -> DemoResult:
-    zoo = default_cache() / "zoo" / plan.modality
-    report(f"\n{plan.modality}: teachers")
-    build_zoo(zoo, demo_specs(plan.modality), processes=processes)
-    report(f"{plan.modality}: ranking them on {plan.labels} labelled rows of {plan.task}")
-    rankings = [_rank(plan, zoo, seed) for seed in range(plan.seeds)]
+    report(f"\n{plan.name}: teachers")
+    build_zoo(_zoo(plan), demo_specs(plan.modality), processes=processes)
+    report(f"{plan.name}: ranking them on {plan.labels} labelled rows of {plan.task}")
+    rankings = [_rank(plan, seed) for seed in range(plan.seeds)]
     report(str(rankings[0]))
-    out = folder / f"{plan.modality}-student"
+    out = folder / f"{plan.name}-student"
     runs_by_kind = student_runs(plan, rankings, out)
     # Seed by seed, and each run once, although two kinds of student may share it.
     runs = list(dict.fromkeys(run for runs_of_seed in zip(*runs_by_kind.values(), strict=True) for run in runs_of_seed))
-    results = dict(zip(runs, _train_all(runs, processes, f"{plan.modality}: students"), strict=True))
+    results = dict(zip(runs, _train_all(runs, processes, f"{plan.name}: students"), strict=True))
     correct = {kind: [results[run].correct for run in of_kind] for kind, of_kind in runs_by_kind.items()}
     record = _add_baseline(out, results[runs_by_kind[WITHOUT][0]])
     write_card(out, record=record, ranking=rankings[0].without_paths())
     return DemoResult(plan, rankings[0], compare(correct, WITHOUT), out)
 
 
-def _rank(plan: DemoPlan, zoo: Path, seed: int) -> TeacherRanking:
+def _zoo(plan: DemoPlan) -> Path:
+    return default_cache() / "zoo" / plan.modality
+
+
+def _models() -> Path:
+    """The folder of the pretrained models."""
+    return default_cache() / "zoo" / PRETRAINED
+
+
+def _rank(plan: DemoPlan, seed: int) -> TeacherRanking:
     task = build_task(plan.task, labels=plan.labels, seed=seed)
+    candidates = zoo_candidates(plan.modality, _zoo(plan))
+    student = None
+    if plan.pretrained:
+        candidates, student = [*pretrained_teachers(_models()), *candidates], student_folder(_models())
     # Rows without a label are not scored on, but their share tells how much a teacher can add.
-    return TeacherSelector(progress=False, seed=seed).rank(zoo_candidates(plan.modality, zoo), task.train())
+    return TeacherSelector(progress=False, seed=seed, student=student).rank(candidates, task.train())
 
 
 def zoo_candidates(modality: Modality, zoo: Path) -> list[TeacherCandidate]:
@@ -192,7 +238,9 @@ def student_runs(plan: DemoPlan, rankings: Sequence[TeacherRanking], out: Path) 
             command=f"hf-ctkd demo --modality {plan.modality}",
         )
         runs.setdefault(WITHOUT, []).append(plain)
-        runs.setdefault(INPUT, []).append(replace(distilled, learning_rate=plan.learning_rate[1], input_features=True))
+        runs.setdefault(plan.control, []).append(
+            replace(distilled, learning_rate=plan.learning_rate[1], input_features=True)
+        )
         runs.setdefault(BEST, []).append(best)
         for name, teacher in _other_teachers(ranking, label_names):
             runs.setdefault(name, []).append(best if teacher == best.teacher else replace(distilled, teacher=teacher))
@@ -208,7 +256,9 @@ def _plain_run(plan: DemoPlan, seed: int, out: Path) -> StudentRun:
         learning_rate=plan.learning_rate[2],
         regularisation=plan.regularisation,
         teacher=None,
-        folder=str(out.parent / ".runs" / f"{plan.modality}-{seed}"),
+        folder=str(out.parent / ".runs" / f"{plan.name}-{seed}"),
+        models=str(_models()) if plan.pretrained else None,
+        batch_size=plan.batch_size,
     )
 
 

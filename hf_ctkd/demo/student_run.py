@@ -7,14 +7,20 @@ from pathlib import Path
 import datasets
 import numpy as np
 import torch
-from transformers import PrinterCallback
+from transformers import PreTrainedModel, PrinterCallback
 from transformers import logging as transformers_logging
 
+from hf_ctkd.data import ProcessingClass
+from hf_ctkd.demo.pretrained import pretrained_student, student_folder
 from hf_ctkd.demo.students import build_student
-from hf_ctkd.demo.tasks import build_task
+from hf_ctkd.demo.tasks import DemoTask, build_task
 from hf_ctkd.losses import DistillationLoss, RowTransportLoss, TeacherFreeLoss
 from hf_ctkd.records import Confidence, TeacherCandidate, TeacherRanking
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
+from hf_ctkd.training.teacher_runner import TeacherLike
+
+TOKENS = 32
+"""Of a text that a pretrained student reads; nine of ten of the built-in texts are no longer."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,13 @@ class StudentRun:
         learning_rate: peak learning rate of the student.
         regularisation: value of both weight decay and label smoothing.
         teacher: teacher to distill from, with the default loss; None for no teacher.
-        input_features: without a teacher, distill from the input features (`TeacherFreeLoss`); with neither, the
-            student trains on labelled rows alone.
+        input_features: without a teacher, distill from the input features (`TeacherFreeLoss`), or from the frozen
+            layers of a pretrained student; with neither, the student trains on labelled rows alone.
         ranking: file of the ranking that the teacher comes from, for the card; None to save no student.
         folder: output folder of the trainer.
         command: command line for the record.
+        models: folder of the pretrained models, whose student is trained; None for a student from scratch.
+        batch_size: rows of a step.
     """
 
     task: str
@@ -47,6 +55,8 @@ class StudentRun:
     ranking: str | None = None
     command: str = ""
     input_features: bool = False
+    models: str | None = None
+    batch_size: int = 64
 
 
 @dataclass(frozen=True)
@@ -64,10 +74,26 @@ class RunResult:
     correct: np.ndarray
 
 
-def _loss(run: StudentRun) -> DistillationLoss | None:
+def _student(run: StudentRun, task: DemoTask) -> tuple[PreTrainedModel, ProcessingClass]:
+    if run.models is None:
+        return build_student(task, seed=run.seed)
+    return pretrained_student(task, Path(run.models), seed=run.seed)
+
+
+def _teachers(run: StudentRun) -> list[TeacherLike] | None:
+    """The teacher, or the frozen layers of a pretrained student in its place."""
     if run.teacher is not None:
-        return RowTransportLoss()
-    return TeacherFreeLoss() if run.input_features else None
+        return [run.teacher]
+    return [str(student_folder(Path(run.models)))] if run.input_features and run.models else None
+
+
+def _loss(run: StudentRun) -> DistillationLoss | None:
+    """The default for the student, with a teacher or without."""
+    if run.teacher is not None:
+        return RowTransportLoss(input_features=True if run.models is None else "student")
+    if not run.input_features:
+        return None
+    return TeacherFreeLoss() if run.models is None else RowTransportLoss(input_features=False)
 
 
 def train_student(run: StudentRun) -> RunResult:
@@ -81,7 +107,7 @@ def train_student(run: StudentRun) -> RunResult:
     transformers_logging.disable_progress_bar()
     datasets.disable_progress_bars()
     task = build_task(run.task, labels=run.labels, seed=run.seed)
-    student, processing_class = build_student(task, seed=run.seed)
+    student, processing_class = _student(run, task)
     trainer = DistillationTrainer(
         student,
         DistillationConfig(
@@ -90,17 +116,18 @@ def train_student(run: StudentRun) -> RunResult:
             learning_rate=run.learning_rate,
             weight_decay=run.regularisation,
             label_smoothing_factor=run.regularisation,
-            per_device_train_batch_size=64,
+            per_device_train_batch_size=run.batch_size,
             per_device_eval_batch_size=128,
             seed=run.seed,
             use_cpu=True,
             disable_tqdm=True,
             cache_student_inputs=True,
+            max_length=None if run.models is None else TOKENS,
             save_strategy="no",
             logging_strategy="no",
             dataset_name=f"built-in task {run.task}",
         ),
-        teachers=None if run.teacher is None else [run.teacher],
+        teachers=_teachers(run),
         loss=_loss(run),
         train_dataset=task.train(),
         eval_dataset=task.test,

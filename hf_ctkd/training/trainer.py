@@ -416,8 +416,7 @@ class DistillationTrainer(Trainer):
         return step_loss
 
     def _total(self, values: Tensor) -> Tensor:
-        """A sum over all processes."""
-        # accelerate takes as long to find out that there is one process as the loss does for its terms.
+        """A sum over all processes; to find out that there is one takes accelerate as long as the loss its terms."""
         return values if self.accelerator.num_processes == 1 else self.accelerator.reduce(values, reduction="sum")
 
     def compute_loss(
@@ -502,8 +501,7 @@ class DistillationTrainer(Trainer):
     def _teacher_passes(self) -> dict[str, float]:
         """Rows that teachers read and those skipped, since the start and over all processes; empty if none was."""
         passes = self.teacher_runner.passes
-        counts = torch.tensor([passes.read, passes.skipped], device=self.args.device)
-        read, skipped = self._total(counts).tolist()
+        read, skipped = self._total(torch.tensor([passes.read, passes.skipped], device=self.args.device)).tolist()
         return {"teacher_passes": float(read), "teacher_passes_skipped": float(skipped)} if skipped else {}
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:  # noqa: ANN401 (as in the parent)

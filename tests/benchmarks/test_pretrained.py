@@ -14,12 +14,12 @@ from benchmarks.evidence.packages import debian, emoji, setfit
 from benchmarks.evidence.pretrained import (
     MODELS,
     NAME,
-    PACKAGE,
     average_over_batches,
     missing_packages,
     pretrained_student,
     pretrained_zoo,
 )
+from hf_ctkd.demo.pretrained import PACKAGE
 from hf_ctkd.hub import folder_teachers
 
 

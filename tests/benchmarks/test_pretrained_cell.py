@@ -13,7 +13,7 @@ from transformers import MobileNetV2Config, MobileNetV2Model
 from benchmarks.evidence import pretrained_cell, run, student
 from benchmarks.evidence.grid import DEFAULT, PLAIN
 from benchmarks.evidence.packages import setfit
-from benchmarks.evidence.pretrained import MINILM_STUDENT, pretrained_student
+from benchmarks.evidence.pretrained import pretrained_student
 from benchmarks.evidence.pretrained_cell import (
     AFT,
     ALL,
@@ -47,6 +47,7 @@ from benchmarks.evidence.pretrained_cell import (
     unpacked,
 )
 from benchmarks.evidence.pretrained_report import section
+from hf_ctkd.demo.pretrained import STUDENT
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import RowTransportLoss
@@ -62,7 +63,7 @@ def workplace(tmp_path, monkeypatch):
     # Threads in place of processes: starting one takes longer than all of these tests.
     monkeypatch.setattr(run, "ProcessPoolExecutor", lambda count, context, initializer: ThreadPoolExecutor(1))
     student.candidates.cache_clear()
-    for seed, name in enumerate((MINILM_STUDENT, GAP.teacher)):
+    for seed, name in enumerate((STUDENT, GAP.teacher)):
         model, tokenizer = build_student(build(labels=8, seed=0), seed=seed)
         for part in (model.base_model, tokenizer):
             part.save_pretrained(tmp_path / "models" / name)
@@ -228,7 +229,7 @@ def test_key_knows_all_that_shapes_a_run(workplace, monkeypatch):
 def test_linear_probe_is_what_the_head_begins_with(workplace):
     workplace, _ = workplace
     task = build(labels=8, seed=0)
-    model, tokenizer = pretrained_student(task, Path(workplace.models) / MINILM_STUDENT, seed=0)
+    model, tokenizer = pretrained_student(task, Path(workplace.models) / STUDENT, seed=0)
     start_from_linear_probe(model, tokenizer, task)
     with torch.no_grad():
         logits = model.eval()(**tokenizer(task.labelled["text"][:], padding=True, return_tensors="pt")).logits

