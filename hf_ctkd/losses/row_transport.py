@@ -227,11 +227,11 @@ relaxed class shares.
         if self.self_distillation == 0:
             targets, weight = self.soft_targets(log_posterior), weight**self.gain_exponent
         else:
-            own = log_predicted.detach()
+            detached = log_predicted.detach()
             if self.training:
-                self._record_agreement(self.soft_targets(log_posterior), own, row_weight)
+                self._record_agreement(self.soft_targets(log_posterior), detached, row_weight)
             share = self.self_distillation * weight * self.agreement
-            targets = self.soft_targets(torch.lerp(log_posterior, own, share))
+            targets = self.soft_targets(torch.lerp(log_posterior, detached, share))
             weight = (1 - share) * weight**self.gain_exponent + share
         return weight * row_divergence(log_predicted, targets, row_weight)
 

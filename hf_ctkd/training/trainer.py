@@ -390,8 +390,7 @@ class DistillationTrainer(Trainer):
         samples = list(islice(epoch_iterator, num_batches))
         self._steps_to_log += 1  # not `global_step`, which does not begin at 0 in a resumed run
         start = torch.zeros(3, dtype=torch.long, device=device)
-        counts = sum((sample["counts"].to(device) for sample in samples), start)
-        step_counts = self._total(counts)
+        step_counts = self._total(sum((sample["counts"].to(device) for sample in samples), start))
         self._rows_seen = self._rows_seen + step_counts
         for sample in samples:
             sample["step_counts"] = step_counts
