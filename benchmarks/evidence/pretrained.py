@@ -29,8 +29,6 @@ AUTO = {
     "image": (AutoModelForImageClassification, AutoImageProcessor),
 }
 """What loads a student and what prepares its inputs, by the modality of the task."""
-MOMENTUM = 0.1
-"""Share of the newest batch in the statistics that a batch norm evaluates with; torch's own default."""
 
 
 @dataclass(frozen=True)
@@ -114,19 +112,4 @@ def pretrained_student(task: DemoTask, folder: Path, *, seed: int) -> tuple[PreT
         model = model_class.from_pretrained(
             folder, id2label=dict(enumerate(names)), label2id={name: number for number, name in enumerate(names)}
         )
-    average_over_batches(model)
     return model, processing_class.from_pretrained(folder)
-
-
-def average_over_batches(model: torch.nn.Module) -> None:
-    """Let batch norms evaluate with the statistics of more than the last training batch.
-
-    MobileNetV2 of transformers has the momentum of TensorFlow, 0.997 for what stays; torch reads it as the share of the
-    newest batch. A model without batch norms is left as it is.
-
-    Args:
-        model: before its training.
-    """
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = MOMENTUM

@@ -15,6 +15,7 @@ from hf_ctkd.losses.base import check_names, on_chosen
 from hf_ctkd.tasks import StudentTask
 from hf_ctkd.teachers import FeatureReader
 from hf_ctkd.training.adapter import StudentAdapter
+from hf_ctkd.training.batch_norms import average_over_batches
 from hf_ctkd.training.task_loss import TaskLoss
 from hf_ctkd.types import ModelOutputs
 
@@ -59,6 +60,7 @@ class StudentWithLoss(nn.Module):
         self.adapter = adapter
         self.task_loss = TaskLoss() if task_loss is None else task_loss
         self.reader = FeatureReader(student)
+        average_over_batches(student)
         self.input_feature_reader = input_feature_reader
 
     def train(self, mode: bool = True) -> "StudentWithLoss":

@@ -3,18 +3,16 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 from tiny_models import image_processor, save, tiny_bert, tiny_resnet, word_tokenizer
 from tiny_suite import build_pictures
-from transformers import MobileNetV2Config, MobileNetV2Model, ResNetForImageClassification
+from transformers import ResNetForImageClassification
 
 from benchmarks.evidence import pretrained
 from benchmarks.evidence.packages import debian, emoji, setfit
 from benchmarks.evidence.pretrained import (
     MODELS,
     NAME,
-    average_over_batches,
     missing_packages,
     pretrained_student,
     pretrained_zoo,
@@ -71,15 +69,6 @@ def _encoder(model):
 
 def _head(model):
     return model.classifier[-1].weight
-
-
-def test_evaluation_goes_by_more_than_the_last_batch():
-    model = MobileNetV2Model(MobileNetV2Config(depth_multiplier=0.1, finegrained_output=False))
-    average_over_batches(model)
-    norm = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d))
-    norm.running_mean.zero_()
-    norm(torch.ones(4, norm.num_features, 2, 2))
-    assert norm.running_mean.mean().item() == pytest.approx(0.1)
 
 
 def test_the_extra_installs_what_the_modules_ask_for():
