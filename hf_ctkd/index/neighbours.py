@@ -63,19 +63,35 @@ class ApproximateNeighbours:
 
     Args:
         vectors: unit vectors.
+        links: of the graph over the same vectors, from `links`; None to find them, which takes the time of a build.
+
+    Raises:
+        RuntimeError: of faiss, if `links` were not written by it.
 
     Reference:
         Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical navigable
         small world graphs", 2018.
     """
 
-    def __init__(self, vectors: Float[ndarray, "names width"]) -> None:
+    def __init__(self, vectors: Float[ndarray, "names width"], links: bytes | None = None) -> None:
         import faiss
 
-        self._graph = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
-        self._graph.hnsw.efConstruction = _BUILD_EFFORT
+        if links is None:
+            self._graph = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
+            self._graph.hnsw.efConstruction = _BUILD_EFFORT
+            self._graph.add(vectors)
+        else:
+            self._vectors = faiss.IndexFlatIP(vectors.shape[1])  # the graph does not own them
+            self._vectors.add(vectors)
+            self._graph = faiss.deserialize_index(np.frombuffer(links, dtype=np.uint8))
+            self._graph.storage = self._vectors
         self._graph.hnsw.efSearch = _SEARCH_EFFORT
-        self._graph.add(vectors)
+
+    def links(self) -> bytes:
+        """The graph without its vectors, a tenth of its size."""
+        import faiss
+
+        return faiss.serialize_index(self._graph, faiss.IO_FLAG_SKIP_STORAGE).tobytes()
 
     def similar(self, queries: Float[ndarray, "queries width"], count: int, least: float) -> Int[ndarray, "similar"]:
         """See `Neighbours`."""
@@ -84,17 +100,32 @@ class ApproximateNeighbours:
 
 
 def neighbours_among(vectors: Float[ndarray, "names width"]) -> Neighbours:
-    """The search that suits a number of vectors: of all where they are few, or where `faiss` is not installed.
+    """The search that suits a number of vectors.
 
     Args:
         vectors: unit vectors.
     """
-    if len(vectors) < _MANY_NAMES:
-        return ExactNeighbours(vectors)
+    return ApproximateNeighbours(vectors) if uses_graph(len(vectors)) else ExactNeighbours(vectors)
+
+
+def uses_graph(count: int) -> bool:
+    """Whether so many vectors are searched by a graph; all are compared if few, or where `faiss` is not installed.
+
+    Args:
+        count: of the vectors.
+    """
+    if count < _MANY_NAMES:
+        return False
     if find_spec("faiss") is None:
         logger.warning(
-            '%d names are compared one by one, which is slow; `pip install "hf_ctkd[index]"` speeds it up.',
-            len(vectors),
+            '%d names are compared one by one, which is slow; `pip install "hf_ctkd[index]"` speeds it up.', count
         )
-        return ExactNeighbours(vectors)
-    return ApproximateNeighbours(vectors)
+        return False
+    return True
+
+
+def graph_settings() -> str:
+    """What tells the links of one graph over the same vectors from those of another."""
+    import faiss
+
+    return f"faiss {faiss.__version__}, {_LINKS} links, effort {_BUILD_EFFORT}"

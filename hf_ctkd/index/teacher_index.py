@@ -35,13 +35,13 @@ class TeacherIndex:
     The index is a snapshot: `build` again brings it up to date, except for models that were deleted, which a ranking
     skips with the reason.
 
-    The first search of an index in a folder keeps the vectors of its names there, so that the next process which opens
-    it does not encode them again.
+    The first search of an index in a folder keeps the vectors of its names there, and of 100,000 names or more the
+    graph of near neighbours too, so that the next process which opens it makes neither again.
 
     Args:
         table: one row a teacher, with the columns of `hf_ctkd.index.specification.SCHEMA`.
         encoder: names to vectors; by spelling when None, so that only shared words and inflections count.
-        cache_dir: folder whose `vectors` hold those of the names; None to keep them in memory alone.
+        cache_dir: folder whose `vectors` hold those of the names and their graph; None to keep them in memory alone.
 
     Reference:
         Shortlist by label spaces after Lu, Ye and Zhan, "Selective cross-task distillation", arXiv:2204.11526.
@@ -245,9 +245,10 @@ class TeacherIndex:
 
     @cached_property
     def _names(self) -> NameSearch:
-        names, encoder = self._spaces.names, self._encoder
-        vectors = unit_vectors(encoder, names) if self._cache is None else self._cache.unit_vectors(encoder, names)
-        return NameSearch(vectors, neighbours_among(vectors), unrelated_similarity(self._encoder))
+        names, encoder, cache = self._spaces.names, self._encoder, self._cache
+        vectors = unit_vectors(encoder, names) if cache is None else cache.unit_vectors(encoder, names)
+        neighbours = neighbours_among(vectors) if cache is None else cache.neighbours(encoder, vectors)
+        return NameSearch(vectors, neighbours, unrelated_similarity(encoder))
 
     @cached_property
     def _space_of_row(self) -> np.ndarray:

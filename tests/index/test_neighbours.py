@@ -33,6 +33,16 @@ def test_approximate_neighbours_are_nearly_all():
     assert len(exact & approximate) >= 0.95 * len(exact) and approximate <= exact | approximate
 
 
+@needs_faiss
+def test_links_that_were_kept_find_the_same():
+    vectors, queries = unit(2000), unit(20, seed=1)
+    built = ApproximateNeighbours(vectors)
+    links = built.links()
+    assert len(links) < len(vectors) * 16 * 18, "the vectors are not in it"
+    again = ApproximateNeighbours(vectors, links)
+    assert again.similar(queries, 20, 0.2).tolist() == built.similar(queries, 20, 0.2).tolist()
+
+
 def test_many_names_without_the_extra_are_compared_one_by_one_with_a_line_in_the_log(monkeypatch, caplog):
     monkeypatch.setattr(neighbours, "_MANY_NAMES", 10)
     monkeypatch.setattr(neighbours, "find_spec", lambda name: None)

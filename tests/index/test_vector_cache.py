@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from index_teachers import teacher
 
-from hf_ctkd.index import SpellingEncoder, TeacherIndex
+from hf_ctkd.index import SpellingEncoder, TeacherIndex, neighbours, vector_cache
 from hf_ctkd.index.encoders import unit_vectors
+from hf_ctkd.index.neighbours import ExactNeighbours
 from hf_ctkd.index.vector_cache import VectorCache
 
 
@@ -19,6 +20,30 @@ class Counting:
     def __call__(self, names):
         self.count += len(names)
         return SpellingEncoder()(names)
+
+
+class Graph(ExactNeighbours):
+    """Stands for that of faiss, which need not be installed; counts how often its links are found."""
+
+    built = 0
+
+    def __init__(self, vectors, links=None):
+        super().__init__(vectors)
+        Graph.built += links is None
+        assert links in (None, self.links()), "links of other vectors"
+
+    def links(self):
+        return self._columns.tobytes()
+
+
+@pytest.fixture
+def graph(monkeypatch):
+    monkeypatch.setattr(neighbours, "_MANY_NAMES", 3)
+    monkeypatch.setattr(neighbours, "find_spec", lambda name: name)
+    monkeypatch.setattr(vector_cache, "ApproximateNeighbours", Graph)
+    monkeypatch.setattr(vector_cache, "graph_settings", lambda: "stand-in 1")
+    monkeypatch.setattr(Graph, "built", 0)
+    return Graph
 
 
 NAMES = ["tabby cat", "truck", "rose"]
@@ -59,6 +84,42 @@ def test_a_folder_that_cannot_be_written_costs_a_line_in_the_log(tmp_path, caplo
     with caplog.at_level(logging.WARNING):
         vectors = VectorCache(tmp_path).unit_vectors(SpellingEncoder(), NAMES)
     assert len(vectors) == 3 and "The vectors of 3 names are not cached" in caplog.text
+
+
+def test_the_graph_among_many_names_is_found_once(graph, tmp_path, monkeypatch):
+    encoder, vectors = SpellingEncoder(), unit_vectors(SpellingEncoder(), NAMES)
+    cache = VectorCache(tmp_path)
+    assert type(cache.neighbours(encoder, vectors[:2])) is ExactNeighbours and not cache.folder.exists()
+    first, again = cache.neighbours(encoder, vectors), cache.neighbours(encoder, vectors)
+    assert graph.built == 1 and isinstance(again, Graph)
+    assert again.similar(vectors[:1], 3, 0.5).tolist() == first.similar(vectors[:1], 3, 0.5).tolist() == [0]
+    [path] = cache.folder.iterdir()
+
+    cache.neighbours(encoder, vectors[::-1])
+    [path] = cache.folder.iterdir()
+    assert graph.built == 2, "of other vectors, in place of the stale file"
+    monkeypatch.setattr(vector_cache, "graph_settings", lambda: "stand-in 2")
+    cache.neighbours(encoder, vectors[::-1])
+    assert graph.built == 3 and not path.exists(), "of another version"
+
+    [path] = cache.folder.iterdir()
+    for damaged in (b"", path.read_bytes()[:-4], path.read_bytes()[:-1] + b"?"):
+        path.write_bytes(damaged)
+        cache.neighbours(encoder, vectors[::-1])
+    assert graph.built == 6, "a damaged file is made again"
+
+
+def test_a_graph_that_cannot_be_kept_costs_a_line_in_the_log(graph, tmp_path, caplog):
+    (tmp_path / "vectors").write_text("a file in the way")
+    vectors = unit_vectors(SpellingEncoder(), NAMES)
+    assert isinstance(VectorCache(tmp_path).neighbours(SpellingEncoder(), vectors), Graph)
+    assert "The links among 3 names are not cached, so the next search waits too" in caplog.text
+
+
+def test_an_index_of_many_names_that_is_opened_again_reads_its_graph(graph, tmp_path):
+    teachers = [teacher("pets", ["tabby cat", "dog"]), teacher("cars", ["truck", "van"])]
+    found = TeacherIndex.build(teachers, tmp_path).search(["cats"])
+    assert TeacherIndex.load(tmp_path).search(["cats"]) == found and graph.built == 1
 
 
 def test_an_index_that_is_opened_again_encodes_the_query_alone(tmp_path):
