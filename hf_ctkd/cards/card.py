@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -368,9 +369,9 @@ def _license(candidate: TeacherCandidate) -> str:
 
 
 def _left_out(ranking: TeacherRanking) -> list[str]:
-    """Which of the teachers in the table have scores that leave rows out."""
-    named = ((teacher.candidate.name, teacher.remark) for teacher in ranking.scored[:MAX_TEACHERS] if teacher.remark)
-    return [f"{escape(name, LONGEST_ID)}: {remark}" for name, remark in named]
+    """Whose scores leave rows out, of the student and the teachers in the table."""
+    table = replace(ranking, teachers=ranking.scored[:MAX_TEACHERS], members=())
+    return [f"{escape(name, LONGEST_ID)}: {remark}" for name, remark in table.remarks]
 
 
 def skipped_list(ranking: TeacherRanking) -> str:

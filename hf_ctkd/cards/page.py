@@ -266,10 +266,8 @@ class PageSection:
 
     @property
     def remarks(self) -> list[str]:
-        """Which teachers have scores that leave rows out."""
-        return [
-            f"{plain(teacher.candidate.name)}: {teacher.remark}" for teacher in self.ranking.scored if teacher.remark
-        ]
+        """Whose scores leave rows out, and how many."""
+        return [f"{plain(name)}: {remark}" for name, remark in self.ranking.remarks]
 
     @property
     def skipped(self) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -82,13 +82,8 @@ class RankedTeacher:
 
     @property
     def remark(self) -> str:
-        """How many rows its scores leave out, as a sentence; empty where these are all rows."""
-        if not self.not_finite:
-            return ""
-        return (
-            f"Its outputs are NaN or infinite for {self.not_finite} of {self.rows + self.not_finite} rows, which were "
-            "left out of its scores."
-        )
+        """How many rows its scores leave out, as a sentence; empty where there are none."""
+        return _left_out(self.not_finite, self.rows)
 
     @classmethod
     def unusable(cls, candidate: TeacherCandidate, error: TeacherUnavailableError) -> "RankedTeacher":
@@ -127,9 +122,11 @@ class TeacherFreeBaseline:
         seconds: time taken to score it.
         interval: as in `RankedTeacher`.
         seconds_per_1000_rows: as in `RankedTeacher`, of the student; None without one.
+        rows: as in `RankedTeacher`.
+        not_finite: as in `RankedTeacher`.
 
     Raises:
-        InvalidArgumentError: if `seconds` is negative.
+        InvalidArgumentError: if a number is negative.
     """
 
     scores: Mapping[str, float]
@@ -137,10 +134,18 @@ class TeacherFreeBaseline:
     seconds: float = 0.0
     interval: tuple[float, float] | None = None
     seconds_per_1000_rows: float | None = None
+    rows: int = 0
+    not_finite: int = 0
 
     def __post_init__(self) -> None:
-        if self.seconds < 0:
-            raise InvalidArgumentError(f"`seconds` must not be negative, got {self.seconds}.")
+        for name, value in (("seconds", self.seconds), ("rows", self.rows), ("not_finite", self.not_finite)):
+            if value < 0:
+                raise InvalidArgumentError(f"`{name}` must not be negative, got {value}.")
+
+    @property
+    def remark(self) -> str:
+        """As of `RankedTeacher`."""
+        return _left_out(self.not_finite, self.rows)
 
     @property
     def name(self) -> str:
@@ -291,6 +296,13 @@ class TeacherRanking:
             return None
         return expected_gain(teacher.scores[METRIC], self.baseline.scores[METRIC], labelled / rows)
 
+    @property
+    def remarks(self) -> list[tuple[str, str]]:
+        """The names of those whose scores leave rows out, the student's first, and how many rows, as a sentence."""
+        baseline = [] if self.baseline is None else [(self.baseline.name, self.baseline.remark)]
+        named = [*baseline, *((teacher.candidate.name, teacher.remark) for teacher in self.scored)]
+        return [(name, remark) for name, remark in named if remark]
+
     def top(self, k: int = 1) -> list[TeacherCandidate]:
         """The `k` best teachers; controls with random weights come after all others, whatever their scores.
 
@@ -329,7 +341,7 @@ class TeacherRanking:
         lines += [self.certainty] if self.certainty else []
         if body and self.controls:
             lines.append(CONTROL_NOTE)
-        lines += [f"{teacher.candidate.name}: {teacher.remark}" for teacher in self.scored if teacher.remark]
+        lines += [f"{name}: {remark}" for name, remark in self.remarks]
         skipped = [teacher for teacher in self.teachers if teacher.skipped is not None]
         lines += [f"skipped  {teacher.candidate.name}: {teacher.skipped}" for teacher in skipped]
         return "\n".join(lines)
@@ -570,6 +582,13 @@ def _check_facts(dataset: Mapping[str, Any], settings: Mapping[str, Any]) -> Non
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _left_out(not_finite: int, rows: int) -> str:
+    if not not_finite:
+        return ""
+    share = f"{not_finite} of {rows + not_finite} rows"
+    return f"Its outputs are NaN or infinite for {share}, which were left out of its scores."
 
 
 def _number(value: float | None) -> str:

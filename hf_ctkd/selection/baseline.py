@@ -126,7 +126,15 @@ def _of_student(ranked: RankedTeacher) -> TeacherFreeBaseline:
     if ranked.skipped is not None:
         raise _refusal(ranked.candidate.model_id, ranked.skipped)
     scores = {name: value for name, value in ranked.scores.items() if name not in CONTROLS}
-    return TeacherFreeBaseline(scores, ranked.candidate, ranked.seconds, ranked.interval, ranked.seconds_per_1000_rows)
+    return TeacherFreeBaseline(
+        scores,
+        ranked.candidate,
+        ranked.seconds,
+        ranked.interval,
+        ranked.seconds_per_1000_rows,
+        ranked.rows,
+        ranked.not_finite,
+    )
 
 
 def _candidate(student: TeacherCandidate | str | Path, token: str | None) -> TeacherCandidate:

@@ -25,7 +25,7 @@ from hf_ctkd.errors import InvalidArgumentError, NotConvergedError, ProblemCode,
 from hf_ctkd.metrics import TransferabilityMetric, TransportScore
 from hf_ctkd.metrics.base import MeanOverRows
 from hf_ctkd.records import RankedTeacher, TeacherCandidate
-from hf_ctkd.selection.committee import TeacherPosterior
+from hf_ctkd.selection.committee import TeacherPosterior, class_with_too_few_rows
 from hf_ctkd.selection.controls import control_scores
 from hf_ctkd.selection.half_samples import HalfSample
 from hf_ctkd.selection.intervals import interval_of
@@ -126,41 +126,49 @@ class Scorer:
     ) -> CachedScores:
         """Scores that were cached, and those that are computed now."""
         start = time.perf_counter()
-        run = self._outputs(candidate, layers=self._reads_layers, max_not_finite=MOST_NOT_FINITE)
-        finite = finite_rows_of(run.outputs)
-        scorer, outputs = (self, run.outputs) if finite.all() else (self._on(finite), run.outputs.select(finite))
-        scores, values = on_main(self.accelerator, lambda: scorer._scores(missing, outputs, candidate.name))
-        row_values = {name: _on_all_rows(of_finite, finite) for name, of_finite in values.items()}
+        run = self._outputs(candidate, layers=self._reads_layers)
+        computed = self._finite_scores(missing, run.outputs, candidate.name)
         # One duration for all processes, or their records would differ.
         seconds = on_main(self.accelerator, lambda: time.perf_counter() - start)
         cost = cached.seconds_per_1000_rows if run.seconds_per_1000_rows is None else run.seconds_per_1000_rows
         return replace(
             cached,
-            scores={**cached.scores, **scores},
-            row_values={**cached.row_values, **row_values},
+            scores={**cached.scores, **computed.scores},
+            row_values={**cached.row_values, **computed.row_values},
             seconds=cached.seconds + seconds,
             parameters=run.parameters,
             seconds_per_1000_rows=cost,
-            not_finite=int((~finite).sum()),
+            not_finite=computed.not_finite,
         )
 
-    def _on(self, finite: Bool[Tensor, " rows"]) -> "Scorer":
-        """The same on the rows that a teacher has finite outputs for.
+    def _finite_scores(
+        self, metrics: Sequence[TransferabilityMetric], outputs: ModelOutputs, name: str
+    ) -> CachedScores:
+        """The scores by some metrics on the rows with finite outputs, and how many have none.
 
         Raises:
-            TeacherUnavailableError: if these are too few rows of a class: other teachers are scored on all classes.
+            TeacherUnavailableError: see `_require_enough`.
         """
-        rows, labels = self.rows.select(finite.nonzero()[:, 0].tolist()), self.rows.labels
-        n_classes = len(rows.label_space)
-        before, left = (torch.bincount(of, minlength=n_classes) for of in (labels, rows.labels))
-        short = ((before > 0) & (left < 2)).nonzero()[:, 0].tolist()
-        if short:
+        finite = finite_rows_of(outputs)
+        scorer, count = self, int((~finite).sum())
+        if count:
+            self._require_enough(finite)
+            student = None if self.student is None else self.student[finite]
+            scorer = replace(self, rows=self.rows.select(finite.nonzero()[:, 0].tolist()), student=student)
+            outputs = outputs.select(finite)
+        scores, values = on_main(self.accelerator, lambda: scorer._scores(metrics, outputs, name))
+        row_values = {metric: _on_all_rows(of_finite, finite) for metric, of_finite in values.items()}
+        return CachedScores(scores, row_values=row_values, not_finite=count)
+
+    def _require_enough(self, finite: Bool[Tensor, " rows"]) -> None:
+        """Refuse a teacher that has finite outputs for too few rows of a class: others are scored on all classes."""
+        short = class_with_too_few_rows(self.rows.labels, finite)
+        if short is not None:
             raise TeacherUnavailableError(
-                f"its outputs are not finite for {int((~finite).sum())} of {len(labels)} rows, which leaves class "
-                f"{rows.label_space.names[short[0]]!r} with fewer than the two that a score needs",
+                f"its outputs are not finite for {int((~finite).sum())} of {len(finite)} rows, which leaves class "
+                f"{self.rows.label_space.names[short]!r} with fewer than the two that a score needs",
                 ProblemCode.NOT_FINITE,
             )
-        return replace(self, rows=rows, student=None if self.student is None else self.student[finite])
 
     def row_values(self, candidate: TeacherCandidate) -> Float[Tensor, " rows"] | None:
         """The values on the rows of the metric that orders, for a teacher that was scored; nothing is computed.
@@ -192,13 +200,12 @@ class Scorer:
                 batch_size=self.run_settings.batch_size,
                 progress=self.run_settings.progress,
                 layers=self._reads_layers,
+                max_not_finite=MOST_NOT_FINITE,
             ).select(torch.arange(len(self.rows)))
             cost = self._cost(start, len(set(self.rows.digests)))
-            scores, row_values = on_main(
-                self.accelerator, lambda: self._scores(self.metrics, outputs, teacher.candidate.name)
-            )
+            computed = self._finite_scores(self.metrics, outputs, teacher.candidate.name)
             seconds = on_main(self.accelerator, lambda: time.perf_counter() - start)
-            computed = CachedScores(scores, seconds, row_values=row_values, seconds_per_1000_rows=cost)
+            computed = replace(computed, seconds=seconds, seconds_per_1000_rows=cost)
             return self._ranked(teacher.candidate, computed)
         except TeacherUnavailableError as error:
             return RankedTeacher.unusable(teacher.candidate, error)
@@ -207,10 +214,11 @@ class Scorer:
         """Cross-fitted predictions of the labels from a candidate, its outputs read from the cache.
 
         Returns:
-            None if it gives none: a folder may have vanished since the ranking, or its layers may not be finite.
+            None if it gives none: a folder may have vanished since the ranking, or too few rows have finite layers.
         """
         try:
-            outputs = self._outputs(candidate, layers=True, max_not_finite=0.0).outputs
+            outputs = self._outputs(candidate, layers=True).outputs
+            self._require_enough(finite_rows_of(outputs))
             return on_main(self.accelerator, lambda: TeacherPosterior.fit(outputs, self.rows.labels))
         except (TeacherUnavailableError, *_SCORE_FAILURES):
             return None
@@ -245,7 +253,7 @@ class Scorer:
         seconds = on_main(self.accelerator, lambda: time.perf_counter() - start)
         return 1000 * seconds / rows if rows else None
 
-    def _outputs(self, candidate: TeacherCandidate, *, layers: bool, max_not_finite: float) -> "_TeacherRun":
+    def _outputs(self, candidate: TeacherCandidate, *, layers: bool) -> "_TeacherRun":
         options, modality = self.run_settings.options, self.rows.modality
         timeout, device, target = options.timeout, self.accelerator.device, self.rows.label_space
         if self.accelerator.num_processes > 1:  # one process downloads and tries it, the others read its cache
@@ -271,7 +279,7 @@ class Scorer:
                 progress=self.run_settings.progress,
                 layers=layers,
                 timeout=timeout,
-                max_not_finite=max_not_finite,
+                max_not_finite=MOST_NOT_FINITE,
             )
             cost = self._cost(start, pending)
             # Of rows sampled for a ranking, metrics read everything at once.

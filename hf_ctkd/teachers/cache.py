@@ -32,6 +32,8 @@ FORMAT = "2"
 DISK_SHARE = 0.5
 """Share of the free disk that the outputs of one call may fill unless `max_cache_bytes` says otherwise."""
 
+STORED_DTYPES = (torch.float32, torch.float16)
+
 _META = "teacher.json"
 _KIND = "teacher-outputs"
 _DIGEST_BYTES = 16
@@ -128,8 +130,8 @@ class OutputCache:
     """
 
     def __init__(self, folder: Path | str, key: Mapping[str, str], *, dtype: torch.dtype = torch.float32) -> None:
-        if dtype not in (torch.float32, torch.float16):
-            raise InvalidArgumentError(f"`dtype` must be torch.float32 or torch.float16, got {dtype}.")
+        if dtype not in STORED_DTYPES:
+            raise InvalidArgumentError(f"`dtype` must be torch.float32 or torch.float16, got {dtype}. Choose one.")
         self.folder = Path(folder)
         self.key = {**key, "format": FORMAT, "stored dtype": str(dtype)}
         self.dtype = dtype

@@ -15,7 +15,7 @@ from transformers import BaseImageProcessor, PreTrainedTokenizerBase
 
 from hf_ctkd.data import Preprocessor, TargetRows
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.teachers.cache import OutputCache, StoredOutputs, finite_rows_of, from_named, named_tensors
+from hf_ctkd.teachers.cache import STORED_DTYPES, OutputCache, StoredOutputs, finite_rows_of, from_named, named_tensors
 from hf_ctkd.teachers.extraction import FeatureExtractor
 from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.teachers.processes import on_main
@@ -70,7 +70,7 @@ def compute_outputs(
             a row are NaN, see `finite_rows_of`; with 0, the first of them is an error.
 
     Raises:
-        InvalidArgumentError: a number is out of range, the outputs exceed `max_cache_bytes`, or the cache cannot be
+        InvalidArgumentError: an argument is out of range, the outputs exceed `max_cache_bytes`, or the cache cannot be
             written.
         DatasetError: a row that cannot be read.
         TeacherUnavailableError: the model cannot be run, gives malformed or not finite outputs, does not fit the
@@ -86,6 +86,10 @@ def compute_outputs(
     for name, number, least in (("batch_size", batch_size, 1), ("max_layers", max_layers, 1), ("workers", workers, 0)):
         if number < least:
             raise InvalidArgumentError(f"`{name}` must be at least {least}, got {number}.")
+    if teacher_output_dtype not in STORED_DTYPES:
+        raise InvalidArgumentError(
+            f"`teacher_output_dtype` must be torch.float32 or torch.float16, got {teacher_output_dtype}. Choose one."
+        )
     if not 0 <= max_not_finite < 1:
         raise InvalidArgumentError(f"`max_not_finite` must lie in [0, 1), got {max_not_finite}. Give a share.")
     accelerator = accelerator or Accelerator()

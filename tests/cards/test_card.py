@@ -369,6 +369,8 @@ def test_scores_that_leave_rows_out_are_counted(image_record, ranking):
     card = render_card(image_record, replace(ranking, teachers=(first, *ranking.teachers[1:])))
     assert f"- {first.candidate.name}: Its outputs are NaN or infinite for 3 of " in card.replace("\\", "")
     assert "NaN or infinite" not in render_card(image_record, ranking)
+    student = TeacherFreeBaseline({ranking.metric: -0.3}, first.candidate, rows=20, not_finite=2)
+    assert "NaN or infinite for 2 of 22 rows" in render_card(image_record, replace(ranking, baseline=student))
 
 
 def test_skipped_teachers_have_their_reason(ranking):

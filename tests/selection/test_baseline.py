@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+import torch
 from tiny_models import image_processor, tiny_bert, tiny_resnet, word_tokenizer
 
 from hf_ctkd.data import InputFeatureReader, Preprocessor, TargetRows
@@ -8,6 +9,7 @@ from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.metrics import InformationGain
 from hf_ctkd.selection import TeacherSelector
+from hf_ctkd.teachers import Teacher
 
 
 @pytest.fixture
@@ -54,6 +56,28 @@ def test_a_loaded_student_keeps_its_modes(selector, zoo, rows):
     assert ranking.baseline.scores["information_gain"] == pytest.approx(gain, abs=1e-6)
     assert student.training and not student.classifier.training
     assert all(parameter.requires_grad for parameter in student.parameters())
+
+
+def test_rows_that_a_student_has_no_finite_outputs_for_are_left_out_as_of_a_teacher(selector, zoo, rows, monkeypatch):
+    plain = Teacher.outputs
+
+    def outputs(self, batch, *arguments, **options):
+        result = plain(self, batch, *arguments, **options)
+        result.features[batch["pixel_values"].flatten(1).mean(dim=1).topk(1).indices] = torch.nan
+        return result
+
+    monkeypatch.setattr(Teacher, "outputs", outputs)  # the brightest row of each batch
+    loaded = tiny_resnet(7, seed=2)
+    loaded.config.name_or_path = "org/second"
+    for student in (loaded, zoo / "second"):
+        scored = dataclasses.replace(selector, student=student, processing_class=image_processor())
+        ranking = scored.rank(zoo / "second", rows)
+        (teacher,) = ranking.scored
+        assert (ranking.baseline.rows, ranking.baseline.not_finite) == (teacher.rows, teacher.not_finite) == (53, 1)
+        gain = teacher.scores["information_gain"]
+        assert ranking.baseline.scores["information_gain"] == pytest.approx(gain, abs=1e-6)
+        remark = "Its outputs are NaN or infinite for 1 of 54 rows, which were left out of its scores."
+        assert f"\n{ranking.baseline.name}: {remark}\nsecond: {remark}" in str(ranking)
 
 
 @pytest.mark.parametrize("loaded", [True, False])

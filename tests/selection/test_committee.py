@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -58,6 +60,37 @@ def test_one_member_is_the_best_alone(redundant):
     assert choose_members(redundant, LABELS, 1)[0] == (
         max(range(4), key=lambda index: redundant[index].information_gain),
     )
+
+
+def lacking(posterior, rows):
+    """A posterior whose teacher has no finite outputs for some rows."""
+    finite = posterior.finite.clone()
+    finite[rows] = False
+    return replace(
+        posterior, finite=finite, log_posterior=posterior.log_posterior.masked_fill(~finite[:, None], torch.nan)
+    )
+
+
+def test_candidates_are_compared_on_the_rows_that_all_have_finite_outputs_for(redundant, caplog):
+    left, part = torch.arange(8, 160), [lacking(redundant[0], slice(0, 4)), lacking(redundant[2], slice(4, 8))]
+    rest = [
+        replace(posterior, finite=posterior.finite[left], log_posterior=posterior.log_posterior[left])
+        for posterior in redundant
+    ]
+    members, gains = choose_members(part, LABELS, 2)
+    assert members == (0, 1) and gains == pytest.approx(choose_members([rest[0], rest[2]], LABELS[left], 2)[1])
+    assert "The committee is chosen on 152 of 160 rows" in caplog.text and "0 candidates are left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "second", [slice(70, 145), LABELS == 0], ids=["more than half of all", "all but one of a class"]
+)  # fmt: skip
+def test_a_candidate_that_leaves_too_few_common_rows_is_left_out(redundant, second, caplog):
+    first, other = lacking(redundant[0], slice(0, 10)), lacking(redundant[2], second)
+    assert choose_members([first, other], LABELS, 2)[0] == (0,)
+    assert "on 150 of 160 rows" in caplog.text and "1 candidates are left out" in caplog.text
+    caplog.clear()
+    assert choose_members(redundant, LABELS, 2) and not caplog.text
 
 
 @pytest.fixture

@@ -108,12 +108,26 @@ def test_a_teacher_without_finite_outputs_for_too_many_rows_is_skipped(score, la
     assert re.match(reason, ranked.skipped) and ranked.skipped_code is ProblemCode.NOT_FINITE and ranked.scores == {}
 
 
-def test_a_committee_has_no_member_whose_rows_are_left_out(scorer_of, labelled, zoo, monkeypatch):
-    scorer, candidate = scorer_of(InformationGain()), next(folder_teachers(zoo / "first"))
-    assert scorer.posterior(candidate) is not None
-    spoil(monkeypatch, labelled, [0])
-    other = next(folder_teachers(zoo / "second"))
-    assert scorer.score(other).not_finite == 1 and scorer.posterior(other) is None
+def test_a_committee_predicts_the_rows_that_a_teacher_has_finite_outputs_for(scorer_of, labelled, zoo, monkeypatch):
+    second = next(folder_teachers(zoo / "second"))
+    good = [row for row in range(len(labelled)) if row not in (0, 7)]
+    expected = scorer_of(InformationGain(), rows=labelled.select(good)).posterior(second)
+    spoil(monkeypatch, labelled, [0, 7])
+    posterior = scorer_of(InformationGain()).posterior(second)
+    assert (
+        (~posterior.finite).nonzero().flatten().tolist()
+        == [0, 7]
+        == posterior.log_posterior[:, 0].isnan().nonzero()[:, 0].tolist()
+    )
+    torch.testing.assert_close(posterior.log_posterior[good], expected.log_posterior)
+    assert posterior.information_gain == pytest.approx(expected.information_gain, abs=1e-6)
+    assert posterior.prior_likelihood == pytest.approx(expected.prior_likelihood, abs=1e-6)
+
+
+def test_a_committee_has_no_member_with_too_few_finite_rows_of_a_class(scorer_of, labelled, zoo, monkeypatch):
+    of_first_class = (labelled.labels == 0).nonzero()[:, 0].tolist()
+    spoil(monkeypatch, labelled, of_first_class[:-1])
+    assert scorer_of(InformationGain()).posterior(next(folder_teachers(zoo / "second"))) is None
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])

@@ -177,8 +177,10 @@ def test_float16_takes_half_the_disk_and_is_stored_apart(teacher, rows, tmp_path
     small, large = sorted(path.stat().st_size for path in tmp_path.glob("outputs/*/*.safetensors"))
     numbers = 12 * (16 + 3)
     assert large - small == pytest.approx(2 * numbers, abs=16)  # headers are padded to eight bytes
-    with pytest.raises(InvalidArgumentError, match="`dtype` must be torch.float32 or torch.float16, got torch.int8"):
-        compute_outputs(teacher, rows, cache_dir=tmp_path / "outputs", progress=False, teacher_output_dtype=torch.int8)
+    for cache_dir in (tmp_path / "outputs", None):
+        message = "`teacher_output_dtype` must be torch.float32 or torch.float16, got torch.int8. Choose one."
+        with pytest.raises(InvalidArgumentError, match=message):
+            compute_outputs(teacher, rows, cache_dir=cache_dir, progress=False, teacher_output_dtype=torch.int8)
 
 
 def test_numbers_beyond_float16_cost_the_teacher_and_no_shard_is_written(teacher, rows, tmp_path, monkeypatch):
