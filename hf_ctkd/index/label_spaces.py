@@ -86,7 +86,9 @@ class LabelSpaces:
         names, codes, rows = _coded(column)
         silent = np.bincount(rows[codes < 0], minlength=len(column))
         named = codes >= 0
-        keys = np.unique(rows[named].astype(np.int64) * len(names) + codes[named])  # a name twice in a row counts once
+        keys = np.sort(rows[named].astype(np.int64) * len(names) + codes[named])
+        # A name twice in a row counts once. `np.unique` hashes the keys first: 1.7 s for 1.5 million, and this 0.01 s.
+        keys = keys[_firsts(keys)]
         rows, codes = keys // max(len(names), 1), keys % max(len(names), 1)
         size_of_row = np.bincount(rows, minlength=len(column)) + silent
         rows_with_names, first, space_of = _distinct(rows, codes, size_of_row)
@@ -118,13 +120,19 @@ def _coded(column: pa.ListArray) -> tuple[list[str], ndarray, ndarray]:
     return list(numbers), codes, rows
 
 
+def _firsts(values: ndarray) -> ndarray:
+    """Positions of the first of each run of equal numbers, in ascending ones."""
+    return np.flatnonzero(np.diff(values, prepend=-1))
+
+
 def _distinct(rows: ndarray, codes: ndarray, sizes: ndarray) -> tuple[ndarray, ndarray, ndarray]:
     """Rows with names; positions among these of one row of each different space; the space of each."""
     # The sum of a random number of 64 bits for each name tells sets apart, in whatever order their names stand: a
     # collision among a million spaces has a chance of 3e-8.
     generator = np.random.default_rng(0)
     marks = generator.integers(0, 2**64, size=int(codes.max(initial=0)) + 1, dtype=np.uint64)
-    rows_with_names, starts = np.unique(rows, return_index=True)
+    starts = _firsts(rows)
+    rows_with_names = rows[starts]
     sums = np.add.reduceat(marks[codes], starts) if len(starts) else np.zeros(0, dtype=np.uint64)
     sums += sizes[rows_with_names].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     _, first, space_of = np.unique(sums, return_index=True, return_inverse=True)

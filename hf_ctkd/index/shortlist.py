@@ -79,7 +79,7 @@ def best_spaces(
 
 
 def _gathered(target: TargetNames, spaces: LabelSpaces, allowed: ndarray | None) -> tuple[ndarray, ndarray]:
-    """Spaces with a name that resembles a class, and how much the best of their names resembles each class."""
+    """Spaces with a name that resembles a class; `[classes, spaces]`, how much the best of them resembles each."""
     by_similarity = np.argsort(-target.similarity.max(axis=1, initial=0), kind="stable")
     lists = [spaces.holders[name] for name in target.names[by_similarity]]
     lengths = np.array([len(entries) for entries in lists], dtype=np.int64)
@@ -93,10 +93,12 @@ def _gathered(target: TargetNames, spaces: LabelSpaces, allowed: ndarray | None)
         seen[entries] = True
     gathered = np.flatnonzero(seen)
     position[gathered] = np.arange(len(gathered), dtype=np.int32)
-    matches = np.zeros((len(gathered), target.similarity.shape[1]), dtype=np.float32)
+    matches = np.zeros((target.similarity.shape[1], len(gathered)), dtype=np.float32)
     for name, entries in zip(by_similarity, lists, strict=True):
-        rows = position[entries]
-        matches[rows] = np.maximum(matches[rows], target.similarity[name])
+        columns = position[entries]
+        for label in np.flatnonzero(target.similarity[name]):  # few: most names resemble a single class
+            of_class = matches[label]
+            of_class[columns] = np.maximum(of_class[columns], target.similarity[name, label])
     return gathered, matches
 
 
@@ -108,5 +110,5 @@ def _shares(lengths: ndarray) -> ndarray:
 
 def _estimated(matches: ndarray, sizes: ndarray) -> ndarray:
     """The cost with each class carried to its most similar name, as if these all differed."""
-    used = np.maximum((matches > 0).sum(axis=1), 1)
-    return 1 - matches.mean(axis=1) + (EPSILON + TAU) * np.log(np.maximum(sizes / used, 1))
+    used = np.maximum((matches > 0).sum(axis=0), 1)
+    return 1 - matches.mean(axis=0) + (EPSILON + TAU) * np.log(np.maximum(sizes / used, 1))

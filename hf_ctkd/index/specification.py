@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
     ]
 )
 """The columns of an index, in their order."""
+_CODES = {member.value for member in ProblemCode}
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,6 @@ def checked(table: pa.Table, name: str) -> pa.Table:
 
 def _candidate(row: dict[str, Any]) -> TeacherCandidate:
     names, code = row["label_names"], row["problem_code"]
-    codes = {member.value for member in ProblemCode}
     return TeacherCandidate(
         model_id=row["id"],
         revision=row["revision"],
@@ -134,6 +134,6 @@ def _candidate(row: dict[str, Any]) -> TeacherCandidate:
         languages=tuple(row["languages"] or ()),
         problem=row["problem"],
         # An index of a later version may know more codes.
-        problem_code=None if code is None else ProblemCode(code if code in codes else "unknown"),
+        problem_code=None if code is None else ProblemCode(code if code in _CODES else "unknown"),
         untrained=is_untrained(row["tags"]),
     )

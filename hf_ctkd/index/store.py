@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -104,9 +105,7 @@ def latest(table: pa.Table) -> pa.Table:
     Args:
         table: with the columns of `SCHEMA`.
     """
-    numbered = pa.table(
-        {"id": table["id"], "source": table["source"], "row": pa.array(range(len(table)), type=pa.int64())}
-    )
+    numbered = pa.table({"id": table["id"], "source": table["source"], "row": pa.array(np.arange(len(table)))})
     rows = numbered.group_by(["id", "source"]).aggregate([("row", "max")])["row_max"]
     return table if len(rows) == len(table) else table.take(rows.combine_chunks().sort())
 
