@@ -37,7 +37,6 @@ TEMPLATE = Path(__file__).with_name("template.md")
 
 _BIBTEX = re.compile(r"^@[A-Za-z]+\s*\{", re.MULTILINE)
 _EQUAL = {"smaller": "large", "faster": "fast"}
-_YES_OR_NO = {True: "yes", False: "no", None: ""}
 _LONGEST_SUMMARY = 300
 _PIPELINE = """
 from transformers import pipeline
@@ -135,6 +134,7 @@ def _outcome(record: DistillationRecord) -> dict[str, Any]:
     return {
         "results": results_table(record) if record.results else "",
         "baseline": bool(record.baseline),
+        "paired": any(gain.interval is not None for gain in record.gain.values()),
         "evaluation_rows": escape(record.task.evaluation_rows),
         "overlap": overlap(record.task),
         "levels": " and ".join(f"{100 * level:g} %" for level in record.confidence_levels),
@@ -387,16 +387,13 @@ def results_table(record: DistillationRecord) -> str:
     chance = record.chance_levels
     header = ["metric", "student"]
     header += ["chance"] if chance else []
-    header += ["without distillation", "difference", "intervals overlap"] if record.baseline else []
+    header += ["without distillation", "difference"] if record.baseline else []
     rows = []
     for name, student in record.results.items():
         row = [escape(name), _interval(student)]
         row += [number(chance.get(name))] if chance else []
         if record.baseline:
-            baseline = record.baseline.get(name)
-            difference = None if baseline is None else student.value - baseline.value
-            overlaps = _YES_OR_NO[None if baseline is None else student.overlaps(baseline)]
-            row += [_interval(baseline), number(difference, sign=True), overlaps]
+            row += [_interval(record.baseline.get(name)), _interval(record.differences.get(name), sign=True)]
         rows.append(row)
     return table(header, rows)
 
@@ -522,13 +519,13 @@ def _score_title(name: str, ranking: TeacherRanking) -> str:
     return f"**{title}**" if name == ranking.metric else title
 
 
-def _interval(value: Confidence | None) -> str:
+def _interval(value: Confidence | None, *, sign: bool = False) -> str:
     if value is None:
         return ""
     if value.interval is None:
-        return number(value.value)
+        return number(value.value, sign=sign)
     low, high = value.interval
-    return f"{number(value.value)} ({number(low)} to {number(high)})"
+    return f"{number(value.value, sign=sign)} ({number(low, sign=sign)} to {number(high, sign=sign)})"
 
 
 def _speed(rows_per_second: float | None) -> str:

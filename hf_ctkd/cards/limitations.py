@@ -110,16 +110,13 @@ def _baseline(record: DistillationRecord) -> list[str]:
         return ["No student was trained without distillation, so the effect of the teachers is unknown."]
     if not record.baseline:
         return ["The same model was not trained on the labels alone, so the effect of the loss is unknown."]
-    overlapping = [
-        name
-        for name, value in record.results.items()
-        if name in record.baseline and value.overlaps(record.baseline[name])
-    ]
-    if not overlapping:
+    if not record.gain and record.confidence_levels:
+        return ["The difference to the student without distillation has no interval, so it may be due to chance."]
+    if not record.gain_within_chance:
         return []
     return [
-        f"The intervals with and without distillation overlap for {listing(overlapping)}, so the difference may be due "
-        "to chance."
+        "The interval of the difference to the student without distillation includes 0 for "
+        f"{listing(record.gain_within_chance)}, so it may be due to chance."
     ]
 
 

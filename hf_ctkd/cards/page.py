@@ -284,13 +284,13 @@ class PageSection:
         """Metrics of the student of the record: name, value, value without distillation, difference."""
         if self.record is None:
             return []
-        baseline = self.record.baseline
+        baseline, differences = self.record.baseline, self.record.differences
         return [
             (
                 plain(name),
                 _with_interval(value),
                 _with_interval(baseline[name]) if name in baseline else "",
-                f"{value.value - baseline[name].value:+.3f}" if name in baseline else "",
+                _with_interval(differences[name], sign=True) if name in baseline else "",
             )
             for name, value in self.record.results.items()
         ]
@@ -377,8 +377,8 @@ def _score(name: str, value: float | None) -> str:
     return number(value)
 
 
-def _with_interval(value: Confidence) -> str:
+def _with_interval(value: Confidence, *, sign: bool = False) -> str:
     if value.interval is None:
-        return number(value.value)
+        return number(value.value, sign=sign)
     low, high = value.interval
-    return f"{number(value.value)} [{number(low)}, {number(high)}]"
+    return f"{number(value.value, sign=sign)} [{number(low, sign=sign)}, {number(high, sign=sign)}]"

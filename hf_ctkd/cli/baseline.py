@@ -1,13 +1,16 @@
 """The same student without distillation: what the distilled one is compared with."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, set_seed
 from transformers.utils.logging import get_logger
 
 from hf_ctkd.data import ProcessingClass, TargetRows
+from hf_ctkd.evaluation import EvaluationSettings, gain_over
 from hf_ctkd.records import Confidence, DistillationRecord
 from hf_ctkd.tasks import StudentTask
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
@@ -17,31 +20,45 @@ logger = get_logger(__name__)
 _RECORD = "distillation.json"
 
 
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """A student that was trained on the labels alone.
+
+    Args:
+        results: its metrics with their intervals.
+        predictions: its logits for the evaluation rows.
+    """
+
+    results: Mapping[str, Confidence]
+    predictions: np.ndarray
+
+
 def train_baseline(
-    student: Callable[[], tuple[PreTrainedModel, ProcessingClass]],
+    student: Callable[[Path | None], tuple[PreTrainedModel, ProcessingClass]],
     config: DistillationConfig,
     *,
     task: StudentTask,
     rows: TargetRows,
     evaluation: Dataset,
     again: bool = True,
-) -> Mapping[str, Confidence]:
-    """Train on the labels alone, and give the metrics with their intervals.
+) -> Baseline:
+    """Train on the labels alone, and evaluate.
 
     It sees labelled rows only, so that none of its steps is spent on rows that it cannot learn from: with as many steps
     as the distilled student this is the harder comparison.
 
     Args:
-        student: loads the student anew.
+        student: loads the student anew, or as it was saved in a folder.
         config: of the baseline: its `max_steps` are those of the distilled student, its folder is its own.
         task: what the student is for.
         rows: the training rows.
         evaluation: raw rows to evaluate on.
-        again: train even where the folder holds the record of a finished baseline of the same rows and settings.
+        again: train even where the folder holds a finished baseline of the same rows and settings.
     """
-    labelled = rows.select(task.rows_with_label(rows))
+    labelled, folder = rows.select(task.rows_with_label(rows)), Path(str(config.output_dir))
+    finished = not again and _is_finished(folder, task.fingerprint(labelled), config)
     set_seed(config.seed)
-    model, processing_class = student()
+    model, processing_class = student(folder if finished else None)
     trainer = DistillationTrainer(
         model=model,
         args=config,
@@ -49,13 +66,32 @@ def train_baseline(
         eval_dataset=evaluation,
         processing_class=processing_class,
     )
-    folder = Path(str(config.output_dir))
-    if not again and (folder / _RECORD).is_file():
-        record = DistillationRecord.load(folder / _RECORD)
-        if record.task.fingerprint == task.fingerprint(labelled) and record.training.get("steps") == config.max_steps:
-            return record.results
-    logger.warning("Now the same student without distillation, for `--baseline`:")
-    trainer.train()
+    if not finished:
+        logger.warning("Now the same student without distillation, for `--baseline`:")
+        trainer.train()
     trainer.evaluate()
-    trainer.save_model()
-    return dict(trainer.record().results)
+    if not finished:
+        trainer.save_model()
+    return Baseline(trainer.results, np.asarray(trainer.predict(trainer.eval_dataset).predictions))
+
+
+def gain_of(trainer: DistillationTrainer, baseline: Baseline) -> Mapping[str, Confidence]:
+    """The student's metrics minus those of its baseline, with intervals over the evaluation rows.
+
+    Args:
+        trainer: of the distilled student.
+        baseline: the same student without distillation, on the same evaluation rows.
+    """
+    prediction, config = trainer.predict(trainer.eval_dataset), trainer.args
+    settings = EvaluationSettings(
+        metrics=config.metrics, bootstrap_resamples=config.bootstrap_resamples, seed=config.seed
+    )
+    labels, predictions = np.asarray(prediction.label_ids), np.asarray(prediction.predictions)
+    return gain_over(trainer.task, labels, predictions, baseline.predictions, settings)
+
+
+def _is_finished(folder: Path, fingerprint: str, config: DistillationConfig) -> bool:
+    if not (folder / _RECORD).is_file():
+        return False
+    record = DistillationRecord.load(folder / _RECORD)
+    return record.task.fingerprint == fingerprint and record.training.get("steps") == config.max_steps

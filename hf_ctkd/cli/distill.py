@@ -1,6 +1,5 @@
 """`hf-ctkd distill`: a student from the teachers of a ranking, or from any that are named."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from transformers import set_seed
 from hf_ctkd.cards import write_card
 from hf_ctkd.cards.metadata import repo_name
 from hf_ctkd.cli.arguments import DistillArguments, ParsedCommand
-from hf_ctkd.cli.baseline import train_baseline
+from hf_ctkd.cli.baseline import Baseline, gain_of, train_baseline
 from hf_ctkd.cli.loading import load_options
 from hf_ctkd.cli.methods import build_loss
 from hf_ctkd.cli.outputs import claim_folder
@@ -20,7 +19,7 @@ from hf_ctkd.cli.teachers import named_teachers
 from hf_ctkd.cli.training import checkpoint_of, start_anew, training_config, what_is_kept
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import RowTransportLoss
-from hf_ctkd.records import Confidence, TeacherCandidate, TeacherRanking, default_cache
+from hf_ctkd.records import TeacherCandidate, TeacherRanking, default_cache
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.training.command import command_line
 from hf_ctkd.training.teacher_runner import candidate_named
@@ -69,7 +68,8 @@ def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig
     if data.evaluation is not None:
         trainer.evaluate()
     if arguments.baseline:
-        trainer.baseline = _baseline(parsed, trainer, data, again=resume is None)
+        baseline = _baseline(parsed, trainer, data, again=resume is None)
+        trainer.baseline, trainer.gain = baseline.results, gain_of(trainer, baseline)
     trainer.save_model()
     if trainer.is_world_process_zero():
         _report(trainer, overwrite_card=arguments.overwrite)
@@ -84,7 +84,7 @@ def _claim(arguments: DistillArguments, folder: str) -> None:
 
 def _baseline(
     parsed: ParsedCommand[DistillArguments], trainer: DistillationTrainer, data: Data, *, again: bool
-) -> Mapping[str, Confidence]:
+) -> Baseline:
     arguments = parsed.arguments
     options = load_options(arguments, token=trainer.args.hub_token, seed=trainer.args.seed)
     config = training_config(
@@ -100,8 +100,12 @@ def _baseline(
         resume_from_checkpoint=None,
     )
     return train_baseline(
-        lambda: load_student(
-            arguments.student, data.rows.modality, data.rows.label_space, task=data.task, options=options
+        lambda folder: load_student(
+            str(folder or arguments.student),
+            data.rows.modality,
+            data.rows.label_space,
+            task=data.task,
+            options=options,
         ),
         config,
         task=data.task,

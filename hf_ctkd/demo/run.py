@@ -16,9 +16,11 @@ from hf_ctkd.demo.student_run import RunResult, StudentRun, train_student
 from hf_ctkd.demo.tasks import Modality, build_task
 from hf_ctkd.demo.train import build_zoo
 from hf_ctkd.demo.zoo import demo_specs
+from hf_ctkd.evaluation import EvaluationSettings, gain_over
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.records import DistillationRecord, TeacherCandidate, TeacherRanking, default_cache, write_text
 from hf_ctkd.selection import TeacherSelector
+from hf_ctkd.tasks import Classification
 
 WITHOUT, INPUT, OWN = "labels alone", "no teacher, input features", "no teacher, own features"
 BEST, CROSS, RANDOM = "best teacher", "best cross-task teacher", "random weights"
@@ -179,7 +181,7 @@ def _run(plan: DemoPlan, folder: Path, processes: int, report: Callable[[str], N
     runs = list(dict.fromkeys(run for runs_of_seed in zip(*runs_by_kind.values(), strict=True) for run in runs_of_seed))
     results = dict(zip(runs, _train_all(runs, processes, f"{plan.name}: students"), strict=True))
     correct = {kind: [results[run].correct for run in of_kind] for kind, of_kind in runs_by_kind.items()}
-    record = _add_baseline(out, results[runs_by_kind[WITHOUT][0]])
+    record = _add_baseline(out, results[runs_by_kind[BEST][0]], results[runs_by_kind[WITHOUT][0]])
     write_card(out, record=record, ranking=rankings[0].without_paths())
     return DemoResult(plan, rankings[0], compare(correct, WITHOUT), out)
 
@@ -288,9 +290,10 @@ def _train_all(runs: Sequence[StudentRun], processes: int, title: str) -> list[R
         return list(tqdm(pool.map(train_student, runs), total=len(runs), desc=title, unit="student", leave=False))
 
 
-def _add_baseline(folder: Path, without: RunResult) -> DistillationRecord:
+def _add_baseline(folder: Path, student: RunResult, without: RunResult) -> DistillationRecord:
     """The record that another process wrote, with the results of the student without distillation."""
     path = folder / "distillation.json"
-    record = replace(DistillationRecord.load(path), baseline=without.results)
+    gain = gain_over(Classification(), student.labels, student.logits, without.logits, EvaluationSettings())
+    record = replace(DistillationRecord.load(path), baseline=without.results, gain=gain)
     record.save(path)
     return record

@@ -66,12 +66,19 @@ class RunResult:
     Args:
         run: the run.
         results: metrics on the test rows, with intervals.
-        correct: whether each test row is predicted correctly, `[rows]`.
+        labels: of the test rows, `[rows]`.
+        logits: for the test rows, `[rows, classes]`.
     """
 
     run: StudentRun
     results: Mapping[str, Confidence]
-    correct: np.ndarray
+    labels: np.ndarray
+    logits: np.ndarray
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether each test row is predicted correctly, `[rows]`."""
+        return self.logits.argmax(axis=1) == self.labels
 
 
 def _student(run: StudentRun, task: DemoTask) -> tuple[PreTrainedModel, ProcessingClass]:
@@ -141,5 +148,4 @@ def train_student(run: StudentRun) -> RunResult:
     if run.ranking is not None:
         trainer.save_model()
         trainer.record(command=run.command).save(Path(run.folder) / "distillation.json")
-    predicted = np.asarray(prediction.predictions).argmax(axis=1)
-    return RunResult(run, trainer.results, predicted == prediction.label_ids)
+    return RunResult(run, trainer.results, np.asarray(prediction.label_ids), np.asarray(prediction.predictions))

@@ -179,10 +179,10 @@ class Evaluation:
         cells = []
         for model in self.models:
             speed = [f"{model.milliseconds_a_row:.2f}", f"{model.rows_per_second:.0f}"]
-            values = [_interval(model.metrics[name]) if name in model.metrics else "-" for name in names]
+            values = [model.metrics[name].text() if name in model.metrics else "-" for name in names]
             cells.append([model.role, model.name, parameter_count(model.parameters), *values, *speed])
             if model.gain:
-                gains = [_interval(model.gain[name], sign=True) for name in names]
+                gains = [model.gain[name].text(sign=True) for name in names]
                 cells.append([f"student - {model.role}", "", "-", *gains, "-", "-"])
         return text_table(header, cells)
 
@@ -198,14 +198,6 @@ class Evaluation:
             f"{calibration.after.log_loss:.3f}.",
             f"To use it, divide logits by {calibration.temperature:.3g}, which is fitted to all rows.",
         ]
-
-
-def _interval(value: Confidence, *, sign: bool = False) -> str:
-    number = f"{value.value:+.3f}" if sign else f"{value.value:.3f}"
-    if value.interval is None:
-        return number
-    low, high = value.interval
-    return f"{number} [{low:+.3f}, {high:+.3f}]" if sign else f"{number} [{low:.3f}, {high:.3f}]"
 
 
 def _write_table(path: Path, kind: type, rows: Sequence[Any]) -> None:

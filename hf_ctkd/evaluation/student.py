@@ -1,7 +1,7 @@
 """A student on labelled rows: metrics, errors, calibration and speed, beside its teacher and a baseline."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
@@ -17,15 +17,17 @@ from transformers.utils.logging import get_logger
 
 from hf_ctkd.data import RowInput, TargetRows
 from hf_ctkd.data.rows import require_rows
-from hf_ctkd.errors import DatasetError, InvalidArgumentError
-from hf_ctkd.evaluation.calibration import calibrate, check_seed
+from hf_ctkd.errors import DatasetError
+from hf_ctkd.evaluation.calibration import calibrate
 from hf_ctkd.evaluation.decisions import Decisions, label_texts
+from hf_ctkd.evaluation.gain import gain_over
 from hf_ctkd.evaluation.models import TrainedModel, matching, modality_of
 from hf_ctkd.evaluation.result import ConfusedPair, Evaluation, ModelResult, WrongRow
+from hf_ctkd.evaluation.settings import EvaluationSettings
 from hf_ctkd.records import Confidence, last_name
-from hf_ctkd.tasks import Classification, MultiLabelClassification, Regression, StudentTask, interval, listed
+from hf_ctkd.tasks import Classification, MultiLabelClassification, Regression, StudentTask, listed
 from hf_ctkd.tasks.base import ProblemType
-from hf_ctkd.tasks.evaluation import RowStatistic, as_confidences, class_statistic
+from hf_ctkd.tasks.evaluation import as_confidences
 from hf_ctkd.teachers import LoadOptions
 from hf_ctkd.types import LabelSpace
 
@@ -33,43 +35,6 @@ logger = get_logger(__name__)
 
 MOST_WRONG = 20
 _EXCERPT = 80
-
-
-@dataclass
-class EvaluationSettings:
-    """Settings of an evaluation.
-
-    Args:
-        input_column: column of images or texts, or two columns of texts; chosen by types and usual names when None.
-        label_column: column of labels; chosen by its type or usual name when None.
-        skip_bad_rows: leave out rows that cannot be read.
-        metrics: names; those of the student's task when empty.
-        bootstrap_resamples: of the rows, for intervals; 0 leaves them out.
-        seed: of the bootstrap and of the halves that temperatures are fitted to.
-        label_smoothing_factor: 0; tasks read it.
-        batch_size: rows of a forward pass; halved where memory is too small.
-
-    Raises:
-        InvalidArgumentError: if a number is out of range.
-    """
-
-    input_column: list[str] | None = None
-    label_column: str | None = None
-    skip_bad_rows: bool = False
-    metrics: list[str] = field(default_factory=list)
-    bootstrap_resamples: int = 1000
-    seed: int = 0
-    label_smoothing_factor: float = 0.0
-    batch_size: int = 64
-
-    def __post_init__(self) -> None:
-        for name, value, least in (
-            ("batch_size", self.batch_size, 1),
-            ("bootstrap_resamples", self.bootstrap_resamples, 0),
-        ):
-            if value < least:
-                raise InvalidArgumentError(f"`{name}` must be {least} or more, got {value}.")
-        check_seed(self.seed)
 
 
 def evaluate_student(
@@ -140,7 +105,7 @@ def evaluate_student(
 
 @dataclass(frozen=True, eq=False)
 class _Judged:
-    """The student's logits on the labelled rows, compared with their labels and with the logits of other models."""
+    """The student's logits on the labelled rows, compared with their labels."""
 
     task: StudentTask
     problem: ProblemType
@@ -151,30 +116,6 @@ class _Judged:
     def metrics(self, logits: Float[ndarray, "rows classes"]) -> Mapping[str, Confidence]:
         """Of any model with the student's classes."""
         return as_confidences(self.task.compute_metrics(self.settings)(EvalPrediction(logits, self.labels)))
-
-    def gains(
-        self, logits: Float[ndarray, "rows classes"], others: Float[ndarray, "rows classes"]
-    ) -> Mapping[str, Confidence]:
-        """The student's metrics minus those of another model, on the same resampled rows."""
-        if isinstance(self.task, Classification):  # whose metrics read class ids
-            logits, others = logits.argmax(axis=1), others.argmax(axis=1)
-        names = self.settings.metrics or self.task.metric_names
-        return {name: self._gain(self._metric(name), logits, others) for name in names}
-
-    def _metric(self, name: str) -> RowStatistic:
-        if isinstance(self.task, Classification):
-            return class_statistic(name)
-        compute = self.task.compute_metrics(replace(self.settings, metrics=[name], bootstrap_resamples=0))
-        return RowStatistic(lambda labels, logits: compute(EvalPrediction(logits, labels))[name])
-
-    def _gain(self, metric: RowStatistic, predictions: ndarray, others: ndarray) -> Confidence:
-        def difference(labels: ndarray, left: ndarray, right: ndarray) -> float:
-            return metric.compute(labels, left) - metric.compute(labels, right)
-
-        arrays = (self.labels, predictions, others)
-        resamples = min(self.settings.bootstrap_resamples, metric.most_resamples)
-        ends = interval(difference, arrays, resamples=resamples, seed=self.settings.seed) if resamples else ()
-        return Confidence(difference(*arrays), *ends)
 
     def confusion(self, classes: int) -> ndarray | None:
         """Rows by their class and the student's; None unless a row has one class."""
@@ -215,7 +156,8 @@ def _compared(other: TrainedModel, student: TrainedModel, rows: TargetRows, judg
         logger.warning(f"{other.name} has other classes than the student: only its size and speed are reported.")
         return _result(other, rows, judged.settings, {}, {})
     logits = other.logits(rows, batch_size=judged.settings.batch_size)[:, columns]
-    return _result(other, rows, judged.settings, judged.metrics(logits), judged.gains(judged.logits, logits))
+    gain = gain_over(judged.task, judged.labels, judged.logits, logits, judged.settings)
+    return _result(other, rows, judged.settings, judged.metrics(logits), gain)
 
 
 def _task(model: TrainedModel) -> StudentTask:

@@ -53,11 +53,19 @@ class Confidence:
         """Both ends, or None."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
-    def overlaps(self, other: "Confidence") -> bool | None:
-        """Whether two intervals have a point in common; None where a value has no interval."""
-        if self.interval is None or other.interval is None:
-            return None
-        return self.interval[0] <= other.interval[1] and other.interval[0] <= self.interval[1]
+    def text(self, *, sign: bool = False) -> str:
+        """The value with three decimals, and its interval in brackets.
+
+        Args:
+            sign: whether to write the sign of positive numbers too, as a difference needs it.
+
+        Example:
+            >>> Confidence(0.9, 0.85, 0.93).text(), Confidence(0.02).text(sign=True)
+            ('0.900 [0.850, 0.930]', '+0.020')
+        """
+        form = "+.3f" if sign else ".3f"
+        ends = "" if self.interval is None else f" [{self.interval[0]:{form}}, {self.interval[1]:{form}}]"
+        return f"{self.value:{form}}{ends}"
 
 
 @dataclass(frozen=True)
@@ -313,6 +321,8 @@ class DistillationRecord:
         loss: the distillation loss.
         results: metric name -> value, with interval where there is one, on the evaluation rows.
         baseline: the same for the student trained without distillation, when there was one.
+        gain: metric name -> the student's minus that of the baseline, with an interval over the rows that both were
+            evaluated on; below 0 is better where the metric is an error. Empty where it was not measured.
         training: seed, steps, learning rate, batch size, seconds and other arguments that shape the outcome; for a
             resumed run, `resumed_at_step` and `seconds_since` instead of `seconds`.
         command: command line that reproduces it.
@@ -328,6 +338,7 @@ class DistillationRecord:
     loss: LossRecord
     results: Mapping[str, Confidence] = field(default_factory=dict)
     baseline: Mapping[str, Confidence] = field(default_factory=dict)
+    gain: Mapping[str, Confidence] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -374,6 +385,22 @@ class DistillationRecord:
         """Those of `not_above_chance` that lie below chance, with the whole interval where there is one."""
         highest = {name: value.value if value.high is None else value.high for name, value in self.results.items()}
         return tuple(name for name in self.not_above_chance if highest[name] < self.chance_levels[name])
+
+    @property
+    def differences(self) -> dict[str, Confidence]:
+        """By how much each result differs from that of the baseline: `gain`, or without an interval where it lacks."""
+        return {
+            name: self.gain.get(name, Confidence(value.value - self.baseline[name].value))
+            for name, value in self.results.items()
+            if name in self.baseline
+        }
+
+    @property
+    def gain_within_chance(self) -> tuple[str, ...]:
+        """The metrics in which the interval of the gain includes 0."""
+        return tuple(
+            name for name, gain in self.gain.items() if gain.interval and gain.interval[0] <= 0 <= gain.interval[1]
+        )
 
     @property
     def confidence_levels(self) -> tuple[float, ...]:

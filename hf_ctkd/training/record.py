@@ -118,7 +118,12 @@ class Run:
 
 
 def summarise(
-    run: Run, *, results: Mapping[str, Confidence], baseline: Mapping[str, Confidence], command: str
+    run: Run,
+    *,
+    results: Mapping[str, Confidence],
+    baseline: Mapping[str, Confidence],
+    gain: Mapping[str, Confidence],
+    command: str,
 ) -> DistillationRecord:
     """The record of a run; measures the speed of the student and its teachers on the run's device.
 
@@ -126,6 +131,7 @@ def summarise(
         run: the finished run.
         results: metrics of the student.
         baseline: metrics of the same student without distillation, if there was one.
+        gain: the former minus the latter, with intervals over the rows that both were evaluated on.
         command: what to run to make it again.
     """
     rows, args, kind = run.rows, run.args, run.student_with_loss.task
@@ -158,6 +164,7 @@ def summarise(
         loss=_loss(loss, run.teacher_runner.finite.remarks),
         results=results,
         baseline=baseline,
+        gain=gain,
         training={
             **{name: values[name] for name in _ARGUMENTS if name not in _without_effect(loss)},
             **_chosen(run.chosen),

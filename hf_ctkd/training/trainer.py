@@ -186,6 +186,7 @@ class DistillationTrainer(Trainer):
         self._task_loss = TaskLoss.of(self.task, args, rows, compute_loss_func)
         self._loss_as_given, self.ranking, self.command, self._rows_seen = given, ranking, None, 0
         self.baseline: Mapping[str, Confidence] = {}
+        self.gain: Mapping[str, Confidence] = {}
         self._saved: tuple[DistillationRecord, TeacherRanking | None] | None = None
         self._terms: dict[str, Tensor] = {}
         self._steps_to_log, self._train_seconds, self._computed_loss = 0, 0.0, False
@@ -765,6 +766,7 @@ class DistillationTrainer(Trainer):
         """
         eval_rows, eval_split = evaluated_on(self.eval_dataset)
         train = self.train_dataset
+        seen = None if self._stream is None or isinstance(self._rows_seen, int) else self._rows_seen.tolist()[:2]
         run = Run(
             student_with_loss=self.student_with_loss,
             outputs=self._student_outputs,
@@ -787,13 +789,12 @@ class DistillationTrainer(Trainer):
             distils=self._distils and (self._computed_loss or not self.state.global_step),
             chosen=self._chosen,
             loss_ends=self._loss_trace.ends(self._resume_callback.first_step),
-            rows_seen=None
-            if self._stream is None or isinstance(self._rows_seen, int)
-            else self._rows_seen.tolist()[:2],
+            rows_seen=seen,
         )
         return summarise(
             run,
             results=self.results,
             baseline=self.baseline,
+            gain=self.gain,
             command=command or self.command or command_line(["python", *sys.argv]),
         )

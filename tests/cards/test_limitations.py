@@ -56,13 +56,19 @@ def test_not_evaluated(text_record):
 
 
 def test_values_without_intervals(image_record):
-    plain = replace(image_record, results={"accuracy": Confidence(0.9)}, baseline={"accuracy": Confidence(0.9)})
+    plain = replace(
+        image_record, results={"accuracy": Confidence(0.9)}, baseline={"accuracy": Confidence(0.9)}, gain={}
+    )
     assert "No intervals were computed, so the influence of the choice of test rows is unknown." in text(plain)
-    assert "The intervals" not in text(plain)
+    assert "has no interval" not in text(plain)
+    old = replace(image_record, gain={})
+    assert "The difference to the student without distillation has no interval" in text(old)
 
 
 def test_no_baseline_or_one_within_chance(image_record):
-    assert "The intervals with and without distillation overlap for f1," in text(image_record)
+    assert "The interval of the difference to the student without distillation includes 0 for f1," in text(image_record)
+    certain = replace(image_record, gain={"f1": Confidence(0.007, 0.001, 0.02)})
+    assert "the difference" not in text(certain)
     alone = replace(image_record, baseline={})
     assert "No student was trained without distillation, so the effect of the teachers is unknown." in text(alone)
 

@@ -91,7 +91,7 @@ def test_what_stands_on_the_page(section):
         "How the classes of zoo/letters were carried over to yours",
         "Why others fell out",
         "org/gated",
-        "accuracy 0.915 [0.880, 0.945] 0.773 [0.720, 0.820] +0.142",
+        "accuracy 0.915 [0.880, 0.945] 0.773 [0.720, 0.820] +0.142 [+0.100, +0.190]",
     ):
         assert words in text, words
     ranks = [words for words in outline.texts if words in {"1", "2", "3", "4", "5"}]

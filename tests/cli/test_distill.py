@@ -2,6 +2,7 @@ import json
 import logging
 import shlex
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_a_student_from_a_ranking_with_its_baseline(select, distill, tmp_path, c
     assert record.loss.name == "row_transport"
     assert record.command.startswith("hf-ctkd distill --dataset ") and "--ranking ranking.json" in record.command
     assert AutoModelForImageClassification.from_pretrained("out").config.id2label[2] == "striped"
-    assert "without distillation" in out and "gain" in out
+    assert "without distillation" in out and record.gain["accuracy"].text(sign=True) in out
     assert "Now the same student without distillation, for `--baseline`:" in caplog.text
     assert "Card: out/README.md" in out
     assert "Next:  hf-ctkd publish out YOUR_NAME/out" in out
@@ -90,7 +91,7 @@ def test_columns_that_are_no_pair(distill, shelf, columns, said):
     assert code == 1 and said in err.splitlines()[-1]
 
 
-def test_labels_that_are_numbers_make_a_student_that_estimates_them(distill, tmp_path):
+def test_labels_that_are_numbers_make_a_student_that_estimates_them(distill, run, tmp_path, read_json):
     splits = {}
     for name, count in (("train", 24), ("test", 12)):
         rows = image_rows(count, seed=count).remove_columns("label")
@@ -103,6 +104,21 @@ def test_labels_that_are_numbers_make_a_student_that_estimates_them(distill, tmp
     assert set(record.results) == set(record.baseline) == {"rmse", "mae", "r2", "pearson"}
     student = AutoModelForImageClassification.from_pretrained("student")
     assert student.config.id2label == {0: "score"} and student.config.problem_type == "regression"
+    _check_gain_is_that_of_an_evaluation(record, out, run, tmp_path / "numbers", read_json)
+
+
+def _check_gain_is_that_of_an_evaluation(record, out, run, rows, read_json):
+    words = ["--baseline", "student/without_distillation", "--bootstrap_resamples", 10, "--output", "made"]
+    code, _, err = run("evaluate", "student", "--dataset", rows, *words)
+    assert code == 0, err
+    gain = read_json("made/evaluation.json")["models"][1]["gain"]
+    assert gain["rmse"]["low"] < gain["rmse"]["high"], "the two students differ"
+    assert gain.keys() == record.gain.keys()
+    for name, values in gain.items():
+        assert asdict(record.gain[name]) == pytest.approx(values, abs=1e-6)
+        assert record.gain[name].text(sign=True) in out
+    low, high = record.gain["pearson"].interval
+    assert f"({low:+.3f} to {high:+.3f}) |" in Path("student/README.md").read_text()
 
 
 def test_another_loss_of_the_two_best(select, distill, shelf):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from hf_ctkd.cli.printing import next_command, results_table, results_text
 from hf_ctkd.records import Confidence, DistillationRecord, LossRecord, StudentRecord, TaskRecord
 
@@ -27,17 +29,23 @@ def test_what_was_evaluated_on_is_said_and_intervals_only_where_there_are_any():
 
 def test_the_gain_over_the_baseline():
     results = {"accuracy": Confidence(0.9, 0.8, 0.95), "f1": Confidence(0.5, 0.4, 0.6)}
-    lines = results_table(record(results=results, baseline={"accuracy": Confidence(0.92, 0.9, 0.95)})).splitlines()
-    assert lines[0].split() == ["metric", "student", "without", "distillation", "gain"]
-    assert lines[1].endswith("0.920 [0.900, 0.950]  -0.020")
+    measured = record(results=results, baseline={"accuracy": Confidence(0.92, 0.9, 0.95)})
+    lines = results_table(measured).splitlines()
+    assert lines[0].split() == ["metric", "student", "without", "distillation", "difference"]
+    assert lines[1].endswith("0.920 [0.900, 0.950]      -0.020")
     assert lines[2].split()[-2:] == ["-", "-"]
+    paired = replace(measured, gain={"accuracy": Confidence(-0.02, -0.03, 0.01)})
+    assert results_table(paired).splitlines()[1].endswith("0.920 [0.900, 0.950]  -0.020 [-0.030, +0.010]")
 
 
 def test_a_gain_that_may_be_due_to_chance_is_said_to_be():
     results = {"accuracy": Confidence(0.9, 0.8, 0.95), "f1": Confidence(0.9, 0.8, 0.95)}
-    baseline = {"accuracy": Confidence(0.6, 0.5, 0.7), "f1": Confidence(0.7, 0.6, 0.85)}
-    last = results_text(record(results=results, baseline=baseline)).splitlines()[-1]
-    assert last == "The intervals overlap in f1: the gain may be due to chance."
+    baseline = {"accuracy": Confidence(0.88, 0.75, 0.93), "f1": Confidence(0.88, 0.75, 0.93)}
+    gain = {"accuracy": Confidence(0.02, 0.01, 0.03), "f1": Confidence(0.02, -0.01, 0.05)}
+    text = results_text(record(results=results, baseline=baseline, gain=gain))
+    assert text.splitlines()[-1] == "The interval of the difference in f1 includes 0: it may be due to chance."
+    del gain["f1"]
+    assert "chance" not in results_text(record(results=results, baseline=baseline, gain=gain))
 
 
 def test_the_next_command_can_be_pasted():

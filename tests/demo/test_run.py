@@ -46,7 +46,9 @@ def test_demo_ranks_distills_publishes_and_prints_the_results(small, capsys):
     record = DistillationRecord.load(student / "distillation.json")
     assert len(ranking.scored) == 2
     assert record.teachers[0].candidate.name == ranking.scored[0].candidate.name
-    assert "accuracy" in record.baseline and "accuracy" in record.results
+    assert record.baseline.keys() == record.results.keys() == record.gain.keys()
+    accuracies = record.results["accuracy"].value, record.baseline["accuracy"].value
+    assert record.gain["accuracy"].value == pytest.approx(accuracies[0] - accuracies[1])
     assert str(small) not in json.dumps([record.to_dict(), ranking.to_dict()]), "a path of this machine was published"
 
     for name in (demo.WITHOUT, demo.INPUT, demo.BEST, demo.CROSS, demo.RANDOM):

@@ -51,11 +51,15 @@ def test_another_record_is_refused(tmp_path):
         DistillationRecord.load(tmp_path / "ranking.json")
 
 
-def test_intervals_that_touch_overlap():
-    assert Confidence(1.0, 0.0, 2.0).overlaps(Confidence(3.0, 2.0, 4.0))
-    assert not Confidence(1.0, 0.0, 1.9).overlaps(Confidence(3.0, 2.0, 4.0))
-    assert not Confidence(3.0, 2.0, 4.0).overlaps(Confidence(1.0, 0.0, 1.9))
-    assert Confidence(1.0).overlaps(Confidence(1.0, 0.0, 2.0)) is None
+def test_a_gain_is_within_chance_where_its_interval_includes_0():
+    gain = {"a": Confidence(1.0, 0.0, 2.0), "b": Confidence(-1.0, -2.0, -0.1), "c": Confidence(0.0)}
+    assert replace(FULL, gain=gain).gain_within_chance == ("a",)
+
+
+def test_a_difference_has_the_interval_of_the_gain_where_there_is_one():
+    assert FULL.differences == {"accuracy": Confidence(pytest.approx(0.2))}
+    paired = Confidence(0.2, 0.1, 0.3)
+    assert replace(FULL, gain={"accuracy": paired}).differences == {"accuracy": paired}
 
 
 def test_levels_of_the_intervals():
