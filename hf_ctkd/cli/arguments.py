@@ -249,7 +249,7 @@ class LossArguments:
 
     loss: str | None = flag(
         "name of a loss (`--help-all` lists them), or package.module:Class; row_transport for classifiers and that of "
-        "their task for other students if not given",
+        "their task for other students if not given; none for a student of `distill` that learns from the labels alone",
         None,
     )
     loss_settings: str | None = flag("arguments of the loss, such as '{\"epsilon\": 0.2}'", None, metavar="JSON")

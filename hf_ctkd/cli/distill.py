@@ -7,7 +7,7 @@ from transformers import set_seed
 
 from hf_ctkd.cards import write_card
 from hf_ctkd.cards.metadata import repo_name
-from hf_ctkd.cli.arguments import DistillArguments, ParsedCommand
+from hf_ctkd.cli.arguments import DistillArguments, ParsedCommand, given
 from hf_ctkd.cli.baseline import Baseline, gain_of, train_baseline
 from hf_ctkd.cli.loading import load_options
 from hf_ctkd.cli.methods import build_loss
@@ -18,8 +18,8 @@ from hf_ctkd.cli.students import load_student
 from hf_ctkd.cli.teachers import named_teachers
 from hf_ctkd.cli.training import checkpoint_of, start_anew, training_config, what_is_kept
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
-from hf_ctkd.losses import RowTransportLoss
-from hf_ctkd.records import TeacherCandidate, TeacherRanking, default_cache
+from hf_ctkd.losses import DistillationLoss, RowTransportLoss
+from hf_ctkd.records import NO_LOSS, TeacherCandidate, TeacherRanking, default_cache
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.training.command import command_line
 from hf_ctkd.training.teacher_runner import candidate_named
@@ -40,8 +40,7 @@ def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig
     arguments, folder = parsed.arguments, str(config.output_dir)
     _claim(arguments, folder)
     resume = checkpoint_of(config)
-    loss_name = arguments.loss or (None if arguments.loss_settings is None else RowTransportLoss.name)
-    loss = None if loss_name is None else build_loss(loss_name, arguments.loss_settings)
+    loss = _loss(arguments)
     ranking = None if arguments.ranking is None else TeacherRanking.load(arguments.ranking)
     teachers = _teachers(arguments, ranking)
     data = _data(arguments, config)
@@ -54,7 +53,7 @@ def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig
         model=student,
         args=config,
         teachers=teachers or None,
-        loss=data.task.default_loss() if loss is None else loss,
+        loss=data.task.default_loss() if loss is None and arguments.loss != NO_LOSS else loss,
         train_dataset=data.train,
         eval_dataset=data.evaluation,
         processing_class=processing_class,
@@ -74,6 +73,25 @@ def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig
     if trainer.is_world_process_zero():
         _report(trainer, overwrite_card=arguments.overwrite)
     trainer.accelerator.end_training()
+
+
+def _loss(arguments: DistillArguments) -> DistillationLoss | None:
+    """The loss that is named; None for that of the task, and for labels alone.
+
+    Raises:
+        InvalidArgumentError: if there is no such loss, its settings do not fit, or labels alone are to be trained on
+            and another flag would have no effect.
+    """
+    if arguments.loss == NO_LOSS:
+        unread = given(arguments, ("teachers", "ranking", "top", "committee", "roles", "loss_settings", "baseline"))
+        if unread:
+            raise InvalidArgumentError(
+                f"`--loss {NO_LOSS}` trains on the labels alone and does not read `--{unread[0]}`. Leave one of them "
+                "out."
+            )
+        return None
+    name = arguments.loss or (None if arguments.loss_settings is None else RowTransportLoss.name)
+    return None if name is None else build_loss(name, arguments.loss_settings)
 
 
 def _claim(arguments: DistillArguments, folder: str) -> None:

@@ -9,7 +9,7 @@ from transformers import set_seed
 from hf_ctkd.cards import write_card
 from hf_ctkd.cli.arguments import GenericTeacherArguments, ParsedCommand
 from hf_ctkd.cli.loading import load_options
-from hf_ctkd.cli.next_step import flags_for
+from hf_ctkd.cli.next_step import PLACEHOLDER, flags_for
 from hf_ctkd.cli.outputs import claim_folder
 from hf_ctkd.cli.printing import next_command, results_text
 from hf_ctkd.cli.split_rows import load_data
@@ -155,7 +155,8 @@ def _report(
     for student in students:
         print(f"Student, untrained: {student}")
     words = ["distill", *flags, "--teachers", str(folder), "--loss", "kl", "--student"]
-    print(next_command([*words, str(students[0]) if students else "ONE_OF_THE_POOL"]))
+    otherwise = PLACEHOLDER if pool is None else "ONE_OF_THE_POOL"
+    print(next_command([*words, str(students[0]) if students else otherwise]))
 
 
 def _what_is_kept(folder: Path) -> str:

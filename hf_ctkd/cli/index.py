@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_ctkd.cli.arguments import IndexArguments, ParsedCommand, check_writable, given
+from hf_ctkd.cli.next_step import flags_for
 from hf_ctkd.cli.printing import next_command
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import HubSearch
@@ -28,6 +29,9 @@ _READ: Mapping[str, frozenset[str]] = {
     "pull": _SHARING,
 }
 """The flags of each action; others would be ignored."""
+_CONDITIONS = ("encoder", "license", "language", "max_parameters")
+_ROWS = ("dataset_config", "split", "label_column")
+"""Flags of a search by which `hf-ctkd select` shortlists the same teachers for the same rows."""
 
 
 def run(parsed: ParsedCommand[IndexArguments]) -> None:
@@ -94,9 +98,11 @@ def _search(arguments: IndexArguments) -> None:
         )
         return
     print(text_table(HEADER, [table_row(teacher, cost, names=_SHOWN_NAMES) for teacher, cost in teachers]))
-    words = ["select", "--dataset", arguments.dataset or "DATASET", "--index", arguments.index]
-    encoder = [] if arguments.encoder == "spelling" else ["--encoder", arguments.encoder]
-    print(f"\n{next_command([*words, *encoder, '--limit', str(arguments.k)])}")
+    shared = _CONDITIONS if arguments.dataset is None else (*_CONDITIONS, *_ROWS)
+    flags = flags_for("select", {name: vars(arguments)[name] for name in shared})
+    words = ["select", "--dataset", arguments.dataset or "DATASET", *flags, "--index", arguments.index]
+    task = [] if arguments.task is None else ["--task", arguments.task]
+    print(f"\n{next_command([*words, *task, '--limit', str(arguments.k)])}")
 
 
 def _push(arguments: IndexArguments) -> None:

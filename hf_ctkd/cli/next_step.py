@@ -12,7 +12,8 @@ from hf_ctkd.records import TeacherRanking
 _OF_ONE_COMMAND = {"teachers", "committee", "metrics", "task", "overwrite", "output_dir"}
 """Flags that mean something else in the next command."""
 _SECRETS = {"token", "hub_token"}
-_PLACEHOLDER = "ORG/MODEL"
+PLACEHOLDER = "ORG/MODEL"
+"""Of a checkpoint that the reader has to choose."""
 
 
 def flags_for(command: str, values: Mapping[str, Any]) -> list[str]:
@@ -44,7 +45,7 @@ def student_for(ranking: TeacherRanking) -> str:
     trained = [teacher.candidate for teacher in ranking.scored if not teacher.candidate.is_control]
     sized = [candidate for candidate in trained if candidate.parameters]
     if not sized:
-        return _PLACEHOLDER
+        return PLACEHOLDER
     smallest = min(sized, key=lambda candidate: candidate.parameters or 0)
     return smallest.model_id if smallest.source == "folder" else f"{smallest.model_id}@{smallest.revision}"
 

@@ -14,7 +14,7 @@ from hf_ctkd.cli.outputs import claim_file
 from hf_ctkd.cli.printing import next_command
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import RANDOM, candidates_named, hub_teachers
-from hf_ctkd.records import TeacherCandidate, TeacherRanking, default_cache
+from hf_ctkd.records import NO_LOSS, TeacherCandidate, TeacherRanking, default_cache
 from hf_ctkd.records.ranking import KIND as RANKING_KIND
 
 if TYPE_CHECKING:
@@ -206,8 +206,11 @@ def _report(ranking: TeacherRanking, committee: "Committee | None", output: Path
     ranking.top(1)  # says why each fell, before an older file is replaced by one without a teacher
     ranking.save(output)
     values = {**vars(arguments), "student": None}  # which is no checkpoint where it starts from nothing
-    words = ["distill", *flags_for("distill", values), "--ranking", str(output)]
-    words += [] if committee is None else ["--committee", "--loss", "committee"]
+    words = ["distill", *flags_for("distill", values)]
+    if ranking.advises_labels_alone:
+        words += ["--loss", NO_LOSS]
+    else:
+        words += ["--ranking", str(output), *([] if committee is None else ["--committee", "--loss", "committee"])]
     print(f"\nWritten to {output}.")
     chosen = arguments.student is not None and not arguments.student.startswith(RANDOM)
     print(next_command([*words, "--student", str(arguments.student) if chosen else student_for(ranking)]))

@@ -256,18 +256,23 @@ class TeacherRanking:
         return f"The first {self.tied} cannot be told apart on these rows." if (self.tied or 0) > 1 else ""
 
     @property
+    def advises_labels_alone(self) -> bool:
+        """Whether no candidate knows more of the task than the baseline, so that none is worth distilling from."""
+        return self.baseline is not None and bool(self.scored) and not self.above_baseline
+
+    @property
     def advice(self) -> str:
         """Whether a teacher is worth distilling from, as a sentence; empty without a baseline or a scored teacher."""
         if self.baseline is None or not self.scored:
             return ""
         count, trained = len(self.above_baseline), sum(not teacher.candidate.is_control for teacher in self.scored)
         line = f"{self.metric} {_number(self.baseline.scores[self.metric])}"
-        if count == 0 and self.baseline.student is None:
+        if self.advises_labels_alone and self.baseline.student is None:
             return (
                 "Train on the labels alone: no candidate knows more of this task than its input features alone tell "
                 f"({line})."
             )
-        if count == 0:
+        if self.advises_labels_alone:
             return f"Fine-tune on the labels alone: no candidate knows more of this task than your student ({line})."
         knows = "1 teacher knows" if count == 1 else f"{count} teachers know"
         rest = "" if count == trained else " Those below this line do not."

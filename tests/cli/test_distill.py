@@ -266,6 +266,17 @@ def test_a_loss_needs_a_teacher(distill):
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [(["--teachers", "org/x"], "teachers"), (["--ranking", "x.json"], "ranking"), (["--baseline"], "baseline"),
+     (["--top", 2], "top"), (["--committee"], "committee"), (["--loss_settings", "{}"], "loss_settings")],
+)  # fmt: skip
+def test_labels_alone_go_with_no_teacher(distill, words, flag):
+    code, out, err = distill("--loss", "none", *words, teachers=False)
+    assert (code, out) == (1, "")
+    assert f"`--loss none` trains on the labels alone and does not read `--{flag}`. Leave one of them out." in err
+
+
 def test_a_baseline_needs_rows_to_compare_on(distill, tmp_path):
     folder = write_splits(tmp_path / "rows", train=image_rows(6))
     code, _, err = distill("--baseline", dataset=folder)

@@ -80,6 +80,7 @@ def test_without_a_pool_it_is_a_plain_teacher(train):
     code, out, err = train("--logging_steps", 1, pool=None)
     assert code == 0, err
     assert "for no pool saved in generic-teacher" in out and "'branch_kl'" not in out
+    assert out.rstrip().endswith("--student ORG/MODEL") and "ONE_OF_THE_POOL" not in out
     assert not Path("generic-teacher/pool.json").exists()
     assert DistillationRecord.load("generic-teacher/distillation.json").pool is None
 

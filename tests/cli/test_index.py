@@ -32,6 +32,14 @@ def test_built_and_searched(run, models, shelf):
     assert code == 0 and "org/cats" in out
 
 
+def test_the_next_command_has_the_rows_and_conditions_of_the_search(run, models, shelf):
+    assert run("index", "build", "--task", "image-classification", "--index", "all")[0] == 0
+    conditions = ["--index", "all", "--task", "image-classification", "--max_parameters", 5e6]
+    code, out, _ = run("index", "search", "--dataset", shelf / "animals", "--split", "train[:9]", *conditions)
+    shared = "--max_parameters 5000000.0 --split 'train[:9]' --index all --task image-classification --limit 50"
+    assert code == 0 and f"Next:  hf-ctkd select --dataset {shelf / 'animals'} {shared}\n" in out
+
+
 def test_pushed_and_pulled(run, models, logged_in, hub):
     assert run("index", "build", "--index", "all")[0] == 0
     code, out, _ = run("index", "push", "--index", "all", "--repo_id", "me/teachers")

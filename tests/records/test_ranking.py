@@ -120,6 +120,8 @@ def test_the_advice_says_whether_to_distill_at_all(ranking):
     all_above = with_baseline(ranking, 0.1)
     assert all_above.advice == "3 teachers know more of this task than the input features alone tell (probe 0.100)."
     assert len(all_above.above_baseline) == 3 and all_above.rank_of_baseline == 4
+    assert with_baseline(ranking, 0.9).advises_labels_alone and not all_above.advises_labels_alone
+    assert not ranking.advises_labels_alone
     assert ranking.advice == "" and len(ranking.above_baseline) == 3
     assert replace(all_above, teachers=ranking.teachers[-1:]).advice == ""
 
