@@ -401,6 +401,18 @@ class JudgedRowArguments:
     dataset: str = flag("id on the Hub, folder or file with labelled rows, or demo:NAME, see `hf-ctkd select`")
     dataset_config: str | None = flag("configuration of a data set that has several", None)
     split: str | None = flag("rows to evaluate on; the test or else the validation rows if not given", None)
+    input_column: list[str] | None = flag(
+        "column of images or texts, or two columns of texts that are read as a pair; those that the student was "
+        "trained on if not given, or chosen by types and usual names where its record does not tell",
+        None,
+        metavar="COLUMN",
+    )
+    label_column: str | None = flag(
+        "column of labels; that which the student was trained on if not given, or chosen by its type where its record "
+        "does not tell",
+        None,
+    )
+    skip_bad_rows: bool = flag("leave out rows that cannot be read", False)
 
 
 @dataclass(kw_only=True)
@@ -433,9 +445,7 @@ class ResultArguments:
 
 
 @dataclass(kw_only=True)
-class EvaluateArguments(
-    OutputArguments, ResultArguments, LoadingArguments, ComparedArguments, ColumnArguments, JudgedRowArguments
-):
+class EvaluateArguments(OutputArguments, ResultArguments, LoadingArguments, ComparedArguments, JudgedRowArguments):
     """Arguments of `hf-ctkd evaluate`, after the student."""
 
 
@@ -448,7 +458,8 @@ class PredictionArguments:
     output: str = flag("file to write, which ends in .csv or .parquet", metavar="FILE")
     all_scores: bool = flag("also write the probability of every class", False)
     input_column: list[str] | None = flag(
-        "column of texts or images in tables, or two columns of texts; chosen by types and usual names if not given",
+        "column of texts or images in tables, or two columns of texts; those that the student was trained on if not "
+        "given, or chosen by types and usual names where its record does not tell",
         None,
         metavar="COLUMN",
     )

@@ -9,6 +9,7 @@ from hf_ctkd.cli.loading import load_options
 from hf_ctkd.cli.outputs import check_folder, claim_folder
 from hf_ctkd.errors import DatasetError
 from hf_ctkd.evaluation import EvaluationSettings, evaluate_student
+from hf_ctkd.evaluation.columns import trained_columns
 from hf_ctkd.evaluation.result import as_json
 
 logger = get_logger(__name__)
@@ -20,9 +21,11 @@ def run(parsed: ParsedCommand[EvaluateArguments]) -> None:
     _check(arguments, student)
     rows = Rows(arguments.dataset, arguments.dataset_config, seed=arguments.seed)
     split = arguments.split or rows.evaluation_split("") or _only_split(rows)
+    options = load_options(arguments, token=arguments.token)
+    trained = None if arguments.label_column is not None else trained_columns(student, token=options.token)
     evaluation = evaluate_student(
         student,
-        rows.load(split, label_column=arguments.label_column),
+        rows.load(split, label_column=arguments.label_column if trained is None else trained.label),
         teacher=arguments.teacher,
         baseline=arguments.baseline,
         settings=EvaluationSettings(
@@ -34,7 +37,7 @@ def run(parsed: ParsedCommand[EvaluateArguments]) -> None:
             seed=arguments.seed,
             batch_size=arguments.batch_size,
         ),
-        options=load_options(arguments, token=arguments.token),
+        options=options,
     )
     if PartialState().is_main_process:
         print(as_json(evaluation) if arguments.json else evaluation)

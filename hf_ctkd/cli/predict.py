@@ -1,7 +1,7 @@
 """`hf-ctkd predict`: labels and scores of a student for files."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import datasets
@@ -16,6 +16,7 @@ from hf_ctkd.data.columns import find_inputs
 from hf_ctkd.data.images import UNDECODABLE
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.evaluation import predict
+from hf_ctkd.evaluation.columns import TrainedColumns, trained_columns
 from hf_ctkd.records import write_bytes
 
 _TABLES = (".csv", ".parquet", ".json", ".jsonl")
@@ -30,14 +31,15 @@ def run(parsed: ParsedCommand[PredictArguments]) -> None:
     if arguments.batch_size < 1:
         raise InvalidArgumentError(f"`--batch_size` must be 1 or more, got {arguments.batch_size}.")
     check_new_file(output, "--output", overwrite=arguments.overwrite)
-    rows = _rows_of(parsed.repeated, arguments.input_column)
+    student, options = parsed.positionals["student"], load_options(arguments, token=arguments.token)
+    rows = _rows_of(parsed.repeated, arguments.input_column, lambda: trained_columns(student, token=options.token))
     predictions = predict(
-        parsed.positionals["student"],
+        student,
         rows.remove_columns(["file", "row"]),
         input_column=rows.column_names[2:],  # in the order in which a pair is read
         all_scores=arguments.all_scores,
         batch_size=arguments.batch_size,
-        options=load_options(arguments, token=arguments.token),
+        options=options,
     )
     table = datasets.concatenate_datasets([rows.select_columns(["file", "row"]), predictions], axis=1)
     claim_new_file(output, "--output", overwrite=arguments.overwrite)
@@ -45,8 +47,15 @@ def run(parsed: ParsedCommand[PredictArguments]) -> None:
     print(f"Predictions for {len(table):,} rows: {output}")
 
 
-def _rows_of(files: Sequence[str], input_column: Sequence[str] | None) -> Dataset:
+def _rows_of(
+    files: Sequence[str], input_column: Sequence[str] | None, trained: Callable[[], TrainedColumns | None]
+) -> Dataset:
     """One row for each image, line or row of a table, with its file and its number there, from 0.
+
+    Args:
+        files: their names.
+        input_column: of tables; None for the columns that the student was trained on.
+        trained: looks these up.
 
     Raises:
         DatasetError: naming the file that cannot be read, or files of different kinds.
@@ -66,7 +75,11 @@ def _rows_of(files: Sequence[str], input_column: Sequence[str] | None) -> Datase
         )
     if kinds == {"image"}:
         return _images(paths)
-    parts = [_lines(path) if kinds == {"text"} else _table(path, input_column) for path in paths]
+    if kinds == {"text"}:
+        parts = [_lines(path) for path in paths]
+    else:
+        columns = trained() if input_column is None else None
+        parts = [_table(path, input_column, columns) for path in paths]
     for path, part in zip(paths, parts, strict=True):
         if part.features != parts[0].features:
             raise DatasetError(f"`FILES`: {path} has other columns than {paths[0]}. Predict each alone.")
@@ -101,9 +114,9 @@ def _lines(path: Path) -> Dataset:
     return _numbered(Dataset.from_dict({"text": lines}), path)
 
 
-def _table(path: Path, input_column: Sequence[str] | None) -> Dataset:
+def _table(path: Path, input_column: Sequence[str] | None, trained: TrainedColumns | None) -> Dataset:
     rows = Rows(str(path), flag="FILES").load("train")
-    columns = find_inputs(rows.features, None if input_column is None else tuple(input_column))
+    columns = find_inputs(rows.features, input_column if trained is None else trained.inputs_in(rows.features))
     return _numbered(rows.select_columns(list(columns)), path)
 
 

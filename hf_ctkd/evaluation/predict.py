@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from hf_ctkd.data import TargetRows
 from hf_ctkd.data.columns import InputColumn, find_inputs
 from hf_ctkd.data.rows import require_rows
+from hf_ctkd.evaluation.columns import trained_columns
 from hf_ctkd.evaluation.decisions import Decisions
 from hf_ctkd.evaluation.models import TrainedModel, modality_of
 from hf_ctkd.teachers import LoadOptions
@@ -33,7 +34,8 @@ def predict(
     Args:
         student: folder or id on the Hub, with a head for one class a row, several, or a number.
         dataset: one split with raw images or texts.
-        input_column: column of images or texts, or two columns of texts; chosen by types and usual names when None.
+        input_column: column of images or texts, or two columns of texts; when None, those that the student was trained
+            on, and for one without a record of that chosen by types and usual names.
         all_scores: also a column `score_CLASS` for the probability of every class.
         batch_size: rows of a forward pass, 1 or more; halved where memory is too small.
         options: how to fetch and load the student: safetensors only and no remote code unless they say so.
@@ -52,6 +54,9 @@ def predict(
         {'label': 'daisy', 'score': 0.97}
     """
     require_rows(dataset)
+    if input_column is None:
+        trained = trained_columns(student, token=options.token)
+        input_column = None if trained is None else trained.inputs_in(dataset.features)
     columns = find_inputs(dataset.features, input_column)
     accelerator = Accelerator()
     modality = modality_of(dataset.features, columns)

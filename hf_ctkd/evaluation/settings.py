@@ -11,8 +11,9 @@ class EvaluationSettings:
     """Settings of an evaluation.
 
     Args:
-        input_column: column of images or texts, or two columns of texts; chosen by types and usual names when None.
-        label_column: column of labels; chosen by its type or usual name when None.
+        input_column: column of images or texts, or two columns of texts; when None, those that the student was trained
+            on, and for one without a record of that chosen by types and usual names.
+        label_column: column of labels; when None, as `input_column`.
         skip_bad_rows: leave out rows that cannot be read.
         metrics: names; those of the student's task when empty.
         bootstrap_resamples: of the rows, for intervals; 0 leaves them out.

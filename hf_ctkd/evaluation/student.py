@@ -1,13 +1,14 @@
 """A student on labelled rows: metrics, errors, calibration and speed, beside its teacher and a baseline."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import datasets
 import numpy as np
 import torch
 from accelerate import Accelerator
+from datasets import Features
 from jaxtyping import Float
 from numpy import ndarray
 from PIL import Image as PILImage
@@ -19,6 +20,7 @@ from hf_ctkd.data import RowInput, TargetRows
 from hf_ctkd.data.rows import require_rows
 from hf_ctkd.errors import DatasetError
 from hf_ctkd.evaluation.calibration import calibrate
+from hf_ctkd.evaluation.columns import trained_columns
 from hf_ctkd.evaluation.decisions import Decisions, label_texts
 from hf_ctkd.evaluation.gain import gain_over
 from hf_ctkd.evaluation.models import TrainedModel, matching, modality_of
@@ -72,8 +74,8 @@ def evaluate_student(
         Confidence(value=0.912, low=0.903, high=0.921, level=0.95)
         >>> evaluation.save("evaluation")  # doctest: +SKIP
     """
-    settings = EvaluationSettings() if settings is None else settings
     require_rows(dataset)
+    settings = _with_columns(EvaluationSettings() if settings is None else settings, student, dataset.features, options)
     accelerator = Accelerator()
     modality = modality_of(dataset.features, settings.input_column)
 
@@ -100,6 +102,23 @@ def evaluate_student(
         wrong=judged.wrong(rows, model.label_space.names),
         calibration=None if model.problem == "regression" else calibrate(logits, labels, seed=settings.seed),
         confusion=confusion,
+    )
+
+
+def _with_columns(
+    settings: EvaluationSettings, student: str | Path, features: Features, options: LoadOptions
+) -> EvaluationSettings:
+    """The columns that are not named are those of the student's training rows, where its record names them."""
+    if settings.input_column is not None and settings.label_column is not None:
+        return settings
+    trained = trained_columns(student, token=options.token)
+    if trained is None:
+        return settings
+    inputs, label = settings.input_column, settings.label_column
+    return replace(
+        settings,
+        input_column=list(trained.inputs_in(features)) if inputs is None else inputs,
+        label_column=trained.label_in(features) if label is None else label,
     )
 
 

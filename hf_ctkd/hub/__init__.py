@@ -2,7 +2,7 @@
 
 from hf_ctkd.hub.control import RANDOM, random_like
 from hf_ctkd.hub.deletion import NewDownloads
-from hf_ctkd.hub.download import download_bytes, fetch_teacher
+from hf_ctkd.hub.download import download_bytes, fetch_file, fetch_teacher
 from hf_ctkd.hub.files import push_refusal
 from hf_ctkd.hub.folders import folder_teachers
 from hf_ctkd.hub.listing import HubSearch, ListedModel
@@ -17,6 +17,7 @@ __all__ = [
     "NewDownloads",
     "candidates_named",
     "download_bytes",
+    "fetch_file",
     "fetch_teacher",
     "folder_teachers",
     "hub_teachers",

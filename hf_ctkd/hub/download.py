@@ -8,7 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    LocalEntryNotFoundError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
@@ -67,6 +72,31 @@ def fetch_teacher(
             return _download(candidate, file_choice, max_bytes, cache_dir, token)
     except TeacherUnavailableError as error:
         raise TeacherUnavailableError(f"Teacher {candidate.name!r} cannot be used: {error}", error.code) from error
+
+
+def fetch_file(candidate: TeacherCandidate, name: str, *, token: str | None = None) -> Path | None:
+    """One small text file of a model, at the commit that it is pinned to; None where it has none of that name.
+
+    Args:
+        candidate: which model.
+        name: of the file.
+        token: access token of the Hub; the stored login when None.
+
+    Raises:
+        TeacherUnavailableError: if the Hub does not give it, or it is larger than such a file has a reason to be.
+    """
+    if candidate.source == "folder":
+        path = Path(candidate.model_id) / name
+        return path if path.is_file() else None
+    try:
+        with bounded_waits():
+            path = Path(hf_hub_download(candidate.model_id, name, revision=candidate.revision, token=token))
+    except RemoteEntryNotFoundError:
+        return None
+    except HubFailure as error:
+        raise unavailable(error, candidate.model_id) from error
+    check_sizes(sizes_of(path.parent, [name]))
+    return path
 
 
 def download_bytes(

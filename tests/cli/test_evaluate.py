@@ -47,6 +47,28 @@ def test_texts_without_test_rows(evaluate, shelf, tmp_path, caplog):
     assert "If it was trained on these rows, the figures are too high: name others with" in caplog.text
 
 
+def test_columns_are_those_of_the_training_rows(evaluate, distill, run, tmp_path):
+    def rows(count, seed):
+        kinds = image_rows(count, seed=seed)
+        return kinds.rename_column("label", "kind").add_column("label", ["same"] * count)
+
+    folder = write_splits(tmp_path / "rows", train=rows(24, 0), test=rows(12, 1))
+    assert distill("--label_column", "kind", "--bootstrap_resamples", 0, dataset=folder)[0] == 0
+    code, out, err = evaluate("--json", student="student", dataset=folder)
+    assert code == 0, err
+    assert json.loads(out)["labels"] == ["dark", "bright", "striped"]
+    other = write_splits(tmp_path / "other", test=rows(12, 1).rename_columns({"kind": "sort", "image": "picture"}))
+    code, out, err = evaluate(student="student", dataset=other)
+    assert (code, out) == (1, "") and err.strip().splitlines()[-1] == (
+        "hf-ctkd evaluate: error: The student 'student' was trained on the column 'image', which these rows lack; they "
+        "have ['label', 'picture', 'sort']. Name the column that takes its place with `--input_column`."
+    )
+    code, out, err = evaluate("--input_column", "picture", student="student", dataset=other)
+    assert code == 1 and "was trained on the column 'kind'" in err and "with `--label_column`." in err
+    code, _, err = evaluate("--input_column", "picture", "--label_column", "sort", student="student", dataset=other)
+    assert code == 0, err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -50,6 +50,21 @@ def test_tables(run, shelf, suffix):
     assert _read("made.csv")["row"][:] == [*range(16), *range(16)]
 
 
+def test_the_column_of_a_table_is_that_of_the_training_rows(run, distill, shelf):
+    rows = text_rows().rename_column("text", "remark")
+    rows = rows.add_column("text", ["the same"] * len(rows))
+    rows.to_parquet("rows.parquet")
+    words = ["--input_column", "remark", "--train_val_split", 0]
+    assert distill(*words, dataset="rows.parquet", student=shelf / "bert", teachers=shelf / "bert")[0] == 0
+    code, _, err = run("predict", "student", "rows.parquet", "--output", "made.csv")
+    assert code == 0, err
+    assert len(set(_read("made.csv")["score"][:])) > 1
+    text_rows().to_parquet("others.parquet")
+    code, out, err = run("predict", "student", "others.parquet", "--output", "others.csv")
+    assert (code, out) == (1, "") and "was trained on the column 'remark', which these rows lack" in err
+    assert "with `--input_column`." in err and not Path("others.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("files", "words", "message"),
     [
