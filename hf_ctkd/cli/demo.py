@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, cast
 
@@ -37,9 +38,21 @@ def run(parsed: ParsedCommand[DemoArguments]) -> None:
             print(f"  {figure.stem.replace('_', ' '):13} {figure}")
     if encoder_folder() is None:
         print(f"\nFor a part on a pretrained student and teacher (90 MB): {INSTALL}")
+    print(f"\n{_cache_note({folder for result in results for folder in result.model_folders})}")
     print(f"\n{time.perf_counter() - start:.0f} seconds. All of it on one page: {Path(arguments.folder) / REPORT}")
     if arguments.readme:
         _into_readme(Path(arguments.readme).resolve(), "\n\n".join(str(result) for result in results))
+
+
+def _cache_note(folders: Iterable[Path]) -> str:
+    """Where the teachers of the demo are kept, and how to be rid of them."""
+    folders = sorted(folders)
+    files = (file for folder in folders for file in folder.rglob("*") if file.is_file())
+    megabytes = sum(file.stat().st_size for file in files) / 1e6
+    return (
+        f"Teachers are kept in {' and '.join(map(str, folders))} ({megabytes:.1f} MB) for the next run. Delete them "
+        "to free the space, or set `HF_CTKD_CACHE` to keep them elsewhere."
+    )
 
 
 def _check_marks(path: Path) -> None:

@@ -135,6 +135,11 @@ class DemoResult:
         )
 
     @property
+    def model_folders(self) -> list[Path]:
+        """Where the teachers of the demo are kept for the next run."""
+        return [_zoo(self.plan), *([_models()] if self.plan.pretrained else [])]
+
+    @property
     def section(self) -> PageSection:
         """The ranking and the students, for a page."""
         plan = self.plan

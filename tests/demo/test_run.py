@@ -56,6 +56,9 @@ def test_demo_ranks_distills_publishes_and_prints_the_results(small, capsys):
     assert "6 steps (labels alone: 4)" in printed
     page = (folder / "report.html").read_text()
     assert f"All of it on one page: {folder / 'report.html'}" in printed
+    zoo = small / "cache" / "zoo" / "image"
+    megabytes = sum(file.stat().st_size for file in zoo.rglob("*") if file.is_file()) / 1e6
+    assert f"Teachers are kept in {zoo} ({megabytes:.1f} MB) for the next run. Delete them" in printed
     assert str(small) not in page
     for name in ("handwriting-parity", "random-weights", demo.BEST, demo.WITHOUT):
         assert name in page, name
