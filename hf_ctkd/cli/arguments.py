@@ -62,6 +62,15 @@ class OutputArguments:
 
 
 @dataclass(kw_only=True)
+class TokenArguments:
+    """Who asks the Hub; commands that train have `hub_token` of `transformers.TrainingArguments` instead."""
+
+    _argument_group_name = "access to the Hub"
+
+    token: str | None = flag("access token of the Hub; the stored login or $HF_TOKEN if not given", None)
+
+
+@dataclass(kw_only=True)
 class HoldOutArguments:
     """Which rows students are evaluated on."""
 
@@ -156,7 +165,6 @@ class CandidateArguments:
     max_parameters: float | None = flag("largest number of parameters on the Hub, such as 300e6", None)
     license: str | None = flag("licence that a model on the Hub must have, such as apache-2.0", None)
     language: str | None = flag("language tag that a model of the search must have, such as en", None)
-    token: str | None = flag("access token of the Hub; the stored login or $HF_TOKEN if not given", None)
 
 
 @dataclass(kw_only=True)
@@ -204,6 +212,7 @@ class ScoreArguments:
 class SelectArguments(
     OutputArguments,
     ScoreArguments,
+    TokenArguments,
     TeacherLoadingArguments,
     CandidateArguments,
     ColumnArguments,
@@ -283,7 +292,6 @@ class TargetsOutputArguments:
     column: str = flag("name of the new column", "soft_targets")
     push_to_hub: str | None = flag("also push them to this data set of yours on the Hub", None, metavar="OWNER/NAME")
     public: bool = flag("show it to everyone; an existing data set must already be public", False)
-    token: str | None = flag("access token of the Hub; the stored login or $HF_TOKEN if not given", None)
     batch_size: int = flag("rows per forward pass; halved where memory is too small", 64)
     seed: int = flag("seed of the folds of the probes, and of built-in rows", 0)
     cache_dir: str | None = flag("folder of outputs; $HF_CTKD_CACHE or huggingface_hub's assets", None)
@@ -295,6 +303,7 @@ class TargetsArguments(
     OutputArguments,
     TargetsOutputArguments,
     LossArguments,
+    TokenArguments,
     TeacherLoadingArguments,
     TeacherArguments,
     ColumnArguments,
@@ -337,7 +346,6 @@ class IndexFileArguments:
     index: str = flag("folder of the index; made by build and pull", "teachers-index", "FOLDER")
     repo_id: str | None = flag("data set on the Hub, owner/name, that push and pull use", None)
     public: bool = flag("push it for everyone to see; an existing repository must already be public", False)
-    token: str | None = flag("access token of the Hub; the stored login or $HF_TOKEN if not given", None)
 
 
 @dataclass(kw_only=True)
@@ -376,7 +384,7 @@ class IndexSearchArguments:
 
 
 @dataclass(kw_only=True)
-class IndexArguments(IndexSearchArguments, IndexContentArguments, IndexFileArguments):
+class IndexArguments(TokenArguments, IndexSearchArguments, IndexContentArguments, IndexFileArguments):
     """Arguments of `hf-ctkd index`."""
 
 
@@ -441,11 +449,12 @@ class ResultArguments:
     json: bool = flag("print one JSON object instead of tables", False)
     batch_size: int = flag("rows per forward pass; halved where memory is too small", 64)
     seed: int = flag("seed of the bootstrap and of the halves that temperatures are fitted to", 0)
-    token: str | None = flag("access token of the Hub; the stored login or $HF_TOKEN if not given", None)
 
 
 @dataclass(kw_only=True)
-class EvaluateArguments(OutputArguments, ResultArguments, LoadingArguments, ComparedArguments, JudgedRowArguments):
+class EvaluateArguments(
+    OutputArguments, ResultArguments, TokenArguments, LoadingArguments, ComparedArguments, JudgedRowArguments
+):
     """Arguments of `hf-ctkd evaluate`, after the student."""
 
 
@@ -464,11 +473,10 @@ class PredictionArguments:
         metavar="COLUMN",
     )
     batch_size: int = flag("rows per forward pass; halved where memory is too small", 64)
-    token: str | None = flag("access token of the Hub; the stored login or $HF_TOKEN if not given", None)
 
 
 @dataclass(kw_only=True)
-class PredictArguments(OutputArguments, LoadingArguments, PredictionArguments):
+class PredictArguments(OutputArguments, TokenArguments, LoadingArguments, PredictionArguments):
     """Arguments of `hf-ctkd predict`, after the student and the files."""
 
 
@@ -479,20 +487,18 @@ class ExportFileArguments:
     _argument_group_name = "output"
 
     output: str = flag("file to write, which ends in .onnx", "student.onnx", "FILE")
-    token: str | None = flag("access token of the Hub; the stored login or $HF_TOKEN if not given", None)
 
 
 @dataclass(kw_only=True)
-class ExportArguments(OutputArguments, LoadingArguments, ExportFileArguments):
+class ExportArguments(OutputArguments, TokenArguments, LoadingArguments, ExportFileArguments):
     """Arguments of `hf-ctkd export`, after the student."""
 
 
 @dataclass(kw_only=True)
-class PublishArguments:
+class PublishArguments(TokenArguments):
     """Arguments of `hf-ctkd publish`, after the folder and the repository."""
 
     public: bool = flag("show it to everyone; an existing repository must already be public", False)
-    token: str | None = flag("access token; the stored login or $HF_TOKEN if not given", None)
     commit_message: str | None = flag("first line of the commit", None)
     overwrite_card: bool = flag("replace a README.md that was written by someone else", False)
 
