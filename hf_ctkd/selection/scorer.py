@@ -7,7 +7,6 @@ import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -267,8 +266,11 @@ class Scorer:
         try:
             on_all(self.accelerator, load)
             cache_dir = self.run_settings.folder / "outputs"
-            cache = partial(open_cache, cache_dir, loaded[0], layers=MOST_LAYERS if layers else 0)
-            pending = on_main(self.accelerator, lambda: len(cache().missing(self.rows.digests)))
+            depth, digests = MOST_LAYERS if layers else 0, self.rows.digests
+            # No variable may hold the teacher beside `loaded`, which is emptied below.
+            pending = on_main(
+                self.accelerator, lambda: len(open_cache(cache_dir, loaded[0], layers=depth).missing(digests))
+            )
             start = time.perf_counter()
             outputs = compute_outputs(
                 loaded[0],
