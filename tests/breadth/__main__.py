@@ -115,7 +115,8 @@ def _answer(check: Callable[[Path], str | None], until: float) -> str:
 
 def _short(reason: object) -> str:
     words = " ".join(str(reason).split()).replace("|", "/").replace(tempfile.gettempdir(), "")
-    return words if len(words) <= 110 else f"{words[:110]}..."
+    words = words if len(words) <= 110 else f"{words[:110]}..."
+    return words.replace("][", "]\\[")  # which Markdown would take for a reference
 
 
 if __name__ == "__main__":
