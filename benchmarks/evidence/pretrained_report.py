@@ -19,6 +19,7 @@ from benchmarks.evidence.pretrained_cell import (
     LINEAR_PROBE,
     LONGER,
     OWN,
+    PICTURES,
     PROBES,
     RANDOM,
     RATES,
@@ -57,6 +58,8 @@ STUDENTS = {
     DEFAULT: "**the default, a better encoder as teacher**",
 }
 """How README names the arms."""
+README_CELLS = {GAP: "texts", PICTURES: "pictures"}
+"""Cells of README's table, and what it calls them."""
 
 
 def load(rows: Sequence[dict[str, str]]) -> pandas.DataFrame:
@@ -260,14 +263,25 @@ def _accuracy(part: pandas.DataFrame, arm: str, labels: str) -> str:
 
 
 def readme_table(frame: pandas.DataFrame) -> str:
-    """README's first table: what a pretrained student reaches in the cell with a gap, at the fewest labels."""
-    labels = GAP.labels[0]
-    part = frame[(frame["cell"] == GAP.name) & (frame["labels"] == labels)]
-    rows = []
-    for arm, name in STUDENTS.items():
-        change = NOTHING if arm == PLAIN else gain(frame, GAP, arm, PLAIN, labels)
-        rows.append([name, _accuracy(part, arm, labels) or "not run yet", change if change.pairs else ""])
-    return table(["student", "accuracy % (seeds)", "gain, points (95 %)"], rows)
+    """README's first table: what pretrained students of texts and of pictures reach, at the fewest labels."""
+    head = [
+        f"{kind}, {what}" for kind in README_CELLS.values() for what in ("accuracy % (seeds)", "gain, points (95 %)")
+    ]
+    rows = [
+        [name, *(entry for cell in README_CELLS for entry in _readme_entries(frame, cell, arm))]
+        for arm, name in STUDENTS.items()
+    ]
+    return table(["student", *head], rows)
+
+
+def _readme_entries(frame: pandas.DataFrame, cell: Cell, arm: str) -> tuple[object, object]:
+    """Accuracy of an arm and its gain over the plain student; empty where the cell does not compare it."""
+    if arm not in arms_of(cell):
+        return "", ""
+    labels = cell.labels[0]
+    change = NOTHING if arm == PLAIN else gain(frame, cell, arm, PLAIN, labels)
+    part = frame[frame["cell"] == cell.name]
+    return _accuracy(part, arm, labels) or "not run yet", change if change.pairs else ""
 
 
 def fill_readme(workplace: Workplace, target: Path) -> None:
