@@ -46,7 +46,9 @@ BEGIN, END = "<!-- pretrained:begin -->", "<!-- pretrained:end -->"
 README_BEGIN, README_END = "<!-- pretrained students:begin -->", "<!-- pretrained students:end -->"
 LARGE_GAP, MANY_ROWS = 0.05, 10
 """Goals ask for a gain where the teacher's probe is that far above the student's own, and so many rows to a label."""
+OWN_PROBE = next(name for name, members in PROBES.items() if members == (OWN,))
 STUDENTS = {
+    OWN_PROBE: "not fine-tuned: a linear probe on its frozen features",
     PLAIN: "fine-tuned on the labelled rows",
     LINEAR_PROBE: "the same, started from a linear probe (LP-FT)",
     setfit.NAME: "SetFit",
@@ -276,7 +278,7 @@ def readme_table(frame: pandas.DataFrame) -> str:
 
 def _readme_entries(frame: pandas.DataFrame, cell: Cell, arm: str) -> tuple[object, object]:
     """Accuracy of an arm and its gain over the plain student; empty where the cell does not compare it."""
-    if arm not in arms_of(cell):
+    if arm not in (*PROBES, *arms_of(cell)):
         return "", ""
     labels = cell.labels[0]
     change = NOTHING if arm == PLAIN else gain(frame, cell, arm, PLAIN, labels)

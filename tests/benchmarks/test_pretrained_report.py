@@ -11,7 +11,6 @@ from benchmarks.evidence.pretrained_cell import (
     CELLS,
     CONTROL,
     GAP,
-    OWN,
     PICTURES,
     PROBES,
     RANDOM,
@@ -23,6 +22,7 @@ from benchmarks.evidence.pretrained_cell import (
 from benchmarks.evidence.pretrained_report import (
     BEGIN,
     END,
+    OWN_PROBE,
     STUDENTS,
     by_weight,
     cell_table,
@@ -37,7 +37,6 @@ from benchmarks.evidence.pretrained_report import (
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 FEWEST = GAP.labels[0]
-OWN_PROBE = next(name for name, members in PROBES.items() if members == (OWN,))
 UNLABELLED = {GAP.name: 2000}
 """Enough for a goal that asks for a gain; in other cells there are none."""
 
@@ -158,5 +157,6 @@ def test_readme_has_students_of_texts_and_of_pictures():
     assert "| SetFit | 52.0 (3) | +2.0 (" in text and text.count("|  |  |\n") == 2, (
         "what pictures are not compared with"
     )
-    compared = len(STUDENTS) + len(arms_of(PICTURES, STUDENTS))
+    assert "| not fine-tuned: a linear probe on its frozen features | 50.0 (3) | +0.0 (" in text
+    compared = len(STUDENTS) + 1 + len(arms_of(PICTURES, STUDENTS))
     assert readme_table(load([])).count("not run yet") == compared
