@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.metrics.base import TransferabilityMetric, class_means
+from hf_ctkd.probes.gram import gram
 from hf_ctkd.types import ModelOutputs, Needs
 
 
@@ -48,7 +49,7 @@ class HScore(TransferabilityMetric):
         variance = float(features.square().mean())
         if variance == 0:
             return 0.0
-        covariance = features.T @ features / rows
+        covariance = gram(features) / rows
         shrinkage = _shrinkage(features, covariance)
         covariance *= 1 - shrinkage
         covariance.diagonal().add_(max(shrinkage, 1e-10) * variance)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.metrics.base import TransferabilityMetric, class_means
+from hf_ctkd.probes.gram import gram
 from hf_ctkd.types import ModelOutputs, Needs
 
 _LEAST = 1e-10
@@ -82,7 +83,7 @@ def _within(features: Float[Tensor, "rows width"], labels: Int[Tensor, " rows"])
     """Covariance of the features around the means of their classes."""
     means, _ = class_means(features, labels)
     centred = features - means[labels]
-    return centred.T @ centred / len(centred)
+    return gram(centred) / len(centred)
 
 
 def _log_posterior(

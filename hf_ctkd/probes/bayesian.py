@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hf_ctkd.probes.gram import gram
+
 _MOST_STEPS = 200
 _LOOK = 4
 """Steps between two looks at whether a class is still moving, each of which waits for an accelerator."""
@@ -45,35 +47,40 @@ class BayesianRegression:
         rows, width = features.shape
         # Precisions are bounded and their iteration starts at one, which must not mean something else in another unit.
         unit = features.double().square().mean().sqrt().clamp_min(torch.finfo(torch.float64).tiny)
-        power, axes, along = _principal(features.double() / unit, labels, n_classes)
+        scaled_features = features.double() / unit
+        power, vectors, along = _principal(scaled_features, labels, n_classes)
         counts = torch.bincount(labels, minlength=n_classes).double()
         present = counts > 0
         regressions = _Regressions(power, along[present].square(), counts[present], rows, width)
         alpha, beta, evidence = regressions.maximised()
-        # m = beta (alpha I + beta F^T F)^-1 F^T y, along the right singular vectors of F.
+        # m = beta (alpha I + beta F^T F)^-1 F^T y, along the right singular vectors of F: `vectors`, or those of which
+        # `vectors` are the left ones, V = F^T U / s.
         weight = torch.zeros(n_classes, width, dtype=torch.float64)
-        scaled = beta[:, None] * power.sqrt() * along[present] / (alpha[:, None] + beta[:, None] * power)
-        weight[present] = scaled @ axes.T / unit
+        coordinates = beta[:, None] * power.sqrt() * along[present] / (alpha[:, None] + beta[:, None] * power)
+        if width > rows:
+            weight[present] = coordinates / power.sqrt() @ vectors.T @ scaled_features / unit
+        else:
+            weight[present] = coordinates @ vectors.T / unit
         return cls(weight, float(evidence.mean()) / rows)
 
 
 def _principal(
     features: Float[Tensor, "rows width"], labels: Int[Tensor, " rows"], n_classes: int
-) -> tuple[Float[Tensor, " rank"], Float[Tensor, "width rank"], Float[Tensor, "classes rank"]]:
-    """Squared singular values, right singular vectors, and every class's one-hot label along the left ones.
+) -> tuple[Float[Tensor, " rank"], Float[Tensor, "smaller rank"], Float[Tensor, "classes rank"]]:
+    """Squared singular values, the singular vectors of the smaller side, and the one-hot labels along the left ones.
 
     The eigenvectors of the smaller Gram matrix are several times cheaper than a singular value decomposition. Its
-    rounding hides directions with less than 1e-13 of the largest power, which are left out.
+    rounding hides directions with less than 1e-13 of the largest power, which are left out. The vectors of the other
+    side would take a product as large as the Gram matrix, but only their sums over the rows of a class are needed.
     """
     rows, width = features.shape
     wide = width > rows
-    power, vectors = torch.linalg.eigh(features @ features.T if wide else features.T @ features)
+    power, vectors = torch.linalg.eigh(gram(features.T) if wide else gram(features))
     clear = power > max(1e-13 * float(power[-1]), 1e-300)
     power, vectors = power[clear], vectors[:, clear]
-    other = (features.T @ vectors if wide else features @ vectors) / power.sqrt()
-    left, right = (vectors, other) if wide else (other, vectors)
-    along = left.new_zeros(n_classes, left.shape[1]).index_add(0, labels, left)
-    return power, right, along
+    summed = vectors if wide else features
+    sums = summed.new_zeros(n_classes, summed.shape[1]).index_add(0, labels, summed)
+    return power, vectors, sums if wide else sums @ vectors / power.sqrt()
 
 
 @dataclass(frozen=True)

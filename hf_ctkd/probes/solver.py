@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hf_ctkd.ot.precision import full_products
+from hf_ctkd.probes.gram import gram
 
 _LARGE = 4_000_000
 """Rows times unknowns from which on a fit is computed in single precision, and alone on a processor."""
@@ -48,7 +49,7 @@ class Basis:
         scale = (spread + 0.01 * spread.mean() + 1e-30).sqrt() * features.shape[1] ** 0.5
         values = (features - mean) / scale
         wide = values.shape[1] > values.shape[0]
-        power, vectors = torch.linalg.eigh(values @ values.T if wide else values.T @ values)
+        power, vectors = torch.linalg.eigh(gram(values.T) if wide else gram(values))
         significant = power > max(1e-9 * float(power[-1]), 1e-20)
         vectors, power = vectors[:, significant], power[significant]
         axes = values.T @ vectors / power.sqrt() if wide else vectors
