@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
@@ -113,6 +114,18 @@ def measure(rows: int) -> Measurement:
         return Measurement(rows, stored, before, peak_memory(), time.perf_counter() - start)
 
 
+def in_own_process(module: str, *flags: str) -> dict[str, Any]:
+    """What a benchmark that measures its own process prints last, as JSON.
+
+    Args:
+        module: of the benchmark.
+        flags: of its command line.
+    """
+    command = [sys.executable, "-m", module, *flags]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
 def peak_memory() -> float:
     """Largest resident memory of this process so far, in MiB, pages of mapped files included."""
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS, KiB on Linux
@@ -154,11 +167,8 @@ def main() -> None:
     if options.measure is not None:
         print(json.dumps(asdict(measure(options.measure))))
         return
-    measurements = []
-    for rows in options.rows:
-        command = [sys.executable, "-m", "benchmarks.memory", "--measure", str(rows)]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        measurements.append(Measurement(**json.loads(output.splitlines()[-1])))
+    measured = (in_own_process("benchmarks.memory", "--measure", str(rows)) for rows in options.rows)
+    measurements = [Measurement(**values) for values in measured]
     section = table(measurements)
     print(section)
     put(section, BEGIN, END, RESULTS)

@@ -10,8 +10,6 @@ and the default loss is set up with all of them. Writes its section of `benchmar
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,7 +19,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from benchmarks.memory import RESULTS, peak_memory, synthetic_rows, wide_teacher
+from benchmarks.memory import RESULTS, in_own_process, peak_memory, synthetic_rows, wide_teacher
 from benchmarks.results_file import put
 from hf_ctkd import DistillationConfig, DistillationTrainer, TeacherSelector
 from hf_ctkd.hub import folder_teachers
@@ -125,12 +123,8 @@ def main() -> None:
     if options.measure is not None:
         print(json.dumps(asdict(measure(options.measure, options.rows[0]))))
         return
-    measurements = []
-    for case in CASES:
-        for rows in options.rows:
-            command = [sys.executable, "-m", "benchmarks.size", "--measure", case, "--rows", str(rows)]
-            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            measurements.append(Measurement(**json.loads(output.splitlines()[-1])))
+    flags = (("--measure", case, "--rows", str(rows)) for case in CASES for rows in options.rows)
+    measurements = [Measurement(**in_own_process("benchmarks.size", *of_one)) for of_one in flags]
     section = table(measurements)
     print(section)
     put(section, BEGIN, END, RESULTS)

@@ -19,6 +19,17 @@ from transformers import (
 )
 
 NAMES = ["dark", "bright", "striped"]
+FEW_STEPS = {
+    "max_steps": 4,
+    "per_device_train_batch_size": 8,
+    "learning_rate": 1e-2,
+    "use_cpu": True,
+    "disable_tqdm": True,
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "bootstrap_resamples": 20,
+}
+"""Arguments of a training that is over at once."""
 WORDS = ["red", "green", "blue", "apple", "grass", "sky", "the", "a", "is", "very"]
 
 

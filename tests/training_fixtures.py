@@ -19,19 +19,8 @@ def text_teacher(tmp_path_factory):
 @pytest.fixture
 def config(tmp_path):
     def make(**changes):
-        settings = {
-            "output_dir": str(tmp_path / "student"),
-            "max_steps": 4,
-            "per_device_train_batch_size": 8,
-            "learning_rate": 1e-2,
-            "use_cpu": True,
-            "disable_tqdm": True,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "bootstrap_resamples": 20,
-            "cache_dir": str(tmp_path / "cache"),
-        }
-        return DistillationConfig(**{**settings, **changes})
+        folders = {"output_dir": str(tmp_path / "student"), "cache_dir": str(tmp_path / "cache")}
+        return DistillationConfig(**{**tiny.FEW_STEPS, **folders, **changes})
 
     return make
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from ot_problems import INFINITE, prepared, problem
 
 from hf_ctkd.ot import OTProblem, Sinkhorn
 from hf_ctkd.ot.potentials import Gathered, Potentials, centred, dual_value
@@ -21,19 +22,6 @@ def test_blocks_are_written_to_their_places_and_the_rest_is_unfinished():
     torch.testing.assert_close(done.f[rows], found.f)
     torch.testing.assert_close(done.g[rows], found.g)
     assert done.steps.tolist() == [8, 0, 0, 7] and done.error[rows].tolist() == found.error.tolist()
-
-
-INFINITE = float("inf")
-
-
-def problem(shared=True, dtype=torch.float64):
-    cost = torch.rand(*(() if shared else (3,)), 5, 4, dtype=dtype)
-    a, b = (torch.softmax(torch.randn(3, size, dtype=dtype), -1) for size in (5, 4))
-    return OTProblem(cost, a, b)
-
-
-def prepared(given, epsilon=0.1, tau=INFINITE):
-    return PreparedProblem.of(given, epsilon, tau_a=tau, tau_b=tau)
 
 
 @pytest.mark.parametrize("tau", [INFINITE, 0.5])

@@ -3,10 +3,10 @@ import sys
 
 import pytest
 import torch
+from ot_problems import prepared, problem
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.ot import OTProblem
-from hf_ctkd.ot.problem import PreparedProblem
 
 A = torch.tensor([[0.5, 0.5]])
 B = torch.tensor([[0.2, 0.3, 0.5]])
@@ -47,19 +47,6 @@ def test_sixteen_bits_are_given_their_rounding_and_computed_in_thirty_two():
 
 def test_examples_in_the_documentation():
     assert doctest.testmod(sys.modules[OTProblem.__module__]).failed == 0
-
-
-INFINITE = float("inf")
-
-
-def problem(shared=True, dtype=torch.float64):
-    cost = torch.rand(*(() if shared else (3,)), 5, 4, dtype=dtype)
-    a, b = (torch.softmax(torch.randn(3, size, dtype=dtype), -1) for size in (5, 4))
-    return OTProblem(cost, a, b)
-
-
-def prepared(given, epsilon=0.1, tau=INFINITE):
-    return PreparedProblem.of(given, epsilon, tau_a=tau, tau_b=tau)
 
 
 def test_settings_are_in_units_of_the_largest_cost():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
+from teacher_fixtures import passes  # noqa: F401
 from tiny_models import encoded, image_processor, image_rows, tiny_bert, tiny_resnet
 
 CLASSES = ("dark", "stripes", "bright")
@@ -56,19 +57,3 @@ def rows() -> Dataset:
     contents = [encoded(kinds[row % 3] + generator.normal(0, 30, (8, 8))) for row in range(60)]
     labels = [-1 if row % 10 == 9 else row % 3 for row in range(60)]
     return image_rows(contents, labels, names=CLASSES)
-
-
-@pytest.fixture
-def passes(monkeypatch):
-    """Rows of every forward pass, by teacher."""
-    from hf_ctkd.teachers import Teacher
-
-    seen = []
-    plain = Teacher.outputs
-
-    def counted(self, batch, *arguments, **settings):
-        seen.append((self.candidate.name, len(batch["pixel_values"])))
-        return plain(self, batch, *arguments, **settings)
-
-    monkeypatch.setattr(Teacher, "outputs", counted)
-    return seen

@@ -1,1 +1,1 @@
-from teacher_fixtures import bert, images, resnet, texts  # noqa: F401
+from teacher_fixtures import bert, images, resnet, rows, teacher, texts  # noqa: F401

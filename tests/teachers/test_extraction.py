@@ -16,16 +16,6 @@ from hf_ctkd.types import ModelOutputs
 
 
 @pytest.fixture
-def teacher(resnet):
-    return Teacher.load(resnet, "image")
-
-
-@pytest.fixture
-def rows(images):
-    return TargetRows.of(images)
-
-
-@pytest.fixture
 def alter(monkeypatch):
     """Makes every teacher's outputs of the n-th forward pass go through a function."""
     plain, passes = Teacher.outputs, []

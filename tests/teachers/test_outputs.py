@@ -16,16 +16,6 @@ from hf_ctkd.types import RowOutputs
 
 
 @pytest.fixture
-def teacher(resnet):
-    return Teacher.load(resnet, "image")
-
-
-@pytest.fixture
-def rows(images):
-    return TargetRows.of(images)
-
-
-@pytest.fixture
 def passes(monkeypatch):
     """How many rows each forward pass of any teacher was given."""
     sizes = []

@@ -29,20 +29,6 @@ class HalfAsked(BSSLoss):
 
 
 @pytest.fixture
-def passes(monkeypatch):
-    """Rows of every forward pass, by the width of the teacher's features."""
-    seen = []
-    plain = Teacher.outputs
-
-    def counted(self, batch, *arguments, **settings):
-        seen.append((self.candidate.name, len(batch["pixel_values"])))
-        return plain(self, batch, *arguments, **settings)
-
-    monkeypatch.setattr(Teacher, "outputs", counted)
-    return seen
-
-
-@pytest.fixture
 def make(config, image_teacher, tmp_path):
     other = str(tiny.save_image_teacher(tmp_path / "other", seed=8, classes=7, size=8))
 
