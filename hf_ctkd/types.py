@@ -225,7 +225,7 @@ class LossContext:
             label, when the loss needs `Needs.TARGETS`.
         student_rows: outputs of the untrained student over all training rows, in the order of `labels`; None outside a
             trainer. The student runs when rows are read: read in `setup` alone, and only the rows that are needed. For
-            a loss with `Needs.STUDENT` its features are computed once, and can be read as often as needed.
+            a loss with `Needs.STUDENT` its layers and features are computed once, and can be read as often as needed.
         steps: optimiser steps of the training that is planned; None where that is not known.
     """
 

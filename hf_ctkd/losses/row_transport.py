@@ -271,7 +271,7 @@ relaxed class shares.
         return float(self.probes.information_gain)
 
     def _teaches_more(self) -> bool:
-        return bool((self.probes.teacher_information_gains > self.probes.information_gains[-1]).any())
+        return bool((self.probes.teacher_information_gains > self.probes.student_gain).any())
 
     def remarks(self) -> tuple[str, ...]:
         """That the student knew more than all teachers, where that is so."""

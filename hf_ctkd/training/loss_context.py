@@ -3,6 +3,7 @@
 import math
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -11,10 +12,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hf_ctkd.data import InputFeatureReader, Preprocessor, TargetRows
-from hf_ctkd.data.stored_features import store_features
+from hf_ctkd.data.stored_features import SideBySide, store_features
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext, RowTransportLoss
 from hf_ctkd.probes.labelled import CHUNK_ROWS
+from hf_ctkd.probes.layered import views
 from hf_ctkd.tasks import StudentTask
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.schedule import is_pretrained
@@ -52,7 +54,10 @@ class _Autocast(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class StudentRows(RowOutputs):
-    """The student's features and logits on the training rows, computed when they are read, in evaluation mode.
+    """The student's features, layers and logits on the training rows, computed when they are read.
+
+    In evaluation mode, and its layers pooled like those of a teacher: what its head reads says less than half of what a
+    sentence encoder knows under a fresh head.
 
     Nothing is stored: the outputs are those of the untrained student only as long as it has not been trained.
 
@@ -62,6 +67,7 @@ class StudentRows(RowOutputs):
         rows: the training rows.
         batch_size: rows a forward pass.
         autocast: context of each forward pass.
+        layers: whether its layers are read.
     """
 
     student_with_loss: StudentWithLoss
@@ -69,6 +75,7 @@ class StudentRows(RowOutputs):
     rows: TargetRows
     batch_size: int
     autocast: _Autocast
+    layers: bool = False
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -82,7 +89,11 @@ class StudentRows(RowOutputs):
         parts = [self._outputs(batch.tolist()) for batch in numbers.split(self.batch_size)]
         self.student_with_loss.train(training)
         logits = [part.logits for part in parts if part.logits is not None]
-        return ModelOutputs(torch.cat([part.features for part in parts]), torch.cat(logits) if logits else None)
+        return ModelOutputs(
+            torch.cat([part.features for part in parts]),
+            torch.cat(logits) if logits else None,
+            layers=tuple(torch.cat(layer) for layer in zip(*(part.layers for part in parts), strict=True)),
+        )
 
     def _outputs(self, numbers: list[int]) -> ModelOutputs:
         student = self.student_with_loss.student
@@ -90,18 +101,19 @@ class StudentRows(RowOutputs):
             name: values.to(student.device) for name, values in self.preprocessor(self.rows.inputs(numbers)).items()
         }
         with torch.no_grad(), self.autocast():
-            outputs = self.student_with_loss.reader.read(inputs)
+            outputs = self.student_with_loss.reader.read(inputs, layers=self.layers)
         logits = None if outputs.logits is None else outputs.logits.float().cpu()
-        return ModelOutputs(outputs.features.float().cpu(), logits)
+        layers = tuple(layer.float().cpu() for layer in outputs.layers)
+        return ModelOutputs(outputs.features.float().cpu(), logits, layers=layers)
 
 
 def with_student_rows(
-    context: LossContext, outputs: RowOutputs, loss: DistillationLoss, folder: Path
+    context: LossContext, outputs: StudentRows, loss: DistillationLoss, folder: Path
 ) -> tuple[LossContext, LossContext]:
     """What stays to be read after the loss is set up, and what it is set up with.
 
-    Only for a loss with `Needs.STUDENT` do the student's features stay: they are computed once, chunk by chunk, into
-    memory or a temporary file.
+    Only for a loss with `Needs.STUDENT` do the student's layers and features stay: they are computed once, chunk by
+    chunk, into memory or a temporary file.
 
     Args:
         context: of the run.
@@ -111,9 +123,21 @@ def with_student_rows(
     """
     if Needs.STUDENT not in loss.needs:
         return context, replace(context, student_rows=outputs)
-    parts = (part.features for _, part in outputs.chunks(CHUNK_ROWS))
-    stored = replace(context, student_rows=store_features(parts, len(outputs), folder))
+    stored = replace(context, student_rows=store_views(replace(outputs, layers=True), folder))
     return stored, stored
+
+
+def store_views(outputs: RowOutputs, folder: Path) -> RowOutputs:
+    """The layers and the features of all rows, computed chunk by chunk.
+
+    Args:
+        outputs: over all rows.
+        folder: of a temporary file.
+    """
+    chunks = (views(part) for _, part in outputs.chunks(CHUNK_ROWS))
+    first = next(chunks)
+    parts = (torch.cat(chunk, dim=1) for chunk in chain([first], chunks))
+    return SideBySide(store_features(parts, len(outputs), folder), tuple(view.shape[1] for view in first))
 
 
 def loss_context(

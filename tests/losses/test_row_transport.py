@@ -219,7 +219,8 @@ def test_agreement_is_that_of_all_rows_of_a_step_on_all_processes():
 def test_a_teacher_that_knows_no_more_than_the_student_teaches_nothing(teacher, student, strength):
     loss = RowTransportLoss(input_features="student")
     assert loss.remarks() == ()
-    loss.probes.information_gains, loss.probes.information_gain = torch.tensor([teacher, student]), torch.tensor(0.6)
+    loss.probes.information_gains, loss.probes.information_gain = torch.tensor([teacher, 0.1]), torch.tensor(0.6)
+    loss.probes.student_gain = torch.tensor(student)  # which is more than what its head reads
     assert loss.strength() == pytest.approx(strength)
     assert ("No teacher's features explained more" in " ".join(loss.remarks())) == (strength == 0)
     beside_inputs = RowTransportLoss()

@@ -11,6 +11,8 @@ from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import BSSLoss, BTuningLoss, ProbeLoss, RelationshipMatchingLoss, RowTransportLoss, WeightedSum
 from hf_ctkd.probes.ensemble import ProbeEnsemble
 from hf_ctkd.tasks import Classification
+from hf_ctkd.teachers import FeatureReader
+from hf_ctkd.training import DistillationTrainer
 from hf_ctkd.training.loss_context import StudentRows, default_loss, planned_steps
 
 
@@ -58,8 +60,8 @@ def test_the_untrained_students_features_are_read_once_and_stay(make, config, im
     monkeypatch.setattr("hf_ctkd.training.loss_context.CHUNK_ROWS", 10)
     trainer = make(config(max_steps=2), teachers=[image_teacher], loss=RowTransportLoss(input_features="student"))
     assert read == [10, 10, 4]
-    kept = trainer._context.student_rows
-    assert len(kept) == 24 and 0 < trainer.loss.input_share() < 1
+    kept = trainer._context.student_rows.select(torch.arange(24))
+    assert len(kept) == len(trainer._context.student_rows) == 24 and 0 < trainer.loss.input_share() < 1
     before = trainer.loss.row_targets(trainer._context)
     trainer.train()
     assert read == [10, 10, 4]
@@ -71,10 +73,36 @@ def test_the_untrained_students_features_are_read_once_and_stay(make, config, im
         trainer._reference_rows,
         24,
         trainer.accelerator.autocast,
+        layers=True,
     )
+    assert len(kept.layers) == len(lazy.select(torch.arange(2)).layers) > 1
     assert not torch.equal(lazy.select(torch.arange(24)).features, kept.features)
     ignores = make(teachers=[image_teacher], loss=RowTransportLoss())
     assert ignores._context.student_rows is None
+
+
+def test_a_student_is_read_at_its_layers_like_a_teacher(config, text_teacher):
+    """Its head may read what says nothing: so does the pooler of a sentence encoder, which was never trained."""
+    student = tiny.text_model()
+    torch.nn.init.zeros_(student.bert.pooler.dense.weight)
+    trainer = DistillationTrainer(
+        student,
+        config(max_steps=2),
+        teachers=[text_teacher],
+        loss=RowTransportLoss(input_features="student"),
+        train_dataset=tiny.text_rows(),
+        processing_class=tiny.tokenizer(),
+    )
+    rows = torch.arange(24)
+    read = trainer._context.student_rows.select(rows)
+    with torch.no_grad():
+        inputs = trainer._preprocessor(trainer._reference_rows.inputs(rows.tolist()))
+        direct = FeatureReader(student.eval()).read(inputs, layers=True)
+    assert len(read.layers) == len(direct.layers) == 1 + student.config.num_hidden_layers
+    for mine, expected in zip((*read.layers, read.features), (*direct.layers, direct.features), strict=True):
+        torch.testing.assert_close(mine, expected)
+    assert read.features.std(dim=0).max() < 1e-6
+    assert trainer.loss.probes.information_gains[-1] < 0.1 < 0.5 < trainer.loss.probes.student_gain
 
 
 def test_a_part_of_a_sum_may_read_the_student(make, image_teacher):
@@ -154,7 +182,7 @@ def test_a_student_whose_teachers_know_no_more_trains_on_labels_alone(make, conf
     monkeypatch.setattr(ProbeEnsemble, "teacher_information_gains", gains)
     loss = RowTransportLoss(input_features="student")
     trainer = make(config(max_steps=2), teachers=[image_teacher], loss=loss)
-    knows_more = gain > float(trainer.loss.probes.information_gains[-1])
+    knows_more = gain > float(trainer.loss.probes.student_gain)
     assert knows_more == (gain > 0) == trainer._distils
     trainer.train()
     assert any("row_transport" in entry for entry in trainer.state.log_history) == knows_more
