@@ -68,9 +68,9 @@ class DemoPlan:
 PRETRAINED = "pretrained"
 PLANS = {
     "image": DemoPlan(
-        "image",
-        "image",
-        "digits",
+        name="image",
+        modality="image",
+        task="digits",
         labels=50,
         seeds=3,
         steps=300,
@@ -79,9 +79,9 @@ PLANS = {
         regularisation=0.1,
     ),
     "text": DemoPlan(
-        "text",
-        "text",
-        "scipy-docstrings",
+        name="text",
+        modality="text",
+        task="scipy-docstrings",
         labels=150,
         seeds=1,
         steps=300,
@@ -90,9 +90,9 @@ PLANS = {
         regularisation=0.0,
     ),
     PRETRAINED: DemoPlan(
-        PRETRAINED,
-        "text",
-        "scipy-docstrings",
+        name=PRETRAINED,
+        modality="text",
+        task="scipy-docstrings",
         labels=100,
         seeds=1,
         steps=900,
