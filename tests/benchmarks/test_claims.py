@@ -14,7 +14,7 @@ from benchmarks.evidence.pretrained_cell import AFT, GAP
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
-EMPTY = Tables(*(pandas.DataFrame() for _ in range(4)), pretrained_report.load([]))
+EMPTY = Tables(*(pandas.DataFrame() for _ in range(4)), pretrained_report.load([]), pandas.DataFrame())
 RESULTS = Path(claims.__file__).parent / "results"
 
 
@@ -42,7 +42,25 @@ def test_random_teachers_have_a_claim_of_their_own():
     for teacher, accuracy in (("random-weights", 0.6), ("arrows", 0.4)):
         rows += [row(BALANCED, "inverted projection", seed, accuracy, teacher=teacher) for seed in range(3)]
     outcome = outcomes(replace(EMPTY, runs=load_runs(rows)))
-    assert "+10.0" in outcome["it helps with a random teacher (up to 7 %, dense tasks)"].figure
+    assert "+10.0" in outcome["it helps with a random teacher"].figure
+
+
+def test_dense_students_are_compared_in_per_cent_of_their_metric(tmp_path):
+    lines = ["task,scenes,seed,teacher,distance,direction,value"]
+    for seed in range(2):
+        lines += [f"mask,40,{seed},plain,,,0.2", f"depth,40,{seed},plain,,,0.4"]
+        lines += [f"mask,40,{seed},random,l2,inverted,0.22", f"depth,40,{seed},random,l2,inverted,0.36"]
+        lines += [f"mask,40,{seed},handwriting,l2,inverted,0.25", f"mask,40,{seed},handwriting,l2,traditional,0.21"]
+        lines += [f"depth,40,{seed},spectral,,,0.5"]
+    (tmp_path / "dense.csv").write_text("\n".join(lines))
+    outcome = outcomes(replace(EMPTY, dense=claims.load_dense(tmp_path / "dense.csv")))
+    random = outcome["on dense tasks it helps with a random teacher (up to 7 %)"]
+    assert random.figure.startswith("+10.0 (") and random.figure.endswith("%") and random.verdict == "holds"
+    direction = outcome["an inverted projection is above a traditional one on dense tasks"]
+    assert direction.figure.startswith("+20.0 (") and direction.verdict == "holds"
+    spectral = outcome["on dense tasks the spectral part alone helps"]
+    assert spectral.figure.startswith("-25.0 (") and spectral.verdict == "**does not hold**", "a larger error is worse"
+    assert claims.load_dense(tmp_path / "none.csv").empty
 
 
 def test_pretrained_students_are_compared_as_tuned():
