@@ -79,11 +79,12 @@ def section(
 _CELLS_NOTE = (
     "Accuracy of the tuned plain student; gains over it in points. *Default, cross-task* is the mean over all teachers "
     "of another task; *by the selector* the teacher that the selector puts first without seeing a test row (it may be "
-    "one of the same task); the best control is the one with the highest validation accuracy, plain among them.\n"
+    "one of the same task); the best control is the one with the highest validation accuracy, plain among them. Seeds "
+    "are those of the default and of the plain student beside it.\n"
 )
 _METHODS_NOTE = (
-    "Only cells and teachers that all methods ran on, teachers of another task only. *Worst teacher*: the lowest mean "
-    "change.\n"
+    "Only cells and teachers that all methods ran on, teachers of another task only; seeds may differ. *Worst "
+    "teacher*: the lowest mean change.\n"
 )
 _TEACHERS_NOTE = (
     "Mean change over the plain student. Balanced: all cells but one; imbalanced: five of ten digits at a fifth of "
@@ -152,10 +153,11 @@ def cells_table(runs: pandas.DataFrame, scores: pandas.DataFrame) -> str:
         default = mine[(mine["method"] == DEFAULT) & mine["cross"]]
         picked = chosen[chosen["cell"] == cell] if len(chosen) else chosen
         controls = [estimate(mine[mine["method"] == method]) for method in CONTROLS if method != PLAIN]
-        plain = mine[mine["method"] == PLAIN]["accuracy"]
+        seeds = default["seed"].unique()
+        plain = mine[(mine["method"] == PLAIN) & mine["seed"].isin(seeds)]["accuracy"]
         rows.append(
             [
-                cell, mine["seed"].nunique(), f"{plain.mean():.1f}", estimate(default), estimate(picked),
+                cell, len(seeds), f"{plain.mean():.1f}", estimate(default), estimate(picked),
                 *(f"{change.value:+.1f}" if change.pairs else "" for change in controls), best.get(cell, ""),
             ]
         )  # fmt: skip

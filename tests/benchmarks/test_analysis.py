@@ -82,6 +82,12 @@ def test_methods_are_compared_on_what_both_have():
     assert found.value == pytest.approx(5.0) and found.pairs == 1
 
 
+def test_a_control_of_fewer_seeds_is_no_candidate_for_the_best():
+    rows = [row(BALANCED, method, seed, 0.5) for method in (PLAIN, "spectral") for seed in range(2)]
+    rows += [row(BALANCED, "bss", 0, 0.5, validation_accuracy=0.9)]
+    assert best_controls(load_runs(rows))[str(BALANCED)] in (PLAIN, "spectral")
+
+
 def test_the_best_control_is_chosen_on_validation_rows():
     rows = [
         row(BALANCED, PLAIN, 0, 0.5),

@@ -38,8 +38,8 @@ def test_a_ranking_says_what_its_teachers_are_expected_to_add(ranking):
     text = str(expected_gain(0.6, 0.4, 0.1))
     assert ranking.advice.endswith(f"Expect org/good to add {text} to what the student reaches without a teacher.")
     lines = str(ranking).splitlines()
-    assert "expected gain" in lines[0] and "+10.1" in lines[1]
-    assert ranking.to_pandas()["expected_gain"].round(1).tolist()[:2] == [10.1, 0.8]
+    assert "expected gain" in lines[0] and "+9.4" in lines[1]
+    assert ranking.to_pandas()["expected_gain"].round(1).tolist()[:2] == [9.4, 0.7]
     assert ranking.expected_gain(ranking.teachers[2]) is None, "it was not scored"
 
 
