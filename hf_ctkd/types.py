@@ -225,8 +225,10 @@ class LossContext:
             label, when the loss needs `Needs.TARGETS`.
         student_rows: outputs of the untrained student over all training rows, in the order of `labels`; None outside a
             trainer. The student runs when rows are read: read in `setup` alone, and only the rows that are needed. For
-            a loss with `Needs.STUDENT` its layers and features are computed once, and can be read as often as needed.
+            a loss with `Needs.STUDENT` its features are computed once, and can be read as often as needed.
         steps: optimiser steps of the training that is planned; None where that is not known.
+        student_layers: pooled layers and features of the untrained student on the rows that probes are fitted to
+            (`fitting_rows`), in `setup` of a loss with `Needs.STUDENT`.
     """
 
     labels: Int[Tensor, " rows"]
@@ -239,3 +241,4 @@ class LossContext:
     targets: Float[Tensor, "rows outputs"] | None = None
     student_rows: RowOutputs | None = None
     steps: int | None = None
+    student_layers: ModelOutputs | None = None

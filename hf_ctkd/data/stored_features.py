@@ -55,28 +55,6 @@ class StoredFeatures(RowOutputs):
         return ModelOutputs(torch.from_numpy(features))
 
 
-@dataclass(frozen=True, eq=False)
-class SideBySide(RowOutputs):
-    """Pooled layers and features of a model, which stand side by side in the features of other outputs.
-
-    Args:
-        stored: the other outputs.
-        widths: of each layer, and of the features last.
-    """
-
-    stored: RowOutputs
-    widths: tuple[int, ...]
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.stored)
-
-    def select(self, rows: Tensor) -> ModelOutputs:
-        """The layers and features of some rows, by index or mask; see `RowOutputs.select`."""
-        *layers, features = self.stored.select(rows).features.split(self.widths, dim=1)
-        return ModelOutputs(features, layers=tuple(layers))
-
-
 def store_features(
     parts: Iterable[Float[Tensor, "_ width"]], rows: int, folder: Path | None, *, limit: int = MEMORY_LIMIT
 ) -> RowOutputs:

@@ -85,16 +85,14 @@ class ProbeEnsemble(nn.Module):
         information_gain = information_gain_of(held_out, labels, members[0].prior_likelihood)
         self.information_gain = torch.tensor(max(information_gain, 0.0))
         if self.input_features == "student":
-            self.student_gain = torch.tensor(
-                self._student_gain(_required_student(context).select(rows), labels, context)
-            )
+            self.student_gain = torch.tensor(self._student_gain(labels, context))
 
-    def _student_gain(self, student: ModelOutputs, labels: Int[Tensor, " rows"], context: LossContext) -> float:
+    def _student_gain(self, labels: Int[Tensor, " rows"], context: LossContext) -> float:
         """Information gain of the untrained student where it is read like a teacher, at its layers too.
 
         Its member reads what its head reads. Under a fresh head that may say less than half of what the layers know.
         """
-        space = context.label_space
+        student, space = _required_student(context.student_layers, "student_layers"), context.label_space
         fitted = fit_layers(self.probe, student, labels, len(space), target=space, gain_exponent=self.gain_exponent)
         return max(fitted.information_gain, 0.0)
 
@@ -186,33 +184,21 @@ class ProbeEnsemble(nn.Module):
 
     def _sources(self, context: LossContext) -> tuple[RowOutputs, ...]:
         if self.input_features == "student":
-            return (*context.teachers, _WithoutLayers(_required_student(context)))
+            return (*context.teachers, _required_student(context.student_rows, "student_rows"))
         return (*context.teachers, _required(context.inputs)) if self.input_features else context.teachers
 
 
-@dataclass(frozen=True, eq=False)
-class _WithoutLayers(RowOutputs):
-    """What the head of a model reads, of outputs that hold its layers as well."""
-
-    outputs: RowOutputs
-
-    def __len__(self) -> int:
-        return len(self.outputs)
-
-    def select(self, rows: Tensor) -> ModelOutputs:
-        return ModelOutputs(self.outputs.select(rows).features)
-
-
-def _required_student(context: LossContext) -> RowOutputs:
-    if context.student_rows is None:
-        raise InvalidArgumentError(
-            "`student_rows` must hold the untrained student's features for `input_features='student'`, got None. Pass "
-            "them in `LossContext`; DistillationTrainer does."
-        )
-    return context.student_rows
-
-
 Inputs = TypeVar("Inputs", Tensor, RowOutputs)
+Student = TypeVar("Student", ModelOutputs, RowOutputs)
+
+
+def _required_student(outputs: Student | None, name: str) -> Student:
+    if outputs is None:
+        raise InvalidArgumentError(
+            f"`{name}` must hold the untrained student's outputs for `input_features='student'`, got None. Pass them "
+            "in `LossContext`; DistillationTrainer does."
+        )
+    return outputs
 
 
 def _required(inputs: Inputs | None) -> Inputs:

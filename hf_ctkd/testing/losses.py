@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_ctkd.losses.base import RESERVED, DistillationLoss, LossContext, on_chosen
+from hf_ctkd.probes.labelled import fitting_rows
 from hf_ctkd.testing.promise import expect, present
 from hf_ctkd.types import UNLABELLED, Hidden, LabelSpace, ModelOutputs, Needs
 
@@ -59,7 +60,17 @@ class LossCase:
         targets = torch.nn.functional.one_hot(truth, len(names)).float()
         targets[labels == UNLABELLED] = torch.nan
         context = LossContext(
-            labels, space, student, committee, (space,) * teachers, seed, ModelOutputs(inputs), targets, student, 10
+            labels=labels,
+            label_space=space,
+            student=student,
+            teachers=committee,
+            teacher_label_spaces=(space,) * teachers,
+            seed=seed,
+            inputs=ModelOutputs(inputs),
+            targets=targets,
+            student_rows=student,
+            steps=10,
+            student_layers=student.select(fitting_rows(labels, seed)),
         )
         first = torch.arange(batch)
         batch_teachers = tuple(teacher.select(first) for teacher in committee)

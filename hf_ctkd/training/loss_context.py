@@ -3,7 +3,6 @@
 import math
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -12,11 +11,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hf_ctkd.data import InputFeatureReader, Preprocessor, TargetRows
-from hf_ctkd.data.stored_features import SideBySide, store_features
+from hf_ctkd.data.stored_features import store_features
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext, RowTransportLoss
-from hf_ctkd.probes.labelled import CHUNK_ROWS
-from hf_ctkd.probes.layered import views
+from hf_ctkd.probes.labelled import CHUNK_ROWS, fitting_rows
 from hf_ctkd.tasks import StudentTask
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.schedule import is_pretrained
@@ -112,8 +110,8 @@ def with_student_rows(
 ) -> tuple[LossContext, LossContext]:
     """What stays to be read after the loss is set up, and what it is set up with.
 
-    Only for a loss with `Needs.STUDENT` do the student's layers and features stay: they are computed once, chunk by
-    chunk, into memory or a temporary file.
+    Only for a loss with `Needs.STUDENT` do the student's features stay: they are computed once, chunk by chunk, into
+    memory or a temporary file. It is also set up with the student's layers, on the rows that probes are fitted to.
 
     Args:
         context: of the run.
@@ -123,21 +121,10 @@ def with_student_rows(
     """
     if Needs.STUDENT not in loss.needs:
         return context, replace(context, student_rows=outputs)
-    stored = replace(context, student_rows=store_views(replace(outputs, layers=True), folder))
-    return stored, stored
-
-
-def store_views(outputs: RowOutputs, folder: Path) -> RowOutputs:
-    """The layers and the features of all rows, computed chunk by chunk.
-
-    Args:
-        outputs: over all rows.
-        folder: of a temporary file.
-    """
-    chunks = (views(part) for _, part in outputs.chunks(CHUNK_ROWS))
-    first = next(chunks)
-    parts = (torch.cat(chunk, dim=1) for chunk in chain([first], chunks))
-    return SideBySide(store_features(parts, len(outputs), folder), tuple(view.shape[1] for view in first))
+    features = (part.features for _, part in outputs.chunks(CHUNK_ROWS))
+    kept = replace(context, student_rows=store_features(features, len(outputs), folder))
+    layers = replace(outputs, layers=True).select(fitting_rows(context.labels, context.seed))
+    return kept, replace(kept, student_layers=layers)
 
 
 def loss_context(

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hf_ctkd.data.stored_features import SideBySide, StoredFeatures, store_features
+from hf_ctkd.data.stored_features import StoredFeatures, store_features
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.types import ModelOutputs
 
@@ -30,12 +30,3 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidArgumentError, match="Cannot write the features of all rows to .*choose another `cache_"):
         store_features([FEATURES], 10, tmp_path / "file", limit=0)
-
-
-def test_layers_stand_beside_the_features(tmp_path):
-    stored = store_features(FEATURES.split(4), 10, tmp_path, limit=0)
-    layered = SideBySide(stored, (1, 2))
-    rows = torch.tensor([7, 0])
-    read = layered.select(rows)
-    assert len(layered) == 10 and torch.equal(read.features, FEATURES[rows, 1:])
-    assert [layer.tolist() for layer in read.layers] == [FEATURES[rows, :1].tolist()]

@@ -59,12 +59,13 @@ def test_the_untrained_students_features_are_read_once_and_stay(make, config, im
     monkeypatch.setattr(StudentRows, "select", lambda self, rows: read.append(len(rows)) or plain(self, rows))
     monkeypatch.setattr("hf_ctkd.training.loss_context.CHUNK_ROWS", 10)
     trainer = make(config(max_steps=2), teachers=[image_teacher], loss=RowTransportLoss(input_features="student"))
-    assert read == [10, 10, 4]
+    labelled = int((trainer._context.labels >= 0).sum())
+    assert read == [10, 10, 4, labelled]
     kept = trainer._context.student_rows.select(torch.arange(24))
     assert len(kept) == len(trainer._context.student_rows) == 24 and 0 < trainer.loss.input_share() < 1
     before = trainer.loss.row_targets(trainer._context)
     trainer.train()
-    assert read == [10, 10, 4]
+    assert read == [10, 10, 4, labelled]
     assert torch.equal(trainer.loss.row_targets(trainer._context), before)
     assert trainer.record().transport_map is not None
     lazy = StudentRows(
@@ -73,16 +74,19 @@ def test_the_untrained_students_features_are_read_once_and_stay(make, config, im
         trainer._reference_rows,
         24,
         trainer.accelerator.autocast,
-        layers=True,
     )
-    assert len(kept.layers) == len(lazy.select(torch.arange(2)).layers) > 1
     assert not torch.equal(lazy.select(torch.arange(24)).features, kept.features)
     ignores = make(teachers=[image_teacher], loss=RowTransportLoss())
     assert ignores._context.student_rows is None
 
 
-def test_a_student_is_read_at_its_layers_like_a_teacher(config, text_teacher):
+def test_a_student_is_read_at_its_layers_like_a_teacher(config, text_teacher, monkeypatch):
     """Its head may read what says nothing: so does the pooler of a sentence encoder, which was never trained."""
+    contexts = []
+    set_up = RowTransportLoss.setup
+    monkeypatch.setattr(
+        RowTransportLoss, "setup", lambda self, context: contexts.append(context) or set_up(self, context)
+    )
     student = tiny.text_model()
     torch.nn.init.zeros_(student.bert.pooler.dense.weight)
     trainer = DistillationTrainer(
@@ -90,17 +94,21 @@ def test_a_student_is_read_at_its_layers_like_a_teacher(config, text_teacher):
         config(max_steps=2),
         teachers=[text_teacher],
         loss=RowTransportLoss(input_features="student"),
-        train_dataset=tiny.text_rows(),
+        train_dataset=tiny.text_rows().map(
+            lambda row, number: {"label": row["label"] if number % 4 else -100}, with_indices=True
+        ),
         processing_class=tiny.tokenizer(),
     )
-    rows = torch.arange(24)
-    read = trainer._context.student_rows.select(rows)
+    (context,), rows = contexts, (trainer._context.labels >= 0).nonzero()[:, 0]
+    assert 0 < len(rows) < len(context.labels) and trainer._context.student_layers is None
+    read = context.student_layers
     with torch.no_grad():
         inputs = trainer._preprocessor(trainer._reference_rows.inputs(rows.tolist()))
         direct = FeatureReader(student.eval()).read(inputs, layers=True)
     assert len(read.layers) == len(direct.layers) == 1 + student.config.num_hidden_layers
     for mine, expected in zip((*read.layers, read.features), (*direct.layers, direct.features), strict=True):
         torch.testing.assert_close(mine, expected)
+    assert torch.equal(read.features, context.student_rows.select(rows).features)
     assert read.features.std(dim=0).max() < 1e-6
     assert trainer.loss.probes.information_gains[-1] < 0.1 < 0.5 < trainer.loss.probes.student_gain
 
