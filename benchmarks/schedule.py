@@ -18,12 +18,13 @@ import pandas
 from transformers import PrinterCallback
 
 from benchmarks.evidence.grid import DEFAULT, PLAIN
-from benchmarks.evidence.pretrained import missing_packages, pretrained_student
+from benchmarks.evidence.pretrained import missing_packages
 from benchmarks.evidence.pretrained_cell import ALL, ARMS, GAP, SAME_FAMILY, Cell, task_with
 from benchmarks.evidence.report import table
 from benchmarks.evidence.store import Store
 from benchmarks.evidence.student import candidates, measured, quiet
 from benchmarks.results_file import put
+from hf_ctkd.demo.pretrained import pretrained_student
 from hf_ctkd.losses import AFTLoss, DistillationLoss, ProjectionLoss
 from hf_ctkd.records import default_cache
 from hf_ctkd.training import DistillationConfig, DistillationTrainer

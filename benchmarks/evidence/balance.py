@@ -22,13 +22,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, RandomSampler, Sampler
 from transformers import PrinterCallback
 
-from benchmarks.evidence.pretrained import pretrained_student, pretrained_zoo
+from benchmarks.evidence.pretrained import pretrained_zoo
 from benchmarks.evidence.report import table
 from benchmarks.evidence.settings import Settings
 from benchmarks.evidence.store import Store
 from benchmarks.evidence.student import candidates, config_of, measured, quiet
 from benchmarks.results_file import replaced
-from hf_ctkd.demo.pretrained import STUDENT, student_folder
+from hf_ctkd.demo.pretrained import STUDENT, pretrained_student, student_folder
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import DemoTask, build_task
 from hf_ctkd.losses import DistillationLoss, LossContext, ProbeLoss, RowTransportLoss

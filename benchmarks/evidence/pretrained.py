@@ -1,4 +1,4 @@
-"""Pretrained models out of packages under short names, and a student made of one of them.
+"""Pretrained models out of packages under short names.
 
 A student of the first two layers of all-MiniLM-L6-v2, or a MobileNetV2 for small pictures, is what a user has:
 pretrained, small, and to be taught by more.
@@ -8,27 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from transformers import (
-    AutoImageProcessor,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-)
-
 from benchmarks.evidence.packages import debian, e5, efficientnet, emoji, mobilenet, setfit
-from hf_ctkd.data import ProcessingClass
 from hf_ctkd.demo.pretrained import INSTALL, STUDENT, encoder_folder, student_folder
-from hf_ctkd.demo.tasks import DemoTask
 
 NAME = "minilm"
 """The encoder of which the student of texts has the first layers."""
-AUTO = {
-    "text": (AutoModelForSequenceClassification, AutoTokenizer),
-    "image": (AutoModelForImageClassification, AutoImageProcessor),
-}
-"""What loads a student and what prepares its inputs, by the modality of the task."""
 
 
 @dataclass(frozen=True)
@@ -95,21 +79,3 @@ def missing_packages(models: Path) -> dict[str, str]:
     if not setfit.available():
         missing[setfit.NAME] = setfit.INSTALL
     return missing
-
-
-def pretrained_student(task: DemoTask, folder: Path, *, seed: int) -> tuple[PreTrainedModel, ProcessingClass]:
-    """A pretrained encoder under a fresh head for the classes of a task, with its tokenizer or image processor.
-
-    Args:
-        task: gives modality and classes.
-        folder: of the headless encoder.
-        seed: of the head.
-    """
-    model_class, processing_class = AUTO[task.modality]
-    names = task.label_names
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = model_class.from_pretrained(
-            folder, id2label=dict(enumerate(names)), label2id={name: number for number, name in enumerate(names)}
-        )
-    return model, processing_class.from_pretrained(folder)

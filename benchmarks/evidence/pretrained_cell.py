@@ -20,14 +20,14 @@ from transformers import PreTrainedModel, PrinterCallback
 from benchmarks.evidence.controls import SelfTrainingLoss
 from benchmarks.evidence.grid import DEFAULT, PLAIN, STEPS
 from benchmarks.evidence.packages import debian, e5, efficientnet, emoji, mobilenet, setfit
-from benchmarks.evidence.pretrained import NAME, pretrained_student
+from benchmarks.evidence.pretrained import NAME
 from benchmarks.evidence.run import in_processes, reason_of
 from benchmarks.evidence.settings import Settings
 from benchmarks.evidence.store import Store
 from benchmarks.evidence.student import candidates, config_of, keep_student, measured
 from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.data.preprocessing import Preprocessor
-from hf_ctkd.demo.pretrained import STUDENT
+from hf_ctkd.demo.pretrained import STUDENT, pretrained_student
 from hf_ctkd.demo.tasks import DemoTask, build_task
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import random_like

@@ -36,7 +36,7 @@ def run(parsed: ParsedCommand[DemoArguments]) -> None:
         print(f"  card          {result.folder / 'README.md'}")
         for figure in sorted((result.folder / "figures").glob("*.png")):
             print(f"  {figure.stem.replace('_', ' '):13} {figure}")
-    if encoder_folder() is None:
+    if "text" in arguments.modality and encoder_folder() is None:
         print(f"\nFor a part on a pretrained student and teacher (90 MB): {INSTALL}")
     print(f"\n{_cache_note({folder for result in results for folder in result.model_folders})}")
     print(f"\n{time.perf_counter() - start:.0f} seconds. All of it on one page: {Path(arguments.folder) / REPORT}")

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertModel,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
+from hf_ctkd.data import ProcessingClass
 from hf_ctkd.demo.packages import installed_file, save_whole
 from hf_ctkd.demo.tasks import DemoTask
 from hf_ctkd.errors import MissingExtraError
@@ -81,22 +83,20 @@ def student_folder(models: Path) -> Path:
         return save_whole(folder, model, AutoTokenizer.from_pretrained(source))
 
 
-def pretrained_student(task: DemoTask, models: Path, *, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The encoder's first layers under a fresh head for the classes of a text task.
+def pretrained_student(task: DemoTask, folder: Path, *, seed: int) -> tuple[PreTrainedModel, ProcessingClass]:
+    """A pretrained encoder under a fresh head for the classes of a task, with its tokenizer or image processor.
 
     Args:
-        task: gives the classes.
-        models: folder that holds the student, made if missing.
+        task: gives modality and classes.
+        folder: of the headless encoder.
         seed: of the head.
-
-    Raises:
-        MissingExtraError: if the package of the encoder is not installed.
     """
-    folder = student_folder(models)
+    images = task.modality == "image"
+    model_class = AutoModelForImageClassification if images else AutoModelForSequenceClassification
     names = task.label_names
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model = model_class.from_pretrained(
             folder, id2label=dict(enumerate(names)), label2id={name: number for number, name in enumerate(names)}
         )
-    return model, AutoTokenizer.from_pretrained(folder)
+    return model, (AutoImageProcessor if images else AutoTokenizer).from_pretrained(folder)

@@ -84,7 +84,7 @@ class RunResult:
 def _student(run: StudentRun, task: DemoTask) -> tuple[PreTrainedModel, ProcessingClass]:
     if run.models is None:
         return build_student(task, seed=run.seed)
-    return pretrained_student(task, Path(run.models), seed=run.seed)
+    return pretrained_student(task, student_folder(Path(run.models)), seed=run.seed)
 
 
 def _teachers(run: StudentRun) -> list[TeacherLike] | None:

@@ -14,10 +14,9 @@ from benchmarks.evidence.pretrained import (
     MODELS,
     NAME,
     missing_packages,
-    pretrained_student,
     pretrained_zoo,
 )
-from hf_ctkd.demo.pretrained import PACKAGE
+from hf_ctkd.demo.pretrained import PACKAGE, pretrained_student
 from hf_ctkd.hub import folder_teachers
 
 

@@ -13,7 +13,6 @@ from transformers import MobileNetV2Config, MobileNetV2Model
 from benchmarks.evidence import pretrained_cell, run, student
 from benchmarks.evidence.grid import DEFAULT, PLAIN
 from benchmarks.evidence.packages import setfit
-from benchmarks.evidence.pretrained import pretrained_student
 from benchmarks.evidence.pretrained_cell import (
     AFT,
     ALL,
@@ -47,7 +46,7 @@ from benchmarks.evidence.pretrained_cell import (
     unpacked,
 )
 from benchmarks.evidence.pretrained_report import section
-from hf_ctkd.demo.pretrained import STUDENT
+from hf_ctkd.demo.pretrained import STUDENT, pretrained_student
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import RowTransportLoss

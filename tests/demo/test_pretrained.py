@@ -34,14 +34,14 @@ def test_the_student_is_the_first_layers_of_the_encoder_under_a_fresh_head(packa
     models = tmp_path / "models"
     models.mkdir()
     for _ in range(2):  # the second time it is made already
-        student, tokenizer = pretrained.pretrained_student(text_task, models, seed=0)
+        student, tokenizer = pretrained.pretrained_student(text_task, pretrained.student_folder(models), seed=0)
     encoder = AutoModel.from_pretrained(package).state_dict()
     mine = student.base_model.state_dict()
     assert student.config.num_hidden_layers == pretrained.LAYERS == 2
     assert all(torch.equal(values, encoder[name]) for name, values in mine.items() if "pooler" not in name)
     assert list(student.config.id2label.values()) == list(text_task.label_names)
     assert tokenizer("solve")["input_ids"]
-    other, _ = pretrained.pretrained_student(text_task, models, seed=1)
+    other, _ = pretrained.pretrained_student(text_task, pretrained.student_folder(models), seed=1)
     assert not torch.equal(student.classifier.weight, other.classifier.weight)
     assert [path.name for path in models.iterdir()] == [pretrained.STUDENT]
 
