@@ -19,6 +19,9 @@ from hf_ctkd.types import LabelSpace, ModelOutputs
 # Shares of the evidence that are tried: 1 leaves the probe as fitted, close to 0 leaves the class prior alone.
 _SHARES = (1e-6, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0)
 
+_LEAST_RISE = 3e-4
+"""Rise of the information gain from one ridge strength to the next below which no weaker one is tried."""
+
 
 @dataclass(frozen=True)
 class FittedProbe:
@@ -212,12 +215,11 @@ class LinearProbe:
             basis = Basis.of(outputs.features)
             groups = row_groups(outputs.features, labels)
             fold = deal_folds(basis.rows @ basis.axes.T, labels, self.folds, self.seed, groups=groups)
-            log_prior, evidence = _held_out(basis.rows, labels, fold, n_classes=n_classes, strengths=self._path)
-            likelihood = _log_likelihood(log_prior, evidence, labels)
-            posterior = _chosen_without_own_fold(log_prior, evidence, likelihood, fold)
+            held_out = _held_out(basis.rows, labels, fold, n_classes=n_classes, strengths=self._path)
+            posterior = _chosen_without_own_fold(held_out, fold)
         of_label = torch.arange(len(labels)), labels
-        prior_likelihood = float(log_prior[of_label].sum())
-        best, share = _best(likelihood.sum(dim=2))
+        prior_likelihood = float(held_out.log_prior[of_label].sum())
+        best, share = _best(held_out.likelihood.sum(dim=2))
         return CrossFit(
             basis=basis,
             labels=labels,
@@ -245,6 +247,21 @@ def _check_counts(labels: Int[Tensor, " labelled"], n_classes: int, target: Labe
         )
 
 
+@dataclass(frozen=True, eq=False)
+class _HeldOut:
+    """What the probes of other folds say of every row.
+
+    Args:
+        log_prior: of the classes.
+        evidence: of every ridge strength that was tried, strongest first.
+        likelihood: log-likelihood of the labels for every strength and share of the evidence.
+    """
+
+    log_prior: Float[Tensor, "rows classes"]
+    evidence: Float[Tensor, "strengths rows classes"]
+    likelihood: Float[Tensor, "strengths shares rows"]
+
+
 def _held_out(
     rows: Float[Tensor, "rows rank"],
     labels: Int[Tensor, " rows"],
@@ -252,35 +269,51 @@ def _held_out(
     *,
     n_classes: int,
     strengths: tuple[float, ...],
-) -> tuple[Float[Tensor, "rows classes"], Float[Tensor, "strengths rows classes"]]:
-    """Log prior and evidence of every row from the folds that it is not in."""
+) -> _HeldOut:
+    """Fit each fold's probes to the others; no weaker strength once one hardly does better than the one before it.
+
+    Half of the time of all strengths goes to the weakest, which teachers that know little or all do not need.
+    """
     one_hot = F.one_hot(labels, n_classes).double()
-    numbers = range(int(fold.max()) + 1)
-    outside = [(fold != number).nonzero()[:, 0] for number in numbers]
+    outside = [(fold != number).nonzero()[:, 0] for number in range(int(fold.max()) + 1)]
     priors = torch.stack([estimate_prior(labels[rest], n_classes).double().log() for rest in outside])
     # Folds differ by a few rows: rows without mass make them equal.
-    paths = fit_paths(
+    path = fit_paths(
         pad_sequence([rows[rest] for rest in outside], batch_first=True),
         pad_sequence([one_hot[rest] for rest in outside], batch_first=True),
         log_prior=priors,
         strengths=strengths,
     )
-    evidence = torch.empty(len(strengths), len(rows), n_classes, dtype=torch.float64)
-    for number in numbers:
+    log_prior = priors[fold]
+    least_rise = -_LEAST_RISE * float(log_prior[torch.arange(len(labels)), labels].sum())
+    evidence: list[Tensor] = []
+    likelihood: list[Tensor] = []
+    for weights in path:
+        evidence.append(_evidence_of_others(rows, fold, weights))
+        likelihood.append(_log_likelihood(log_prior, evidence[-1], labels))
+        best = [float(shares.sum(dim=1).max()) for shares in likelihood[-2:]]
+        if len(best) == 2 and best[1] - best[0] < least_rise:
+            break
+    return _HeldOut(log_prior, torch.stack(evidence), torch.stack(likelihood))
+
+
+def _evidence_of_others(
+    rows: Float[Tensor, "rows rank"], fold: Int[Tensor, " rows"], weights: Float[Tensor, "folds rank_and_one classes"]
+) -> Float[Tensor, "rows classes"]:
+    """Evidence of every row by the probe that was fitted without its fold."""
+    evidence = rows.new_empty(len(rows), weights.shape[2])
+    for number, of_fold in enumerate(weights):
         inside = (fold == number).nonzero()[:, 0]
-        evidence[:, inside] = rows[inside] @ paths[:, number, :-1] + paths[:, number, -1:]
-    return priors[fold], evidence
+        evidence[inside] = rows[inside] @ of_fold[:-1] + of_fold[-1]
+    return evidence
 
 
 def _log_likelihood(
-    log_prior: Float[Tensor, "rows classes"],
-    evidence: Float[Tensor, "strengths rows classes"],
-    labels: Int[Tensor, " rows"],
-) -> Float[Tensor, "strengths shares rows"]:
-    """Held-out log-likelihood of every row for every strength and share of the evidence."""
-    of_label = torch.arange(len(labels)), labels
-    per_share = [(log_prior + share * evidence).log_softmax(dim=2)[:, of_label[0], of_label[1]] for share in _SHARES]
-    return torch.stack(per_share, dim=1)
+    log_prior: Float[Tensor, "rows classes"], evidence: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"]
+) -> Float[Tensor, "shares rows"]:
+    """Held-out log-likelihood of every row for every share of the evidence."""
+    number = torch.arange(len(labels))
+    return torch.stack([(log_prior + share * evidence).log_softmax(dim=1)[number, labels] for share in _SHARES])
 
 
 def _best(totals: Float[Tensor, "strengths shares"]) -> tuple[int, int]:
@@ -289,16 +322,12 @@ def _best(totals: Float[Tensor, "strengths shares"]) -> tuple[int, int]:
     return strength, share
 
 
-def _chosen_without_own_fold(
-    log_prior: Float[Tensor, "rows classes"],
-    evidence: Float[Tensor, "strengths rows classes"],
-    likelihood: Float[Tensor, "strengths shares rows"],
-    fold: Int[Tensor, " rows"],
-) -> Float[Tensor, "rows classes"]:
+def _chosen_without_own_fold(held_out: _HeldOut, fold: Int[Tensor, " rows"]) -> Float[Tensor, "rows classes"]:
     """Cross-fitted posteriors, each row under the strength and share that do best on the other folds."""
-    posterior = torch.empty_like(log_prior)
+    posterior = torch.empty_like(held_out.log_prior)
     for number in range(int(fold.max()) + 1):
         inside = fold == number
-        strength, share = _best(likelihood[:, :, ~inside].sum(dim=2))
-        posterior[inside] = (log_prior[inside] + _SHARES[share] * evidence[strength, inside]).softmax(dim=1)
+        strength, share = _best(held_out.likelihood[:, :, ~inside].sum(dim=2))
+        evidence = held_out.evidence[strength, inside]
+        posterior[inside] = (held_out.log_prior[inside] + _SHARES[share] * evidence).softmax(dim=1)
     return posterior

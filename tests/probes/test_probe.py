@@ -1,8 +1,11 @@
+import math
+
 import pytest
 import torch
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.probes import LinearProbe
+from hf_ctkd.probes import probe as probe_module
 from hf_ctkd.types import LabelSpace
 
 
@@ -142,3 +145,23 @@ def test_bad_input_is_named():
         LinearProbe(strengths=())
     with pytest.raises(InvalidArgumentError, match="`folds` must be at least 2"):
         LinearProbe(folds=1)
+
+
+@pytest.mark.parametrize(("separation", "classes", "tried"), [(0.0, 5, 2), (1.5, 50, 3), (4.0, 5, 2)])
+def test_no_weaker_strength_is_tried_once_one_hardly_does_better(monkeypatch, separation, classes, tried):
+    fits = []
+    plain = probe_module.fit_paths
+
+    def counted(*arguments, **settings):
+        for weights in plain(*arguments, **settings):
+            fits.append(weights)
+            yield weights
+
+    monkeypatch.setattr(probe_module, "fit_paths", counted)
+    features, labels = _rows(150, separation=separation, classes=classes)
+    judged = LinearProbe().cross_fit(features, labels, classes)
+    assert len(fits) == tried
+    monkeypatch.setattr(probe_module, "_LEAST_RISE", -math.inf)
+    of_all = LinearProbe().cross_fit(features, labels, classes)
+    assert len(fits) == tried + 3
+    assert judged.information_gain == pytest.approx(of_all.information_gain, abs=1e-3)

@@ -69,7 +69,8 @@ def test_a_batch_of_problems_gives_what_each_gives_alone(monkeypatch, large):
     masses = torch.stack([truth * (torch.arange(60) % 4 != number)[:, None] for number in range(4)])
     # Another prior for each, so that they need different numbers of steps.
     log_prior = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).double().log_softmax(dim=1)
-    together = fit_paths(rows.expand(4, -1, -1), masses, log_prior=log_prior, strengths=(1.0, 0.01))
+    paths = fit_paths(rows.expand(4, -1, -1), masses, log_prior=log_prior, strengths=(1.0, 0.01))
+    together = torch.stack(list(paths))
     assert together.shape == (2, 4, 9, 3) and together.dtype == torch.float64
     for number in range(4):
         alone = fit_path(rows, masses[number], log_prior=log_prior[number], strengths=(1.0, 0.01))
@@ -95,7 +96,7 @@ def test_the_host_looks_once_in_four_evaluations_for_all_problems_together():
     rows, truth = Basis.of(features).rows, F.one_hot(labels).double()
     log_prior = torch.zeros(5, 3, dtype=torch.float64)
     with Operations() as operations:
-        fit_paths(rows.expand(5, -1, -1), truth.expand(5, -1, -1), log_prior=log_prior, strengths=(1.0, 0.1))
+        list(fit_paths(rows.expand(5, -1, -1), truth.expand(5, -1, -1), log_prior=log_prior, strengths=(1.0, 0.1)))
     # Two products in each evaluation, and one evaluation at the start of each strength.
     assert operations.looks == (operations.products / 2 - 2) / 4
 
