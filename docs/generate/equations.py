@@ -14,10 +14,12 @@ class Equation(NamedTuple):
     Args:
         displays: equations in LaTeX, each on a line of its own.
         symbols: what the symbols mean, with shapes, in Markdown with LaTeX between dollar signs.
+        numbers: of the equations in the paper, in Markdown too; only where a public source names them.
     """
 
     displays: tuple[str, ...]
     symbols: str
+    numbers: str = ""
 
 
 LOSSES = {
@@ -318,6 +320,7 @@ METRICS = {
         ),
         r"$\mu_v$ `[d]` are the class means of the centred features, $\Sigma$ `[d, d]` their covariance, $s$ the "
         r"mean variance and $a$ the shrinkage of Ledoit and Wolf.",
+        "(4) of Bao et al.",
     ),
     "InformationGain": Equation(
         (r"g = 1 - \frac{\sum_i \log \, P^{-i}(y_i)}{\sum_i \log \, \pi^{-i}(y_i)}",),
@@ -330,6 +333,7 @@ METRICS = {
             r"\frac{J_{vu}}{\sum_{v'} J_{v'u}}",
         ),
         r"$J$ `[V, U]` is the [joint](#equation-joint) of label and predicted class over the same rows.",
+        "(2), with the empirical conditional of (1).",
     ),
     "LogME": Equation(
         (
@@ -340,7 +344,8 @@ METRICS = {
         ),
         r"$F$ `[n, d]` are the features, divided by the root of their mean square; $b_v$ `[n]` is 1 in the rows "
         r"of class $v$, else 0; $\alpha$ and $\beta$ are the precisions of weights and noise, each within "
-        r"`[1e-10, 1e10]`; $m$ `[d]` is the posterior mean. Equation 2 of the paper, as the code names it.",
+        r"`[1e-10, 1e10]`; $m$ `[d]` is the posterior mean.",
+        "(2) is the value that is maximised.",
     ),
     "NCE": Equation(
         (
@@ -348,6 +353,7 @@ METRICS = {
             r"\sum_{i=1}^{n} [y_i = v] \, [\operatorname{argmax}_{u'} \ell_{iu'} = u]",
         ),
         r"$P$ `[V, U]` is the joint share of labels and most probable teacher classes.",
+        "(7), with the joint of (6).",
     ),
     "NLEEP": Equation(
         (
@@ -406,6 +412,7 @@ METRICS = {
         r"$v$ and $\mu_{\neq v}$ that of all other rows; $W$ `[d, d]` is the covariance around the class means; "
         r"$c$ is `strength`, and $a$ at least 1e-10. $P'$ is $P$ with the means and covariance of the rows $x'$, "
         r"at the same $a$.",
+        "(5) and (6) are $P$, (7) is $x'_i$, (1) the score and (3) the paper's form of $a$.",
     ),
     "TransRate": Equation(
         (
@@ -490,9 +497,9 @@ SOLVERS = {
         r"$a$ `[n]` and $b$ `[m]` are the marginals, $C$ `[n, m]` the cost, and $\mathcal{U}(a, b)$ the plans $P "
         r"\geq 0$ with $P 1 = a$ and $P^{\top} 1 = b$; $f$ and $g$ are `potentials`, found by scaling $u = a / "
         r"(K v)$, $v = b / (K^{\top} u)$ with $K = \exp(-C / \epsilon')$, and by Newton steps where that is "
-        r"slow; the code names (4.15) of Peyré and Cuturi, 2019, for the scaling. With `tau_a`, `tau_b` a "
-        r"marginal is not a condition but costs $\tau_a \max C \; \operatorname{KL}(P 1 \,\|\, a)$, and the same "
-        r"for $b$.",
+        r"slow. With `tau_a`, `tau_b` a marginal is not a condition but costs $\tau_a \max C \; "
+        r"\operatorname{KL}(P 1 \,\|\, a)$, and the same for $b$.",
+        '(4.15) of Peyré and Cuturi, "Computational optimal transport", 2019, is the scaling.',
     ),
     "CloudSinkhorn": Equation(
         (

@@ -72,7 +72,8 @@ def _body(equation: Equation) -> str:
     displays = [f'<div class="equation">{math(latex, display=True)}</div>' for latex in equation.displays]
     # A paragraph must not begin with `<math>`, or Markdown takes all of it for HTML.
     symbols = [f"*Symbols:* {with_math(equation.symbols)}"] if equation.symbols else []
-    return "\n\n".join([*displays, *symbols])
+    numbers = [f"*Number:* {with_math(equation.numbers)}"] if equation.numbers else []
+    return "\n\n".join([*displays, *symbols, *numbers])
 
 
 def _source(method: object) -> str:

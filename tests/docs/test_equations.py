@@ -87,6 +87,13 @@ def test_a_source_has_the_year_of_the_citation(page):
     assert "*Source:* Reconstructed from Lu, Ye and Zhan" in page and "arXiv:2204.11526, 2022" in page
 
 
+def test_numbers_of_the_paper_stand_where_they_are_known(page):
+    entries = dict(re.findall(r"\{ #equation-(\w+) \}\n(.*?)(?=\n##|\Z)", page, re.DOTALL))
+    numbered = {name for methods in EQUATIONS.values() for name, equation in methods.items() if equation.numbers}
+    assert {"HScore", "LEEP", "LogME", "NCE", "Sinkhorn"} <= numbered
+    assert {name for name, entry in entries.items() if "*Number:* (" in entry} == numbered
+
+
 def test_links_between_entries_lead_somewhere(page):
     assert set(re.findall(r"\(#equation-(\w+)\)", page)) <= {name for _, name in ENTRIES}
 

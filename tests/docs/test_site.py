@@ -48,6 +48,10 @@ def test_every_module_of_the_root_has_its_page():
     assert {module.removeprefix("hf_ctkd.") for module in hf_ctkd._DEFINED_IN.values()} <= set(reference.FOLDERS)
 
 
+def test_the_page_of_results_has_a_title_of_its_own(site):
+    assert site["results.md"].startswith("# Results\n\n")
+
+
 def test_no_marked_place_stays_empty(site):
     assert not [name for name, page in site.items() if re.search(r"^<!-- (fill|code):", page, re.MULTILINE)]
 
