@@ -10,9 +10,12 @@ from importlib import import_module
 from hf_ctkd._version import __version__
 from hf_ctkd.cli.arguments import COMMANDS, ParsedCommand
 from hf_ctkd.cli.help import did_you_mean, help_text
+from hf_ctkd.cli.outputs import absent_outputs, remove_unused
 from hf_ctkd.errors import CTKDError
 
 OK, ERROR, INTERRUPTED = 0, 1, 130
+_WRONG_USAGE = 2
+_COMMAND_NAMES = f"choose one of {', '.join(COMMANDS)}; `hf-ctkd --help` says what they do"
 _HELP_ALL = {"--help-all", "--help_all"}
 _HELP = {"-h", "--help"} | _HELP_ALL
 _DISK = {
@@ -68,16 +71,21 @@ def _command(words: Sequence[str]) -> str:
     )
     parser.add_argument("--version", action="version", version=f"hf_ctkd {__version__}")
     parser.add_argument("command", metavar="COMMAND", help="one of those above")
+    if not words:
+        parser.exit(_WRONG_USAGE, f"hf-ctkd: error: a command is missing: {_COMMAND_NAMES}.\n")
     name = parser.parse_args(list(words[:1])).command
     if name not in COMMANDS:
-        parser.error(f"there is no command {name!r}{did_you_mean(name, COMMANDS)}")
+        hint = did_you_mean(name, COMMANDS)
+        parser.exit(_WRONG_USAGE, f"hf-ctkd: error: there is no command {name!r}{hint}: {_COMMAND_NAMES}.\n")
     return name
 
 
 def _run(name: str, parsed: ParsedCommand) -> int:
+    absent = absent_outputs({**vars(parsed.arguments), **parsed.training})
     try:
         import_module(f"hf_ctkd.cli.{name.replace('-', '_')}").run(parsed)
     except CTKDError as error:
+        remove_unused(absent)
         print(f"hf-ctkd {name}: error: {_in_flags(str(error), parsed)}", file=sys.stderr)
         return ERROR
     except OSError as error:

@@ -1,8 +1,10 @@
 """Where a command writes: only into a folder or file that is new, empty, or written by the same command before."""
 
+import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from hf_ctkd.cli.arguments import check_writable
@@ -14,6 +16,7 @@ MARKER = ".hf_ctkd.json"
 _KIND = "command-output"
 _HEAD_BYTES = 4096
 _NAMED_FILES = 3
+_OUTPUT_FLAGS = {"output", "output_dir", "folder", "index"}
 
 
 def claim_folder(
@@ -118,6 +121,32 @@ def check_new_file(path: Path | str, flag: str, *, overwrite: bool) -> None:
         raise InvalidArgumentError(
             f"`{flag}` {path} exists already, and would be replaced. Choose another file, or pass `--overwrite`."
         )
+
+
+def absent_outputs(values: Mapping[str, object]) -> list[Path]:
+    """The folders of output that are not there yet, the innermost first, for `remove_unused`.
+
+    Args:
+        values: of the flags of a command, by name.
+    """
+    paths = [
+        Path(value) for name, value in values.items() if name in _OUTPUT_FLAGS and isinstance(value, str) and value
+    ]
+    absent = {folder for path in paths for folder in (path, *path.parents) if not os.path.exists(folder)}
+    return sorted(absent, key=lambda folder: len(folder.parts), reverse=True)
+
+
+def remove_unused(folders: Iterable[Path]) -> None:
+    """Remove those folders that hold nothing, or only the mark of a command that was refused after it had made them.
+
+    Args:
+        folders: that were not there before the command, the innermost first.
+    """
+    for folder in folders:
+        with suppress(OSError):  # another process of the same launch may remove them too
+            if folder.is_dir() and {path.name for path in folder.iterdir()} <= {MARKER}:
+                (folder / MARKER).unlink(missing_ok=True)
+                folder.rmdir()
 
 
 def _check_contents(folder: Path, flag: str, command: str) -> None:

@@ -61,11 +61,10 @@ class CommandParser(HfArgumentParser):
         # Positional arguments come first on the command line, so a flag with many values must not precede them.
         count = next((index for index, word in enumerate(rest) if word.startswith("-")), len(rest))
         joined = list(self._explicit_switches([*rest[:count], *from_files, *rest[count:]]))
+        self._refuse_misspelt(joined)
         namespace, unknown = self.parse_known_args(joined)
         if unknown:
-            name = unknown[0].partition("=")[0].lstrip("-").replace("-", "_")
-            hint = did_you_mean(name, self._types(), prefix="--")
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
         values = vars(namespace)
         arguments, *configs = self.kinds
         return ParsedCommand(
@@ -75,6 +74,15 @@ class CommandParser(HfArgumentParser):
             _values_of(configs[0], values) if configs else {},
             () if self.command.repeated is None else tuple(values[self.command.repeated]),
         )
+
+    def _refuse_misspelt(self, words: Sequence[str]) -> None:
+        """Refuse a flag that is nearly one that there is, before argparse says that the right one is missing."""
+        types = self._types()
+        for word in words:
+            name = word.partition("=")[0].lstrip("-").replace("-", "_")
+            hint = did_you_mean(name, types, prefix="--") if word.startswith("--") else ""
+            if hint and name.removeprefix("no_") not in types:
+                self.error(f"unrecognized arguments: {word}{hint}")
 
     def _explicit_switches(self, words: Sequence[str]) -> Iterator[str]:
         switches = {name for name, hint in self._types().items() if hint is bool}

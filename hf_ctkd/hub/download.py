@@ -23,7 +23,7 @@ from hf_ctkd.hub.limits import check_files, check_sizes, read_object, sizes_of
 from hf_ctkd.hub.problems import HubFailure, unavailable
 from hf_ctkd.hub.timm import check_packages
 from hf_ctkd.hub.waiting import ask_again_for_list, bounded_waits
-from hf_ctkd.records import TeacherCandidate
+from hf_ctkd.records import TeacherCandidate, last_name
 
 
 def fetch_teacher(
@@ -163,7 +163,9 @@ def _check_folder(candidate: TeacherCandidate, allow_pickle: bool, max_bytes: in
     folder = Path(candidate.model_id)
     if not folder.is_dir():
         raise TeacherUnavailableError(
-            "its folder is gone. Put it back, or list the folder again.", ProblemCode.NOT_FOUND
+            f"its folder is gone: there is no {last_name(candidate.model_id)}. Run this where the folder was listed, "
+            "put it back, or list it again.",
+            ProblemCode.NOT_FOUND,
         )
     names = file_names(folder)
     chosen = loadable_files(names, allow_pickle=allow_pickle, weights=not candidate.random_weights)

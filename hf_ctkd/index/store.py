@@ -92,9 +92,9 @@ def read_part(path: Path | str) -> pa.Table:
     try:
         table = pq.read_table(path, partitioning=None)
     except (OSError, pa.ArrowInvalid) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
         raise InvalidArgumentError(
-            f"{path} cannot be read as Parquet: {' '.join(str(error).split())}. Restore the file, or build the index "
-            "again."
+            f"{path} cannot be read as Parquet: {reason}. Restore the file, or build the index again."
         ) from error
     return checked(table, str(path))
 

@@ -253,7 +253,12 @@ class TeacherRanking:
     @property
     def tie(self) -> str:
         """That the first teachers cannot be told apart, as a sentence; empty where they can, or it is not known."""
-        return f"The first {self.tied} cannot be told apart on these rows." if (self.tied or 0) > 1 else ""
+        if (self.tied or 0) < 2:
+            return ""
+        chance = any(teacher.candidate.is_control for teacher in self.scored[: self.tied])
+        return f"The first {self.tied} cannot be told apart on these rows" + (
+            ", and one of them has random weights: what the others know may be chance." if chance else "."
+        )
 
     @property
     def advises_labels_alone(self) -> bool:

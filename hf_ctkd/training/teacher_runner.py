@@ -77,7 +77,9 @@ def _naming(candidate: TeacherCandidate) -> Iterator[None]:
     try:
         yield
     except TeacherUnavailableError as error:
-        raise TeacherUnavailableError(f"Teacher '{candidate.name}': {error}", error.code) from error
+        # What `fetch_teacher` says names the teacher already: its cause is the reason alone.
+        reason = error.__cause__ if isinstance(error.__cause__, TeacherUnavailableError) else error
+        raise TeacherUnavailableError(f"Teacher '{candidate.name}': {reason}", error.code) from error
 
 
 def _require_finite(teacher: Teacher, not_finite: int, rows: int) -> None:

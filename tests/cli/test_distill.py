@@ -255,6 +255,7 @@ def test_bad_input_is_one_line(distill, hub, words, said):
     last = err.strip().splitlines()[-1]
     assert last.startswith("hf-ctkd distill: error: ") and said in last
     assert "Traceback" not in err
+    assert not Path("student").exists()
 
 
 def test_a_loss_needs_a_teacher(distill):
@@ -290,7 +291,7 @@ def test_a_teacher_of_a_ranking_that_is_gone(select, distill, tmp_path):
     (tmp_path / "zoo").rename(tmp_path / "moved")
     code, _, err = distill("--ranking", "ranking.json", teachers=False)
     assert code == 1
-    assert "Teacher 'mine'" in err.strip().splitlines()[-1]
+    assert "Teacher 'mine': its folder is gone" in err.strip().splitlines()[-1]
 
 
 def test_a_ranking_without_a_teacher_says_why(distill, select, tmp_path):

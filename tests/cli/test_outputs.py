@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from hf_ctkd.cli.outputs import MARKER, claim_file, claim_folder
+from hf_ctkd.cli.outputs import MARKER, absent_outputs, claim_file, claim_folder, remove_unused
 from hf_ctkd.errors import InvalidArgumentError
 
 
@@ -52,6 +52,25 @@ def test_an_input_is_never_the_output(tmp_path):
     with pytest.raises(InvalidArgumentError, match="`--output_dir` .* is also `--dataset`, which would be replaced"):
         claim(tmp_path, inputs=inputs)
     claim(tmp_path, inputs=inputs, overwrite=True)
+
+
+def test_what_a_refused_command_made_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "kept").mkdir()
+    values = {"output": f"{tmp_path}/a/b/ranking.json", "output_dir": f"{tmp_path}/c", "dataset": f"{tmp_path}/rows"}
+    absent = absent_outputs(values | {"folder": f"{tmp_path}/empty", "index": None})
+    claim_file(tmp_path / "a" / "b" / "ranking.json", "--output", kind="teacher-ranking", overwrite=False)
+    claim(tmp_path / "c")
+    remove_unused(absent)
+    assert {path.name for path in tmp_path.iterdir()} == {"empty", "kept"}
+    claim(tmp_path / "c")
+    (tmp_path / "c" / "model.safetensors").write_text("x")
+    remove_unused(absent)
+    assert (tmp_path / "c" / MARKER).is_file()
+
+
+def test_an_output_that_cannot_be_looked_at_is_left_to_the_command():
+    remove_unused(absent_outputs({"output": "x" * 5000, "folder": "a\0b"}))
 
 
 def test_another_process_of_the_same_launch_may_be_marking_the_folder(tmp_path):

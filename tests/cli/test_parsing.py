@@ -83,10 +83,11 @@ def test_the_word_after_a_switch_may_be_something_else():
         (["--dataset", "x", "--max_rows", "many"], "argument --max_rows/--max-rows: invalid int value: 'many'"),
         (["--dataset", "x", "--baseline=maybe"], "argument --baseline: Truthy value expected: got maybe"),
         (["--dataset", "x", "--modality", "sound"], "argument --modality: invalid choice: 'sound'"),
-        (["--dataset", "x", "--max_row", "1"], "unrecognized arguments: --max_row 1 (did you mean --max_rows?)"),
+        (["--dataset", "x", "--max_row", "1"], "unrecognized arguments: --max_row (did you mean --max_rows?)"),
         (["--dataset", "x", "--losssettings={}"], "(did you mean --loss_settings?)"),
         (["--dataset", "x", "--far-off"], "unrecognized arguments: --far-off."),
-        (["--data", "x"], "the following arguments are required: --dataset"),
+        (["--max_rows", "3"], "the following arguments are required: --dataset"),
+        (["--datset", "x"], "unrecognized arguments: --datset (did you mean --dataset?)"),
         (["--dataset", "x", "--config"], "argument --config: expected the name of a YAML file"),
     ],
 )

@@ -187,6 +187,9 @@ def test_teachers_that_cannot_be_told_apart_are_named(ranking):
     )
     assert tie in str(with_intervals(ranking, tied=2)).splitlines()
     assert "told apart" not in str(with_intervals(ranking, tied=1))
+    random = replace(ranking.teachers[1], candidate=replace(ranking.teachers[1].candidate, random_weights=True))
+    chance = replace(with_intervals(ranking, tied=2), teachers=(ranking.teachers[0], random, *ranking.teachers[2:]))
+    assert chance.tie == f"{tie[:-1]}, and one of them has random weights: what the others know may be chance."
     assert "told apart" not in with_baseline(with_intervals(ranking, tied=2), 0.9).advice
     for tied in (0, 4):
         with pytest.raises(InvalidArgumentError, match=f"`tied` must be between 1 and 3, got {tied}"):
