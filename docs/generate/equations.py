@@ -537,7 +537,8 @@ SYMBOLS = {
     r"$u = 1, \ldots, U_t$": "classes of teacher $t$",
     r"$s_i$ `[d_s]`, $z_i$ `[V]`": r"features and logits of the student; $q_i = \operatorname{softmax}(z_i)$",
     r"$f^t_i$ `[d_t]`, $\ell^t_i$ `[U_t]`": r"those of a teacher; $p^t_i = \operatorname{softmax}(\ell^t_i)$",
-    r"$\lambda$, $\omega_i$": r"share of labelled training rows; weight of a row, 1 without a label, else $\lambda$",
+    r"$\lambda$, $\omega_i$": r"share of labelled training rows; weight of a row: 1 without a label, else "
+    r"$\min(\lambda, 0.3)$",
     r"$\operatorname{KL}(p \,\|\, q)$": r"$\sum_v p_v \log (p_v / q_v)$, for plans of transport $- p_v + q_v$ as well",
     r"$[\ldots]$, $\odot$": "1 if the statement holds, else 0; product of each entry",
     r"$P^{-i}$": "estimated on the folds of a cross-fitting that row $i$ is not in",

@@ -25,6 +25,12 @@ RESERVED = frozenset(
     | {"teacher_passes", "teacher_passes_skipped"}
 )
 """Names that the trainer logs or returns itself, so that no term and no diagnostic of a loss may have them."""
+LARGEST_LABELLED_WEIGHT = 0.3
+"""Of a labelled row in a loss that teaches labels, where an unlabelled row has weight 1; see `row_weights`.
+
+Of pretrained students with a label on every row, on validation rows: 0.3 / 1 / labels alone give 72.8 / 69.6 / 71.8 %
+(emoji, two seeds), 55.8 / 57.4 / 53.3 % (Debian sections), 71.4 / 71.4 / 69.2 % (SciPy docstrings).
+"""
 
 
 class DistillationLoss(nn.Module, ABC):
@@ -345,13 +351,15 @@ def row_divergence(
 
 
 def row_weights(labels: Int[Tensor, " batch"], labelled_share: Float[Tensor, ""]) -> Float[Tensor, " batch"]:
-    """How much each row counts in a loss that teaches labels: 1 without a label, the labelled share with one.
+    """How much each row counts in a loss that teaches labels: 1 without a label, and little with one.
+
+    A labelled row counts by the labelled share, but at most `LARGEST_LABELLED_WEIGHT`.
 
     Args:
         labels: -100 for unlabelled rows.
         labelled_share: of all training rows.
     """
-    return torch.where(labels == UNLABELLED, 1.0, labelled_share)
+    return torch.where(labels == UNLABELLED, 1.0, labelled_share.clamp_max(LARGEST_LABELLED_WEIGHT))
 
 
 def chunked_targets(

@@ -28,7 +28,7 @@ class ProbeLoss(DistillationLoss):
 
     Regularised linear probes read the target classes from each teacher's features. The term is weighted by their
     cross-fitted information gain, so that a teacher that knows nothing does no harm. A labelled row counts by the
-    labelled share of all rows, because the task loss already teaches its label.
+    labelled share of all rows, at most 0.3, because the task loss already teaches its label.
 
     Args:
         probe: how the probe is fitted.

@@ -10,12 +10,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, require_teachers, student_logits
+from hf_ctkd.losses.base import DistillationLoss, require_teachers, row_weights, student_logits
 from hf_ctkd.probes import gain_shares, views
 from hf_ctkd.probes.folds import deal_folds
 from hf_ctkd.probes.labelled import CHUNK_ROWS, check_outputs
 from hf_ctkd.probes.solver import Basis
-from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
+from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 _CLIP = 0.01
 """Probabilities are held inside [0.01, 0.99]: a line through 0/1 labels leaves that range, and a logit must not."""
@@ -29,7 +29,7 @@ class RegressionProbeLoss(DistillationLoss):
     A ridge regression predicts the labels from each pooled layer of each teacher and from what its head reads. The
     probes are averaged, each weighted by a power of its cross-fitted R2, and the R2 of that average, clipped at 0, is
     the weight of the loss, one for each output: an output that no teacher helps to predict is left to the labels. A
-    labelled row counts by the labelled share of all rows, as the task loss already teaches its label.
+    labelled row counts by the labelled share of all rows, at most 0.3, as the task loss already teaches its label.
 
     Use it for students that regress numbers or that give a row several classes, with rows that are mostly unlabelled.
     For one class a row use `RowTransportLoss` or `ProbeLoss`. It needs at least four labelled rows, and reads headless
@@ -185,7 +185,7 @@ class RegressionProbeLoss(DistillationLoss):
                 errors = F.binary_cross_entropy_with_logits(predicted, targets, reduction="none") - entropy
             else:
                 errors = (predicted - targets).square()
-            rows = torch.where(labels == UNLABELLED, torch.ones_like(self.labelled_share), self.labelled_share)
+            rows = row_weights(labels, self.labelled_share)
             return {self.name: (rows[:, None] * self.output_weights * errors).mean()}
 
     def forward(

@@ -43,8 +43,8 @@ class RowTransportLoss(DistillationLoss):
 
     The term is weighted by the information gain of all probes together, on rows held out. A teacher that predicts
     poorly gets a small share among them, and one that knows less than the input features hardly counts. In this term
-    an unlabelled row has weight 1, and a labelled row the labelled share of all rows: the task loss already teaches
-    its label, and a probe fitted to few labels often disagrees with it.
+    an unlabelled row has weight 1, and a labelled row the labelled share of all rows, at most 0.3: the task loss
+    already teaches its label, and a probe of frozen features often disagrees with it.
 
     Args:
         probe: how the linear probes are fitted.

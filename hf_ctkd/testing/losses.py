@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hf_ctkd.losses.base import RESERVED, DistillationLoss, LossContext, on_chosen
+from hf_ctkd.losses.base import RESERVED, DistillationLoss, LossContext, labelled_share, on_chosen, row_weights
 from hf_ctkd.probes.labelled import fitting_rows
 from hf_ctkd.testing.promise import expect, present
 from hf_ctkd.types import UNLABELLED, Hidden, LabelSpace, ModelOutputs, Needs
@@ -136,8 +136,8 @@ def check_loss(
         case: to evaluate it on; a synthetic one when None.
         row_mean: whether repeating all rows of a batch must leave the terms as they are.
         reads_labels: whether labels of the batch may change the terms.
-        weighs_labelled_rows: whether a labelled row must count by the labelled share of all training rows, whatever its
-            class, as in a divergence from probes.
+        weighs_labelled_rows: whether a labelled row must count as `hf_ctkd.losses.base.row_weights` has it, whatever
+            its class, as in a divergence from probes.
 
     Raises:
         AssertionError: naming the first promise that is broken.
@@ -222,15 +222,13 @@ def _check_labels(loss: DistillationLoss, case: LossCase, reads_labels: bool) ->
 
 
 def _check_label_weights(loss: DistillationLoss, case: LossCase) -> None:
-    share = float((case.context.labels != UNLABELLED).float().mean())
+    weight = float(row_weights(torch.zeros(1, dtype=torch.long), labelled_share(case.context.labels)))
     unlabelled = replace(case, labels=torch.full_like(case.labels, UNLABELLED)).terms(loss)
-    expected = {name: share * term for name, term in unlabelled.items()}
+    expected = {name: weight * term for name, term in unlabelled.items()}
     n_classes = len(case.context.label_space)
     for class_id in (0, n_classes - 1):
         terms = replace(case, labels=torch.full_like(case.labels, class_id)).terms(loss)
-        expect(
-            _close(terms, expected), "labelled rows must count by the labelled share of all rows, whatever the class"
-        )
+        expect(_close(terms, expected), "labelled rows must count as `row_weights` has it, whatever the class")
 
 
 def _check_targets(loss: DistillationLoss, case: LossCase) -> None:

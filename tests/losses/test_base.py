@@ -17,9 +17,9 @@ from hf_ctkd.losses import (
     TeacherFreeLoss,
     WeightedSum,
 )
-from hf_ctkd.losses.base import as_setting, on_chosen, teacher_logits
+from hf_ctkd.losses.base import as_setting, labelled_share, on_chosen, row_weights, teacher_logits
 from hf_ctkd.testing import LossCase, check_loss
-from hf_ctkd.types import ModelOutputs, Needs
+from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
 
 class Own(DistillationLoss):
@@ -118,3 +118,10 @@ def test_citation_of_a_sum_is_that_of_its_parts():
     assert WeightedSum([(KLLoss(), 1.0), (KLLoss(2.0), 1.0), (ProbeLoss(), 1.0)]).citation == (
         f"{KLLoss.citation}\n\n{ProbeLoss.citation}"
     )
+
+
+@pytest.mark.parametrize(("percent", "weight"), [(1, 0.01), (3, 0.03), (10, 0.1), (30, 0.3), (60, 0.3), (100, 0.3)])
+def test_a_labelled_row_counts_by_the_labelled_share_up_to_a_limit(percent, weight):
+    of_all = torch.where(torch.arange(100) < percent, 0, UNLABELLED)
+    weights = row_weights(torch.tensor([0, UNLABELLED, 3]), labelled_share(of_all))
+    assert weights.tolist() == pytest.approx([weight, 1.0, weight])
