@@ -70,7 +70,7 @@ def test_every_import_is_declared():
     for path, tree in TREES.items():
         modules = {name for node in ast.walk(tree) for name in _modules(node)} - sys.stdlib_module_names - {"hf_ctkd"}
         for module in modules:
-            names = {normalised(name) for name in distributions.get(module, [ABSENT.get(module, module)])}
+            names = {normalised(name) for name in distributions.get(module, [module])}
             if not names & (declared | extras):
                 missing[module] = str(path.relative_to(ROOT))
     assert not missing, f"import without a dependency: {missing}"
@@ -90,8 +90,6 @@ def test_nothing_newer_than_python_3_10_is_used():
     assert not newer
 
 
-ABSENT = {"faiss": "faiss-cpu"}
-"""Distributions of modules that an extra installs, where they are called otherwise; it may be absent."""
 TESTED_ON = {"transformers": "5.18.0"}
 """Oldest versions that the tests run on where these are not the bound: transformers 5.17 needs torchvision."""
 

@@ -2,7 +2,7 @@
 
 import logging
 from importlib.util import find_spec
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -83,7 +83,7 @@ class ApproximateNeighbours:
         else:
             self._vectors = faiss.IndexFlatIP(vectors.shape[1])  # the graph does not own them
             self._vectors.add(vectors)
-            self._graph = faiss.deserialize_index(np.frombuffer(links, dtype=np.uint8))
+            self._graph = cast(faiss.IndexHNSWFlat, faiss.deserialize_index(np.frombuffer(links, dtype=np.uint8)))
             self._graph.storage = self._vectors
         self._graph.hnsw.efSearch = _SEARCH_EFFORT
 

@@ -1,12 +1,7 @@
-import importlib.util
-
 import numpy as np
-import pytest
 
 from hf_ctkd.index import neighbours
 from hf_ctkd.index.neighbours import ApproximateNeighbours, ExactNeighbours, neighbours_among
-
-needs_faiss = pytest.mark.skipif(importlib.util.find_spec("faiss") is None, reason="faiss is not installed")
 
 
 def unit(count: int, seed: int = 0) -> np.ndarray:
@@ -25,7 +20,6 @@ def test_the_nearest_above_a_cosine():
     assert len(ExactNeighbours(vectors).similar(queries, 5, 1.1)) == 0
 
 
-@needs_faiss
 def test_approximate_neighbours_are_nearly_all():
     vectors, queries = unit(2000), unit(20, seed=1)
     exact = set(ExactNeighbours(vectors).similar(queries, 20, 0.2).tolist())
@@ -33,7 +27,6 @@ def test_approximate_neighbours_are_nearly_all():
     assert len(exact & approximate) >= 0.95 * len(exact) and approximate <= exact | approximate
 
 
-@needs_faiss
 def test_links_that_were_kept_find_the_same():
     vectors, queries = unit(2000), unit(20, seed=1)
     built = ApproximateNeighbours(vectors)
