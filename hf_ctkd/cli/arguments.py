@@ -204,13 +204,22 @@ class ScoreArguments:
     )
     dry_run: bool = flag("list the candidates with the bytes that their download takes, and end", False)
     output: str = flag("file to write", "ranking.json")
-    quiet: bool = flag("show no progress", False)
     json: bool = flag("print the ranking's record and nothing else", False)
+
+
+@dataclass(kw_only=True)
+class ProgressArguments:
+    """What is shown meanwhile."""
+
+    _argument_group_name = "progress"
+
+    quiet: bool = flag("show no progress", False)
 
 
 @dataclass(kw_only=True)
 class SelectArguments(
     OutputArguments,
+    ProgressArguments,
     ScoreArguments,
     TokenArguments,
     TeacherLoadingArguments,
@@ -277,7 +286,13 @@ class MethodArguments(LossArguments):
 
 @dataclass(kw_only=True)
 class DistillArguments(
-    OutputArguments, MethodArguments, TeacherLoadingArguments, StudentArguments, EvaluationArguments, RowArguments
+    OutputArguments,
+    ProgressArguments,
+    MethodArguments,
+    TeacherLoadingArguments,
+    StudentArguments,
+    EvaluationArguments,
+    RowArguments,
 ):
     """Arguments of `hf-ctkd distill`, beside those of `DistillationConfig`."""
 
@@ -295,12 +310,12 @@ class TargetsOutputArguments:
     batch_size: int = flag("rows per forward pass; halved where memory is too small", 64)
     seed: int = flag("seed of the folds of the probes, and of built-in rows", 0)
     cache_dir: str | None = flag("folder of outputs; $HF_CTKD_CACHE or huggingface_hub's assets", None)
-    quiet: bool = flag("show no progress", False)
 
 
 @dataclass(kw_only=True)
 class TargetsArguments(
     OutputArguments,
+    ProgressArguments,
     TargetsOutputArguments,
     LossArguments,
     TokenArguments,
@@ -453,7 +468,13 @@ class ResultArguments:
 
 @dataclass(kw_only=True)
 class EvaluateArguments(
-    OutputArguments, ResultArguments, TokenArguments, LoadingArguments, ComparedArguments, JudgedRowArguments
+    OutputArguments,
+    ProgressArguments,
+    ResultArguments,
+    TokenArguments,
+    LoadingArguments,
+    ComparedArguments,
+    JudgedRowArguments,
 ):
     """Arguments of `hf-ctkd evaluate`, after the student."""
 
@@ -476,7 +497,7 @@ class PredictionArguments:
 
 
 @dataclass(kw_only=True)
-class PredictArguments(OutputArguments, TokenArguments, LoadingArguments, PredictionArguments):
+class PredictArguments(OutputArguments, ProgressArguments, TokenArguments, LoadingArguments, PredictionArguments):
     """Arguments of `hf-ctkd predict`, after the student and the files."""
 
 

@@ -8,6 +8,7 @@ from transformers import set_seed
 from hf_ctkd.cards import write_card
 from hf_ctkd.cards.metadata import repo_name
 from hf_ctkd.cli.arguments import DistillArguments, ParsedCommand, given
+from hf_ctkd.cli.bars import bars
 from hf_ctkd.cli.baseline import Baseline, gain_of, train_baseline
 from hf_ctkd.cli.loading import load_options
 from hf_ctkd.cli.methods import build_loss
@@ -29,9 +30,12 @@ BASELINE_FOLDER = "without_distillation"
 
 def run(parsed: ParsedCommand[DistillArguments]) -> None:
     """Train, evaluate, save, render the card, print the results."""
-    config = training_config(DistillationConfig, parsed.training, dataset=parsed.arguments.dataset)
+    arguments = parsed.arguments
+    quiet = {"disable_tqdm": True} if arguments.quiet else {}
+    config = training_config(DistillationConfig, parsed.training, dataset=arguments.dataset, **quiet)
     try:
-        _distill(parsed, config)
+        with bars(not arguments.quiet):
+            _distill(parsed, config)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(_what_is_kept(config)) from stop
 
@@ -116,6 +120,7 @@ def _baseline(
         load_best_model_at_end=False,
         push_to_hub=False,
         resume_from_checkpoint=None,
+        disable_tqdm=trainer.args.disable_tqdm,
     )
     return train_baseline(
         lambda folder: load_student(

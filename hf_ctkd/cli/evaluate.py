@@ -4,6 +4,7 @@ from accelerate import PartialState
 from transformers.utils.logging import get_logger
 
 from hf_ctkd.cli.arguments import EvaluateArguments, ParsedCommand
+from hf_ctkd.cli.bars import bars
 from hf_ctkd.cli.datasets import Rows
 from hf_ctkd.cli.loading import load_options
 from hf_ctkd.cli.outputs import check_folder, claim_folder
@@ -17,6 +18,11 @@ logger = get_logger(__name__)
 
 def run(parsed: ParsedCommand[EvaluateArguments]) -> None:
     """Evaluate, print, and only then write."""
+    with bars(not parsed.arguments.quiet):
+        _evaluate(parsed)
+
+
+def _evaluate(parsed: ParsedCommand[EvaluateArguments]) -> None:
     arguments, student = parsed.arguments, parsed.positionals["student"]
     _check(arguments, student)
     rows = Rows(arguments.dataset, arguments.dataset_config, seed=arguments.seed)

@@ -9,6 +9,7 @@ from datasets import Dataset, Image
 from PIL import Image as PILImage
 
 from hf_ctkd.cli.arguments import ParsedCommand, PredictArguments
+from hf_ctkd.cli.bars import bars
 from hf_ctkd.cli.datasets import Rows
 from hf_ctkd.cli.loading import load_options
 from hf_ctkd.cli.outputs import check_new_file, claim_new_file
@@ -25,6 +26,11 @@ _OUTPUTS = (".csv", ".parquet")
 
 def run(parsed: ParsedCommand[PredictArguments]) -> None:
     """Read all files, predict, and only then write."""
+    with bars(not parsed.arguments.quiet):
+        _predict(parsed)
+
+
+def _predict(parsed: ParsedCommand[PredictArguments]) -> None:
     arguments, output = parsed.arguments, Path(parsed.arguments.output)
     if output.suffix not in _OUTPUTS:
         raise InvalidArgumentError(f"`--output` {arguments.output!r} must end in {' or '.join(_OUTPUTS)}.")

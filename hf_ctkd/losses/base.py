@@ -3,7 +3,7 @@
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -256,6 +256,23 @@ def check_names(loss: DistillationLoss, names: Iterable[str], reserved: Collecti
             raise InvalidArgumentError(
                 f"`loss` {type(loss).__name__} calls a term or a diagnostic {name!r}, a name that is taken. Rename it."
             )
+
+
+def numbers_beside_terms(loss: DistillationLoss, teachers: Sequence[str], terms: Collection[str]) -> dict[str, float]:
+    """What is logged of a loss beside its terms: its diagnostics, and the weight of each teacher under `weight/NAME`.
+
+    Args:
+        loss: after `setup`.
+        teachers: their names, in the order of the loss.
+        terms: names that its diagnostics may not have.
+
+    Raises:
+        InvalidArgumentError: if a diagnostic has the name of a term, or one of `RESERVED`.
+    """
+    diagnostics = loss.diagnostics()
+    check_names(loss, diagnostics, RESERVED | set(terms))
+    weights = loss.weights()
+    return diagnostics | {f"weight/{name}": weight for name, weight in zip(teachers, weights, strict=bool(weights))}
 
 
 def require_teachers(context: LossContext, loss: str) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import datasets
 import torch
 import transformers
 from accelerate import Accelerator
@@ -228,8 +229,8 @@ def _in_memory(extractor: FeatureExtractor, show: bool) -> ModelOutputs:
 
 
 def _bar(extractor: FeatureExtractor, count: int, show: bool) -> tqdm:
-    name = extractor.teacher.candidate.name
-    return tqdm(total=count, desc=name, unit="row", leave=False, disable=not show or count == 0)
+    name, hidden = extractor.teacher.candidate.name, not show or count == 0 or datasets.are_progress_bars_disabled()
+    return tqdm(total=count, desc=name, unit="row", leave=False, disable=hidden)
 
 
 def _by_length(rows: TargetRows, row_numbers: list[int]) -> list[int]:

@@ -22,7 +22,7 @@ from hf_ctkd.data import ProcessingClass, TargetRows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import license_named
 from hf_ctkd.losses import DistillationLoss
-from hf_ctkd.losses.base import RESERVED, check_names
+from hf_ctkd.losses.base import numbers_beside_terms
 from hf_ctkd.records import Confidence, DistillationRecord, TeacherRanking, default_cache
 from hf_ctkd.tasks import Augmentation, StudentTask, task_of
 from hf_ctkd.tasks.evaluation import as_confidences
@@ -482,16 +482,15 @@ class DistillationTrainer(Trainer):
         return self.loss.task_factor() * self._labelled_row_weight * step_counts[1] / step_counts[0].clamp_min(1)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add every term, as a mean over the steps since the last log, to what `Trainer` logs."""
+        """Add every term, as a mean over the steps since the last log, and each teacher's weight to `Trainer`'s log."""
         if "loss" in logs and self._terms:
             self.teacher_runner.require_finite()
             steps = max(self._steps_to_log, 1)
             terms = self.accelerator.reduce(self._terms, reduction="mean")
             logs |= {name: float(value) / steps for name, value in terms.items()}
             if self.loss is not None:
-                diagnostics = self.loss.diagnostics()
-                check_names(self.loss, diagnostics, RESERVED | self._terms.keys())
-                logs |= diagnostics
+                names = [teacher.candidate.name for teacher in self.teacher_runner.teachers]
+                logs |= numbers_beside_terms(self.loss, names, self._terms.keys())
             logs |= self._teacher_passes()
             self._steps_to_log = 0
             self._terms = {}

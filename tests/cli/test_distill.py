@@ -35,6 +35,14 @@ def test_a_student_from_a_ranking_with_its_baseline(select, distill, tmp_path, c
     assert "Next:  hf-ctkd publish out YOUR_NAME/out" in out
 
 
+def test_progress_can_be_silenced(distill):
+    words = ["--max_steps", 1, "--overwrite", "--disable_tqdm", "false"]
+    code, _, err = distill(*words)
+    assert code == 0 and "/1 [" in err
+    code, _, err = distill(*words, "--quiet", "--baseline")
+    assert code == 0 and "/1 [" not in err
+
+
 def test_too_many_bytes_of_outputs_are_refused_in_the_words_of_the_command(distill):
     code, _, err = distill("--max_cache_bytes", 10)
     assert code == 1

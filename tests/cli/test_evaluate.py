@@ -39,6 +39,18 @@ def test_json_is_all_that_is_printed(evaluate):
     assert code == 0 and json.loads(out)["rows"] == 9
 
 
+def test_progress_can_be_silenced(evaluate, run, distilled, tmp_path):
+    code, _, err = evaluate()
+    assert code == 0 and "row/s" in err
+    code, _, err = evaluate("--quiet")
+    assert code == 0 and "/s]" not in err
+    image_rows(1)[0]["image"].save(tmp_path / "0.png")
+    words = ["predict", distilled, tmp_path / "0.png", "--output"]
+    assert "row/s" in run(*words, "loud.csv")[2]
+    code, _, err = run(*words, "quiet.csv", "--quiet")
+    assert code == 0 and "/s]" not in err
+
+
 def test_texts_without_test_rows(evaluate, shelf, tmp_path, caplog):
     rows = write_splits(tmp_path / "texts", train=text_rows())
     code, out, err = evaluate(student=shelf / "bert", dataset=rows)

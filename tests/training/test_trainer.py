@@ -9,6 +9,7 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     ResNetModel,
+    TrainerCallback,
 )
 
 from hf_ctkd.costs import EmpiricalCost
@@ -53,6 +54,26 @@ def test_trains_with_every_kind_of_loss_and_logs_each_term(make, name):
     assert own, "the loss logs no term of its own"
     terms = [first[key] for key in own if key in trainer.student_with_loss(**_batch(trainer))]
     assert first["loss"] == pytest.approx(first["task_loss"] + sum(terms), rel=1e-4)
+
+
+class Tracker(TrainerCallback):
+    """Receives what TensorBoard, Weights & Biases and Trackio receive."""
+
+    def __init__(self):
+        self.logs = []
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        self.logs.append(dict(logs))
+
+
+def test_trackers_receive_each_term_and_the_weight_of_each_teacher(make):
+    trainer, tracker = make(loss=RowTransportLoss()), Tracker()
+    trainer.add_callback(tracker)
+    trainer.train()
+    first = tracker.logs[0]
+    assert {"loss", "task_loss", "row_transport", "weight/squares"} <= set(first)
+    assert first["weight/squares"] == pytest.approx(trainer.record().teachers[0].weight)
+    assert all(isinstance(value, int | float) for value in first.values())
 
 
 class Called(BSSLoss):
