@@ -1,17 +1,19 @@
 """Writes the pages of the site into `build/docs`, from which MkDocs builds it: `python -m docs.generate`.
 
 A line `<!-- fill: NAME -->` of a page in `docs/` is replaced by what `docs.generate.fills` has under that name, a line
-`<!-- code: PATH -->` by that file, and `<!-- code: PATH#NAME -->` by one function or class of it. The pages are plain
+`<!-- code: PATH -->` by that file, `<!-- code: PATH#NAME -->` by one function or class of it, and
+`<!-- output: NAME -->` by what the guide's script of that name printed (`docs.generate.outputs`). The pages are plain
 Markdown before the site's generator sees them, so that it can be exchanged.
 """
 
 import re
 import shutil
 
-from docs.generate import code, fills, reference
+from docs.generate import code, fills, outputs, reference
 
 TARGET = code.ROOT / "build" / "docs"
-_MARK = re.compile(r"^<!-- (fill|code): (\S+) -->$", re.MULTILINE)
+_WRITERS = {"fill": fills.fill, "code": code.block, "output": outputs.block}
+_MARK = re.compile(rf"^<!-- ({'|'.join(_WRITERS)}): (\S+) -->$", re.MULTILINE)
 _COPIED = {".css", ".svg", ".png"}
 
 
@@ -21,7 +23,7 @@ def filled(markdown: str) -> str:
     Args:
         markdown: the page as it is in `docs/`.
     """
-    return _MARK.sub(lambda mark: fills.fill(mark[2]) if mark[1] == "fill" else code.block(mark[2]), markdown)
+    return _MARK.sub(lambda mark: _WRITERS[mark[1]](mark[2]), markdown)
 
 
 def pages() -> dict[str, str]:

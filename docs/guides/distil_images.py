@@ -17,6 +17,8 @@ trainer = DistillationTrainer(
     ranking=ranking,
 )
 trainer.train()
-print(trainer.evaluate())
+trainer.evaluate()
+for name, result in trainer.results.items():
+    print(name, result.text())  # with a 95 % interval
 trainer.save_model()  # the student alone, for `from_pretrained`
 trainer.create_model_card()

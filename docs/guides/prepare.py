@@ -76,6 +76,8 @@ def main() -> None:
     write_texts()
     names = ["random-weights", "handwriting-parity", "font-letters"]
     build_zoo(Path("teachers"), specs_named(names, demo_specs("image")), processes=1)
+    print("Pictures of digits: images, unlabelled; texts: texts.csv, pairs.csv")
+    print("Models: teachers, text-teachers, students/resnet, students/bert")
 
 
 if __name__ == "__main__":
