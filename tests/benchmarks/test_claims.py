@@ -60,7 +60,12 @@ def test_dense_students_are_compared_in_per_cent_of_their_metric(tmp_path):
     assert direction.figure.startswith("+20.0 (") and direction.verdict == "holds"
     spectral = outcome["on dense tasks the spectral part alone helps"]
     assert spectral.figure.startswith("-25.0 (") and spectral.verdict == "**does not hold**", "a larger error is worse"
-    assert claims.load_dense(tmp_path / "none.csv").empty
+    by_cell = claims.dense_table(claims.load_dense(tmp_path / "dense.csv"))[-1]
+    assert "| teacher | projection | distance | depth @ 40 | mask @ 40 |" in by_cell
+    assert "| random | inverted | l2 | +10.0 (+10.0 to +10.0) (2) | +10.0 (+10.0 to +10.0) (2) |" in by_cell
+    assert "| handwriting | traditional | l2 |  | +5.0" in by_cell and "| spectral |  |  | -25.0" in by_cell
+    nothing = claims.load_dense(tmp_path / "none.csv")
+    assert nothing.empty and claims.dense_table(nothing) == []
 
 
 def test_pretrained_students_are_compared_as_tuned():
