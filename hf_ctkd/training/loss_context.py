@@ -17,6 +17,7 @@ from hf_ctkd.losses import DistillationLoss, LossContext, RowTransportLoss
 from hf_ctkd.probes.labelled import CHUNK_ROWS, fitting_rows
 from hf_ctkd.tasks import StudentTask
 from hf_ctkd.training.config import DistillationConfig
+from hf_ctkd.training.labelled_rows import rows_of_epoch
 from hf_ctkd.training.schedule import is_pretrained
 from hf_ctkd.training.student_with_loss import StudentWithLoss
 from hf_ctkd.training.teacher_runner import TeacherRunner
@@ -159,7 +160,8 @@ def loss_context(
     """
     if rows is None:
         return None, None
-    steps, rows = planned_steps(args, len(rows)), runner.finite.select(rows)
+    steps = planned_steps(args, len(rows_of_epoch(rows, task, loss, args)))
+    rows = runner.finite.select(rows)
     reader: InputFeatureReader | None = None
     inputs: RowOutputs | None = None
     needs = Needs.NOTHING if loss is None else loss.needs
@@ -184,11 +186,11 @@ def loss_context(
 
 
 def planned_steps(args: DistillationConfig, rows: int) -> int:
-    """Optimiser steps of a whole training; one more or less an epoch where its last batch is left out.
+    """Optimiser steps of a whole training; up to one fewer an epoch are taken where its last batch is dropped.
 
     Args:
         args: of the run.
-        rows: number of training rows.
+        rows: number of rows that an epoch reads, repeated ones included; see `rows_of_epoch`.
     """
     if args.max_steps > 0:
         return args.max_steps

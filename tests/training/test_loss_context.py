@@ -153,6 +153,16 @@ def test_planned_steps_are_those_taken(make, config, changes):
     assert trainer.state.global_step == planned
 
 
+def test_planned_steps_count_labelled_rows_that_are_repeated(make, config, image_teacher):
+    loss = RelationshipMatchingLoss(0.5, embedding_temperature=0.5)
+    args = config(max_steps=-1, num_train_epochs=2)
+    trainer = make(args, teachers=[image_teacher], loss=loss, train_dataset=tiny.image_rows(24, unlabelled=18))
+    assert len(trainer.train_dataset) == 36
+    trainer.train()
+    assert trainer._context.steps == trainer.state.global_step
+    assert trainer.loss._embedding_steps == trainer.state.global_step / 2
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_phase_of_the_loss_alone_trains_no_head(make, config, image_teacher, wrapped):
     loss = RelationshipMatchingLoss(0.5, embedding_temperature=0.5)
