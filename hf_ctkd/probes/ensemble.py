@@ -1,4 +1,4 @@
-"""The probes of all teachers and of the input features: one posterior per row from several."""
+"""The probes of all teachers and of the input features, joined to one posterior per row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,28 +17,35 @@ from hf_ctkd.probes.solver import Basis, fit_path
 from hf_ctkd.types import UNLABELLED, LabelSpace, LossContext, ModelOutputs, RowOutputs
 
 GAIN_EXPONENT = 4.0
-"""Exponent of the information gain in the shares: teachers that know little hardly count."""
+"""Exponent of the information gain in the shares of layers and members: those that know little hardly count."""
 _REFIT_STRENGTH = 0.1
-"""Ridge strength of a refit."""
+"""Ridge strength of a refit, which chooses none by cross-fitting."""
 
 
 class ProbeEnsemble(nn.Module):
-    """The fitted probes of all teachers and, optionally, of the student's input features, as buffers; their log-mean.
+    """The log-mean of the probes of all teachers and, optionally, of the student's input features, fitted as buffers.
 
     A teacher is read at each of its pooled layers (where `ModelOutputs.layers` holds them) and at what its head reads:
     the last layer of a teacher of another task has often dropped what the target needs, an earlier one has not.
-    Its posterior is the mean of the log posteriors of these probes, and that of the ensemble the mean over teachers,
-    each weighted by a power of its information gain and renormalised. The input features are a member like any other,
-    so that a teacher that knows less than they do does no harm.
+    A member is one teacher, or the input features. The log posterior of a member is the weighted mean of the log
+    posteriors of its probes, and that of the ensemble the weighted mean over members, both renormalised; weights are
+    proportional to a power of the information gain. As the input features are a member like any other, a teacher that
+    knows less than they do does no harm.
 
     Outputs over all rows are read in parts: probes are fitted to at most `MAX_FITTING_ROWS` rows and evaluated
     `CHUNK_ROWS` rows at a time, so that memory does not grow with the rows beyond `[rows, classes]`.
 
     Args:
-        probe: how to fit.
+        probe: how each probe is fitted.
         input_features: whether a probe is fitted to the student's input features too; "student" for one that is fitted
             to the untrained student's own features in their place.
-        gain_exponent: exponent of the information gain in the shares, of layers and of teachers.
+        gain_exponent: exponent of the information gain in the shares of layers and of members.
+
+    Attributes:
+        information_gains: `[members]`, cross-fitted, clipped at 0; the input features last.
+        shares: `[members]`, of each member in the log-mean, summing to one.
+        information_gain: a scalar, cross-fitted, of the whole ensemble, clipped at 0.
+        student_gain: a scalar, of the untrained student at its layers; 0 unless `input_features="student"`.
     """
 
     information_gains: Tensor
@@ -63,11 +70,12 @@ class ProbeEnsemble(nn.Module):
         """Fit the probes of every member to labelled rows.
 
         Args:
-            context: labels, teachers over all rows and, if they are read, input features.
+            context: labels, teachers over all rows and, if they are read, input features, or the student's outputs.
 
         Raises:
             DatasetError: if a class has a single labelled row, or only one class is labelled.
-            InvalidArgumentError: if there is no teacher and no input to read, or input features are missing.
+            InvalidArgumentError: if there is no teacher and no input to read, input features or the student's outputs
+                are missing, a teacher has another number of rows than there are labels, or features are not finite.
         """
         if not self.input_features and not context.teachers:
             raise InvalidArgumentError("`teachers` must hold at least one teacher to be read, got none.")
@@ -81,16 +89,17 @@ class ProbeEnsemble(nn.Module):
         self.members.extend(members)
         self.information_gains = torch.tensor([member.information_gain for member in members])
         self.shares = gain_shares(self.information_gains, self.gain_exponent)
-        held_out = log_mean(self.shares, [member.crossfit for member in members])
-        information_gain = information_gain_of(held_out, labels, members[0].prior_likelihood)
+        held_out = log_mean(self.shares, [member.crossfit_log_posterior for member in members])
+        information_gain = information_gain_of(held_out, labels, members[0].prior_log_likelihood)
         self.information_gain = torch.tensor(max(information_gain, 0.0))
         if self.input_features == "student":
             self.student_gain = torch.tensor(self._student_gain(labels, context))
 
     def _student_gain(self, labels: Int[Tensor, " rows"], context: LossContext) -> float:
-        """Information gain of the untrained student where it is read like a teacher, at its layers too.
+        """Information gain of the untrained student when it is read like a teacher, at its layers too.
 
-        Its member reads what its head reads. Under a fresh head that may say less than half of what the layers know.
+        The student's member of the ensemble reads only the input of its head. Under a fresh head that may explain less
+        than half of what the layers do.
         """
         student, space = _required_student(context.student_layers, "student_layers"), context.label_space
         fitted = fit_layers(self.probe, student, labels, len(space), target=space, gain_exponent=self.gain_exponent)
@@ -99,15 +108,16 @@ class ProbeEnsemble(nn.Module):
     def refit(
         self, context: LossContext, rows: Int[Tensor, " fitted"], targets: Float[Tensor, "fitted classes"]
     ) -> None:
-        """Fit every probe again: to labels where there are any, to soft targets elsewhere.
+        """Fit every probe again: to the label of a labelled row, to the soft target of an unlabelled one.
 
-        An unlabelled row weighs as much as the cross-fitted information gain of the ensemble. Information gains and
-        shares stay as they are, since they were estimated on rows that the probes had not seen.
+        A labelled row has weight 1, an unlabelled one the cross-fitted information gain of the ensemble. All probes
+        have one ridge strength and no temperature then. Information gains and shares stay as they are, since they were
+        estimated on rows that the probes had not seen.
 
         Args:
             context: as given to `fit`.
             rows: to fit to, from `fitting_rows`.
-            targets: shares of the classes in each of these rows.
+            targets: soft target of each of these rows, summing to one.
         """
         labels = context.labels[rows]
         one_hot = F.one_hot(labels.clamp_min(0), targets.shape[1]).double()
@@ -127,7 +137,7 @@ class ProbeEnsemble(nn.Module):
         sources = self._sources(context)
         for share, member, source in zip(self.shares, self._members, sources, strict=True):
             for rows, outputs in source.chunks(CHUNK_ROWS):
-                total[rows] += (share * member.evidence(outputs.to(share.device))).cpu()
+                total[rows] += (share * member.logits(outputs.to(share.device))).cpu()
         for part in total.split(CHUNK_ROWS):
             part.copy_(part.log_softmax(dim=1))  # in place, as this is the largest tensor of all
         return total
@@ -144,11 +154,12 @@ class ProbeEnsemble(nn.Module):
         Args:
             inputs: input features of the student; None where they are not read.
             teachers: outputs of each on the same rows, or on those that it was selected for.
-            selected: the rows of each teacher; None for all. The share of a teacher that was not selected for a row is
-                divided among the others.
+            selected: which rows each teacher was selected for; None for all. The share of a teacher that was not
+                selected for a row is divided among the others.
 
         Raises:
-            InvalidArgumentError: if the student's own features are read, of which a batch holds none.
+            InvalidArgumentError: if input features are missing, or the untrained student's own features are read, of
+                which a batch holds none.
         """
         if self.input_features == "student":
             raise InvalidArgumentError(
@@ -156,12 +167,12 @@ class ProbeEnsemble(nn.Module):
                 "Train on targets that are computed once."
             )
         batch = teachers if not self.input_features else (*teachers, ModelOutputs(_required(inputs)))
-        evidence = [member.evidence(outputs) for member, outputs in zip(self._members, batch, strict=True)]
+        logits = [member.logits(outputs) for member, outputs in zip(self._members, batch, strict=True)]
         if selected is None:
-            return torch.einsum("m,mrc->rc", self.shares, torch.stack(evidence)).log_softmax(dim=1)
+            return torch.einsum("m,mrc->rc", self.shares, torch.stack(logits)).log_softmax(dim=1)
         members = F.pad(selected, (0, 1), value=True) if self.input_features else selected
         shares = self.shares * members
-        return weighted_mean(evidence, shares / shares.sum(dim=1, keepdim=True), members).log_softmax(dim=1)
+        return weighted_mean(logits, shares / shares.sum(dim=1, keepdim=True), members).log_softmax(dim=1)
 
     @property
     def teacher_information_gains(self) -> Float[Tensor, " teachers"]:
@@ -180,9 +191,11 @@ class ProbeEnsemble(nn.Module):
 
     @property
     def _members(self) -> "list[_MemberProbe]":
+        """`members` by their type, which a `ModuleList` does not keep."""
         return [member for member in self.members if isinstance(member, _MemberProbe)]
 
     def _sources(self, context: LossContext) -> tuple[RowOutputs, ...]:
+        """The outputs over all rows that each member reads, in the order of the members."""
         if self.input_features == "student":
             return (*context.teachers, _required_student(context.student_rows, "student_rows"))
         return (*context.teachers, _required(context.inputs)) if self.input_features else context.teachers
@@ -211,10 +224,10 @@ def _required(inputs: Inputs | None) -> Inputs:
 
 
 class _MemberProbe(nn.Module):
-    """The log-mean of one member's probes, one per view, as a single linear map of all its views.
+    """The log-mean of one member's probes, one per view, as a single affine map of all its views.
 
-    The log-mean of softmaxes is the softmax of the mean of their logits, up to a constant in each row. The information
-    gain is that of the log-mean, from the views' cross-fitted posteriors.
+    The log-mean of softmaxes is the softmax of the mean of their logits. The information gain is that of the log-mean,
+    from the views' cross-fitted posteriors.
     """
 
     log_prior: Tensor
@@ -243,11 +256,11 @@ class _MemberProbe(nn.Module):
             ]
         )
         self.information_gain = max(fitted.information_gain, 0.0)
-        self.crossfit = fitted.crossfit
-        self.prior_likelihood = fitted.probes[0].prior_likelihood
+        self.crossfit_log_posterior = fitted.crossfit_log_posterior
+        self.prior_log_likelihood = fitted.probes[0].prior_log_likelihood
 
     def refit(self, outputs: ModelOutputs, mass: Float[Tensor, "rows classes"]) -> None:
-        """Fit all views again, to given masses of the classes in each row."""
+        """Fit the probes of all views again, to the mass of each class in each row; a row's sum is its weight."""
         probes = []
         for view in views(outputs):
             basis = Basis.of(view)
@@ -256,7 +269,7 @@ class _MemberProbe(nn.Module):
         self._join(probes)
 
     def _join(self, probes: "Sequence[_ViewProbe]") -> None:
-        # sum_v share_v * ((x_v - mean_v) / scale_v @ weight_v + bias_v), written as one affine map of all x_v.
+        # log_prior + sum_v share_v * ((x_v - mean_v) / scale_v @ weight_v + bias_v), as one affine map of all x_v.
         weights, bias = [], self.log_prior.double()
         for share, probe in zip(self.shares.double(), probes, strict=True):
             weight = share * probe.weight.double() / probe.scale.double()[:, None]
@@ -264,15 +277,15 @@ class _MemberProbe(nn.Module):
             bias = bias + share * probe.bias.double() - probe.mean.double() @ weight
         self.weight, self.bias = torch.cat(weights).float(), bias.float()
 
-    def evidence(self, outputs: ModelOutputs) -> Float[Tensor, "rows classes"]:
-        """Log probabilities of the target classes, up to a constant in each row."""
+    def logits(self, outputs: ModelOutputs) -> Float[Tensor, "rows classes"]:
+        """Log probabilities of the target classes, up to a constant in each row: log prior and evidence together."""
         features = torch.cat([view.float() for view in views(outputs)], dim=1)
         return torch.addmm(self.bias, features, self.weight)
 
 
 @dataclass(frozen=True)
 class _ViewProbe:
-    """A linear map of one view's standardised features to evidence, which is added to the log prior."""
+    """An affine map from one view's standardised features to evidence, which is added to the log prior."""
 
     weight: Float[Tensor, "width classes"]
     bias: Float[Tensor, " classes"]

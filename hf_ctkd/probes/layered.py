@@ -21,18 +21,26 @@ class LayeredProbe:
     Args:
         probes: one per view, in the order of `views`.
         shares: `[views]`, of each probe in the log-mean, summing to one.
-        crossfit: log posteriors of the labelled rows by the log-mean, each from probes that did not see the row.
+        crossfit_log_posterior: `[labelled, classes]`, of the labelled rows by the log-mean, each from probes that did
+            not see the row.
         information_gain: of the log-mean, cross-fitted; see `FittedProbe`.
     """
 
     probes: tuple[FittedProbe, ...]
     shares: Float[Tensor, " views"]
-    crossfit: Float[Tensor, "labelled classes"]
+    crossfit_log_posterior: Float[Tensor, "labelled classes"]
     information_gain: float
 
 
 def views(outputs: ModelOutputs) -> tuple[Tensor, ...]:
-    """The views of a teacher: its pooled layers, where the outputs hold them, and what its head reads."""
+    """The views of a teacher: its pooled layers, where the outputs hold them, and what its head reads.
+
+    Args:
+        outputs: of the teacher.
+
+    Returns:
+        A tensor `[rows, width of the view]` each, from the first layer to the features.
+    """
     return (*outputs.layers, outputs.features)
 
 
@@ -52,7 +60,7 @@ def fit_layers(
         outputs: of the teacher, with its `layers` if they are to be read too.
         labels: target labels; rows with -100 are ignored.
         n_classes: number of target classes.
-        target: names of the classes, for messages.
+        target: names of the classes, for error messages.
         gain_exponent: exponent of a view's information gain in its share: views that know little hardly count.
 
     Raises:
@@ -61,9 +69,9 @@ def fit_layers(
     """
     fitted = tuple(probe.fit(view, labels, n_classes, target=target) for view in views(outputs))
     shares = gain_shares(torch.tensor([view.relatedness for view in fitted]), gain_exponent)
-    crossfit = log_mean(shares, [view.crossfit_posterior.log() for view in fitted])
-    gain = information_gain_of(crossfit, labels[labels != UNLABELLED].cpu(), fitted[0].prior_likelihood)
-    return LayeredProbe(fitted, shares, crossfit, gain)
+    log_posterior = log_mean(shares, [view.crossfit_posterior.log() for view in fitted])
+    gain = information_gain_of(log_posterior, labels[labels != UNLABELLED].cpu(), fitted[0].prior_log_likelihood)
+    return LayeredProbe(fitted, shares, log_posterior, gain)
 
 
 def cross_fit_layers(
@@ -74,9 +82,9 @@ def cross_fit_layers(
     *,
     gain_exponent: float = 4.0,
 ) -> Float[Tensor, " labelled"]:
-    """What each labelled row contributes to the information gain of `fit_layers`, which is the mean.
+    """Cross-fitted information gain of each labelled row; the mean over rows is `information_gain` of `fit_layers`.
 
-    It takes no probes of all rows.
+    It takes less time than `fit_layers`, as no probe is fitted to all rows.
 
     Args:
         probe: how to fit each.
@@ -91,18 +99,18 @@ def cross_fit_layers(
     """
     fitted = [probe.cross_fit(view, labels, n_classes) for view in views(outputs)]
     shares = gain_shares(torch.tensor([max(view.information_gain, 0.0) for view in fitted]), gain_exponent)
-    crossfit = log_mean(shares, [view.posterior.log() for view in fitted])
+    log_posterior = log_mean(shares, [view.posterior.log() for view in fitted])
     count = len(fitted[0].labels)
-    likelihoods = crossfit[torch.arange(count), fitted[0].labels].double()
-    # The prior's likelihood is that of all rows: it depends on the shares of the classes alone.
-    return 1 - likelihoods / (fitted[0].prior_likelihood / count)
+    log_likelihoods = log_posterior[torch.arange(count), fitted[0].labels].double()
+    # Each row's gain is over the mean log-likelihood under the class shares, which makes their mean the gain of all.
+    return 1 - log_likelihoods / (fitted[0].prior_log_likelihood / count)
 
 
 def gain_shares(gains: Float[Tensor, " members"], gain_exponent: float) -> Float[Tensor, " members"]:
-    """Shares in proportion to a power of the information gains; equal ones where all gains are zero.
+    """Shares in proportion to a power of the information gains, summing to one; equal ones where all gains are zero.
 
     Args:
-        gains: cross-fitted gains, not negative.
+        gains: cross-fitted gains, not negative; those below 1e-6 count as 1e-6.
         gain_exponent: the higher, the less members with a small gain count.
     """
     powered = gains.clamp_min(1e-6) ** gain_exponent
@@ -112,24 +120,25 @@ def gain_shares(gains: Float[Tensor, " members"], gain_exponent: float) -> Float
 def log_mean(
     shares: Float[Tensor, " members"], log_posteriors: Sequence[Float[Tensor, "rows classes"]]
 ) -> Float[Tensor, "rows classes"]:
-    """The normalised geometric mean of several posteriors.
+    """The normalised geometric mean of several posteriors, as log probabilities.
 
     Args:
-        shares: of each, summing to one.
-        log_posteriors: log probabilities.
+        shares: weight of each posterior, summing to one.
+        log_posteriors: log probabilities by each member.
     """
     mean = sum(share * log_posterior for share, log_posterior in zip(shares, log_posteriors, strict=True))
     return torch.as_tensor(mean).log_softmax(dim=1)
 
 
 def information_gain_of(
-    log_posterior: Float[Tensor, "labelled classes"], labels: Int[Tensor, " labelled"], prior_likelihood: float
+    log_posterior: Float[Tensor, "labelled classes"], labels: Int[Tensor, " labelled"], prior_log_likelihood: float
 ) -> float:
     """Share of the label entropy that posteriors explain: 1 is perfect, 0 no better than the class prior.
 
     Args:
         log_posterior: of labelled rows, each from a probe that was not fitted to the row.
         labels: their class ids.
-        prior_likelihood: see `FittedProbe`.
+        prior_log_likelihood: log-likelihood of these labels under the class shares alone, summed over rows; see
+            `FittedProbe`.
     """
-    return 1 - float(log_posterior[torch.arange(len(labels)), labels].double().sum()) / prior_likelihood
+    return 1 - float(log_posterior[torch.arange(len(labels)), labels].double().sum()) / prior_log_likelihood

@@ -16,8 +16,8 @@ from hf_ctkd.probes.prior import estimate_prior
 from hf_ctkd.probes.solver import Basis, fit_path, fit_paths
 from hf_ctkd.types import LabelSpace, ModelOutputs
 
-# Shares of the evidence that are tried: 1 leaves the probe as fitted, close to 0 leaves the class prior alone.
-_SHARES = (1e-6, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0)
+# Inverse temperatures that are tried: 1 leaves the probe as fitted, close to 0 leaves the class prior alone.
+_INVERSE_TEMPERATURES = (1e-6, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0)
 
 _LEAST_RISE = 3e-4
 """Rise of the information gain from one ridge strength to the next below which no weaker one is tried."""
@@ -27,20 +27,24 @@ _LEAST_RISE = 3e-4
 class FittedProbe:
     """Target-class posteriors of any rows, from the teacher's features: `softmax(log_prior + evidence / temperature)`.
 
-    All tensors can be registered as buffers of a module.
+    The evidence of a row is what its standardised features add to the log prior of each class, in nats:
+    `(features - mean) / scale @ weight + bias`. All tensors can be registered as buffers of a module.
 
     Args:
-        weight: `[width, classes]`.
-        bias: `[classes]`.
+        weight: `[width, classes]`, from standardised features to evidence.
+        bias: `[classes]`, of the evidence.
         log_prior: `[classes]`, log class shares of the labelled rows, shrunk towards equal shares.
-        mean: `[width]`, of the features.
-        scale: `[width]`, of the features.
-        temperature: calibrates the evidence; very large where features say nothing, which leaves the prior.
+        mean: `[width]`, subtracted from the features.
+        scale: `[width]`, by which the centred features are divided.
+        temperature: a scalar that calibrates the evidence; very large where features say nothing, which leaves the
+            prior.
         information_gain: share of the label entropy that the probe explains on rows it did not see: 1 is perfect, 0 no
             better than the class prior, negative worse than it.
-        prior_likelihood: log-likelihood of the labelled rows under cross-fitted class shares alone, in nats.
-        crossfit_posterior: posteriors of the labelled rows, in their order, each from a probe that did not see the row.
-        strength: ridge strength that was chosen.
+        prior_log_likelihood: log-likelihood of the labelled rows under cross-fitted class shares alone, in nats, summed
+            over rows.
+        crossfit_posterior: `[labelled, classes]`, posteriors of the labelled rows, in their order, each from a probe
+            that did not see the row.
+        strength: ridge strength that was chosen, one of `LinearProbe.strengths`.
     """
 
     weight: Float[Tensor, "width classes"]
@@ -50,7 +54,7 @@ class FittedProbe:
     scale: Float[Tensor, " width"]
     temperature: Float[Tensor, ""]
     information_gain: float
-    prior_likelihood: float
+    prior_log_likelihood: float
     crossfit_posterior: Float[Tensor, "labelled classes"]
     strength: float
 
@@ -60,14 +64,22 @@ class FittedProbe:
         return max(self.information_gain, 0.0)
 
     def log_posterior(self, features: Float[Tensor, "rows width"]) -> Float[Tensor, "rows classes"]:
-        """Log probabilities of the target classes, on the device of the features."""
+        """Log probabilities of the target classes, on the device of the features.
+
+        Args:
+            features: of any rows, as wide as those that the probe was fitted to.
+        """
         probe = self.to(features.device)
         inputs = (features.to(self.weight.dtype) - probe.mean) / probe.scale
         evidence = inputs @ probe.weight + probe.bias
         return (probe.log_prior + evidence / probe.temperature).log_softmax(dim=1)
 
     def posterior(self, features: Float[Tensor, "rows width"]) -> Float[Tensor, "rows classes"]:
-        """Probabilities of the target classes, on the device of the features."""
+        """Probabilities of the target classes, on the device of the features.
+
+        Args:
+            features: of any rows, as wide as those that the probe was fitted to.
+        """
         return self.log_posterior(features).exp()
 
     def to(self, device: torch.device | str) -> "FittedProbe":
@@ -86,44 +98,44 @@ class FittedProbe:
 
 @dataclass(frozen=True, eq=False)
 class CrossFit:
-    """What probes say of labelled rows that they did not see.
+    """Posteriors of labelled rows by probes that did not see them, and the settings that predict them best.
 
     Args:
         basis: the features in their principal axes.
         labels: of the labelled rows.
-        posterior: of these rows, each from a probe that did not see the row.
+        posterior: `[labelled, classes]`, of these rows, each from a probe that did not see the row.
         information_gain: see `FittedProbe`.
-        prior_likelihood: see `FittedProbe`.
-        strength: ridge strength that does best.
-        share: share of the evidence that does best, one over the temperature.
+        prior_log_likelihood: see `FittedProbe`.
+        strength: ridge strength with the highest held-out likelihood.
+        inverse_temperature: factor of the evidence with the highest held-out likelihood.
     """
 
     basis: Basis
     labels: Int[Tensor, " labelled"]
     posterior: Float[Tensor, "labelled classes"]
     information_gain: float
-    prior_likelihood: float
+    prior_log_likelihood: float
     strength: float
-    share: float
+    inverse_temperature: float
 
 
 @dataclass(frozen=True)
 class LinearProbe:
     """A ridge logistic probe from a teacher's features to the target classes, tuned and judged by cross-fitting.
 
-    Use it as a soft target where teacher and target share no label, weighted by `relatedness`, and as a score of the
-    teacher. It reads features, so headless encoders serve too. It needs at least two labelled rows of every class
-    that occurs.
+    Use its posterior as a soft target where teacher and target share no label, weighted by
+    `FittedProbe.relatedness`, and its information gain as a score of the teacher. It reads features, so headless
+    encoders serve too. It needs at least two labelled rows of every class that occurs.
 
-    The posterior of a labelled row comes from a probe that was fitted without the row's fold, under the ridge strength
-    and temperature that do best on the *other* folds. So neither their choice nor duplicate rows, which share a fold,
-    flatter `information_gain`.
+    The cross-fitted posterior of a labelled row comes from a probe that was fitted without the row's fold, under the
+    ridge strength and temperature that do best on the *other* folds. So neither the choice of these two nor duplicate
+    rows, which share a fold, inflate `information_gain`.
 
     Args:
-        strengths: ridge strengths to choose from, each positive, as precision of a Gaussian on weights over features
-            whose mean squared length is one: 1 holds evidence to about one nat, 0.01 to about ten.
-        folds: at least 2.
-        seed: of the dealing into folds, which otherwise depends on the rows' content alone.
+        strengths: ridge strengths to choose from, each positive: the precision of a Gaussian prior on the weights, for
+            features scaled to a mean squared length of one. 1 keeps the evidence within about one nat, 0.01 within ten.
+        folds: number of folds, at least 2; fewer are used where there are fewer different rows.
+        seed: of the assignment to folds, which otherwise depends on the rows' content alone.
 
     Raises:
         InvalidArgumentError: if an argument is out of its range.
@@ -158,16 +170,17 @@ class LinearProbe:
         *,
         target: LabelSpace | None = None,
     ) -> FittedProbe:
-        """Fit on the labelled rows.
+        """Fit on the labelled rows, under the ridge strength and temperature that cross-fitting chooses.
 
         Args:
             features: the teacher's features, one vector a row.
             labels: target labels; rows with -100 are ignored.
             n_classes: number of target classes; those without a row keep a small share.
-            target: names of the classes, for messages.
+            target: names of the classes, for error messages.
 
         Raises:
-            DatasetError: if fewer than two classes are labelled, or one of them has a single row.
+            DatasetError: if fewer than two classes are labelled, one of them has a single row, or a label is not below
+                `n_classes`.
             InvalidArgumentError: if features are not finite, or rows and labels differ in number.
         """
         crossfit = self.cross_fit(features, labels, n_classes, target=target)
@@ -182,9 +195,9 @@ class LinearProbe:
             log_prior=prior.float(),
             mean=basis.mean.float(),
             scale=basis.scale.float(),
-            temperature=torch.tensor(1 / crossfit.share),
+            temperature=torch.tensor(1 / crossfit.inverse_temperature),
             information_gain=crossfit.information_gain,
-            prior_likelihood=crossfit.prior_likelihood,
+            prior_log_likelihood=crossfit.prior_log_likelihood,
             crossfit_posterior=crossfit.posterior,
             strength=crossfit.strength,
         )
@@ -197,16 +210,19 @@ class LinearProbe:
         *,
         target: LabelSpace | None = None,
     ) -> CrossFit:
-        """Judge the features on rows that their probes did not see, without the probe of all rows.
+        """Cross-fit the probes of `fit`, but leave out the probe of all rows that it returns.
+
+        Use it for a score of the features: the information gain is that of `fit`, for less time.
 
         Args:
             features: the teacher's features, one vector a row.
             labels: target labels; rows with -100 are ignored.
             n_classes: number of target classes; those without a row keep a small share.
-            target: names of the classes, for messages.
+            target: names of the classes, for error messages.
 
         Raises:
-            DatasetError: if fewer than two classes are labelled, or one of them has a single row.
+            DatasetError: if fewer than two classes are labelled, one of them has a single row, or a label is not below
+                `n_classes`.
             InvalidArgumentError: if features are not finite, or rows and labels differ in number.
         """
         outputs, labels = labelled_rows(ModelOutputs(features=features), labels, n_classes=n_classes)
@@ -218,16 +234,16 @@ class LinearProbe:
             held_out = _held_out(basis.rows, labels, fold, n_classes=n_classes, strengths=self._path)
             posterior = _chosen_without_own_fold(held_out, fold)
         of_label = torch.arange(len(labels)), labels
-        prior_likelihood = float(held_out.log_prior[of_label].sum())
-        best, share = _best(held_out.likelihood.sum(dim=2))
+        prior_log_likelihood = float(held_out.log_prior[of_label].sum())
+        strength, temperature = _best(held_out.log_likelihood.sum(dim=2))
         return CrossFit(
             basis=basis,
             labels=labels,
             posterior=posterior.float(),
-            information_gain=1 - float(posterior[of_label].log().sum()) / prior_likelihood,
-            prior_likelihood=prior_likelihood,
-            strength=self._path[best],
-            share=_SHARES[share],
+            information_gain=1 - float(posterior[of_label].log().sum()) / prior_log_likelihood,
+            prior_log_likelihood=prior_log_likelihood,
+            strength=self._path[strength],
+            inverse_temperature=_INVERSE_TEMPERATURES[temperature],
         )
 
     @property
@@ -249,17 +265,17 @@ def _check_counts(labels: Int[Tensor, " labelled"], n_classes: int, target: Labe
 
 @dataclass(frozen=True, eq=False)
 class _HeldOut:
-    """What the probes of other folds say of every row.
+    """Predictions for every row by the probes of the other folds.
 
     Args:
-        log_prior: of the classes.
-        evidence: of every ridge strength that was tried, strongest first.
-        likelihood: log-likelihood of the labels for every strength and share of the evidence.
+        log_prior: of the classes, from the labels of the other folds.
+        evidence: for every ridge strength that was tried, strongest first.
+        log_likelihood: of each row's label, for every strength and inverse temperature.
     """
 
     log_prior: Float[Tensor, "rows classes"]
     evidence: Float[Tensor, "strengths rows classes"]
-    likelihood: Float[Tensor, "strengths shares rows"]
+    log_likelihood: Float[Tensor, "strengths temperatures rows"]
 
 
 def _held_out(
@@ -270,9 +286,10 @@ def _held_out(
     n_classes: int,
     strengths: tuple[float, ...],
 ) -> _HeldOut:
-    """Fit each fold's probes to the others; no weaker strength once one hardly does better than the one before it.
+    """Fit a probe for each fold to the rows of all others, for each ridge strength from the strongest to weaker ones.
 
-    Half of the time of all strengths goes to the weakest, which teachers that know little or all do not need.
+    No weaker strength is fitted once one hardly does better than the one before it: half of the time of all strengths
+    goes to the weakest, which teachers that know little or everything do not need.
     """
     one_hot = F.one_hot(labels, n_classes).double()
     outside = [(fold != number).nonzero()[:, 0] for number in range(int(fold.max()) + 1)]
@@ -287,14 +304,14 @@ def _held_out(
     log_prior = priors[fold]
     least_rise = -_LEAST_RISE * float(log_prior[torch.arange(len(labels)), labels].sum())
     evidence: list[Tensor] = []
-    likelihood: list[Tensor] = []
+    log_likelihood: list[Tensor] = []
     for weights in path:
         evidence.append(_evidence_of_others(rows, fold, weights))
-        likelihood.append(_log_likelihood(log_prior, evidence[-1], labels))
-        best = [float(shares.sum(dim=1).max()) for shares in likelihood[-2:]]
+        log_likelihood.append(_log_likelihood(log_prior, evidence[-1], labels))
+        best = [float(of_strength.sum(dim=1).max()) for of_strength in log_likelihood[-2:]]
         if len(best) == 2 and best[1] - best[0] < least_rise:
             break
-    return _HeldOut(log_prior, torch.stack(evidence), torch.stack(likelihood))
+    return _HeldOut(log_prior, torch.stack(evidence), torch.stack(log_likelihood))
 
 
 def _evidence_of_others(
@@ -310,24 +327,25 @@ def _evidence_of_others(
 
 def _log_likelihood(
     log_prior: Float[Tensor, "rows classes"], evidence: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"]
-) -> Float[Tensor, "shares rows"]:
-    """Held-out log-likelihood of every row for every share of the evidence."""
-    number = torch.arange(len(labels))
-    return torch.stack([(log_prior + share * evidence).log_softmax(dim=1)[number, labels] for share in _SHARES])
+) -> Float[Tensor, "temperatures rows"]:
+    """Held-out log-likelihood of every row for every inverse temperature."""
+    of_label = torch.arange(len(labels)), labels
+    return torch.stack(
+        [(log_prior + factor * evidence).log_softmax(dim=1)[of_label] for factor in _INVERSE_TEMPERATURES]
+    )
 
 
-def _best(totals: Float[Tensor, "strengths shares"]) -> tuple[int, int]:
-    """Indices of the strength and the share with the highest total."""
-    strength, share = divmod(int(totals.argmax()), totals.shape[1])
-    return strength, share
+def _best(totals: Float[Tensor, "strengths temperatures"]) -> tuple[int, int]:
+    """Indices of the strength and the inverse temperature with the highest total."""
+    return divmod(int(totals.argmax()), totals.shape[1])
 
 
 def _chosen_without_own_fold(held_out: _HeldOut, fold: Int[Tensor, " rows"]) -> Float[Tensor, "rows classes"]:
-    """Cross-fitted posteriors, each row under the strength and share that do best on the other folds."""
+    """Cross-fitted posteriors, each row under the strength and temperature that do best on the other folds."""
     posterior = torch.empty_like(held_out.log_prior)
     for number in range(int(fold.max()) + 1):
         inside = fold == number
-        strength, share = _best(held_out.likelihood[:, :, ~inside].sum(dim=2))
-        evidence = held_out.evidence[strength, inside]
-        posterior[inside] = (held_out.log_prior[inside] + _SHARES[share] * evidence).softmax(dim=1)
+        strength, temperature = _best(held_out.log_likelihood[:, :, ~inside].sum(dim=2))
+        evidence = _INVERSE_TEMPERATURES[temperature] * held_out.evidence[strength, inside]
+        posterior[inside] = (held_out.log_prior[inside] + evidence).softmax(dim=1)
     return posterior

@@ -71,13 +71,13 @@ class TeacherPosterior:
     Args:
         log_posterior: `[rows, classes]`, normalised log-mean over the probes of its layers; NaN where `finite` is not.
         information_gain: share of the label entropy that it explains alone, clipped at 0.
-        prior_likelihood: log-likelihood of the labels under the class shares alone, a mean over rows.
+        mean_prior_log_likelihood: of the labels under the class shares alone, in nats, a mean over the finite rows.
         finite: `[rows]`, which rows its outputs are finite for; it is fitted and judged on these alone.
     """
 
     log_posterior: Float[Tensor, "rows classes"]
     information_gain: float
-    prior_likelihood: float
+    mean_prior_log_likelihood: float
     finite: Bool[Tensor, " rows"]
 
     @classmethod
@@ -96,10 +96,10 @@ class TeacherPosterior:
         probe = fit_layers(
             LinearProbe(), outputs.select(finite), labels[finite], n_classes, gain_exponent=GAIN_EXPONENT
         )
-        log_posterior = torch.full((len(labels), n_classes), torch.nan, dtype=probe.crossfit.dtype)
-        log_posterior[finite] = probe.crossfit
-        prior_likelihood = probe.probes[0].prior_likelihood / int(finite.sum())
-        return cls(log_posterior, max(probe.information_gain, 0.0), prior_likelihood, finite)
+        log_posterior = torch.full((len(labels), n_classes), torch.nan, dtype=probe.crossfit_log_posterior.dtype)
+        log_posterior[finite] = probe.crossfit_log_posterior
+        mean_prior_log_likelihood = probe.probes[0].prior_log_likelihood / int(finite.sum())
+        return cls(log_posterior, max(probe.information_gain, 0.0), mean_prior_log_likelihood, finite)
 
 
 def class_with_too_few_rows(labels: Int[Tensor, " rows"], finite: Bool[Tensor, " rows"]) -> int | None:
@@ -178,4 +178,5 @@ def _information_gain(
 ) -> float:
     shares = gain_shares(torch.tensor([member.information_gain for member in members]), GAIN_EXPONENT)
     log_posterior = log_mean(shares, [member.log_posterior[rows] for member in members])
-    return information_gain_of(log_posterior, labels[rows], members[0].prior_likelihood * int(rows.sum()))
+    prior_log_likelihood = members[0].mean_prior_log_likelihood * int(rows.sum())
+    return information_gain_of(log_posterior, labels[rows], prior_log_likelihood)

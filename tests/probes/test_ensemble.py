@@ -28,7 +28,7 @@ def test_posterior_of_a_committee_is_the_log_mean_by_powers_of_the_gain():
     labels = case.context.labels[case.context.labels != UNLABELLED]
     held_out = log_mean(shares, [one.crossfit_posterior.log() for one in fitted])
     assert float(probes.information_gain) == pytest.approx(
-        information_gain_of(held_out, labels, fitted[0].prior_likelihood)
+        information_gain_of(held_out, labels, fitted[0].prior_log_likelihood)
     )
 
 

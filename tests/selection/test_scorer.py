@@ -121,7 +121,7 @@ def test_a_committee_predicts_the_rows_that_a_teacher_has_finite_outputs_for(sco
     )
     torch.testing.assert_close(posterior.log_posterior[good], expected.log_posterior)
     assert posterior.information_gain == pytest.approx(expected.information_gain, abs=1e-6)
-    assert posterior.prior_likelihood == pytest.approx(expected.prior_likelihood, abs=1e-6)
+    assert posterior.mean_prior_log_likelihood == pytest.approx(expected.mean_prior_log_likelihood, abs=1e-6)
 
 
 def test_a_committee_has_no_member_with_too_few_finite_rows_of_a_class(scorer_of, labelled, zoo, monkeypatch):
