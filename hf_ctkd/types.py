@@ -209,7 +209,7 @@ class RowOutputs(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LossContext:
-    """What a loss may read before the optimiser is built: widths, label spaces and, if it fits, all teacher outputs.
+    """What a loss may read before the optimiser is built: labels, widths, label spaces and outputs as far as it needs.
 
     Args:
         labels: `[rows]` of all training rows, -100 for a row without one; empty for dense tasks.

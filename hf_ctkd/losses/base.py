@@ -19,26 +19,27 @@ GAIN_MEANING = (
     "the teacher's information gain: the share of the uncertainty about the labels that linear probes on the teacher "
     "remove, measured on labelled rows held out"
 )
-"""What the weights of losses that read teachers by probes are, see `DistillationLoss.weight_meaning`."""
+"""`DistillationLoss.weight_meaning` of losses that read teachers by probes."""
 RESERVED = frozenset(
     {"logits", "task_loss", "loss", "grad_norm", "learning_rate", "epoch", "step", "num_input_tokens_seen"}
     | {"teacher_passes", "teacher_passes_skipped"}
 )
-"""Names that the trainer logs or returns itself, so that no term and no diagnostic of a loss may have them."""
+"""Names that the trainer logs or returns itself: no term and no diagnostic of a loss may have one of them."""
 LARGEST_LABELLED_WEIGHT = 0.3
-"""Of a labelled row in a loss that teaches labels, where an unlabelled row has weight 1; see `row_weights`.
+"""Largest weight of a labelled row in a loss that teaches labels, where an unlabelled row has weight 1.
 
-Of pretrained students with a label on every row, on validation rows: 0.3 / 1 / labels alone give 72.8 / 69.6 / 71.8 %
-(emoji, two seeds), 55.8 / 57.4 / 53.3 % (Debian sections), 71.4 / 71.4 / 69.2 % (SciPy docstrings).
+See `row_weights`. Accuracy on validation rows of pretrained students that have a label on every training row, with 0.3,
+with 1 and trained on labels alone: 72.8, 69.6 and 71.8 % (emoji, two seeds), 55.8, 57.4 and 53.3 % (Debian sections),
+71.4, 71.4 and 69.2 % (SciPy docstrings).
 """
 
 
 class DistillationLoss(nn.Module, ABC):
-    """How a student learns from teachers: a module with the loss's projections and fitted tensors, but no model.
+    """Base class of losses by which a student learns from teachers: a module with its own weights, but without a model.
 
-    The trainer calls `setup` once, trains this module together with the student, saves it in checkpoints and does not
-    publish it. Subclasses set the class attributes, store every constructor argument under its own name, make
-    parameters and buffers in `setup`, and return named terms from `forward`, which the trainer adds up and logs.
+    The trainer calls `setup` once, trains the module's parameters together with the student, saves them in checkpoints
+    and does not publish them. Subclasses set the class attributes, store every constructor argument under its own name,
+    make parameters and buffers in `setup`, and return named terms from `forward`, which the trainer adds up and logs.
 
     A loss of features or a regulariser has an argument `weight`, whose default suits the scale of its term;
     `DistillationConfig.distillation_weight` multiplies whatever `forward` returns.
@@ -63,19 +64,27 @@ class DistillationLoss(nn.Module, ABC):
     citation: str
     """BibTeX of the paper, with a `note` where the loss is reconstructed from it; words for a loss without a paper."""
     needs: Needs
-    """What it reads of teachers; `Needs.NOTHING` for a loss without any. On the class, or set by the constructor."""
+    """What it reads besides the student's features and logits in training; `Needs.NOTHING` for a regulariser.
+
+    Set on the class, or by the constructor.
+    """
     hidden: tuple[tuple[int, int], ...] = ()
-    """Pairs of indices into `hidden_states` (student's, teacher's) that it reads, as `ModelOutputs.hidden`."""
+    """Layers that it reads: pairs of indices into `hidden_states` of the student and of the teacher, in this order.
+
+    Their outputs are in `ModelOutputs.hidden`, one for each pair.
+    """
 
     teaches_labels: bool = False
-    """Whether it teaches unlabelled rows what the task loss teaches labelled ones, so that both count row by row.
+    """Whether its targets are probabilities of the target classes, or values to predict, so that it replaces labels.
 
-    The trainer then makes the task loss a mean over all rows of a step, see `DistillationConfig.labelled_row_weight`;
-    beside a loss of features or a regulariser it stays a mean over labelled rows.
+    The trainer then divides the task loss of a step by all rows of the step, see
+    `DistillationConfig.labelled_row_weight`, and reads every row once in an epoch. Beside a loss of features or a
+    regulariser the task loss is a mean over labelled rows, and these may be repeated, see
+    `DistillationConfig.labelled_share`.
     """
 
     weight_meaning: str = "the teacher's share in the distillation loss"
-    """What `weights` gives, for the card, to follow "The weight is"."""
+    """What `weights` returns, as the card says it after "The weight is"."""
     transport_meaning: str = ""
     """What `transport_map` shows, as a sentence for the card; empty for a loss that has none."""
 
@@ -90,14 +99,16 @@ class DistillationLoss(nn.Module, ABC):
         """
 
     def row_targets(self, context: LossContext) -> Float[Tensor, "rows width"] | None:
-        """The targets of all training rows, where they depend neither on the student nor on an augmentation.
+        """The targets of all training rows, where they depend neither on the student in training nor on augmentation.
 
-        The trainer computes them once, after `setup`, passes the rows of each batch to `on_targets`, and reads no
-        teacher during training. None for a loss that reads teachers at every step. `forward` must equal `on_targets`
-        of the targets of its batch.
+        The trainer computes them once, after `setup`, passes those of each batch to `on_targets` in the place of
+        `forward`, and runs no teacher during training. Both must give the same terms for the same rows.
 
         Args:
             context: as given to `setup`.
+
+        Returns:
+            One row of targets for each training row; None for a loss that reads teachers at every step.
         """
         return None
 
@@ -110,32 +121,44 @@ class DistillationLoss(nn.Module, ABC):
             student: outputs with gradient.
             targets: of the rows of the batch.
             labels: target labels, -100 for unlabelled rows.
+
+        Returns:
+            Terms by name, as `forward` returns them.
+
+        Raises:
+            NotImplementedError: if the loss has no `row_targets`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no targets that are computed once.")
 
     def class_probabilities(self, targets: Float[Tensor, "rows width"]) -> Float[Tensor, "rows classes"]:
-        """Rows of `row_targets` as probabilities of the target classes, as far as no student takes part in them.
+        """The probabilities of the target classes that rows of `row_targets` stand for, before any student's part.
 
-        Losses whose targets are no such probabilities do not override it; see `hf_ctkd.soft_targets`.
+        `hf_ctkd.soft_targets` returns them. Losses whose targets are no class probabilities do not override it.
 
         Args:
             targets: of some rows.
+
+        Raises:
+            NotImplementedError: if the targets of the loss are no class probabilities.
         """
         raise NotImplementedError(f"{type(self).__name__} has no class probabilities.")
 
     def select(self, student: ModelOutputs) -> Bool[Tensor, "batch teachers"] | None:
-        """Which rows of a batch each teacher runs on, decided before any of them runs; None for all.
+        """Which rows of a batch each teacher runs on, decided before any of them runs.
 
-        `forward` is given a teacher's outputs on the selected rows alone, in their order: possibly none.
+        `forward` is given a teacher's outputs on its selected rows alone, in their order; there may be no such row.
 
         Args:
             student: its outputs on all rows of the batch.
+
+        Returns:
+            True for the rows that a teacher runs on; None for all rows and teachers.
         """
         return None
 
     @property
     def selects_rows(self) -> bool:
-        """Whether `select` may choose rows; else a batch holds the outputs of all its rows, which no step waits for."""
+        """Whether `select` is overridden; if not, the collator puts cached outputs of all rows into each batch."""
         return type(self).select is not DistillationLoss.select
 
     def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
@@ -152,19 +175,22 @@ class DistillationLoss(nn.Module, ABC):
     def forward(
         self, student: ModelOutputs, teachers: tuple[ModelOutputs, ...], labels: Int[Tensor, " batch"]
     ) -> dict[str, Tensor]:
-        """The terms to train on, each a mean over rows, by name; a name in `RESERVED` is refused.
+        """The terms to train on.
 
         Args:
             student: outputs with gradient.
-            teachers: outputs of each teacher on the same rows (on those that `select` chose for it, where it chooses),
-                without gradient.
+            teachers: outputs of each teacher on the same rows, or on those that `select` returned for it, without
+                gradient.
             labels: target labels, -100 for unlabelled rows.
+
+        Returns:
+            Scalars by name, each a mean over the rows of the batch. The trainer refuses a name in `RESERVED`.
         """
 
     def task_factor(self) -> float:
-        """What the task loss of the next optimiser step is multiplied with: 0 in a phase that is the loss's alone.
+        """Factor of the task loss in the next optimiser step; 0 in a phase that trains on the distillation loss alone.
 
-        It may change in `after_step` only, so that all micro-batches of a step have the same.
+        It may change in `after_step` only, so that all micro-batches of a step have the same factor.
         """
         return 1.0
 
@@ -177,21 +203,22 @@ class DistillationLoss(nn.Module, ABC):
         return ()
 
     def transport_map(self, context: LossContext) -> Float[Tensor, "teacher_classes target_classes"] | None:
-        """How the loss takes the classes of the first teacher to the target's, as shares of all rows, for the card.
-
-        None for a loss that transports nothing, and for a first teacher without classes.
+        """How the loss maps the classes of the first teacher to those of the target, for the card.
 
         Args:
             context: as given to `setup`.
+
+        Returns:
+            Shares of all training rows; None for a loss without such a map, or a first teacher without classes.
         """
         return None
 
     def input_share(self) -> float:
-        """Share of the student's input features in the targets, for the record; 0 where only teachers are read."""
+        """Share of the student's input features in the targets, for the record; 0 if only teachers are read."""
         return 0.0
 
     def diagnostics(self) -> dict[str, float]:
-        """Numbers to log that are no loss, such as a spectrum, under other names than those of the terms."""
+        """Numbers to log beside the terms, such as an effective rank, under other names than those of the terms."""
         return {}
 
     def remarks(self) -> tuple[str, ...]:
@@ -222,34 +249,34 @@ def as_setting(value: Any) -> Any:  # noqa: ANN401 (any setting)
     return value if isinstance(value, str | int | float | bool | None) else repr(value)
 
 
-def on_chosen(
+def on_selected_rows(
     teachers: tuple[ModelOutputs, ...],
-    chosen: Bool[Tensor, "batch teachers"] | None,
-    given: Bool[Tensor, "batch teachers"] | None = None,
+    selected: Bool[Tensor, "batch teachers"] | None,
+    available: Bool[Tensor, "batch teachers"] | None = None,
 ) -> tuple[ModelOutputs, ...]:
-    """Outputs on the rows that each teacher was chosen for, out of those on more rows.
+    """The outputs of each teacher on the rows that it is selected for.
 
     Args:
-        teachers: outputs of each teacher.
-        chosen: as returned by `DistillationLoss.select`; None for all rows.
-        given: the rows that the outputs are of, those chosen among them; None for all rows.
+        teachers: outputs of each teacher, on all rows of the batch or on those of `available`.
+        selected: as returned by `DistillationLoss.select`; None to return `teachers` as they are.
+        available: the rows that the outputs are of, which include the selected ones; None for all rows.
     """
-    if chosen is None:
+    if selected is None:
         return teachers
-    rows = (chosen[:, i] if given is None else chosen[given[:, i], i] for i in range(len(teachers)))
+    rows = (selected[:, i] if available is None else selected[available[:, i], i] for i in range(len(teachers)))
     return tuple(outputs.select(mask) for outputs, mask in zip(teachers, rows, strict=True))
 
 
 def check_names(loss: DistillationLoss, names: Iterable[str], reserved: Collection[str] = RESERVED) -> None:
-    """Refuse names of terms or diagnostics that are reserved.
+    """Refuse reserved names of terms or diagnostics.
 
     Args:
-        loss: whose they are.
+        loss: whose terms or diagnostics they are.
         names: of its terms or diagnostics.
         reserved: names that it may not use.
 
     Raises:
-        InvalidArgumentError: naming the first that is taken.
+        InvalidArgumentError: naming the first reserved one.
     """
     for name in names:
         if name in reserved:
@@ -278,6 +305,10 @@ def numbers_beside_terms(loss: DistillationLoss, teachers: Sequence[str], terms:
 def require_teachers(context: LossContext, loss: str) -> None:
     """Refuse to set up without a teacher.
 
+    Args:
+        context: as given to `setup`.
+        loss: name of the loss, for the message.
+
     Raises:
         InvalidArgumentError: if the context has none.
     """
@@ -287,6 +318,10 @@ def require_teachers(context: LossContext, loss: str) -> None:
 
 def require_logits(context: LossContext, loss: str) -> None:
     """Refuse headless teachers.
+
+    Args:
+        context: as given to `setup`.
+        loss: name of the loss, for the message.
 
     Raises:
         InvalidArgumentError: naming the teacher by its index.
@@ -302,6 +337,9 @@ def require_logits(context: LossContext, loss: str) -> None:
 def require_weight(weight: float) -> None:
     """Refuse a weight of a loss that is no positive number.
 
+    Args:
+        weight: the argument of that name.
+
     Raises:
         InvalidArgumentError: if it is zero, negative, infinite or NaN.
     """
@@ -309,8 +347,11 @@ def require_weight(weight: float) -> None:
         raise InvalidArgumentError(f"`weight` must be a positive number, got {weight}.")
 
 
-def student_logits(student: ModelOutputs) -> Tensor:
-    """The student's logits.
+def student_logits(student: ModelOutputs) -> Float[Tensor, "batch classes"]:
+    """The student's logits, with gradient.
+
+    Args:
+        student: its outputs.
 
     Raises:
         InvalidArgumentError: if it has none.
@@ -323,6 +364,9 @@ def student_logits(student: ModelOutputs) -> Tensor:
 def teacher_logits(teacher: ModelOutputs) -> Float[Tensor, "batch teacher_classes"]:
     """A teacher's logits, without gradient.
 
+    Args:
+        teacher: its outputs.
+
     Raises:
         InvalidArgumentError: if it has none.
     """
@@ -334,11 +378,12 @@ def teacher_logits(teacher: ModelOutputs) -> Float[Tensor, "batch teacher_classe
 def joint_shares(
     teacher: RowOutputs, targets_of: Callable[[ModelOutputs, slice], Float[Tensor, "batch classes"]]
 ) -> Float[Tensor, "teacher_classes classes"]:
-    """Share of the rows that a teacher predicts one class for and that have another as their target, for each pair.
+    """Joint distribution of a teacher's classes and the target's, a mean over all rows; all entries sum to one.
 
     Args:
         teacher: its outputs over all rows, with logits.
-        targets_of: outputs of a slice of the rows, and the slice -> probabilities of the target's classes.
+        targets_of: a function of the outputs of some rows, and of their slice, that returns the probabilities of the
+            target's classes for these rows.
     """
     sums = [
         teacher_logits(outputs).double().softmax(dim=1).T @ targets_of(outputs, rows).double()
@@ -348,7 +393,11 @@ def joint_shares(
 
 
 def labelled_share(labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:
-    """Share of the rows that have a label."""
+    """Share of the rows that have a label, in [0, 1].
+
+    Args:
+        labels: of all training rows, -100 for unlabelled ones.
+    """
     return (labels != UNLABELLED).float().mean()
 
 
@@ -357,7 +406,7 @@ def row_divergence(
     targets: Float[Tensor, "batch classes"],
     weights: Float[Tensor, " batch"],
 ) -> Float[Tensor, ""]:
-    """KL from targets to predictions, a mean over rows of which each counts by its weight.
+    """`sum_i weight_i KL(target_i | prediction_i) / rows`: divided by the number of rows, not by the sum of weights.
 
     Args:
         log_predicted: the student's log probabilities.
@@ -368,13 +417,13 @@ def row_divergence(
 
 
 def row_weights(labels: Int[Tensor, " batch"], labelled_share: Float[Tensor, ""]) -> Float[Tensor, " batch"]:
-    """How much each row counts in a loss that teaches labels: 1 without a label, and little with one.
+    """Weight of each row in a loss that teaches labels: 1 without a label, little with one.
 
-    A labelled row counts by the labelled share, but at most `LARGEST_LABELLED_WEIGHT`.
+    The weight of a labelled row is the labelled share of all training rows, at most `LARGEST_LABELLED_WEIGHT`.
 
     Args:
-        labels: -100 for unlabelled rows.
-        labelled_share: of all training rows.
+        labels: target labels, -100 for unlabelled rows.
+        labelled_share: share of all training rows that have a label.
     """
     return torch.where(labels == UNLABELLED, 1.0, labelled_share.clamp_max(LARGEST_LABELLED_WEIGHT))
 
@@ -382,12 +431,13 @@ def row_weights(labels: Int[Tensor, " batch"], labelled_share: Float[Tensor, ""]
 def chunked_targets(
     context: LossContext, targets_of: Callable[[ModelOutputs, int], Tensor], device: torch.device
 ) -> Float[Tensor, "rows width"]:
-    """What a function of each teacher's outputs gives for all rows, side by side, on the CPU; read in chunks.
+    """Targets of all rows by each teacher, concatenated along the width, on the CPU; teachers are read in chunks.
 
     Args:
         context: with teachers over all rows.
-        targets_of: the outputs of some rows and the index of their teacher -> targets of these rows.
-        device: where these outputs are needed.
+        targets_of: a function of the outputs of some rows, and of the index of their teacher, that returns the targets
+            of these rows.
+        device: where the outputs are moved before `targets_of` is called.
     """
     columns = [
         torch.cat([targets_of(outputs.to(device), index).cpu() for _, outputs in teacher.chunks(CHUNK_ROWS)])
@@ -397,11 +447,11 @@ def chunked_targets(
 
 
 def evenly_spaced(outputs: RowOutputs, most: int) -> ModelOutputs:
-    """The outputs of at most so many rows, evenly spaced over all of them.
+    """The outputs of at most `most` rows, evenly spaced over all of them.
 
     Args:
-        outputs: of a model, over all rows or a few.
-        most: number of rows.
+        outputs: of a model.
+        most: number of rows to return, where there are as many.
     """
     count = min(most, len(outputs))
     return outputs.select(torch.arange(count) * len(outputs) // max(count, 1))

@@ -1,4 +1,4 @@
-"""The default loss: all training rows are transported onto the target classes, at a cost that probes give."""
+"""The default loss: all training rows are transported onto the target classes, at costs from linear probes."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -25,40 +25,43 @@ from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
 
 
 class RowTransportLoss(DistillationLoss):
-    """KL from an optimal transport of all training rows onto the target classes to the student's predictions.
+    """KL from the plan of an optimal transport of all training rows onto the classes to the student's predictions.
 
-    Use it by default, for classifiers and headless encoders of any task. It needs at least two labelled rows a class.
-    Where nothing is known of the class shares among unlabelled rows, as the labelled rows were picked class by class,
-    use `ProbeLoss`.
+    Use it by default; teachers may be classifiers or headless encoders of any task. It needs at least two labelled rows
+    a class. If the labelled rows were picked class by class, so that their class shares say nothing of the unlabelled
+    rows, use `ProbeLoss`.
 
     1. Cross-fitted linear probes read the target classes from the teachers' layers of all depths and from the
        student's input features. Their log-mean, weighted by information gain, is one log posterior per row.
-    2. All rows are transported at once onto the classes, at cost `-log posterior`. Every class receives its share of
-       the rows, as estimated from the labels and held as firmly as their number allows. Each row of the transport plan
-       is that row's soft target.
-    3. The probes are refitted to the plan of all rows, and the rows are transported again, `refit_rounds` times.
-    4. At each step, the student's own log prediction is mixed into the log posterior, so that a student that comes to
-       know better is not held back. Its share is `self_distillation` times the information gain, times the agreement
-       of student and targets in the step before.
+    2. All rows are transported at once onto the classes, at cost `-log posterior`. The class shares are estimated from
+       the labels; the more rows have a label, the more it costs to deviate from them. The soft target of a row is its
+       row of the transport plan, scaled to sum to one.
+    3. The probes are refitted, to the labels of labelled rows and the soft targets of unlabelled ones, and the rows are
+       transported again, `refit_rounds` times. A refit reads at most `MAX_FITTING_ROWS` (10,000) rows.
+    4. At each step, the student's own log prediction is mixed into the log posterior, so that a student that predicts
+       better than the probes is not held back. Its share is `self_distillation` times the information gain, times the
+       agreement of student and soft targets in the step before: the mean probability that both draw the same class.
 
-    The term is weighted by the information gain of all probes together, on rows held out. A teacher that predicts
-    poorly gets a small share among them, and one that knows less than the input features hardly counts. In this term
-    an unlabelled row has weight 1, and a labelled row the labelled share of all rows, at most 0.3: the task loss
-    already teaches its label, and a probe of frozen features often disagrees with it.
+    The term has weight `(1 - s) * gain ** gain_exponent + s`, where `s` is the student's share of step 4 and `gain`
+    the information gain of all probes together, on rows held out. A teacher that predicts poorly has a small share in
+    the log-mean, and one that knows less than the input features hardly counts. Within the term, an unlabelled row has
+    weight 1, and a labelled row the labelled share of all rows, at most 0.3: the task loss already teaches its label,
+    and a probe of frozen features often disagrees with it.
 
     Args:
         probe: how the linear probes are fitted.
-        epsilon: strength of the entropic regularisation of the transport in nats, positive: targets are posteriors
-            sharpened by `1 / epsilon`.
-        gain_exponent: exponent of the information gain in the weight of the term, 0 or more; 0 gives weight 1.
-        prior_strength: how firmly the class shares are held, in nats per labelled row, positive; infinity holds the
-            estimated shares exactly.
+        epsilon: strength of the entropic regularisation of the transport in nats, positive: it is the
+            temperature of the soft targets, so that values below 1 make them sharper than the posteriors.
+        gain_exponent: exponent of the information gain in the weight of the term, 0 or more; 0 gives weight 1. (In the
+            log-mean of step 1 the exponent is fixed.)
+        prior_strength: price of a deviation from the estimated class shares, in nats of KL for each labelled row,
+            positive; infinity holds the shares exactly.
         self_distillation: largest share of the student's own prediction in its target, in [0, 1); 0 distils the
             transport plan alone.
-        input_features: the member without a teacher. True fits a probe to the student's input features too (pixels, or
-            tokens weighted by rarity); "student" to its own features before training instead, for a student that is
-            pretrained and rows that are not augmented: where no teacher knows more than these, the student trains on
-            labels alone. False reads teachers alone.
+        input_features: what is read beside the teachers. True fits a probe to the student's input features too (pixels,
+            or tokens weighted by rarity). "student" fits it to the student's own features before training instead, for
+            a pretrained student and rows that are not augmented; if no teacher explains more of the labels than the
+            student does, it trains on labels alone. False reads teachers alone.
         refit_rounds: how often the probes are refitted to the transport plan, 0 or more.
 
     Raises:
@@ -155,7 +158,7 @@ relaxed class shares.
         self.needs |= {True: Needs.INPUT, False: Needs.NOTHING, "student": Needs.STUDENT}[input_features]
         self.probes = ProbeEnsemble(probe, input_features=input_features)
         self.register_buffer("potential", torch.zeros(0))
-        # Close to zero while the student is untrained, so that it takes the place of a schedule.
+        # Small while the student is untrained, so that self-distillation needs no schedule.
         self.register_buffer("agreement", torch.zeros(()))
         self.register_buffer("labelled_share", torch.ones(()))
         self._step_agreement: Tensor | None = None  # sum and number of rows; no buffer, as each process has its own
@@ -165,7 +168,8 @@ relaxed class shares.
 
         Raises:
             DatasetError: a class has a single labelled row, or only one class is labelled.
-            InvalidArgumentError: there is nothing to fit probes to.
+            InvalidArgumentError: there is nothing to fit probes to, or it is not finite.
+            NotConvergedError: the transport did not reach its tolerance.
         """
         self.probes.fit(context)
         self.labelled_share = labelled_share(context.labels)
@@ -179,8 +183,8 @@ relaxed class shares.
         """Transport all rows, and return the soft targets of some of them."""
         log_posterior = self.probes.log_posteriors(context)
         prior = estimate_prior(context.labels, len(context.label_space))
-        # The shares are known as well as their labels are many. The objective is a mean over all rows, so
-        # `prior_strength` nats per labelled row are `prior_strength * labelled / rows` nats in it.
+        # The more labels, the surer the estimated shares. The objective of the transport is a mean over all rows, in
+        # which `prior_strength` nats for each labelled row are `prior_strength * labelled / rows` nats.
         labelled = int((context.labels != UNLABELLED).sum())
         strength = self.prior_strength * labelled / len(log_posterior)
         self.potential = transport_rows(log_posterior, prior, epsilon=self.epsilon, prior_strength=strength).potential
@@ -195,10 +199,7 @@ relaxed class shares.
         return self.on_targets(student, log_posterior, labels)
 
     def row_targets(self, context: LossContext) -> Float[Tensor, "rows classes"]:
-        """Log posteriors of the probes; the student's prediction joins them step by step.
-
-        See `DistillationLoss.row_targets`.
-        """
+        """Log posteriors of the probes, before the student's are mixed in; see `DistillationLoss.row_targets`."""
         return self.probes.log_posteriors(context)
 
     def class_probabilities(self, targets: Float[Tensor, "rows classes"]) -> Float[Tensor, "rows classes"]:
@@ -217,9 +218,11 @@ relaxed class shares.
     ) -> Float[Tensor, ""]:
         """The weighted KL from soft targets to the student's predictions, a mean over rows.
 
+        In training mode it also records how well student and soft targets agree, for `after_step`.
+
         Args:
-            student: with its logits.
-            log_posterior: of the probes.
+            student: its outputs, with logits.
+            log_posterior: of the probes, for the same rows.
             labels: target labels, -100 for unlabelled rows.
         """
         log_predicted = student_logits(student).float().log_softmax(dim=1)
@@ -236,10 +239,10 @@ relaxed class shares.
         return weight * row_divergence(log_predicted, targets, row_weight)
 
     def soft_targets(self, log_posterior: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
-        """Rows of the transport plan, each summing to one: shares of the classes in each row.
+        """Rows of the transport plan, scaled to sum to one: `softmax((log_posterior + potential) / epsilon)`.
 
         Args:
-            log_posterior: of the probes.
+            log_posterior: of the probes, or with the student's mixed in.
         """
         return ((log_posterior + self.potential) / self.epsilon).softmax(dim=1)
 
@@ -261,10 +264,10 @@ relaxed class shares.
             self._step_agreement = None
 
     def strength(self) -> float:
-        """Information gain of all probes together, in [0, 1]; 0 where no teacher knows more than the student does.
+        """Information gain of all probes together, in [0, 1].
 
-        Only with `input_features="student"` is it known what the student does: it is fine-tuned then, and does better
-        on the labels alone than on targets of a teacher whose features explain less of them than its own.
+        With `input_features="student"` it is 0 if no teacher's features explain more of the labels than the student's
+        own did before training: fine-tuned on labels alone, the student then does better than on such targets.
         """
         if self.input_features == "student" and not self._teaches_more():
             return 0.0
@@ -274,7 +277,7 @@ relaxed class shares.
         return bool((self.probes.teacher_information_gains > self.probes.student_gain).any())
 
     def remarks(self) -> tuple[str, ...]:
-        """That the student knew more than all teachers, where that is so."""
+        """One sentence if the student's own features explained at least as much of the labels as any teacher's."""
         if self.input_features != "student" or not len(self.probes.information_gains) or self._teaches_more():
             return ()
         return ("No teacher's features explained more of the labels than the student's own did before training.",)
@@ -293,9 +296,9 @@ relaxed class shares.
         )
 
     def input_share(self) -> float:
-        """Share of the student's input features, or of its own features, in the log posteriors, in [0, 1]."""
+        """Share of the student's input features, or of its own features, in the log-mean of the probes, in [0, 1]."""
         return self.probes.input_share
 
     def diagnostics(self) -> dict[str, float]:
-        """The share of the input features, or of the student's own, where they are read."""
+        """`input_share`, where input features or the student's own are read."""
         return {"input_share": self.probes.input_share} if self.input_features else {}

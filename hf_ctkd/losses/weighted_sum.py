@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, on_chosen
+from hf_ctkd.losses.base import DistillationLoss, on_selected_rows
 from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 
@@ -110,7 +110,9 @@ class WeightedSum(DistillationLoss):
         parts = []
         for loss, weight in self._weighted():
             part = self._part(student, loss)
-            outputs = on_chosen(tuple(self._part(teacher, loss) for teacher in teachers), loss.select(part), selected)
+            outputs = on_selected_rows(
+                tuple(self._part(teacher, loss) for teacher in teachers), loss.select(part), selected
+            )
             parts.append({name: weight * term for name, term in loss(part, outputs, labels).items()})
         return self._by_name(parts)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hf_ctkd.losses.base import RESERVED, DistillationLoss, LossContext, labelled_share, on_chosen, row_weights
+from hf_ctkd.losses.base import RESERVED, DistillationLoss, LossContext, labelled_share, on_selected_rows, row_weights
 from hf_ctkd.probes.labelled import fitting_rows
 from hf_ctkd.testing.promise import expect, present
 from hf_ctkd.types import UNLABELLED, Hidden, LabelSpace, ModelOutputs, Needs
@@ -87,7 +87,7 @@ class LossCase:
 
     def terms(self, loss: DistillationLoss) -> dict[str, Tensor]:
         """The terms of the loss on the batch, each teacher given on the rows that the loss selects for it."""
-        return loss(self.student, on_chosen(self.teachers, loss.select(self.student)), self.labels)
+        return loss(self.student, on_selected_rows(self.teachers, loss.select(self.student)), self.labels)
 
 
 class OutputsInParts:

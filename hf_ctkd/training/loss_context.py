@@ -1,4 +1,4 @@
-"""What a loss is set up with: labels, the teachers' outputs, the student's input features and its own outputs."""
+"""What a loss is set up with: labels, and outputs of the teachers and of the untrained student."""
 
 import math
 from contextlib import AbstractContextManager
@@ -27,11 +27,12 @@ from hf_ctkd.types import ModelOutputs, Needs, RowOutputs
 def default_loss(
     task: StudentTask, student: PreTrainedModel, args: DistillationConfig, *, fixed_rows: bool
 ) -> DistillationLoss:
-    """The loss of a run whose user names none: the task's, and for a pretrained student one that knows what it knows.
+    """The loss of a run whose user names none: the task's, for a pretrained student compared with its own features.
 
-    On validation rows of the evidence suite's first pretrained cell (`benchmarks/evidence/results/pretrained.csv`) a
-    teacher of random weights with the words beside it cost the student eleven points of accuracy against labels alone.
-    So labels alone train the student where no teacher knows more than the student itself.
+    With `input_features="student"`, a student trains on labels alone where no teacher explains more of them than the
+    student's own features do. With `input_features=True`, a teacher with random weights and the words of the rows cost
+    the student eleven points of accuracy against labels alone: on validation rows of the first pretrained cell of the
+    evidence suite (`benchmarks/evidence/results/pretrained.csv`).
 
     Args:
         task: of the run.
@@ -55,10 +56,8 @@ class _Autocast(Protocol):
 class StudentRows(RowOutputs):
     """The student's features, layers and logits on the training rows, computed when they are read.
 
-    In evaluation mode, and its layers pooled like those of a teacher: what its head reads says less than half of what a
-    sentence encoder knows under a fresh head.
-
-    Nothing is stored: the outputs are those of the untrained student only as long as it has not been trained.
+    The student runs in evaluation mode, and its layers are pooled like those of a teacher. Nothing is stored: the
+    outputs are those of the untrained student only as long as it has not been trained.
 
     Args:
         student_with_loss: the student.
@@ -66,7 +65,7 @@ class StudentRows(RowOutputs):
         rows: the training rows.
         batch_size: rows a forward pass.
         autocast: context of each forward pass.
-        layers: whether its layers are read.
+        layers: whether its layers are read too.
     """
 
     student_with_loss: StudentWithLoss
@@ -109,23 +108,27 @@ class StudentRows(RowOutputs):
 def with_student_rows(
     context: LossContext, outputs: StudentRows, loss: DistillationLoss, folder: Path
 ) -> tuple[LossContext, LossContext]:
-    """What stays to be read after the loss is set up, and what it is set up with.
+    """The context with outputs of the untrained student: as read during training, and as the loss is set up with.
 
-    Only for a loss with `Needs.STUDENT` do the student's features stay: they are computed once, chunk by chunk, into
-    memory or a temporary file. It is also set up with the student's layers, on the rows that probes are fitted to.
+    For a loss with `Needs.STUDENT` the student's features are computed once, chunk by chunk, into memory or a temporary
+    file, and are in both contexts; the second one also has the student's layers, on the rows that probes are fitted to.
+    For any other loss, the second context alone has the student's outputs, which are computed when they are read.
 
     Args:
         context: of the run.
         outputs: of the untrained student over all training rows.
         loss: of the run.
-        folder: of the file.
+        folder: where a temporary file is written.
+
+    Returns:
+        The context for during and after training, and the one for `DistillationLoss.setup`.
     """
     if Needs.STUDENT not in loss.needs:
         return context, replace(context, student_rows=outputs)
     features = (part.features for _, part in outputs.chunks(CHUNK_ROWS))
-    kept = replace(context, student_rows=store_features(features, len(outputs), folder))
+    context = replace(context, student_rows=store_features(features, len(outputs), folder))
     layers = replace(outputs, layers=True).select(fitting_rows(context.labels, context.seed))
-    return kept, replace(kept, student_layers=layers)
+    return context, replace(context, student_layers=layers)
 
 
 def loss_context(
@@ -141,22 +144,22 @@ def loss_context(
     once: bool,
     folder: Path,
 ) -> tuple[InputFeatureReader | None, LossContext | None]:
-    """What the loss is set up with, and a reader of the student's input features for a loss that needs them.
+    """A reader of the student's input features, for a loss that needs them, and the context to set the loss up with.
 
     Args:
         loss: of the run.
         rows: the training rows; None where the student is only evaluated, and nothing is set up.
         student: outputs of the untrained student on a few rows.
-        teachers: outputs of each teacher, over all rows where the loss needs them.
+        teachers: outputs of each teacher, over all rows for a loss with `Needs.FIT`.
         runner: the loaded teachers.
         preprocessor: the student's.
         task: what the student is for.
         args: of the run.
         once: whether the targets of the loss are computed before training.
-        folder: of temporary files.
+        folder: where temporary files are written.
 
     Raises:
-        InvalidArgumentError: if the loss reads the untrained student, but at every step.
+        InvalidArgumentError: if the loss has `Needs.STUDENT`, but its targets are not computed before training.
     """
     if rows is None:
         return None, None

@@ -11,7 +11,7 @@ from transformers.utils import ModelOutput
 
 from hf_ctkd.data import InputFeatureReader
 from hf_ctkd.losses import DistillationLoss
-from hf_ctkd.losses.base import check_names, on_chosen
+from hf_ctkd.losses.base import check_names, on_selected_rows
 from hf_ctkd.tasks import StudentTask
 from hf_ctkd.teachers import FeatureReader
 from hf_ctkd.training.adapter import StudentAdapter
@@ -185,7 +185,7 @@ class StudentWithLoss(nn.Module):
             terms = self.loss.on_targets(outputs, targets, labels)
         elif teachers is not None:
             selected = self.loss.select(outputs)
-            read = on_chosen(teachers, selected) if isinstance(teachers, tuple) else teachers(selected)
+            read = on_selected_rows(teachers, selected) if isinstance(teachers, tuple) else teachers(selected)
             terms = self.loss(outputs, read, labels)
         else:
             return {}

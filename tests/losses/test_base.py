@@ -17,7 +17,7 @@ from hf_ctkd.losses import (
     TeacherFreeLoss,
     WeightedSum,
 )
-from hf_ctkd.losses.base import as_setting, labelled_share, on_chosen, row_weights, teacher_logits
+from hf_ctkd.losses.base import as_setting, labelled_share, on_selected_rows, row_weights, teacher_logits
 from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
@@ -64,12 +64,12 @@ def test_student_without_logits():
 
 def test_outputs_on_chosen_rows():
     teachers = (ModelOutputs(torch.arange(4.0)[:, None]), ModelOutputs(10 + torch.arange(4.0)[:, None]))
-    assert on_chosen(teachers, None) == teachers
+    assert on_selected_rows(teachers, None) == teachers
     chosen = torch.tensor([[True, False], [False, False], [True, True], [False, False]])
-    assert [one.features[:, 0].tolist() for one in on_chosen(teachers, chosen)] == [[0, 2], [12]]
+    assert [one.features[:, 0].tolist() for one in on_selected_rows(teachers, chosen)] == [[0, 2], [12]]
     given = torch.tensor([[True, False], [True, False], [True, True], [False, False]])
-    handed = on_chosen(teachers, given)
-    assert [one.features[:, 0].tolist() for one in on_chosen(handed, chosen, given)] == [[0, 2], [12]]
+    handed = on_selected_rows(teachers, given)
+    assert [one.features[:, 0].tolist() for one in on_selected_rows(handed, chosen, given)] == [[0, 2], [12]]
 
 
 def test_a_loss_asks_about_all_rows_unless_it_says_otherwise():

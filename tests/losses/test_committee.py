@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import CommitteeLoss, RowTransportLoss
-from hf_ctkd.losses.base import on_chosen
+from hf_ctkd.losses.base import on_selected_rows
 from hf_ctkd.probes import gain_shares
 from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
@@ -248,7 +248,7 @@ def test_skipping_is_exact_for_outputs_handed_over_whole():
     case = LossCase.of(teachers=3)
     loss = ready(case, importance_threshold=0.25)
     chosen = loss.select(case.student)
-    assert [len(one) for one in on_chosen(case.teachers, chosen)] == chosen.sum(0).tolist()
+    assert [len(one) for one in on_selected_rows(case.teachers, chosen)] == chosen.sum(0).tolist()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hf_ctkd.losses import (
     TeacherFreeLoss,
     WeightedSum,
 )
-from hf_ctkd.losses.base import on_chosen
+from hf_ctkd.losses.base import on_selected_rows
 from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import ModelOutputs, Needs
 
@@ -144,7 +144,7 @@ def test_teachers_are_asked_about_what_any_loss_chooses_and_each_loss_gets_its_o
     values = torch.tensor([[1.0], [2.0], [4.0], [8.0], [16.0]])
     chosen = loss.select(student)
     assert chosen[:, 0].tolist() == [True, True, False, True, False] and not chosen[:, 1].any()
-    teachers = on_chosen((ModelOutputs(values), ModelOutputs(values)), chosen)
+    teachers = on_selected_rows((ModelOutputs(values), ModelOutputs(values)), chosen)
     assert loss(student, teachers, torch.zeros(5, dtype=torch.long)) == {
         "0_first": 1.0 + 8.0,
         "1_first": 10 * (2.0 + 8.0),
