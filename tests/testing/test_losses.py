@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hf_ctkd.losses import DistillationLoss
+from hf_ctkd.losses.base import labelled_share, row_weights
 from hf_ctkd.testing import check_loss
 from hf_ctkd.types import Needs
 
@@ -204,13 +205,13 @@ def test_contract_finds_teachers_that_are_read_in_one_piece():
 
 
 class Weighing(Own):
-    """Counts a labelled row by the labelled share."""
+    """Counts a labelled row as `row_weights` has it."""
 
     def setup(self, context):
-        self.register_buffer("share", (context.labels >= 0).float().mean())
+        self.register_buffer("share", labelled_share(context.labels))
 
     def forward(self, student, teachers, labels):
-        weights = torch.where(labels < 0, 1.0, self.share)
+        weights = row_weights(labels, self.share)
         return {"own": (weights * student.features.float().square().mean(1)).mean()}
 
 
@@ -226,7 +227,7 @@ def test_contract_finds_labelled_rows_that_count_otherwise():
             return super().forward(student, teachers, torch.full_like(labels, -100))
 
     for broken in (ByClass, InFull):
-        with pytest.raises(AssertionError, match="must count by the labelled share"):
+        with pytest.raises(AssertionError, match="must count as `row_weights` has it"):
             check_loss(broken, weighs_labelled_rows=True)
 
 
