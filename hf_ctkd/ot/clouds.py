@@ -17,7 +17,7 @@ from hf_ctkd.ot.streaming import solve_streamed
 
 @dataclass(frozen=True, eq=False)
 class CloudProblem:
-    """Two clouds of points of equal mass each, at squared Euclidean cost.
+    """Transport between two clouds of points at squared Euclidean cost; all points of a cloud have equal mass.
 
     Use it for the features of two data sets; where `len(x) * len(y)` numbers fit in memory, an `OTProblem` of their
     cost is faster and has a gradient.
@@ -54,12 +54,12 @@ class CloudSolution:
     """The plan between two clouds, as its potentials; carries no gradient.
 
     Args:
-        value: `<plan, cost> + epsilon KL(plan | product)`, a scalar.
-        potentials: `(f, g)`, in units of the cost.
-        marginal_error: L1 distance between the plan's marginals and the required ones, a scalar.
-        steps: steps taken.
-        epsilon: in units of the cost.
-        blocks: the cost, block by block.
+        value: `<plan, cost> + epsilon KL(plan | product of the marginals)`, a scalar.
+        potentials: `(f, g)`, `[n]` and `[m]`, in units of the cost.
+        marginal_error: L1 distance between the plan's marginals and the required ones.
+        steps: passes over the cost.
+        epsilon: strength of the entropy, in units of the cost.
+        blocks: computes the cost again, block by block.
     """
 
     value: Float[Tensor, ""]
@@ -82,8 +82,11 @@ class CloudSolution:
         """Sum the plan over groups of points: `left^T plan right`.
 
         Args:
-            left: membership of the source's points, such as one-hot labels.
-            right: membership of the target's points.
+            left: `[n, k]`, membership of the source's points in groups, such as one-hot labels.
+            right: `[m, l]`, membership of the target's points.
+
+        Returns:
+            `[k, l]`, the mass that goes from each group of the source to each of the target.
         """
         left, right = left.to(self.value), right.to(self.value)
         total = left.new_zeros(left.shape[1], right.shape[1])
@@ -101,15 +104,15 @@ class CloudSolution:
 class CloudSinkhorn:
     """Entropic transport between two clouds of points in bounded memory.
 
-    Each step goes over the cost once, block by block. Use it for transferability metrics such as OTCE; not for
-    training, it has no gradient.
+    Each step goes over the cost once, block by block. Use it for transferability metrics such as OTCE, not for
+    training: its solution has no gradient.
 
     Args:
         epsilon: strength of the entropy relative to the largest cost, positive.
         max_steps: most steps, at least 1.
         tolerance: L1 error of the marginals at which it is done, positive.
-        max_bytes: limit on the memory for blocks of the cost; by default 64 MiB on a processor and a quarter of what is
-            free on an accelerator, where each block more is a few launches more in every step.
+        max_bytes: limit on the memory for a block of the cost; by default 64 MiB on a processor, and a quarter of what
+            is free on an accelerator, where every further block costs a few kernel launches a step.
 
     Raises:
         InvalidArgumentError: an argument out of its range.
@@ -149,7 +152,7 @@ class CloudSinkhorn:
 
         Raises:
             NotConvergedError: the tolerance was missed after `max_steps`.
-            InvalidArgumentError: `epsilon` is lost in rounding.
+            InvalidArgumentError: `epsilon` is too small for float64 at this `tolerance`.
         """
         check_resolvable(self.epsilon, self.tolerance)
         with torch.autocast(problem.x.device.type, enabled=False), full_products():

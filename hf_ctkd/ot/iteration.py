@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 CYCLE = 5
-"""Steps between two checks on the device, which compute the error and take an extrapolation back that did harm."""
+"""Steps between two checks on the device, which compute the error and undo an extrapolation that increased it."""
 FEWEST, MOST = 3, 6
 """Points that an extrapolation reads."""
 
@@ -54,7 +54,7 @@ class Kernel:
 
     @property
     def crowded(self) -> float:
-        """Up to which share of problems that still go on it pays to leave the others out: copying a kernel is dear."""
+        """Largest share of unfinished problems at which dropping the finished ones pays off: it copies the kernels."""
         return 0.75 if self.values.dim() == 2 else 0.5
 
 
@@ -65,7 +65,7 @@ class Limits:
     Args:
         steps: most steps to take.
         tolerance: marginal error to reach.
-        every: steps between two looks of the host, at least; from `steps` on it never looks.
+        every: least number of steps between two reads of the error by the host; from `steps` on it never reads it.
         power_a: `tau_a / (tau_a + epsilon)`, 1 where the marginal must be met; a number, or `[batch, 1]`.
         power_b: the same for the second marginal.
         stiffness: `epsilon / (tau_a + epsilon) + epsilon / tau_b`, `[batch, 1]`; None where both must be met.
@@ -88,7 +88,7 @@ class Limits:
 
     @property
     def attended(self) -> bool:
-        """Whether the host looks on the way; else every step is the same for all, as CUDA graphs need it."""
+        """Whether the host reads the error on the way; if not, all problems take the same steps, as in a CUDA graph."""
         return self.every < self.steps
 
     @property
@@ -101,7 +101,7 @@ class Limits:
         return step % self.cycle == 0 or step == self.steps
 
     def looks(self, step: int) -> bool:
-        """Whether the host looks at the error that was just computed."""
+        """Whether the host reads the error that was just computed."""
         return step // self.every > (step - self.cycle) // self.every
 
     def extrapolates(self, step: int) -> bool:
@@ -167,7 +167,7 @@ def iterate(
     done = Scaled.unknown(a, b)
     live = _Live(kernel, a, b, None, limits, done, torch.ones_like(a[:, :1], dtype=torch.bool))
     history: list[Tensor] = []
-    state = live.answered(kernel.rows(v), None)
+    state = live.scale_rows(kernel.rows(v), None)
     before = None
     for step in range(1, limits.steps + 1):
         columns = live.kernel.columns(state.u)
@@ -180,35 +180,35 @@ def iterate(
         mass = None if limits.stiffness is None else (v * columns).sum(-1, keepdim=True, dtype=torch.float64)
         if limits.checks(step):
             error = live.guarded((state.u * (rows - state.rows).abs()).sum(-1), v, state, columns)
-            live, astray = live.noted(error, state, columns, step)
+            live, worse = live.update_best(error, state, columns, step)
             if before is not None:
-                rows, mass = before.instead_of(rows, mass, astray)
+                rows, mass = before.instead_of(rows, mass, worse)
                 before = None
             if limits.looks(step) and step < limits.steps:
-                keep = live.going().nonzero()[:, 0]  # the one wait of a look: which go on, and with that how many
+                keep = live.unfinished().nonzero()[:, 0]  # the host's one wait: which problems go on, and so how many
                 if len(keep) == 0:
                     break
                 if len(keep) <= live.kernel.crowded * len(live.a):
-                    done = live.written(done)
+                    done = live.all_states(done)
                     live, rows, history = live.select(keep), rows[keep], [point[keep] for point in history]
                     mass = None if mass is None else mass[keep]
-        state = live.answered(rows, mass)
-    states = live.written(done)
+        state = live.scale_rows(rows, mass)
+    states = live.all_states(done)
     return replace(states, sound=states.sound & torch.isfinite(states.error))
 
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """Row sums, the row scaling that answers them, and the mass of the plan after the last update of the columns."""
+    """Row sums, the row scaling computed from them, and the mass of the plan after the last update of the columns."""
 
     rows: Tensor
     u: Tensor
     mass: Tensor | None
 
-    def instead_of(self, rows: Tensor, mass: Tensor | None, astray: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Go back to this state where a later one went astray."""
-        rows = torch.where(astray, self.rows, rows)
-        return rows, mass if mass is None or self.mass is None else torch.where(astray, self.mass, mass)
+    def instead_of(self, rows: Tensor, mass: Tensor | None, worse: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Row sums and mass of this state where the later ones are worse."""
+        rows = torch.where(worse, self.rows, rows)
+        return rows, mass if mass is None or self.mass is None else torch.where(worse, self.mass, mass)
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +234,7 @@ class _Live:
             trusted=self.trusted[keep],
         )
 
-    def answered(self, rows: Tensor, mass: Tensor | None) -> _State:
+    def scale_rows(self, rows: Tensor, mass: Tensor | None) -> _State:
         """Scale the rows; where marginals are relaxed, at once with the best common shift of both potentials.
 
         Without the shift the total mass creeps to its place in about `tau / epsilon` steps. It makes the masses that
@@ -268,8 +268,8 @@ class _Live:
         sound &= v.sum(-1) * bound <= state.rows.amin(-1)
         return torch.where(sound, error, torch.nan)
 
-    def noted(self, error: Tensor, state: _State, columns: Tensor, step: int) -> tuple["_Live", Tensor]:
-        """Keep the state where it is the best so far; tell where the extrapolation led astray."""
+    def update_best(self, error: Tensor, state: _State, columns: Tensor, step: int) -> tuple["_Live", Tensor]:
+        """Keep the state where it is the best so far; also tell where an extrapolation made it worse."""
         better = error <= self.best.error
         running = self.best.error > self.limits.tolerance
         improved = better & running
@@ -278,15 +278,15 @@ class _Live:
             columns=torch.where(improved[:, None], columns, self.best.columns),
             error=torch.where(improved, error, self.best.error),
             steps=torch.where(running, step, self.best.steps),
-            # An unsound problem stops, unless it was the extrapolation that led it astray.
+            # An unsound problem stops, unless an extrapolation made it so, which is undone.
             sound=torch.where(running, self.trusted[:, 0] | ~error.isnan(), self.best.sound),
         )
         return replace(self, best=best, trusted=better[:, None]), ~better[:, None] & self.trusted
 
-    def going(self) -> Tensor:
+    def unfinished(self) -> Tensor:
         return (self.best.error > self.limits.tolerance) & self.best.sound
 
-    def written(self, done: Scaled) -> Scaled:
+    def all_states(self, done: Scaled) -> Scaled:
         """The states of all problems, with those of the live ones in their place."""
         if self.index is None:
             return self.best

@@ -28,7 +28,11 @@ class Potentials:
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """The results of a batch, written block by block."""
+    """The results of a batch, written block by block.
+
+    Args:
+        potentials: of all problems; NaN errors where none was written.
+    """
 
     potentials: Potentials
 
@@ -51,13 +55,9 @@ class Gathered:
         return Potentials(whole.f[rows], whole.g[rows], whole.error[rows], whole.steps[rows])
 
     def unfinished(self, tolerance: float, steps: int) -> Int[Tensor, "rows"]:
-        """Find the problems whose arithmetic gave out, and those with steps left that are not yet done."""
+        """Indices of the problems with a NaN error, and of those above the tolerance that have steps left."""
         whole = self.potentials
         return (whole.error.isnan() | ((whole.error > tolerance) & (whole.steps < steps))).nonzero()[:, 0]
-
-    def done(self) -> Potentials:
-        """Hand over the results."""
-        return self.potentials
 
 
 def centred(prepared: PreparedProblem, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:

@@ -53,6 +53,11 @@ def rounds_products() -> bool:
     return torch.get_float32_matmul_precision() != "highest"
 
 
+def largest_exponent(dtype: torch.dtype) -> float:
+    """Up to which the exponential is finite: in 32 bits, or in 64."""
+    return 85.0 if dtype == torch.float32 else 700.0
+
+
 def check_resolvable(epsilon: float, tolerance: float, *, cost: torch.dtype = torch.float64) -> None:
     """Raise when an epsilon is lost in the rounding of the numbers that it is to tell apart.
 

@@ -32,9 +32,9 @@ class OTProblem:
         a: mass at the sources, `[batch, n]`, not negative, each row summing to one (to 1e-4; 0.02 in 16 bits, for
             the rounding of the type). Zeros are allowed.
         b: mass at the targets, `[batch, m]`, under the same conditions.
-        check: whether the values are looked at, which waits for an accelerator. False where they are known to be good,
-            such as a softmax's, and nothing may wait: in a CUDA graph, or a graph that `torch.compile` is not to break.
-            What bad values then lead to shows in `OTSolution.status`. Shapes are always checked.
+        check: whether the values are checked, which waits for an accelerator. Pass False where they are known to be
+            valid, such as a softmax's, and nothing may wait: in a CUDA graph, or a graph that `torch.compile` must not
+            break. Invalid values then show in `OTSolution.status` alone. Shapes are always checked.
 
     Raises:
         InvalidArgumentError: a shape, device, type or value that cannot be used.
@@ -148,18 +148,20 @@ def _check_marginal(name: str, mass: Tensor) -> None:
 
 @dataclass(frozen=True, eq=False)
 class PreparedProblem:
-    """Problems made ready. What the host must know to choose its way is a number here, so that nobody has to wait.
+    """Problems as the solvers read them: in the working type, with marginals that sum to one.
+
+    What the host needs to choose an algorithm is a Python number here, so that it never waits for the device.
 
     Args:
-        cost: `[n, m]` shared, or `[batch, n, m]` as it was given until problems are selected.
-        a: marginal.
-        b: marginal.
+        cost: `[n, m]` shared, or `[batch, n, m]`, which `select` converts to the working type.
+        a: mass at the sources.
+        b: mass at the targets.
         scale: largest cost, `[1]` when shared, else `[batch]`.
         epsilon: `[batch]`.
         tau_a: `[batch]`; None where the marginal must be met.
         tau_b: `[batch]`; None where the marginal must be met.
-        sharpest: largest cost over epsilon, at most: the range of the kernel's exponents.
-        uniform: whether all have one epsilon relative to their largest cost.
+        sharpest: upper bound of the largest cost over epsilon: the range of the kernel's exponents.
+        uniform: whether all problems have one epsilon relative to their largest cost.
         max_bytes: limit of the memory for blocks of problems.
     """
 
@@ -220,18 +222,18 @@ class PreparedProblem:
         return blocks(len(self.a), size)
 
     def alike(self) -> Iterator[Shaped[Tensor, "rows"] | slice]:
-        """Problems of one epsilon, together."""
+        """Indices of the problems of each epsilon in turn."""
         if self.uniform:
             return iter((slice(None),))
         return ((self.epsilon == epsilon).nonzero()[:, 0] for epsilon in torch.unique(self.epsilon))
 
     @property
     def safe_exponent(self) -> float:
-        """Up to where exponents are safe in the working type."""
+        """Largest exponent that is safe in the working type; see `SAFE_EXPONENT`."""
         return SAFE_EXPONENT if self.a.dtype == torch.float32 else SAFE_EXPONENT_DOUBLE
 
     def powers(self, epsilon: Float[Tensor, "batch"]) -> tuple[float | Tensor, float | Tensor]:
-        """`tau / (tau + epsilon)` of both marginals: how far a step goes towards meeting them."""
+        """`tau / (tau + epsilon)` of both marginals: the exponent of their scalings, 1 where they must be met."""
         return _power(self.tau_a, epsilon), _power(self.tau_b, epsilon)
 
     def stiffness(self) -> Float[Tensor, "batch 1"] | None:

@@ -17,16 +17,16 @@ _BLOCK_BYTES, _BLOCK_BYTES_DEVICE = 2**19, 2**26
 
 @dataclass(frozen=True)
 class RowTransport:
-    """A solved transport of rows onto classes, as one number a class.
+    """A solved transport of rows onto classes, as one potential for each class.
 
-    The soft target of a row, one of those that were transported or a new one, is its row of the plan:
-    `softmax((log_posterior + potential) / epsilon)`.
+    The soft target of a row is `softmax((log_posterior + potential) / epsilon)`. For a row that was transported this is
+    its row of the plan, scaled to sum to one; a new row has its soft target from the same potential.
 
     Args:
         potential: `[classes]`, in nats: what is added to a class's log posterior so that class shares come out right.
         epsilon: strength of the entropic term, in nats.
-        marginal_error: L1 distance of the class shares from those that the problem asks for: the prior, or
-            `prior exp(-potential / prior_strength)` where it is relaxed.
+        marginal_error: L1 distance of the class shares from the required ones: the prior, or, where it is relaxed, the
+            shares of the optimum, `prior exp(-potential / prior_strength)`.
         steps: passes over the rows.
     """
 
@@ -45,10 +45,10 @@ def transport_rows(
     max_steps: int = 2000,
     tolerance: float = 1e-4,
 ) -> RowTransport:
-    """Transport all rows onto the classes at cost `-log posterior`, rows weighing alike and classes by their prior.
+    """Transport all rows, of equal mass, onto the classes, whose masses follow a prior, at cost `-log posterior`.
 
-    Use it where the class prior is known or well estimated: a wrong prior forced upon the rows does harm, so lower
-    `prior_strength` as the prior gets less sure. The problem is solved over class potentials alone (one number a
+    Use it where the class prior is known or well estimated: a wrong prior does harm, so lower `prior_strength` the less
+    sure it is. The problem is solved over class potentials alone (one number a
     class), as the row side has a closed form, in blocks of rows: memory does not grow with the rows.
 
     Args:
@@ -56,12 +56,16 @@ def transport_rows(
             may be memory-mapped, or a function that starts a pass over the rows in chunks `[some rows, classes]`,
             always the same ones. There is one pass a step, six to twelve in all.
         prior: class shares, not negative, at least one positive; scaled to sum to one.
-        epsilon: strength of the entropic term in nats, positive; the targets are posteriors sharpened by `1 / epsilon`.
+        epsilon: strength of the entropic term in nats, positive; below 1 it
+            makes soft targets sharper than the posteriors.
         prior_strength: price in nats of `KL(class shares | prior)`, not negative; infinity holds the prior exactly, 0
             ignores it. With 50 labels on digits, balanced or not, 1 was best or near it for every teacher, and infinity
             cost a good teacher 5 to 15 points: the shares of a few hundred rows are never exactly the prior.
         max_steps: most passes.
         tolerance: L1 error of the class shares to reach, positive.
+
+    Returns:
+        The potential of each class, which gives the soft target of any row.
 
     Raises:
         InvalidArgumentError: if an argument is out of its range.
@@ -78,8 +82,8 @@ def transport_rows(
         >>> ((posterior.log() + transport.potential) / transport.epsilon).softmax(dim=1).mean(dim=0).round(decimals=3)
         tensor([0.5000, 0.5000])
     """
-    for name, value, low in (("epsilon", epsilon, epsilon > 0), ("tolerance", tolerance, tolerance > 0)):
-        if not low:
+    for name, value in (("epsilon", epsilon), ("tolerance", tolerance)):
+        if not value > 0:
             raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
     if not prior_strength >= 0:
         raise InvalidArgumentError(f"`prior_strength` must not be negative, got {prior_strength}.")

@@ -1,4 +1,4 @@
-"""The entropic solver: matrix scaling, in the range and precision that each problem needs."""
+"""The entropic solver: matrix scaling, in the number range and precision that each problem needs."""
 
 import math
 from dataclasses import KW_ONLY, dataclass, replace
@@ -35,7 +35,8 @@ class Sinkhorn:
 
     Use it wherever a transport cost has to be cheap or differentiable. For a handful of small problems that need the
     unregularised optimum use `exact`; for two clouds of points use `CloudSinkhorn`. A cost shared by the batch
-    takes two matrix products a step and no `[batch, n, m]` tensor, forward or backward.
+    takes two matrix products a step and no `[batch, n, m]` tensor, forward or backward. Steps and errors are computed
+    in float32 or float64, even under autocast or with TF32 switched on.
 
     Args:
         epsilon: strength of the entropy, relative to the largest cost of a problem (of its entries with mass, where
@@ -44,17 +45,15 @@ class Sinkhorn:
         tolerance: L1 error of the marginals at which a problem is done, positive. Below about 1e-6 use float64.
         on_failure: "raise" `NotConvergedError` when a problem is not done after `max_steps`, or "report" it in
             `OTSolution.status`.
-        tau_a: how strongly the first marginal is held, relative to the largest cost: the price of
-            `KL(plan 1 | a)`. Infinite by default: it must be met.
+        tau_a: price of `KL(plan 1 | a)`, the deviation from the first marginal, relative to the largest cost, positive.
+            Infinite by default: the marginal must be met.
         tau_b: the same for the second marginal.
         max_bytes: limit on the memory for kernels and plans of several problems; larger batches go in blocks. By
             default 256 MiB on a processor, and a quarter of what is free on an accelerator.
-        check_every: steps between two looks at the error, each a synchronisation on an accelerator. From `max_steps`
-            on, with `on_failure="report"` and one epsilon, nobody looks: every problem takes every step, such that
-            CUDA graphs can hold the solver, and from torch 2.7 on `torch.compile` its whole graph (see `check` of
-            `OTProblem`).
-
-    Steps and error are computed in float32 or float64, under autocast and with TF32 switched on, too.
+        check_every: steps between two reads of the error, each a synchronisation on an accelerator. If it is at least
+            `max_steps`, with `on_failure="report"` and one epsilon, the error is never read and every problem takes
+            every step: the solver can then be captured in a CUDA graph and, from torch 2.7 on, compiled by
+            `torch.compile` without a graph break (see `check` of `OTProblem`).
 
     Raises:
         InvalidArgumentError: an argument out of its range.
@@ -111,12 +110,15 @@ class Sinkhorn:
             problem: costs and marginals.
             warm_start: `potentials` of an earlier solution of similar problems, such as the last step of training.
 
+        Returns:
+            The entropic optima with their gradient, and the plans, in the order of the problems.
+
         Raises:
             NotConvergedError: a problem missed the tolerance and `on_failure` is "raise".
             InvalidArgumentError: `warm_start` or `epsilon` does not fit the problem, or `epsilon` is lost in rounding.
         """
         if self._attended and torch.compiler.is_compiling():
-            # The loop looks at its tensors; traced, it would become a graph for every stretch between two looks.
+            # The loop reads its tensors: traced, it would break into a graph for the steps between each two reads.
             return torch.compiler.disable(self._solved)(problem, warm_start)
         return self._solved(problem, warm_start)
 
@@ -145,7 +147,7 @@ class Sinkhorn:
 
     @property
     def _attended(self) -> bool:
-        """Whether what is done depends on what the device finds; not so where it is never looked at."""
+        """Whether the host reads tensors, and what it does next depends on them; see `check_every`."""
         return self.check_every < self.max_steps or self.on_failure == "raise" or isinstance(self.epsilon, Tensor)
 
     def _epsilon(self, problem: OTProblem) -> float | Tensor:
@@ -157,7 +159,7 @@ class Sinkhorn:
         return Limits(self.max_steps, self.tolerance, self.check_every)
 
     def _annealed(self, prepared: PreparedProblem, start: Tensor) -> Tensor:
-        """Come down to a small epsilon by way of larger ones, each solved loosely: the epsilon schedule."""
+        """The potential to start from at a small epsilon, after loose solves at larger ones: the epsilon schedule."""
         levels = max(0, math.ceil(math.log(_COARSEST * prepared.sharpest, _FALL)))
         limits = replace(self._limits(), steps=min(self.max_steps, _LOOSE_STEPS), tolerance=_LOOSE)
         for level in range(levels, 0, -1):
@@ -173,11 +175,11 @@ class Sinkhorn:
         if prepared.cost.dim() == 3:
             return self._solve_each(prepared, start, limits)
         if not limits.attended and prepared.sharpest > prepared.safe_exponent:
-            return self._solve_each(prepared, start, limits)  # nobody would see where scaling gives out
+            return self._solve_each(prepared, start, limits)  # the host would not see where scaling underflows
         return self._solve_shared(prepared, start, limits)
 
     def _solve_shared(self, prepared: PreparedProblem, start: Tensor, limits: Limits) -> Potentials:
-        """Problems of one epsilon share their kernel; those that it does not suit, or that creep, go on alone."""
+        """Scale one kernel for all problems of one epsilon; those that underflow or converge slowly get their own."""
         out = Gathered.empty(prepared)
         index = torch.arange(len(start), device=start.device)
         together = replace(limits, steps=min(limits.steps, _PATIENCE)) if limits.attended else limits
@@ -189,7 +191,7 @@ class Sinkhorn:
             rest = replace(limits, steps=max(1, limits.steps - int(before.steps.max())))
             solved = self._solve_each(prepared.select(left), g, rest)
             out.write(left, replace(solved, steps=solved.steps + before.steps))
-        return out.done()
+        return out.potentials
 
     def _scale_shared(
         self, prepared: PreparedProblem, start: Tensor, limits: Limits, into: tuple[Tensor, Gathered]
@@ -205,10 +207,10 @@ class Sinkhorn:
         index = torch.arange(len(start), device=start.device)
         for rows in prepared.blocks(self._block(prepared, prepared.a[0].numel() * prepared.b[0].nbytes)):
             out.write(index[rows], solve_stabilised(prepared.select(rows), start[rows], limits))
-        return out.done()
+        return out.potentials
 
     def _block(self, prepared: PreparedProblem, bytes_each: int) -> int:
-        """Problems in a block: on a processor as many as stay in its cache, which is faster than all at once."""
+        """Problems in a block: on a processor as many as fit in its cache, which is faster than all at once."""
         limit = min(prepared.max_bytes, _CACHE_BYTES) if prepared.a.device.type == "cpu" else prepared.max_bytes
         return max(1, limit // (_COPIES * bytes_each))
 

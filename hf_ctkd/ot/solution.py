@@ -1,4 +1,4 @@
-"""What a solver hands back: plans by their factors, values with a gradient, and how far they are to be trusted."""
+"""What a solver returns: plans by their factors, values with a gradient, and the status of each problem."""
 
 import enum
 from collections.abc import Iterator
@@ -11,13 +11,11 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hf_ctkd.ot.precision import full_products
+from hf_ctkd.ot.precision import full_products, largest_exponent
 from hf_ctkd.ot.problem import PreparedProblem, blocks
 
-_LARGEST_EXPONENT, _LARGEST_EXPONENT_DOUBLE = 85.0, 700.0
-"""Up to which the exponential is finite in 32 and in 64 bits."""
 _COPIES = 4
-"""Tensors of one size that are held at once on the way."""
+"""Tensors of one size that a block holds at once."""
 
 _Rows: TypeAlias = Tensor | slice
 _Scalings: TypeAlias = tuple[Tensor, Tensor, Tensor]
@@ -44,7 +42,7 @@ class Plan:
         prepared = self.prepared
         cost = prepared.cost if prepared.cost.dim() == 2 else prepared.cost[rows]
         exponent = (self.f[rows, :, None] - cost).add_(self.g[rows, None, :]).div_(prepared.epsilon[rows, None, None])
-        limit = _largest_exponent(exponent.dtype)
+        limit = largest_exponent(exponent.dtype)
         # Exact zeros at zero mass: there the exponent is arbitrary, and infinity times zero is no number.
         return exponent.clamp_(max=limit).exp_().mul_(prepared.a[rows, :, None]).mul_(prepared.b[rows, None, :])
 
@@ -100,7 +98,7 @@ class Plan:
         its entries are at most two from zero. That bound spares a look at the potentials.
         """
         for dtype in (self.prepared.a.dtype, torch.float64):
-            if 2 * self.prepared.sharpest <= _largest_exponent(dtype):
+            if 2 * self.prepared.sharpest <= largest_exponent(dtype):
                 return dtype
         return None
 
@@ -112,10 +110,6 @@ class Plan:
         shift = (f.mean(-1, keepdim=True) - g.mean(-1, keepdim=True)) / 2
         u, v = (f - shift).exp_().mul_(prepared.a[rows]), (g + shift).exp_().mul_(prepared.b[rows])
         return u, v, torch.exp(-prepared.cost / epsilon[0])
-
-
-def _largest_exponent(dtype: torch.dtype) -> float:
-    return _LARGEST_EXPONENT if dtype == torch.float32 else _LARGEST_EXPONENT_DOUBLE
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +155,7 @@ class Sensitivity:
 
 
 class EnvelopeValue(torch.autograd.Function):
-    """Gives a solved value its gradient; the solver's steps are never unrolled."""
+    """Attaches the gradient of the envelope theorem to a solved value, without backpropagation through the solver."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, cost: Tensor, value: Tensor, sensitivity: Sensitivity) -> Tensor:  # noqa: D102
@@ -205,17 +199,28 @@ class OTSolution:
     independent marginals and `value` lies between the exact cost and the cost of the product plan. (The convention
     with the plain entropy, `sum plan log plan`, is lower by `epsilon (H(a) + H(b))`.) With `tau_a`, `tau_b` it also
     holds `tau_a KL(plan 1 | a) + tau_b KL(plan^T 1 | b)`. Its gradient comes from the potentials and the plan by the
-    envelope theorem: train on `value`, never on `cost` (a plan held fixed has no gradient in the marginals).
+    envelope theorem: train on `value`, not on `cost`, which carries no gradient.
 
     Args:
         value: the entropic optimum, `[batch]`; differentiable once in `a`, `b` and `cost`. With marginals that must be
             met, the gradient is that along the simplex: `f - <a, f>` and `g - <b, g>`. It is 0 at entries of zero mass.
         potentials: `(f, g)`, `[batch, n]` and `[batch, m]`, in units of the cost; the warm start of a next solve.
-        marginal_error: L1 distance between the plan's marginals and the required ones, `[batch]`; where `tau` relaxes
-            these, those that hold at the optimum: `a exp(-f / tau_a)` and `b exp(-g / tau_b)`.
-        steps: steps taken at the final epsilon, `[batch]`; those of the schedule on the way there are not counted.
-        status: a `Status` each, `[batch]`.
-        factors: the plans, by their factors.
+        marginal_error: L1 distance between the plan's marginals and the required ones, `[batch]`. Where `tau_a` or
+            `tau_b` relaxes a marginal, the required one is that of the optimum, `a exp(-f / tau_a)` or
+            `b exp(-g / tau_b)`.
+        steps: steps taken at the final epsilon, `[batch]`; those at the larger epsilons before it are not counted.
+        status: a `Status` for each problem, `[batch]`.
+        factors: the plans as potentials and costs, none of them written out; `plan` writes some out.
+
+    Example:
+        >>> import torch
+        >>> from hf_ctkd.ot import OTProblem, Sinkhorn
+        >>> cost = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+        >>> a, b = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.25, 0.75]])
+        >>> solution = Sinkhorn(epsilon=0.05).solve(OTProblem(cost, a, b))
+        >>> bool(solution.converged.all()), solution.plan().round(decimals=2)
+        (True, tensor([[[0.2500, 0.2500],
+                 [0.0000, 0.5000]]]))
     """
 
     value: Float[Tensor, "batch"]
@@ -238,6 +243,8 @@ class OTSolution:
 
     def plan(self, rows: Shaped[Tensor, "rows"] | slice | None = None) -> Float[Tensor, "chosen n m"]:
         """Write out the plans `[batch, n, m]`, or those of some problems; they carry no gradient.
+
+        They have the type that the solver computed in: float64 where epsilon is small, whatever that of the problem.
 
         Args:
             rows: which problems, by index, mask or slice; all when None.

@@ -9,12 +9,13 @@ from torch import Tensor
 from hf_ctkd.ot.iteration import CYCLE, Kernel, Limits, iterate
 from hf_ctkd.ot.newton import newton
 from hf_ctkd.ot.potentials import Gathered, Potentials
+from hf_ctkd.ot.precision import largest_exponent
 from hf_ctkd.ot.problem import PreparedProblem
 
 _ROUND = 20 * CYCLE
-"""Steps after which the kernel is made anew."""
+"""Steps after which the kernel is computed again, at the current potentials."""
 _SHORT_ROUND = 4 * CYCLE
-"""The same where nobody looks: less is lost when scaling leaves its range."""
+"""The same where the host never reads the error: less is lost when scaling leaves its range."""
 _NEWTON = 4
 """Newton steps after a round that was not enough."""
 
@@ -37,7 +38,7 @@ def scale(kernel: Kernel, prepared: PreparedProblem, g: Float[Tensor, "batch m"]
 
 
 def solve_stabilised(prepared: PreparedProblem, g: Float[Tensor, "batch m"], limits: Limits) -> Potentials:
-    """Solve by scaling the current plan's kernel, which a step in the log domain makes anew where it has drifted.
+    """Solve by scaling the current plan's kernel, which a step in the log domain computes again after each round.
 
     The kernel `exp((f + g - cost) / epsilon)` never overflows, and what underflows in it carries no mass, as long as
     the scalings stay near one; where they do not, the scaling steps are thrown away and the log steps alone go on.
@@ -76,7 +77,7 @@ def _polished(prepared: PreparedProblem, scaled: Potentials, tolerance: float) -
         return scaled
     out = Gathered(scaled)
     out.write(rows, newton(prepared.select(rows), out.read(rows), tolerance, steps=_NEWTON))
-    return out.done()
+    return out.potentials
 
 
 def _solve_unattended(prepared: PreparedProblem, g: Tensor, limits: Limits) -> Potentials:
@@ -97,7 +98,7 @@ def _round(prepared: PreparedProblem, g: Tensor, limits: Limits) -> Potentials:
     f = -power_a * epsilon * _log_sum(g[:, None, :] - cost, prepared.b.log()[:, None, :], epsilon, 2)
     f = f + power_a * epsilon * _shift(prepared, f, g)
     g = -power_b * epsilon * _log_sum(f[:, :, None] - cost, prepared.a.log()[:, :, None], epsilon, 1)
-    limit = 85.0 if g.dtype == torch.float32 else 700.0
+    limit = largest_exponent(g.dtype)
     exponent = (f[:, :, None] - cost).add_(g[:, None, :]).div_(epsilon[:, :, None])
     kernel = Kernel.of(exponent.clamp_(max=limit).exp_())
     target = 1.0 if prepared.tau_a is None else torch.exp(-f / prepared.tau_a[:, None])

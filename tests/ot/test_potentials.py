@@ -18,7 +18,7 @@ def test_blocks_are_written_to_their_places_and_the_rest_is_unfinished():
     assert gathered.unfinished(0.15, 100).tolist() == [0, 1, 2]  # not done, and steps left
     assert gathered.unfinished(0.15, 8).tolist() == [1, 2]  # none left
     assert gathered.read(rows).steps.tolist() == [7, 8]
-    done = gathered.done()
+    done = gathered.potentials
     torch.testing.assert_close(done.f[rows], found.f)
     torch.testing.assert_close(done.g[rows], found.g)
     assert done.steps.tolist() == [8, 0, 0, 7] and done.error[rows].tolist() == found.error.tolist()
