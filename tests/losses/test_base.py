@@ -62,7 +62,7 @@ def test_student_without_logits():
         loss(ModelOutputs(case.student.features), case.teachers, case.labels)
 
 
-def test_outputs_on_chosen_rows():
+def test_outputs_on_selected_rows():
     teachers = (ModelOutputs(torch.arange(4.0)[:, None]), ModelOutputs(10 + torch.arange(4.0)[:, None]))
     assert on_selected_rows(teachers, None) == teachers
     chosen = torch.tensor([[True, False], [False, False], [True, True], [False, False]])
