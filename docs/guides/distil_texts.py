@@ -12,7 +12,7 @@ def train(csv_file: str, folder: str, classes: int) -> DistillationTrainer:
         model=AutoModelForSequenceClassification.from_pretrained(
             student, num_labels=classes, ignore_mismatched_sizes=True
         ),
-        args=DistillationConfig(folder, max_steps=200, save_strategy="no"),
+        args=DistillationConfig(folder, max_steps=400, save_strategy="no"),
         processing_class=AutoTokenizer.from_pretrained(student),
         teachers=["text-teachers/bert"],  # or ["sentence-transformers/all-MiniLM-L6-v2"]
         train_dataset=rows["train"],
