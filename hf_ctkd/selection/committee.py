@@ -103,11 +103,11 @@ class TeacherPosterior:
 
 
 def class_with_too_few_rows(labels: Int[Tensor, " rows"], finite: Bool[Tensor, " rows"]) -> int | None:
-    """The first class of which rows left out leave fewer than the two that cross-fitting needs; None if there is none.
+    """The first class with fewer finite rows than the two that cross-fitting needs; None if there is none.
 
     Args:
         labels: class ids of all rows.
-        finite: which rows are not left out.
+        finite: rows with finite outputs; the others are left out.
     """
     n_classes = int(labels.max()) + 1
     before, left = (torch.bincount(of, minlength=n_classes) for of in (labels, labels[finite]))
@@ -124,8 +124,8 @@ def choose_members(
     predicts comes after a weaker one that predicts something else. The choice ends when no candidate improves the
     committee.
 
-    Candidates are compared on the rows that all have finite outputs for: a committee teaches these alone. A candidate
-    that would leave too few is itself left out, in favour of those before it. A line in the log counts both.
+    Candidates are compared on the rows for which all of them have finite outputs, as a committee teaches these alone. A
+    candidate that would leave too few such rows is left out. A warning in the log counts both.
 
     Args:
         posteriors: of each candidate on all rows, best first.

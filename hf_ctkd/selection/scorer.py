@@ -110,13 +110,14 @@ class Scorer:
         return [metric for metric in self.metrics if self._lacks(cached, metric)]
 
     def _lacks(self, cached: CachedScores, metric: TransferabilityMetric) -> bool:
-        """Whether a score is still to be computed, or the values on the rows of the one that orders."""
-        name = settings_of(metric)
-        if cached.scores.get(name) is None:
-            return name not in cached.scores
-        return self._orders_by_rows(metric) and name not in cached.row_values
+        """Whether a score is still to be computed, or the values on rows of the metric that orders the ranking."""
+        settings = settings_of(metric)
+        if cached.scores.get(settings) is None:  # not cached, or cached as not applicable
+            return settings not in cached.scores
+        return self._orders_by_rows(metric) and settings not in cached.row_values
 
     def _orders_by_rows(self, metric: TransferabilityMetric) -> bool:
+        """Whether a metric orders the ranking and is a mean over rows, whose values are then cached for intervals."""
         against_student = self.student is not None and isinstance(metric, TransportScore)
         return metric is self.metrics[0] and isinstance(metric, MeanOverRows) and not against_student
 
@@ -170,7 +171,7 @@ class Scorer:
             )
 
     def row_values(self, candidate: TeacherCandidate) -> Float[Tensor, " rows"] | None:
-        """The values on the rows of the metric that orders, for a teacher that was scored; nothing is computed.
+        """The cached values on rows of the metric that orders the ranking, for a teacher that was scored.
 
         Args:
             candidate: of a ranking by this scorer.
@@ -284,7 +285,7 @@ class Scorer:
                 max_not_finite=MOST_NOT_FINITE,
             )
             cost = self._cost(start, pending)
-            # Of rows sampled for a ranking, metrics read everything at once.
+            # Metrics read the outputs of all sampled rows at once.
             return _TeacherRun(loaded[0].candidate.parameters, outputs.select(torch.arange(len(self.rows))), cost)
         finally:
             models = [weakref.ref(teacher.model) for teacher in loaded]
@@ -297,25 +298,28 @@ class Scorer:
     def _scores(
         self, metrics: Sequence[TransferabilityMetric], outputs: ModelOutputs, name: str
     ) -> tuple[dict[str, float | None], dict[str, tuple[float | None, ...]]]:
-        """The scores by some metrics, and the values on the rows of the one that orders."""
+        """The scores by some metrics, and the values on rows of the metric that orders the ranking."""
         scores, row_values, silent = {}, {}, not self.run_settings.progress
         with tqdm(metrics, f"scores of {name}", unit="score", leave=False, disable=silent) as bar:
             for metric in bar:
                 bar.set_postfix_str(metric.name)
-                name = settings_of(metric)
-                scores[name], values = self.score_outputs(metric, outputs)
+                settings = settings_of(metric)
+                scores[settings], values = self.score_outputs(metric, outputs)
                 if values is not None:
-                    row_values[name] = cached_values(values)
+                    row_values[settings] = cached_values(values)
         return scores, row_values
 
     def score_outputs(
         self, metric: TransferabilityMetric, outputs: ModelOutputs
     ) -> tuple[float | None, Float[Tensor, " rows"] | None]:
-        """A finite score, None where the metric does not apply to such outputs, and its values on the rows if any.
+        """The score of a metric, with its values on the rows if it orders the ranking and is a mean over rows.
 
         Args:
             metric: one of the scorer's.
             outputs: of any model on the scorer's rows.
+
+        Returns:
+            A finite score, or None where the metric does not apply to such outputs, and `[rows]` values or None.
         """
         if Needs.LOGITS in metric.needs and outputs.logits is None:
             return None, None
@@ -364,7 +368,7 @@ class _TeacherRun(NamedTuple):
 
 
 def _lasting(computed: CachedScores, missing: Sequence[TransferabilityMetric]) -> CachedScores:
-    """What is cached: the code of a metric from another package may change between runs, so its scores are not."""
+    """The scores to cache: not those of a metric from another package, whose code may change between runs."""
     foreign = {settings_of(metric) for metric in missing if not _is_from_hf_ctkd(metric)}
     return replace(
         computed,
@@ -400,7 +404,7 @@ def row_tensor(values: Sequence[float | None] | None) -> Float[Tensor, " rows"] 
 
 
 def settings_of(metric: TransferabilityMetric) -> str:
-    """A metric's class with its settings, under which its scores are cached.
+    """A metric's class with its settings, as text: the key under which its scores are cached.
 
     Args:
         metric: a frozen dataclass, so that its representation holds its settings.

@@ -7,7 +7,6 @@ from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -45,44 +44,50 @@ class TeacherSelector:
     """Ranks teachers by how well a target task can be predicted from them, before any student is trained.
 
     Use it to choose teachers for `DistillationTrainer` out of candidates of any size, label set and preprocessing. Each
-    candidate costs one forward pass over at most `max_rows` labelled rows; only small linear probes are fitted. Scores
-    by the information gain, a transport score, LEEP or 1-NN have intervals, from a bootstrap of the rows that fits
-    nothing again, and the ranking says how many of the first teachers cannot be told apart: do not choose among these
-    by score. Other metrics order teachers without intervals. A candidate that is gated, missing, broken, too large or
-    made for other inputs is listed with the reason, and the run continues. Outputs and scores are cached on disk: an
-    interrupted run, or one with more candidates, rows or metrics, computes only what is missing. While a candidate is
-    scored, the next one is downloaded. Under `accelerate launch` the processes share the candidates, or the rows of
-    each where there are fewer candidates than processes. `processes` or `executor` share the candidates among workers,
-    each of which downloads its own; the ranking is the same.
+    candidate costs one forward pass over at most `max_rows` labelled rows; only small linear probes are fitted. A
+    candidate that is gated, missing, broken, too large or made for other inputs is listed with the reason, and the run
+    continues.
 
-    The student is scored like a teacher, by the same metrics on the same rows: a teacher that scores no higher knows no
-    more of the task than the student does already. Where no student is named, or it starts from nothing, the
-    information gain of the rows' input features (pixels or words) stands for it. `print(ranking)`, the record and the
-    card draw the line there.
+    A ranking by the information gain, a transport score, LEEP or 1-NN has an interval for each score, from a bootstrap
+    of the rows that fits nothing again, and says how many of the first teachers cannot be told apart: do not choose
+    among these by score. Other metrics order teachers without intervals.
+
+    The student is scored like a teacher, by the same metrics on the same rows: a teacher that scores no higher explains
+    no more of the labels than the student does already. Where no student is named, or it has random weights, the
+    information gain of the rows' input features (pixels or words) takes its place. `print(ranking)`, the record and the
+    card show which teachers are above this line.
+
+    Outputs and scores are cached on disk: an interrupted run, or one with more candidates, rows or metrics, computes
+    only what is missing. While a candidate is scored, the next one is downloaded. Under `accelerate launch` the
+    processes share the candidates, or the rows of each where there are fewer candidates than processes. `processes` or
+    `executor` share the candidates among workers, each of which downloads its own; the ranking is the same.
 
     Args:
         metric: orders the ranking: the name of a metric in `hf_ctkd.metrics`, `"package.module:Class"`, or an object.
-        student: that is going to be distilled: its id on the Hub, its folder, a candidate, or the loaded model. After
-            `"random:"`, or loaded without a name, it starts from nothing. None where it is not chosen yet.
-        processing_class: image processor or tokenizer of a loaded student.
+        student: the model that is going to be trained: its id on the Hub, its folder, a candidate, or the loaded model.
+            An id or folder after `"random:"`, and a loaded model without a name, have random weights. None where the
+            student is not chosen yet.
+        processing_class: image processor or tokenizer of a student that is passed as a loaded model.
         metrics: further scores; when None the transport scores, LEEP, 1-NN and the information gain.
         max_rows: most labelled rows to score on, drawn by class; at least two for each class.
         batch_size: rows in a forward pass, at least 1; halved where the memory is too small.
         cache_dir: folder of cached outputs and scores; `default_cache()` when None.
-        seed: of the draw of rows and of the random control.
+        seed: of the draw of rows and of the random control, from 0 to 4,294,967,295.
         options: how teachers are fetched and loaded.
         progress: show bars with rate and time left for whatever takes more than two seconds, and a line for each
             teacher.
-        processes: of this machine that score teachers, at least 1, which is this process. Each loads a model of its own
-            and has its share of the threads. A script that asks for more needs `if __name__ == "__main__":`.
+        processes: number of processes of this machine that score teachers, at least 1; 1 is this process alone. Each
+            loads a model of its own and has its share of the threads. A script with more than one needs
+            `if __name__ == "__main__":`.
         executor: scores the teachers instead, on workers that can read and write `cache_dir` and import hf_ctkd: any
             `concurrent.futures.Executor`, such as that of `dask_executor` for a cluster. It is not shut down.
         budget: what may be spent; the most promising teachers are then scored on more rows than others. None to score
             all of them on all rows.
-        delete_downloads: delete the files of a teacher from the cache of huggingface_hub once it is scored, so that
-            two teachers at a time need room there; `accelerate launch` and a budget delete them in the end. Models of
-            which the cache held anything before are kept, as are folders and outputs. Distillation downloads the chosen
-            teacher again, and so does a committee its candidates.
+        delete_downloads: delete the files of a teacher from the cache of huggingface_hub once it is scored, so that no
+            more than two teachers need room there at a time; under `accelerate launch` and with a budget they are
+            deleted at the end. Models of which the cache held anything before are kept, and so are local folders and
+            the outputs of teachers. Distillation then downloads the chosen teacher again, and a committee its
+            candidates.
 
     Raises:
         InvalidArgumentError: if a name is no metric, a number is out of its range, or both `executor` and `processes`
@@ -167,6 +172,9 @@ class TeacherSelector:
             student_probabilities: `[rows, classes]`, a student's predictions for all rows of `dataset`, each summing
                 to one. They replace the labels as the target of transport scores, which then use Sinkhorn.
 
+        Returns:
+            All candidates, best first, then those that were skipped, each with the reason.
+
         Raises:
             DatasetError: if the rows cannot be used; the message names the first bad row.
             InvalidArgumentError: if an argument is out of its range, the student cannot be scored, or the cache cannot
@@ -176,11 +184,12 @@ class TeacherSelector:
             raise InvalidArgumentError(
                 "`student_probabilities` are for all rows, but `budget` scores on parts of them. Leave one of them out."
             )
-        columns: dict[str, Any] = {"input_column": input_column, "label_column": label_column}
         with row_bars(self.progress and not on_terminal()):
-            rows = TargetRows.of(dataset, **columns, skip_bad_rows=skip_bad_rows)
+            rows = TargetRows.of(
+                dataset, input_column=input_column, label_column=label_column, skip_bad_rows=skip_bad_rows
+            )
             sample = scoring_rows(rows, self.max_rows, self.seed)
-            scorer = self._scorer(sample, _student(student_probabilities, len(dataset), sample))
+            scorer = self._scorer(sample, _sampled_probabilities(student_probabilities, len(dataset), sample))
             return self._rank(scorer, candidates, _facts(dataset, rows, sample))
 
     def select_committee(
@@ -206,10 +215,13 @@ class TeacherSelector:
             dataset: as in `rank`.
             k: most members, at least 1.
             shortlist: number of candidates from the top of the ranking that are considered, at least `k`; each is
-                loaded again.
+                loaded again, but its outputs are read from the cache.
             input_column: as in `rank`.
             label_column: as in `rank`.
             skip_bad_rows: as in `rank`.
+
+        Returns:
+            The members in the order in which they were chosen, with the ranking of all candidates.
 
         Raises:
             DatasetError: if the rows cannot be used; the message names the first bad row.
@@ -224,9 +236,10 @@ class TeacherSelector:
             )
         if shortlist < k:
             raise InvalidArgumentError(f"`shortlist` must be at least `k` = {k}, got {shortlist}.")
-        columns: dict[str, Any] = {"input_column": input_column, "label_column": label_column}
         with row_bars(self.progress and not on_terminal()):
-            rows = TargetRows.of(dataset, **columns, skip_bad_rows=skip_bad_rows)
+            rows = TargetRows.of(
+                dataset, input_column=input_column, label_column=label_column, skip_bad_rows=skip_bad_rows
+            )
             sample = scoring_rows(rows, self.max_rows, self.seed)
             scorer = self._scorer(sample, None)
             ranking = self._rank(scorer, candidates, _facts(dataset, rows, sample))
@@ -288,7 +301,7 @@ class TeacherSelector:
         return NewDownloads() if self.delete_downloads else None
 
     def _meter(self, scorer: Scorer, budget: SelectionBudget) -> Meter:
-        # The same time on all processes, which decide by it what to score together.
+        # One clock for all processes, which must agree on what to score.
         return Meter(budget, clock=lambda: on_main(scorer.accelerator, time.monotonic))
 
     def _score_within(
@@ -343,8 +356,8 @@ def _count(sources: Iterable[Source] | Source) -> int | None:
     return len(sources) if isinstance(sources, Sized) and not isinstance(sources, str) else None
 
 
-def _student(probabilities: Tensor | None, rows: int, sample: TargetRows) -> Tensor | None:
-    """The student's predictions for the sampled rows."""
+def _sampled_probabilities(probabilities: Tensor | None, rows: int, sample: TargetRows) -> Tensor | None:
+    """The student's predictions for the sampled rows, in float64, after a check of their shape and values."""
     if probabilities is None:
         return None
     classes = len(sample.label_space)
