@@ -14,8 +14,17 @@ from hf_ctkd.training.ranges import check_ranges
 class DistillationConfig(TrainingArguments):
     """Arguments of a `DistillationTrainer`: those of `transformers.TrainingArguments`, and a few more.
 
+    The help of each added argument is in its field; `hf-ctkd distill --help` prints it. With neither epochs, steps nor
+    a learning rate given, the trainer chooses them and says so in the log.
+
     Raises:
-        InvalidArgumentError: if a number is out of its range.
+        InvalidArgumentError: if a number is out of its range, or a choice is none of those listed.
+
+    Example:
+        >>> from hf_ctkd import DistillationConfig
+        >>> args = DistillationConfig("flowers-student", num_train_epochs=20, teacher_output_dtype="float16")
+        >>> args.distillation_weight, args.teacher_batch_size
+        (1.0, 64)
     """
 
     # None tells what the user gave from what is left open; `hf_ctkd.training.schedule` has the rule.
@@ -43,37 +52,38 @@ class DistillationConfig(TrainingArguments):
     labelled_row_weight: float = field(
         default=1.0,
         metadata={
-            "help": "Weight of a labelled row; positive. With a loss that teaches labels, the task loss of a step is "
-            "this weight times the sum over its labelled rows, divided by all its rows. The weight is at most all rows "
-            "over labelled rows, which gives the usual mean over labelled rows. Other losses always use that mean."
+            "help": "Weight of a labelled row in the task loss; positive. Beside a loss that teaches labels, the task "
+            "loss of a step is this weight times the sum over its labelled rows, divided by the number of all its "
+            "rows. The weight is capped at the number of training rows over that of labelled ones, at which the task "
+            "loss is a mean over labelled rows. Beside other losses it always is that mean."
         },
     )
     labelled_share: float = field(
         default=0.5,
         metadata={
-            "help": "Beside a loss that does not teach labels, such as one of features: labelled rows are repeated "
-            "until they are this share of the rows of an epoch; 0 to read every row once. From 0 to below 1."
+            "help": "Beside a loss that does not teach labels, such as one of features, labelled rows are repeated "
+            "until they are this share of the rows of an epoch; 0 reads every row once. From 0 to below 1."
         },
     )
     class_weights: None | str | list[float] = field(  # in the order that `HfArgumentParser` takes for text
         default=None,
         metadata={
             "help": "Factors of the task loss of a row by its class: balanced, or one positive number for each class, "
-            "separated by commas. They are scaled to a mean of 1 over the labelled rows, and belong to training alone."
+            "separated by commas. They are scaled to a mean of 1 over the labelled rows, and are used in training only."
         },
     )
     merge_adapter: bool = field(
         default=False,
         metadata={
-            "help": "Save a student that trains an adapter (LoRA of peft) as one model, which opens without peft, and "
-            "not as the adapter alone. Checkpoints hold the adapter."
+            "help": "Merge the adapter (LoRA of peft) of a student into its weights when the student is saved, so that "
+            "it opens without peft. Checkpoints still hold the adapter alone."
         },
     )
     cache_teacher_outputs: bool = field(
         default=True,
         metadata={
-            "help": "Run each teacher once over the rows and keep its outputs, instead of at every step. Not possible "
-            "with an augmentation or a loss that reads hidden layers: teachers then run at every step."
+            "help": "Run each teacher once over the rows and cache its outputs, instead of at every step. With an "
+            "augmentation, a stream, or a loss that reads hidden layers, teachers run at every step all the same."
         },
     )
     cache_student_inputs: bool = field(
@@ -92,16 +102,16 @@ class DistillationConfig(TrainingArguments):
     )
     teacher_batch_size: int = field(
         default=64,
-        metadata={"help": "Rows a forward pass of a teacher; halved by itself when they do not fit the memory."},
+        metadata={"help": "Rows in a forward pass of a teacher; halved automatically when they do not fit in memory."},
     )
     teacher_workers: int = field(
         default=0,
-        metadata={"help": "Processes that read and preprocess rows while a teacher runs over them once; 0 for none."},
+        metadata={"help": "Worker processes that read and preprocess rows for a teacher's run over them; 0 for none."},
     )
     teacher_output_dtype: str = field(
         default="float32",
         metadata={
-            "help": "Of cached teacher outputs: float32, or float16 for half the disk.",
+            "help": "Type of cached teacher outputs: float32, or float16 for half the disk space.",
             "choices": ["float32", "float16"],
         },
     )
@@ -112,8 +122,8 @@ class DistillationConfig(TrainingArguments):
     resident_teachers: int | None = field(
         default=None,
         metadata={
-            "help": "Most teachers on the device at a time; the others wait in the memory of the machine. All if not "
-            "given."
+            "help": "Most teachers on the device at a time; the others are offloaded to the memory of the machine. All "
+            "if not given."
         },
     )
     input_column: list[str] | None = field(
@@ -129,15 +139,15 @@ class DistillationConfig(TrainingArguments):
     stream_rows: int = field(
         default=2000,
         metadata={
-            "help": "Of a stream (`datasets.IterableDataset`), so many first rows set up the loss, such as its probes, "
-            "and show the classes. They are in memory."
+            "help": "Number of first rows of a stream (`datasets.IterableDataset`) that set up the loss, such as its "
+            "probes, and show the classes. They are held in memory."
         },
     )
     max_length: int | None = field(
         default=None,
         metadata={
-            "help": "Texts are cut to this many tokens for the student, which must take as many. 512 if not given, or "
-            "what the student takes where that is less. Teachers have their own limit."
+            "help": "Texts are truncated to this many tokens for the student, at most as many as it takes. 512 if not "
+            "given, or the most that the student takes if that is less. Teachers have limits of their own."
         },
     )
     dataset_name: str | None = field(

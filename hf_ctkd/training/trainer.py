@@ -85,11 +85,12 @@ class DistillationTrainer(Trainer):
     """Trains a student on its labels and on the outputs of frozen teachers, which may be of any other task.
 
     Use it as `transformers.Trainer`, with raw images or texts as rows: the student and each teacher preprocess them in
-    their own way. Rows with the label -100 are unlabelled and are still distilled. Every term of the loss is logged
-    under its name; `eval_loss` is the task loss alone, a mean over labels. Checkpoints hold the student and the weights
-    of the loss; `save_model` and `push_to_hub` write the student alone, with a record of how it was made. It is not for
-    models that generate text, or that share one tokenised data set: trl has trainers for these. End a script for
-    `accelerate launch` with `trainer.accelerator.end_training()`: torch may abort processes that stay in their group.
+    their own way. It is not for models that generate text, or that share one tokenised data set: trl has trainers for
+    these. Rows with the label -100 are unlabelled: they have no task loss, but are distilled. Every term of the loss is
+    logged under its name; `eval_loss` is the task loss alone, a mean over labels. Checkpoints hold the student and the
+    weights of the loss; `save_model` and `push_to_hub` write the student alone, with a record of how it was made. End a
+    script for `accelerate launch` with `trainer.accelerator.end_training()`: torch may abort processes that are still
+    in its process group.
 
     Args:
         model: the student, with a head for the data set's classes: a model of transformers, or a `PeftModel`, of which
@@ -101,37 +102,39 @@ class DistillationTrainer(Trainer):
             `input_features="student"` for a pretrained one. With neither teachers nor a loss, the student trains on
             the labels alone, as a baseline does.
         task: what the student is for; found from the student's class and its labels when None.
-        train_dataset: raw rows with an image or text column and a label column. Teachers run at every step on the rows
-            of a stream, an `IterableDataset`, and its first rows (`stream_rows`) set up the loss; it needs `max_steps`.
-        eval_dataset: the same, or a dict of them.
-        processing_class: the student's image processor or tokenizer.
+        train_dataset: raw rows with an image or text column and a label column. Of a stream, an `IterableDataset`, the
+            first rows (`stream_rows`) set up the loss, teachers run at every step, and `max_steps` must be given.
+        eval_dataset: raw rows with the same columns, or a dict of such data sets by name.
+        processing_class: the student's image processor or tokenizer; required.
         model_init: returns a new student, instead of `model`, as in `Trainer`.
         compute_loss_func: takes the place of the task loss, as in `Trainer`; it sees labelled rows only.
         compute_metrics: from an `EvalPrediction` to metrics; those of the task with intervals when None.
         callbacks: as in `Trainer`.
         optimizers: as in `Trainer`; an optimizer must hold the loss's own parameters too, if it has any.
         preprocess_logits_for_metrics: as in `Trainer`; needs a `compute_metrics` that reads what it returns.
-        augmentation: from a raw row to a changed one, applied once for student and teachers alike.
-        ranking: the selection that led to the teachers, for the card.
+        augmentation: from a row's image or text to a changed one, the same for student and teachers, which then run at
+            every step.
+        ranking: the ranking from which the teachers were chosen, for the card.
         options: how teachers are fetched and loaded.
 
     Raises:
-        InvalidArgumentError: a student without a head or with another number of classes, or with weights in half
-            precision, no processor, an empty list of teachers, a teacher that lacks what the loss reads, an argument
-            that does not work on raw rows.
+        InvalidArgumentError: a student without a head, with another number of classes than the data or with weights in
+            half precision; no processing class; an empty list of teachers; a teacher that lacks what the loss reads; an
+            argument of `TrainingArguments` that does not work on raw rows.
         DatasetError: rows or labels that cannot be used.
         TeacherUnavailableError: a teacher that cannot be loaded.
 
     Example:
         A student learns from a teacher of another task, then goes to the Hub with its card::
 
+            model = AutoModelForImageClassification.from_pretrained(name, num_labels=102, ignore_mismatched_sizes=True)
             trainer = DistillationTrainer(
-                model=AutoModelForImageClassification.from_pretrained(student_id, num_labels=102),
-                args=DistillationConfig("flowers-student", num_train_epochs=20),
+                model,
+                DistillationConfig("flowers-student", num_train_epochs=20),
                 teachers=["google/vit-base-patch16-224"],
                 train_dataset=flowers["train"],
                 eval_dataset=flowers["test"],
-                processing_class=AutoImageProcessor.from_pretrained(student_id),
+                processing_class=AutoImageProcessor.from_pretrained(name),
             )
             trainer.train()
             trainer.push_to_hub()
@@ -274,7 +277,7 @@ class DistillationTrainer(Trainer):
         return student_with_loss
 
     def _first_outputs(self, student_with_loss: StudentWithLoss) -> ModelOutputs:
-        """The untrained student's outputs on a few rows, compared with their labels."""
+        """The untrained student's outputs on a few rows, after a check that they fit the labels."""
         with self.accelerator.autocast():
             return check_student(student_with_loss, self._preprocessor, self._reference_rows)
 
@@ -289,7 +292,7 @@ class DistillationTrainer(Trainer):
             student_with_loss.loss.to(self.args.device)
 
     def _computes_once(self, augmentation: Augmentation | None) -> bool:
-        """Whether outputs and targets are computed before training: rows do not change, hidden layers are too large."""
+        """Whether outputs and targets are computed before training: if rows do not change and no layer is `hidden`."""
         hidden = self._loss_as_given is not None and bool(self._loss_as_given.hidden)
         whole = augmentation is None and not hidden and self._stream is None
         return self.args.cache_teacher_outputs and whole
@@ -316,10 +319,10 @@ class DistillationTrainer(Trainer):
     def _training_data(
         self, rows: TargetRows | None, augmentation: Augmentation | None, once: bool
     ) -> tuple[RowDataset | StreamedRows | None, DistillationCollator]:
-        """The training rows and the collator: together they put into a batch all that a step reads.
+        """The training rows and the collator, which put into each batch what a step reads.
 
-        That is the loss's targets of its rows where these are computed once, or else the cached outputs of the
-        teachers. A loss that selects the rows of each teacher by the student's outputs reads them by itself.
+        That is the targets of a loss that computes them once, or else cached outputs of the teachers. A loss that
+        selects rows by the student's outputs has the teachers read after the student, in `_read_by_loss`.
         """
         loss = self.loss if self._distils else None
         targets = None if not once or loss is None or self._context is None else loss.row_targets(self._context)
@@ -415,7 +418,7 @@ class DistillationTrainer(Trainer):
         return step_loss
 
     def _total(self, values: Tensor) -> Tensor:
-        """A sum over all processes; to find out that there is one takes accelerate as long as the loss its terms."""
+        """A sum over all processes; `reduce` is left out for one, where it takes as long as the terms of the loss."""
         return values if self.accelerator.num_processes == 1 else self.accelerator.reduce(values, reduction="sum")
 
     def compute_loss(
@@ -430,14 +433,14 @@ class DistillationTrainer(Trainer):
         Args:
             model: the student with its loss, wrapped or not.
             inputs: a batch from the collator.
-            return_outputs: whether to return logits and terms as well.
-            num_items_in_batch: labels of the optimiser step; a batch of `get_batch_samples` has its own counts.
+            return_outputs: whether to return the outputs of `StudentWithLoss.forward` as well.
+            num_items_in_batch: not read: a batch has its own counts, see `get_batch_samples`.
         """
         outputs = model(student=inputs["student"], labels=inputs["labels"], **self._read_by_loss(inputs))
         counts = inputs["counts"]
         step_counts, processes = counts, 1
         if "step_counts" in inputs:
-            # Gradients are averaged over processes: to be a mean over all rows, each counts for that many.
+            # DDP averages gradients over processes: times their number, the loss is a mean over the rows of all.
             step_counts, processes = inputs["step_counts"], self.accelerator.num_processes
         row_share, _, label_share = processes * counts / step_counts.clamp_min(1)
         row_share = row_share * distilled(inputs)[1]
@@ -448,9 +451,7 @@ class DistillationTrainer(Trainer):
             if name != LOGITS
         }
         self._computed_loss = True
-        for name, value in scaled.items():
-            term = value.detach()
-            self._terms[name] = self._terms[name] + term if name in self._terms else term
+        self._terms |= {name: self._terms.get(name, 0.0) + value.detach() for name, value in scaled.items()}
         loss = torch.stack([value.float() for value in scaled.values()]).sum()
         return (loss, outputs) if return_outputs else loss
 
@@ -472,8 +473,8 @@ class DistillationTrainer(Trainer):
     def _task_weight(self, step_counts: Tensor) -> Tensor | float:
         """The factor of the task loss of an optimiser step, which is a mean over its labels.
 
-        Beside a loss that teaches labels, a labelled row counts for `labelled_row_weight` rows of the step: a mean over
-        labelled rows alone would let a few of them weigh as much as all others, and the student learn them by heart.
+        Beside a loss that teaches labels, each label counts as `labelled_row_weight` of all rows of the step: as a mean
+        over labelled rows alone, a few would weigh as much as all others, and the student would memorise them.
         """
         if self.loss is None or not self._distils:
             return 1.0
@@ -497,7 +498,7 @@ class DistillationTrainer(Trainer):
         super().log(logs, start_time)
 
     def _teacher_passes(self) -> dict[str, float]:
-        """Rows that teachers read and those skipped, since the start and over all processes; empty if none was."""
+        """Rows that teachers read and skipped so far, over all processes; empty if none was skipped."""
         passes = self.teacher_runner.passes
         read, skipped = self._total(torch.tensor([passes.read, passes.skipped], device=self.args.device)).tolist()
         return {"teacher_passes": float(read), "teacher_passes_skipped": float(skipped)} if skipped else {}
@@ -517,9 +518,9 @@ class DistillationTrainer(Trainer):
 
     @property
     def results(self) -> dict[str, Confidence]:
-        """Metrics of the student's present weights on the trainer's own `eval_dataset`; empty if it was not evaluated.
+        """Metrics of the student's current weights on the trainer's own `eval_dataset`; empty before an evaluation.
 
-        Those of several data sets have their names in front, as `"name_accuracy"`.
+        Those of several data sets begin with the name of the data set, as in `"name_accuracy"`.
         """
         return as_confidences(self._evaluations.by_step.get(self._step_of_weights, {}))
 
@@ -706,6 +707,7 @@ class DistillationTrainer(Trainer):
             Address of the commit.
 
         Raises:
+            InvalidArgumentError: if `blocking`, `revision` or another argument asks for something else.
             PublishingError: if the folder is not fit to publish or the Hub refuses it.
         """
         if not blocking or revision not in {None, "main"} or kwargs:
@@ -746,7 +748,7 @@ class DistillationTrainer(Trainer):
 
     @cached_property
     def base_license(self) -> str | None:
-        """Licence of the checkpoint that the student started from: looked up once, for records are made often."""
+        """Licence of the checkpoint that the student started from; looked up once, as records are made often."""
         name = self.student.config.name_or_path
         return license_named(name, token=self.args.hub_token) if name else None
 
@@ -756,7 +758,7 @@ class DistillationTrainer(Trainer):
             return self.student_with_loss.outputs(inputs)
 
     def record(self, command: str | None = None) -> DistillationRecord:
-        """How this student was made and its `results`: all that its card says.
+        """How this student was made, and its `results`: everything that its card states.
 
         Args:
             command: what to run to make it again; when None, the attribute of that name, or the present command
