@@ -173,7 +173,7 @@ FILLS: dict[str, Callable[[], str]] = {
     ),
     "demo": lambda: between("README.md", "<!-- demo:begin -->", "<!-- demo:end -->"),
     "twenty-lines": lambda: "```python\n" + between("README.md", "## Twenty lines\n\n```python", "```") + "\n```",
-    "commands": lambda: "```bash\n" + between("README.md", "the previous one wrote:\n\n```bash", "```") + "\n```",
+    "commands": lambda: "```bash\n" + between("README.md", "read the student's folder:\n\n```bash", "```") + "\n```",
     "goals": lambda: (
         between("benchmarks/RESULTS.md", "## Does a teacher of another task help?", "**State of these")
         .partition("### Goals")[2]
