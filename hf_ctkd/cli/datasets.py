@@ -170,7 +170,7 @@ class Rows:
             return None
         return self._load_or_refuse(lambda: datasets.load_from_disk(self.name))
 
-    @property
+    @cached_property
     def _where(self) -> tuple[str, dict[str, str]]:
         path = Path(self.name)
         if not path.exists() and (self.name.startswith((".", "/", "~")) or path.suffix in _FILES):
@@ -180,6 +180,10 @@ class Rows:
                 raise DatasetError(f"`{self.flag}` {self.name!r} must end in one of {', '.join(_FILES)}.")
             self._check_pointer(path)
             return _FILES[path.suffix], {"data_files": self.name}
+        if (
+            not path.exists() and "/" not in self.name
+        ):  # the Hub has a few such names, but a folder is misspelt more often
+            logger.warning(f"`{self.flag}` {self.name!r} is no folder or file here: it is looked up on the Hub.")
         for file in self._data_files(path):
             self._check_pointer(file)
         return self.name, {}

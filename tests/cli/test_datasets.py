@@ -106,6 +106,14 @@ def test_a_data_set_of_the_hub_that_is_out_of_reach_is_one_line(hub, run, shelf,
     )
 
 
+def test_a_name_that_may_be_a_misspelt_folder_is_said_to_be_looked_up(hub, caplog):
+    for name in ("flowers", "me/flowers"):
+        with pytest.raises(DatasetError):
+            Rows(name).load("train")
+    (message,) = [text for text in caplog.messages if "looked up" in text]
+    assert message == "`--dataset` 'flowers' is no folder or file here: it is looked up on the Hub."
+
+
 def test_an_unknown_split_names_those_there_are(shelf):
     with pytest.raises(
         DatasetError, match=r"Unknown split .*should be one of|Unknown split \"dev\"\. Should be one of"
