@@ -142,7 +142,7 @@ relaxed class shares.
             if not value > 0:
                 raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
         for name, value in (("gain_exponent", gain_exponent), ("refit_rounds", refit_rounds)):
-            if value < 0:
+            if not value >= 0:
                 raise InvalidArgumentError(f"`{name}` must not be negative, got {value}.")
         if not 0 <= self_distillation < 1:
             raise InvalidArgumentError(f"`self_distillation` must lie in [0, 1), got {self_distillation}.")

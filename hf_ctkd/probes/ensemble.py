@@ -86,7 +86,7 @@ class ProbeEnsemble(nn.Module):
             _MemberProbe(self.probe, self.gain_exponent, source.select(rows), labels, context.label_space)
             for source in self._sources(context)
         ]
-        self.members.extend(members)
+        self.members = nn.ModuleList(members)
         self.information_gains = torch.tensor([member.information_gain for member in members])
         self.shares = gain_shares(self.information_gains, self.gain_exponent)
         held_out = log_mean(self.shares, [member.crossfit_log_posterior for member in members])

@@ -157,7 +157,7 @@ class LinearProbe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.strengths or min(self.strengths) <= 0:
+        if not self.strengths or not all(strength > 0 for strength in self.strengths):
             raise InvalidArgumentError(f"`strengths` must hold positive numbers, got {self.strengths}.")
         if self.folds < 2:
             raise InvalidArgumentError(f"`folds` must be at least 2, got {self.folds}.")

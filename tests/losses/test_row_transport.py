@@ -150,6 +150,7 @@ def test_needs_and_settings():
         ({"epsilon": 0.0}, "`epsilon` must be positive, got 0.0"),
         ({"prior_strength": 0.0}, "`prior_strength` must be positive, got 0.0"),
         ({"gain_exponent": -1.0}, "`gain_exponent` must not be negative, got -1.0"),
+        ({"gain_exponent": float("nan")}, "`gain_exponent` must not be negative, got nan"),
         ({"refit_rounds": -1}, "`refit_rounds` must not be negative, got -1"),
         ({"self_distillation": -0.1}, r"`self_distillation` must lie in \[0, 1\), got -0.1"),
         ({"self_distillation": 1.0}, r"`self_distillation` must lie in \[0, 1\), got 1.0"),

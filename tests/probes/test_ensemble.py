@@ -42,6 +42,15 @@ def test_committee_of_teachers_that_say_nothing_has_no_weight():
     assert torch.isfinite(probes.log_posterior(None, blind)).all()
 
 
+def test_a_second_fit_takes_the_place_of_the_first():
+    case = LossCase.of(teachers=2)
+    probes, once = ProbeEnsemble(LinearProbe()), ProbeEnsemble(LinearProbe())
+    probes.fit(replace(case.context, teachers=case.context.teachers[:1]))
+    probes.fit(case.context)
+    once.fit(case.context)
+    assert torch.equal(probes.log_posteriors(case.context), once.log_posteriors(case.context))
+
+
 def test_the_input_is_a_member_like_any_other():
     case = LossCase.of(teachers=1)
     shown = case.context.inputs

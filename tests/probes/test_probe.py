@@ -141,8 +141,9 @@ def test_bad_input_is_named():
         LinearProbe().fit(features, torch.zeros(10, dtype=torch.long), 2)
     with pytest.raises(InvalidArgumentError, match="`features` must be finite, but row 4"):
         LinearProbe().fit(features.index_fill(0, torch.tensor([4]), float("nan")), labels, 5)
-    with pytest.raises(InvalidArgumentError, match="`strengths` must hold positive"):
-        LinearProbe(strengths=())
+    for strengths in ((), (0.1, 0.0), (math.nan,), (0.1, math.nan)):
+        with pytest.raises(InvalidArgumentError, match="`strengths` must hold positive"):
+            LinearProbe(strengths=strengths)
     with pytest.raises(InvalidArgumentError, match="`folds` must be at least 2"):
         LinearProbe(folds=1)
 
