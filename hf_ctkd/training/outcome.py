@@ -49,21 +49,30 @@ class LossEnds:
 
 
 class LossTrace:
-    """Keeps the losses of the first and the last optimiser steps of a run, on their device: nothing waits for them."""
+    """Keeps the losses of the first and the last optimiser steps of a run, on their device: nothing waits for them.
+
+    Where a loss trains in phases, those of its last phase: losses of two phases do not compare.
+    """
 
     def __init__(self) -> None:
+        self._phase = 1.0
         self._first: list[Tensor] = []
         self._last: deque[Tensor] = deque(maxlen=_WINDOW)
         self._step: Tensor | None = None
         self._steps = 0
 
-    def add(self, loss: Tensor, *, last_batch: bool) -> None:
+    def add(self, loss: Tensor, *, last_batch: bool, phase: float = 1.0) -> None:
         """Take the loss of a batch.
 
         Args:
             loss: its share of the loss of its optimiser step.
             last_batch: whether it is the last batch of the step.
+            phase: the factor of the task loss, which tells the phases of a loss apart.
         """
+        if phase != self._phase:
+            self._phase, self._steps = phase, 0
+            self._first.clear()
+            self._last.clear()
         self._step = loss.detach() if self._step is None else self._step + loss.detach()
         if not last_batch:
             return

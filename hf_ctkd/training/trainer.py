@@ -412,9 +412,10 @@ class DistillationTrainer(Trainer):
     ) -> Tensor:
         """As in `Trainer`; after the last batch of an optimiser step, the loss takes all its rows into account."""
         step_loss = super().training_step(model, inputs, num_items_in_batch)
-        self._loss_trace.add(step_loss, last_batch=self.accelerator.sync_gradients)
-        if self._distils and self.accelerator.sync_gradients and self.loss is not None:
-            self.loss.after_step(self._total)
+        loss, last_batch = self.loss if self._distils else None, self.accelerator.sync_gradients
+        self._loss_trace.add(step_loss, last_batch=last_batch, phase=1.0 if loss is None else loss.task_factor())
+        if loss is not None and last_batch:
+            loss.after_step(self._total)
         return step_loss
 
     def _total(self, values: Tensor) -> Tensor:
@@ -476,11 +477,10 @@ class DistillationTrainer(Trainer):
         Beside a loss that teaches labels, each label counts as `labelled_row_weight` of all rows of the step: as a mean
         over labelled rows alone, a few would weigh as much as all others, and the student would memorise them.
         """
-        if self.loss is None or not self._distils:
-            return 1.0
-        if not self.loss.teaches_labels:
-            return self.loss.task_factor()
-        return self.loss.task_factor() * self._labelled_row_weight * step_counts[1] / step_counts[0].clamp_min(1)
+        loss = self.loss if self._distils else None
+        if loss is None or not loss.teaches_labels:
+            return 1.0 if loss is None else loss.task_factor()
+        return loss.task_factor() * self._labelled_row_weight * step_counts[1] / step_counts[0].clamp_min(1)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add every term, as a mean over the steps since the last log, and each teacher's weight to `Trainer`'s log."""

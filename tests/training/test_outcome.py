@@ -43,6 +43,15 @@ def test_whether_the_loss_left_its_starting_value(losses, fell, rose, batches):
     assert (ends.fell, ends.rose, ends.steps) == (fell, rose, len(losses))
 
 
+def test_the_loss_of_one_phase_does_not_compare_with_that_of_the_next():
+    made = trace([])
+    for step in range(60):
+        first = step < 20
+        made.add(torch.tensor(0.1 if first else 2.0 - 0.02 * step), last_batch=True, phase=0.0 if first else 1.0)
+    ends = made.ends()
+    assert (ends.fell, ends.rose, ends.steps) == (True, False, 40)
+
+
 def test_one_step_has_no_two_ends():
     assert trace([1.0]).ends() is None
 
