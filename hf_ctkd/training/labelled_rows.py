@@ -42,6 +42,24 @@ def largest_row_weight(weight: float, rows: TargetRows | None, task: StudentTask
     return min(weight, len(rows) / labelled) if rows is not None and labelled else weight
 
 
+def task_weight(
+    loss: DistillationLoss | None, labelled_row_weight: float, step_counts: Int[Tensor, "3"]
+) -> Tensor | float:
+    """The factor of the task loss of an optimiser step, which is a mean over its labels.
+
+    Beside a loss that teaches labels, each label counts as `labelled_row_weight` of all rows of the step: as a mean
+    over labelled rows alone, a few would weigh as much as all others, and the student would memorise them.
+
+    Args:
+        loss: of the run; None where labels alone train the student.
+        labelled_row_weight: see `largest_row_weight`.
+        step_counts: rows, labelled rows and labels of the step, over all processes.
+    """
+    if loss is None or not loss.teaches_labels:
+        return 1.0 if loss is None else loss.task_factor()
+    return loss.task_factor() * labelled_row_weight * step_counts[1] / step_counts[0].clamp_min(1)
+
+
 def rows_of_epoch(
     rows: TargetRows, task: StudentTask, loss: DistillationLoss | None, args: DistillationConfig
 ) -> Int[Tensor, " read"]:

@@ -55,7 +55,14 @@ from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.evaluations import Evaluations
 from hf_ctkd.training.files import in_memory, off_memory, removed_if_unfinished, resumed_from
 from hf_ctkd.training.finite_rows import distilled
-from hf_ctkd.training.labelled_rows import epoch_length, largest_row_weight, log_repeats, only_labelled, rows_of_epoch
+from hf_ctkd.training.labelled_rows import (
+    epoch_length,
+    largest_row_weight,
+    log_repeats,
+    only_labelled,
+    rows_of_epoch,
+    task_weight,
+)
 from hf_ctkd.training.loss_context import StudentRows, default_loss, loss_context, with_student_rows
 from hf_ctkd.training.optimizer import with_rates_of_loss
 from hf_ctkd.training.outcome import LossTrace, warn_of_chance, warn_of_loss
@@ -445,9 +452,9 @@ class DistillationTrainer(Trainer):
             step_counts, processes = inputs["step_counts"], self.accelerator.num_processes
         row_share, _, label_share = processes * counts / step_counts.clamp_min(1)
         row_share = row_share * distilled(inputs)[1]
-        task_weight = self._task_weight(step_counts)
+        weight = task_weight(self.loss if self._distils else None, self._labelled_row_weight, step_counts)
         scaled = {
-            name: value * (label_share * task_weight if name == TASK else row_share * self.args.distillation_weight)
+            name: value * (label_share * weight if name == TASK else row_share * self.args.distillation_weight)
             for name, value in outputs.items()
             if name != LOGITS
         }
@@ -470,17 +477,6 @@ class DistillationTrainer(Trainer):
         # Only after the student's forward pass does a loss select which rows each teacher runs on.
         batch = inputs if rows is None else {**inputs, "numbers": inputs["numbers"][rows]}
         return {"teachers": partial(self.teacher_runner.outputs, batch), "rows": rows}
-
-    def _task_weight(self, step_counts: Tensor) -> Tensor | float:
-        """The factor of the task loss of an optimiser step, which is a mean over its labels.
-
-        Beside a loss that teaches labels, each label counts as `labelled_row_weight` of all rows of the step: as a mean
-        over labelled rows alone, a few would weigh as much as all others, and the student would memorise them.
-        """
-        loss = self.loss if self._distils else None
-        if loss is None or not loss.teaches_labels:
-            return 1.0 if loss is None else loss.task_factor()
-        return loss.task_factor() * self._labelled_row_weight * step_counts[1] / step_counts[0].clamp_min(1)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add every term, as a mean over the steps since the last log, and each teacher's weight to `Trainer`'s log."""

@@ -10,6 +10,7 @@ from hf_ctkd.losses import CommitteeLoss, ProbeLoss, ProjectionLoss, RowTranspor
 from hf_ctkd.losses.base import DistillationLoss
 from hf_ctkd.teachers import Teacher
 from hf_ctkd.training.finite_rows import FiniteRows, OutputsOfRows, distilled
+from hf_ctkd.training.labelled_rows import task_weight
 from hf_ctkd.training.teacher_runner import candidate_named
 from hf_ctkd.types import ModelOutputs, RowOutputs
 
@@ -67,9 +68,8 @@ def test_the_loss_is_set_up_and_trained_as_without_these_rows(make, image_teache
     # A mean over all rows, in which those left out have no weight; the task loss reads every row.
     torch.testing.assert_close(trainer._terms[kind.name], without._terms[kind.name] * 5 / 8)
     assert len(whole["logits"]) == 8 and part["task_loss"] != whole["task_loss"]
-    torch.testing.assert_close(
-        trainer._terms["task_loss"] / trainer._task_weight(torch.tensor([8, 8, 8])), whole["task_loss"]
-    )
+    weight = task_weight(trainer.loss, trainer._labelled_row_weight, torch.tensor([8, 8, 8]))
+    torch.testing.assert_close(trainer._terms["task_loss"] / weight, whole["task_loss"])
 
 
 @pytest.mark.parametrize(
