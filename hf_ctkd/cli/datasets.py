@@ -180,9 +180,8 @@ class Rows:
                 raise DatasetError(f"`{self.flag}` {self.name!r} must end in one of {', '.join(_FILES)}.")
             self._check_pointer(path)
             return _FILES[path.suffix], {"data_files": self.name}
-        if (
-            not path.exists() and "/" not in self.name
-        ):  # the Hub has a few such names, but a folder is misspelt more often
+        if not path.exists() and "/" not in self.name:
+            # The Hub has a few such names, but more often it is a folder that is misspelt.
             logger.warning(f"`{self.flag}` {self.name!r} is no folder or file here: it is looked up on the Hub.")
         for file in self._data_files(path):
             self._check_pointer(file)

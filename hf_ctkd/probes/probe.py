@@ -1,5 +1,6 @@
 """Target classes read out of a teacher's features by a small regularised probe, and how much that probe knows."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -305,12 +306,14 @@ def _held_out(
     least_rise = -_LEAST_RISE * float(log_prior[torch.arange(len(labels)), labels].sum())
     evidence: list[Tensor] = []
     log_likelihood: list[Tensor] = []
+    before = -math.inf
     for weights in path:
         evidence.append(_evidence_of_others(rows, fold, weights))
         log_likelihood.append(_log_likelihood(log_prior, evidence[-1], labels))
-        best = [float(of_strength.sum(dim=1).max()) for of_strength in log_likelihood[-2:]]
-        if len(best) == 2 and best[1] - best[0] < least_rise:
+        best = float(log_likelihood[-1].sum(dim=1).max())
+        if best - before < least_rise:
             break
+        before = best
     return _HeldOut(log_prior, torch.stack(evidence), torch.stack(log_likelihood))
 
 

@@ -198,7 +198,8 @@ class DistillationTrainer(Trainer):
         self.baseline: Mapping[str, Confidence] = {}
         self.gain: Mapping[str, Confidence] = {}
         self._saved: tuple[DistillationRecord, TeacherRanking | None] | None = None
-        self._steps_to_log, self._train_seconds, self._computed_loss, self._terms = 0, 0.0, False, dict[str, Tensor]()
+        self._terms: dict[str, Tensor] = {}
+        self._steps_to_log, self._train_seconds, self._computed_loss = 0, 0.0, False
         self._evaluations, self._resume_callback, self._loss_trace = Evaluations(), ResumeCallback(), LossTrace()
         super().__init__(
             model=self._with_loss(model),

@@ -40,6 +40,18 @@ def test_contract(link):
     check_loss(lambda: RegressionProbeLoss(link), reads_labels=True)
 
 
+def test_a_labelled_row_counts_less_than_one_without_a_label():
+    context, _ = _case()
+    loss = RegressionProbeLoss()
+    loss.setup(context)
+    student = ModelOutputs(torch.zeros(200, 1), torch.randn(200, 2, generator=torch.Generator().manual_seed(1)))
+    none, all_ = (
+        loss(student, context.teachers, torch.full((200,), label))["regression_probe"] for label in (UNLABELLED, 0)
+    )
+    assert none > 0
+    torch.testing.assert_close(all_, 0.3 * none)
+
+
 def test_it_predicts_unlabelled_rows_and_trusts_only_what_it_can_predict():
     context, targets = _case()
     loss = RegressionProbeLoss()
