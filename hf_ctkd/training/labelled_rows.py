@@ -30,6 +30,28 @@ def only_labelled(rows: TargetRows, task: StudentTask, reason: str) -> TargetRow
     return rows.select(labelled)
 
 
+def rows_to_train_on(
+    rows: TargetRows | None, task: StudentTask, loss: DistillationLoss | None, args: DistillationConfig
+) -> tuple[bool, TargetRows | None]:
+    """Whether the loss has a part in training, and the training rows.
+
+    A loss without strength or weight is left out, and the unlabelled rows with it: they would teach nothing.
+
+    Args:
+        rows: all training rows; None where the student is only evaluated.
+        task: what the student is for.
+        loss: that was set up; None for the task loss alone.
+        args: of the run.
+    """
+    if loss is None or rows is None:
+        return loss is not None, rows
+    if args.distillation_weight == 0:
+        return False, only_labelled(rows, task, "`distillation_weight` is 0")
+    if loss.strength() > 0:
+        return True, rows
+    return False, only_labelled(rows, task, f"The teachers know nothing that {loss.name} can use")
+
+
 def largest_row_weight(weight: float, rows: TargetRows | None, task: StudentTask) -> float:
     """The weight of a labelled row in the task loss, at most what makes that loss a mean over labelled rows.
 

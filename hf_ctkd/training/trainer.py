@@ -59,8 +59,8 @@ from hf_ctkd.training.labelled_rows import (
     epoch_length,
     largest_row_weight,
     log_repeats,
-    only_labelled,
     rows_of_epoch,
+    rows_to_train_on,
     task_weight,
 )
 from hf_ctkd.training.loss_context import StudentRows, default_loss, loss_context, with_student_rows
@@ -249,7 +249,7 @@ class DistillationTrainer(Trainer):
         )
         self._set_up_loss(self.student_with_loss)
         check_optimizer(self.optimizer, self.loss)
-        self._distils, rows = self._rows_to_train_on(rows)
+        self._distils, rows = rows_to_train_on(rows, self.task, self.loss, self.args)
         self._labelled_row_weight = largest_row_weight(self.args.labelled_row_weight, rows, self.task)
         self.train_dataset, self.data_collator = self._training_data(rows, augmentation, once)
 
@@ -268,6 +268,11 @@ class DistillationTrainer(Trainer):
     def loss(self) -> DistillationLoss | None:
         """The distillation loss in training, with its own weights."""
         return self.student_with_loss.loss
+
+    @property
+    def _active_loss(self) -> DistillationLoss | None:
+        """The loss, if it has a part in training; see `rows_to_train_on`."""
+        return self.loss if self._distils else None
 
     def _with_loss(self, model: nn.Module) -> StudentWithLoss:
         """The student, or that of an adapter, with a copy of the loss that is not set up yet."""
@@ -311,19 +316,6 @@ class DistillationTrainer(Trainer):
 
     # ---- data -------------------------------------------------------------------------------------------------------
 
-    def _rows_to_train_on(self, rows: TargetRows | None) -> tuple[bool, TargetRows | None]:
-        """Whether the loss has a part in training, and the training rows.
-
-        A loss without strength or weight is left out, and the unlabelled rows with it: they would teach nothing.
-        """
-        if self.loss is None or rows is None:
-            return self.loss is not None, rows
-        if self.args.distillation_weight == 0:
-            return False, only_labelled(rows, self.task, "`distillation_weight` is 0")
-        if self.loss.strength() > 0:
-            return True, rows
-        return False, only_labelled(rows, self.task, f"The teachers know nothing that {self.loss.name} can use")
-
     def _training_data(
         self, rows: TargetRows | None, augmentation: Augmentation | None, once: bool
     ) -> tuple[RowDataset | StreamedRows | None, DistillationCollator]:
@@ -332,7 +324,7 @@ class DistillationTrainer(Trainer):
         That is the targets of a loss that computes them once, or else cached outputs of the teachers. A loss that
         selects rows by the student's outputs has the teachers read after the student, in `_read_by_loss`.
         """
-        loss = self.loss if self._distils else None
+        loss = self._active_loss
         targets = None if not once or loss is None or self._context is None else loss.row_targets(self._context)
         targets = None if targets is None else self.teacher_runner.finite.targets(targets.detach().cpu())
         selects = loss is not None and loss.selects_rows
@@ -352,7 +344,7 @@ class DistillationTrainer(Trainer):
         if rows is None:
             return None, collator
         if self._stream is not None:
-            return StreamedRows(self._stream, rows, self.task, only_labelled=not self._distils), collator
+            return StreamedRows(self._stream, rows, self.task, only_labelled=loss is None), collator
         caches = self.args.cache_student_inputs and augmentation is None
         epoch = rows_of_epoch(rows, self.task, loss, self.args)
         if loss is not None:
@@ -420,7 +412,7 @@ class DistillationTrainer(Trainer):
     ) -> Tensor:
         """As in `Trainer`; after the last batch of an optimiser step, the loss takes all its rows into account."""
         step_loss = super().training_step(model, inputs, num_items_in_batch)
-        loss, last_batch = self.loss if self._distils else None, self.accelerator.sync_gradients
+        loss, last_batch = self._active_loss, self.accelerator.sync_gradients
         self._loss_trace.add(step_loss, last_batch=last_batch, phase=1.0 if loss is None else loss.task_factor())
         if loss is not None and last_batch:
             loss.after_step(self._total)
@@ -453,7 +445,7 @@ class DistillationTrainer(Trainer):
             step_counts, processes = inputs["step_counts"], self.accelerator.num_processes
         row_share, _, label_share = processes * counts / step_counts.clamp_min(1)
         row_share = row_share * distilled(inputs)[1]
-        weight = task_weight(self.loss if self._distils else None, self._labelled_row_weight, step_counts)
+        weight = task_weight(self._active_loss, self._labelled_row_weight, step_counts)
         scaled = {
             name: value * (label_share * weight if name == TASK else row_share * self.args.distillation_weight)
             for name, value in outputs.items()
