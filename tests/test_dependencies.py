@@ -62,7 +62,7 @@ def test_every_import_is_declared():
     declared = {normalised(requirement) for requirement in requirements("dependencies")}
     extras = {
         normalised(requirement)
-        for extra in ("plots", "demo", "peft", "index", "wordllama", "dask", "onnx")
+        for extra in ("plots", "demo", "peft", "index", "wordllama", "dask", "onnx", "trackers")
         for requirement in requirements(extra)
     }
     distributions = packages_distributions()

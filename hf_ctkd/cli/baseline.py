@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, set_seed
+from transformers.trainer_utils import PredictionOutput
 from transformers.utils.logging import get_logger
 
 from hf_ctkd.data import ProcessingClass, TargetRows
@@ -57,6 +58,7 @@ def train_baseline(
     """
     labelled, folder = rows.select(task.rows_with_label(rows)), Path(str(config.output_dir))
     finished = not again and _is_finished(folder, task.fingerprint(labelled), config)
+    _end_run(config)
     set_seed(config.seed)
     model, processing_class = student(folder if finished else None)
     trainer = DistillationTrainer(
@@ -75,19 +77,30 @@ def train_baseline(
     return Baseline(trainer.results, np.asarray(trainer.predict(trainer.eval_dataset).predictions))
 
 
-def gain_of(trainer: DistillationTrainer, baseline: Baseline) -> Mapping[str, Confidence]:
+def gain_of(
+    prediction: PredictionOutput, baseline: Baseline, task: StudentTask, config: DistillationConfig
+) -> Mapping[str, Confidence]:
     """The student's metrics minus those of its baseline, with intervals over the evaluation rows.
 
     Args:
-        trainer: of the distilled student.
-        baseline: the same student without distillation, on the same evaluation rows.
+        prediction: of the distilled student, for the evaluation rows.
+        baseline: the same student without distillation, on the same rows.
+        task: what the student is for.
+        config: of the distilled student.
     """
-    prediction, config = trainer.predict(trainer.eval_dataset), trainer.args
     settings = EvaluationSettings(
         metrics=config.metrics, bootstrap_resamples=config.bootstrap_resamples, seed=config.seed
     )
     labels, predictions = np.asarray(prediction.label_ids), np.asarray(prediction.predictions)
-    return gain_over(trainer.task, labels, predictions, baseline.predictions, settings)
+    return gain_over(task, labels, predictions, baseline.predictions, settings)
+
+
+def _end_run(config: DistillationConfig) -> None:
+    """End the student's run of Weights & Biases, which would hold the baseline too: it has one run at a time."""
+    if "wandb" in config.report_to:
+        import wandb
+
+        wandb.finish()
 
 
 def _is_finished(folder: Path, fingerprint: str, config: DistillationConfig) -> bool:

@@ -71,8 +71,11 @@ def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig
     if data.evaluation is not None:
         trainer.evaluate()
     if arguments.baseline:
+        prediction = trainer.predict(
+            trainer.eval_dataset
+        )  # before the baseline, which trackers see as a run of its own
         baseline = _baseline(parsed, trainer, data, again=resume is None)
-        trainer.baseline, trainer.gain = baseline.results, gain_of(trainer, baseline)
+        trainer.baseline, trainer.gain = baseline.results, gain_of(prediction, baseline, data.task, config)
     trainer.save_model()
     if trainer.is_world_process_zero():
         _report(trainer, overwrite_card=arguments.overwrite)
@@ -121,6 +124,7 @@ def _baseline(
         push_to_hub=False,
         resume_from_checkpoint=None,
         disable_tqdm=trainer.args.disable_tqdm,
+        run_name=None if trainer.args.run_name is None else f"{trainer.args.run_name}-{BASELINE_FOLDER}",
     )
     return train_baseline(
         lambda folder: load_student(

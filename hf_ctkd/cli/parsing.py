@@ -145,8 +145,10 @@ def _values_of(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:  # noqa:
 
 
 def _takes_many(hint: Any) -> bool:  # noqa: ANN401 (a type hint)
-    alternatives = [option for option in get_args(hint) if option is not type(None)]
-    return get_origin(hint) is list or (len(alternatives) == 1 and get_origin(alternatives[0]) is list)
+    """Whether `HfArgumentParser` gives a flag of this type several words: of `str | list[str]`, but not with None."""
+    options = get_args(hint)
+    left = set(options) - ({type(None)} if type(None) in options else {str})
+    return get_origin(hint) is list or (bool(left) and all(get_origin(option) is list for option in left))
 
 
 def _word(value: object) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from accelerate.utils import DynamoBackend
 from transformers import Trainer, TrainingArguments, get_scheduler
-from transformers.integrations import get_reporting_integration_callbacks
+from transformers.integrations import get_available_reporting_integrations, get_reporting_integration_callbacks
 from transformers.utils import is_liger_kernel_available
 
 from hf_ctkd.errors import InvalidArgumentError
@@ -42,6 +42,7 @@ def check_parts(args: TrainingArguments) -> None:
             raise InvalidArgumentError(
                 f"`--{name}` must be a JSON object such as '{{\"key\": 1}}', got {value!r}. `--help-all` describes it."
             )
+    _check_trackers(args)
     for flags, make in _PARTS.items():
         with _named(flags):
             make(args)
@@ -58,9 +59,18 @@ def _named(flags: str) -> Iterator[None]:
         ) from error
 
 
-def _trackers(args: TrainingArguments) -> None:
-    for callback in get_reporting_integration_callbacks(args.report_to):
-        callback()
+def _check_trackers(args: TrainingArguments) -> None:
+    for name in args.report_to or ():
+        try:
+            for callback in get_reporting_integration_callbacks([name]):
+                callback()
+        except REFUSALS as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            installed = ", ".join(get_available_reporting_integrations()) or "none of them"
+            raise InvalidArgumentError(
+                f"`--report_to` {name!r} cannot be used: {reason}. Installed here: {installed}. Install what is "
+                "missing, or name others; `none` and `all` stand alone."
+            ) from error
 
 
 def _optimizer(args: TrainingArguments) -> None:
@@ -100,7 +110,6 @@ def _liger(args: TrainingArguments) -> None:
 
 
 _PARTS: Mapping[str, Callable[[TrainingArguments], None]] = {
-    "`--report_to`": _trackers,
     "`--optim` with `--optim_args` and `--learning_rate`": _optimizer,
     "`--lr_scheduler_type` with `--lr_scheduler_kwargs`": _scheduler,
     "`--torch_compile_backend`": _backend,

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +38,9 @@ def training_config(kind: type[Config], values: Mapping[str, Any], *, dataset: s
     except REFUSALS as error:
         raise InvalidArgumentError(_refusal(kind, fields, error)) from error
     check_parts(config)
+    if config.report_to and config.run_name is None:
+        # Without a name, Trackio puts the evaluation after a training into a run of its own.
+        config.run_name = f"{Path(str(config.output_dir)).name}-{datetime.now():%Y%m%d-%H%M%S}"
     return config
 
 

@@ -3,6 +3,7 @@
 import inspect
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -289,7 +290,7 @@ def numbers_beside_terms(loss: DistillationLoss, teachers: Sequence[str], terms:
 
     Args:
         loss: after `setup`.
-        teachers: their names, in the order of the loss.
+        teachers: their names, in the order of the loss; the second of the same name is `weight/NAME (2)`.
         terms: names that its diagnostics may not have.
 
     Raises:
@@ -298,7 +299,18 @@ def numbers_beside_terms(loss: DistillationLoss, teachers: Sequence[str], terms:
     diagnostics = loss.diagnostics()
     check_names(loss, diagnostics, RESERVED | set(terms))
     weights = loss.weights()
-    return diagnostics | {f"weight/{name}": weight for name, weight in zip(teachers, weights, strict=bool(weights))}
+    named = zip(_distinct(teachers), weights, strict=bool(weights))
+    return diagnostics | {f"weight/{name}": weight for name, weight in named}
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, of which those that were there before get their number: folders of teachers are often called alike."""
+    seen: Counter[str] = Counter()
+    distinct = []
+    for name in names:
+        seen[name] += 1
+        distinct.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return distinct
 
 
 def require_teachers(context: LossContext, loss: str) -> None:

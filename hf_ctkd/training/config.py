@@ -42,6 +42,14 @@ class DistillationConfig(TrainingArguments):
             "pretrained."
         },
     )
+    # `TrainingArguments` declares it as `str | list[str] | None`, of which its parser makes one word of a command line.
+    report_to: str | list[str] = field(  # type: ignore[assignment]
+        default_factory=lambda: ["none"],
+        metadata={
+            "help": "Trackers that receive every term of the loss and each teacher's weight, such as tensorboard, "
+            "wandb and trackio, one or several; all for those that are installed. None if not given."
+        },
+    )
     distillation_weight: float = field(
         default=1.0,
         metadata={

@@ -85,6 +85,10 @@ class StudentWithLoss(nn.Module):
         """The student's configuration."""
         return self.student.config
 
+    def num_parameters(self) -> int:
+        """How many parameters the student has; trackers record it."""
+        return self.student.num_parameters()
+
     @property
     def is_activation_checkpointing(self) -> bool:
         """Whether the student recomputes activations in the backward pass."""

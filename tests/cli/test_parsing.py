@@ -17,6 +17,8 @@ class Arguments:
     loss_settings: str | None = flag("settings", None)
     baseline: bool = flag("a switch", False)
     modality: list[str] = flag("modalities", ["image"], choices=("image", "text"))
+    report_to: str | list[str] = flag("trackers", ["none"])
+    pool: None | str | list[str] = flag("pools, of which the parser takes one", None)
 
 
 PLAIN = Command("a test", Arguments)
@@ -108,6 +110,13 @@ def test_a_file_gives_every_kind_of_flag(config):
     assert (values.dataset, values.max_rows, values.rate) == ("me/flowers", 500, 1e-4)
     assert values.teachers == ["org/a", "org/b"] and values.baseline
     assert values.loss_settings == '{"epsilon": 0.2}'
+
+
+def test_a_flag_of_one_or_several_words_takes_several(config, refused):
+    words = arguments("--report_to", "wandb", "trackio").report_to
+    assert words == arguments("--config", config("report_to: [wandb, trackio]\n")).report_to == ["wandb", "trackio"]
+    assert arguments("--config", config("report_to: wandb\n")).report_to == ["wandb"]
+    assert "'pool' takes one value, got a list" in refused("--dataset", "x", "--config", config("pool: [a, b]\n"))
 
 
 def test_what_is_false_null_or_empty_in_a_file_stays_at_its_default(config):

@@ -1,4 +1,8 @@
+import re
+
 import pytest
+from transformers import TrainerCallback
+from transformers.integrations import integration_utils
 
 from hf_ctkd.cli.arguments import COMMANDS
 from hf_ctkd.cli.parsing import CommandParser
@@ -16,8 +20,12 @@ def config(*words):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--report_to", "wandb"], "`--report_to` cannot be used: .*wandb"),
-        (["--report_to", "nonsense"], "`--report_to` cannot be used: nonsense is not supported"),
+        (["--report_to", "comet_ml"], "`--report_to` 'comet_ml' cannot be used: .*Run `pip install comet-ml.*Install"),
+        (["--report_to", "all", "nonsense"], "`--report_to` 'all' cannot be used: .*`none` and `all` stand alone"),
+        (
+            ["--report_to", "nonsense"],
+            "`--report_to` 'nonsense' cannot be used: nonsense is not supported, only .*wandb",
+        ),
         (["--optim", "adamw_bnb_8bit"], "`--optim` with .* cannot be used: .*bitsandbytes"),
         (["--optim_args", "x"], "`--optim` with `--optim_args` and .* cannot be used"),
         (
@@ -56,6 +64,7 @@ def test_a_part_of_the_trainer_that_cannot_be_made_names_the_flag(words, message
     [
         [],
         ["--report_to", "none"],
+        ["--report_to", "all"],
         ["--optim", "adafactor"],
         ["--lr_scheduler_type", "cosine_with_restarts", "--lr_scheduler_kwargs", '{"num_cycles": 2}'],
         ["--optim", "sgd", "--optim_args", "momentum=0.9"],
@@ -63,3 +72,18 @@ def test_a_part_of_the_trainer_that_cannot_be_made_names_the_flag(words, message
 )
 def test_parts_that_can_be_made(words):
     assert config(*words).use_cpu
+
+
+class Silent(TrainerCallback):
+    """A tracker that records nothing."""
+
+
+def test_several_trackers_are_named_in_one_flag_and_the_run_has_a_name(monkeypatch):
+    monkeypatch.setattr(integration_utils, "INTEGRATION_TO_CALLBACK", {"wandb": Silent, "trackio": Silent})
+    several = config("--report_to", "wandb", "trackio", "--output_dir", "out/student")
+    assert several.report_to == ["wandb", "trackio"]
+    assert re.fullmatch(r"student-\d{8}-\d{6}", several.run_name)
+    assert config("--report_to", "wandb", "--run_name", "mine").run_name == "mine"
+    assert config().run_name is None
+    with pytest.raises(InvalidArgumentError, match="`--report_to` 'nonsense' cannot be used"):
+        config("--report_to", "wandb", "nonsense")

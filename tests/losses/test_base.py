@@ -17,7 +17,14 @@ from hf_ctkd.losses import (
     TeacherFreeLoss,
     WeightedSum,
 )
-from hf_ctkd.losses.base import as_setting, labelled_share, on_selected_rows, row_weights, teacher_logits
+from hf_ctkd.losses.base import (
+    as_setting,
+    labelled_share,
+    numbers_beside_terms,
+    on_selected_rows,
+    row_weights,
+    teacher_logits,
+)
 from hf_ctkd.testing import LossCase, check_loss
 from hf_ctkd.types import UNLABELLED, ModelOutputs, Needs
 
@@ -52,6 +59,15 @@ def test_settings_are_nested_json():
 
 def test_loss_without_weights_or_diagnostics():
     assert (Own().weights(), Own().diagnostics(), Own().hidden) == ((), {}, ())
+
+
+def test_teachers_of_the_same_name_have_a_logged_weight_each():
+    class Weighted(Own):
+        def weights(self):
+            return (0.5, 0.3, 0.2)
+
+    logged = numbers_beside_terms(Weighted(), ["a/model", "b", "a/model"], ["own"])
+    assert logged == {"weight/a/model": 0.5, "weight/b": 0.3, "weight/a/model (2)": 0.2}
 
 
 def test_student_without_logits():
