@@ -71,7 +71,7 @@ def export_onnx(
 
     Use it to serve a student without PyTorch, mostly faster. Preprocessing stays outside: run the student's tokenizer
     or image processor first. Numbers of rows and tokens may vary, the size of images may not. Not for quantised or
-    optimised graphs; `optimum` makes these.
+    optimised graphs; `optimum`, in an environment of its own, makes these from the same folder.
 
     Args:
         student: folder or id on the Hub, with a classification or regression head.
