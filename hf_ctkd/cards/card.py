@@ -9,7 +9,8 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
-from hf_ctkd.cards.figures import LEADERBOARD, RESULTS, TRANSPORT_MAP, drawable_figures
+from hf_ctkd.cards.calibration import calibration_alternative, calibration_text
+from hf_ctkd.cards.figures import LEADERBOARD, RELIABILITY, RESULTS, TRANSPORT_MAP, drawable_figures
 from hf_ctkd.cards.licenses import NOT_STATED
 from hf_ctkd.cards.limitations import below_chance, limitations, overlap
 from hf_ctkd.cards.markdown import escape, fence, listing, number, plain, setting, table
@@ -85,7 +86,10 @@ def render_card(
         **_making(record),
         **_pool(record),
         "limitations": "\n".join(f"- {line}" for line in limitations(record, ranking)),
+        "calibration": calibration_text(record),
+        "calibration_alternative": calibration_alternative(record),
         "results_figure": RESULTS if RESULTS in figures else None,
+        "reliability_figure": RELIABILITY if RELIABILITY in figures else None,
         "transport_map": TRANSPORT_MAP if TRANSPORT_MAP in figures else None,
         "leaderboard": LEADERBOARD if LEADERBOARD in figures else None,
         "figures_missing": not figures and drawable_figures(record, ranking),

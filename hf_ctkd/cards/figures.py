@@ -1,4 +1,4 @@
-"""The figures of a card: leaderboard of teachers, transport map between label spaces, results beside the baseline."""
+"""The figures of a card: leaderboard of teachers, transport map, results beside the baseline, reliability diagram."""
 
 import io
 import math
@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 from hf_ctkd.cards.markdown import plain
 from hf_ctkd.errors import InvalidArgumentError, MissingExtraError
-from hf_ctkd.records import Confidence, DistillationRecord, TeacherRanking, TransportMap, drawable, write_bytes
+from hf_ctkd.records import (
+    Confidence,
+    DistillationRecord,
+    Proportion,
+    Reliability,
+    TeacherRanking,
+    TransportMap,
+    drawable,
+    write_bytes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +25,8 @@ if TYPE_CHECKING:
 LEADERBOARD = "figures/leaderboard.png"
 TRANSPORT_MAP = "figures/transport_map.png"
 RESULTS = "figures/results.png"
-FIGURES = (LEADERBOARD, TRANSPORT_MAP, RESULTS)
+RELIABILITY = "figures/reliability.png"
+FIGURES = (LEADERBOARD, TRANSPORT_MAP, RESULTS, RELIABILITY)
 
 MAX_CLASSES = 25
 _STUDENT, _BASELINE = "#3d6b99", "#9a9a9a"
@@ -28,6 +38,7 @@ def drawable_figures(record: DistillationRecord, ranking: TeacherRanking | None 
         LEADERBOARD: ranking is not None and bool(ranking.scored),
         TRANSPORT_MAP: record.transport_map is not None,
         RESULTS: bool(record.results),
+        RELIABILITY: bool(record.results) and record.reliability is not None,
     }
     return tuple(name for name in FIGURES if has_data[name])
 
@@ -55,11 +66,11 @@ def draw_figures(
             figure = leaderboard(ranking)
         elif name == TRANSPORT_MAP and record.transport_map is not None:
             figure = transport_map(record.transport_map)
+        elif name == RELIABILITY and record.reliability is not None:
+            figure = reliability_diagram(record.reliability, one_class_a_row=record.task.words.one_class_a_row)
         else:
             figure = results(record)
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
-        write_bytes(Path(folder) / name, picture.getvalue())
+        write_bytes(Path(folder) / name, png(figure))
     return names
 
 
@@ -88,7 +99,7 @@ def transport_map(map: TransportMap) -> "Figure":
     rows, columns = drawn_classes(map)
     share = [[100 * map.mass[u][v] for v in columns] for u in rows]
 
-    figure = _figure(3.2 + 0.36 * len(columns), 2.2 + 0.3 * len(rows))
+    figure = new_figure(3.2 + 0.36 * len(columns), 2.2 + 0.3 * len(rows))
     axes = figure.add_subplot()
     image = axes.imshow(share, cmap="Blues", aspect="auto", vmin=0)
     _target_names(axes, [drawable(map.target_labels[v], 24, f"class {v}") for v in columns])
@@ -132,7 +143,7 @@ def results(record: DistillationRecord) -> "Figure":
     if not record.results:
         raise InvalidArgumentError("`record` has no results to draw. Evaluate the student first.")
     names = list(record.results)
-    figure = _figure(6.4, 1.3 + 0.75 * len(names))
+    figure = new_figure(6.4, 1.3 + 0.75 * len(names))
     axes = figure.add_subplot()
     for label, measured, color, shift in (
         ("student", record.results, _STUDENT, -0.14),
@@ -161,12 +172,84 @@ def results(record: DistillationRecord) -> "Figure":
     return figure
 
 
-def _figure(width: float, height: float) -> "Figure":
+def reliability_diagram(measured: Reliability, *, one_class_a_row: bool = True) -> "Figure":
+    """Accuracy against confidence in each bin, with 95 % intervals, above the number of decisions in it.
+
+    On the diagonal both agree; below it the student is too sure.
+
+    Args:
+        measured: the bins.
+        one_class_a_row: whether a decision is the class of a row, or whether a row has one of several classes.
+
+    Raises:
+        MissingExtraError: if matplotlib is not installed.
+    """
+    figure = new_figure(5.2, 4.8)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot([0, 1], [0, 1], color=_BASELINE, linewidth=1, linestyle="--")
+    shares = [Proportion(round(each.accuracy * each.count), each.count).confidence() for each in measured.bins]
+    upper.errorbar(
+        [each.confidence for each in measured.bins],
+        [share.value for share in shares],
+        yerr=list(zip(*(_reach(share) for share in shares), strict=True)),
+        fmt="o",
+        color=_STUDENT,
+        capsize=3,
+    )
+    width = 1 / measured.bin_count
+    left = [width * min(int(each.confidence / width), measured.bin_count - 1) for each in measured.bins]
+    bars = lower.bar(
+        left, [each.count for each in measured.bins], width, align="edge", color=_STUDENT, edgecolor="white"
+    )
+    lower.bar_label(bars, fmt=_in_thousands, fontsize=7)
+    lower.margins(y=0.2)
+    for x, y, side, text in (
+        (0.02, 0.98, "left", "probability too low"),
+        (0.98, 0.02, "right", "probability too high"),
+    ):
+        upper.text(x, y, text, ha=side, va="center", fontsize=8, color="#555555")
+    upper.set(xlim=(0, 1), ylim=(-0.04, 1.04))
+    upper.set_ylabel("accuracy, with 95 % intervals" if one_class_a_row else "share of rows that have the class")
+    lower.set(
+        xlabel="confidence: probability of the predicted class" if one_class_a_row else "probability of a class",
+        ylabel="rows" if one_class_a_row else "decisions",
+    )
+    for axes in (upper, lower):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def png(figure: "Figure") -> bytes:
+    """A figure as its file holds it, without the program that drew it.
+
+    Args:
+        figure: of matplotlib.
+    """
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
+    return picture.getvalue()
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure.
+
+    Args:
+        width: in inches.
+        height: in inches.
+
+    Raises:
+        MissingExtraError: if matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("Figures need matplotlib. Install it with `pip install hf_ctkd[plots]`.") from error
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def _in_thousands(count: float) -> str:
+    """A number of rows that fits above its bar."""
+    return f"{count:.0f}" if count < 10_000 else f"{count / 1000:.0f}k"
 
 
 def _heaviest(masses: list[float]) -> list[int]:

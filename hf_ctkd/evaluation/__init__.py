@@ -1,6 +1,6 @@
 """A finished student on rows: metrics with intervals, errors, calibration, speed, and predictions."""
 
-from hf_ctkd.evaluation.calibration import Calibration, Reliability, ReliabilityBin, calibrate, fit_temperature
+from hf_ctkd.evaluation.calibration import Calibration, calibrate, fit_temperature
 from hf_ctkd.evaluation.export import OnnxExport, export_onnx
 from hf_ctkd.evaluation.gain import gain_over
 from hf_ctkd.evaluation.predict import predict
@@ -15,8 +15,6 @@ __all__ = [
     "EvaluationSettings",
     "ModelResult",
     "OnnxExport",
-    "Reliability",
-    "ReliabilityBin",
     "WrongRow",
     "calibrate",
     "evaluate_student",

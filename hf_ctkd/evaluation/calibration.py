@@ -6,47 +6,16 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_expit, log_softmax
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.records import Reliability
+from hf_ctkd.tasks.reliability import log_losses, reliability
 
-BINS = 15
-"""Of equal width, as in Guo et al."""
 _LARGEST_LOG_TEMPERATURE = 5.0
 _LEAST_ROWS = 20
 """With fewer rows a temperature is fitted to noise."""
 _LEAST_A_CLASS = 2
-
-
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """Decisions whose probability lies in one bin.
-
-    Args:
-        confidence: mean of their probabilities.
-        accuracy: share of them that is right.
-        count: how many there are, 1 or more.
-    """
-
-    confidence: float
-    accuracy: float
-    count: int
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """How well probabilities agree with what happens.
-
-    Args:
-        error: expected calibration error, in [0, 1]: the mean gap between probability and accuracy over the bins.
-        log_loss: mean negative log-likelihood of the labels, in nats; a proper score, unlike the error.
-        bins: those that hold any decision, from low to high probability.
-    """
-
-    error: float
-    log_loss: float
-    bins: tuple[ReliabilityBin, ...]
 
 
 @dataclass(frozen=True)
@@ -96,13 +65,13 @@ def calibrate(
     check_seed(seed)
     _check(logits, labels)
     logits = logits.astype(np.float64)
-    before = _reliability(logits, labels)
+    before = reliability(logits, labels)
     if len(logits) < _LEAST_ROWS:
         return Calibration(before)
     scaled = np.empty_like(logits)
     for fitted, judged in _halves(labels, seed):
         scaled[judged] = logits[judged] / fit_temperature(logits[fitted], labels[fitted])
-    return Calibration(before, _reliability(scaled, labels), fit_temperature(logits, labels))
+    return Calibration(before, reliability(scaled, labels), fit_temperature(logits, labels))
 
 
 def fit_temperature(
@@ -119,7 +88,7 @@ def fit_temperature(
     """
     _check(logits, labels)
     fit = minimize_scalar(
-        lambda log_temperature: _log_loss(logits / np.exp(log_temperature), labels),
+        lambda log_temperature: float(log_losses(logits / np.exp(log_temperature), labels).mean()),
         bounds=(-_LARGEST_LOG_TEMPERATURE, _LARGEST_LOG_TEMPERATURE),
         method="bounded",
     )
@@ -159,26 +128,3 @@ def _halves(labels: ndarray, seed: int) -> list[tuple[ndarray, ndarray]]:
     stratified = labels.ndim == 1 and np.unique(labels, return_counts=True)[1].min() >= _LEAST_A_CLASS
     folds = (StratifiedKFold if stratified else KFold)(n_splits=2, shuffle=True, random_state=seed)
     return list(folds.split(np.zeros(len(labels)), labels if stratified else None))
-
-
-def _log_loss(logits: ndarray, labels: ndarray) -> float:
-    if labels.ndim == 1:
-        return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
-    return float(-(labels * log_expit(logits) + (1 - labels) * log_expit(-logits)).mean())
-
-
-def _reliability(logits: ndarray, labels: ndarray) -> Reliability:
-    if labels.ndim == 1:
-        probabilities = np.exp(log_softmax(logits, axis=1))
-        confidence = probabilities.max(axis=1)
-        right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
-    else:
-        confidence, right = np.exp(log_expit(logits)).ravel(), labels.astype(np.float64).ravel()
-    numbers = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    bins = [
-        ReliabilityBin(float(confidence[inside].mean()), float(right[inside].mean()), int(inside.sum()))
-        for inside in (numbers == number for number in np.unique(numbers))
-    ]
-    # Guo et al., equation 3: the gap of each bin, weighted by its share of the decisions.
-    error = sum(each.count * abs(each.confidence - each.accuracy) for each in bins) / len(confidence)
-    return Reliability(float(error), _log_loss(logits, labels), tuple(bins))

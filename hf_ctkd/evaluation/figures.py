@@ -1,6 +1,5 @@
 """The figures of an evaluation: confusion matrix and reliability diagram."""
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -8,9 +7,9 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from hf_ctkd.errors import MissingExtraError
-from hf_ctkd.evaluation.calibration import BINS, Calibration
-from hf_ctkd.records import drawable
+from hf_ctkd.cards.figures import new_figure
+from hf_ctkd.evaluation.calibration import Calibration
+from hf_ctkd.records import RELIABILITY_BINS, drawable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +34,7 @@ def confusion_figure(confusion: Int[ndarray, "classes classes"], names: Sequence
     order = np.argsort(-(errors.sum(axis=0) + errors.sum(axis=1)), kind="stable")
     chosen = np.sort(order[:MAX_CLASSES])
     share = 100 * confusion[np.ix_(chosen, chosen)] / np.maximum(confusion.sum(axis=1)[chosen, None], 1)
-    figure = _figure(3.2 + 0.36 * len(chosen), 2.4 + 0.32 * len(chosen))
+    figure = new_figure(3.2 + 0.36 * len(chosen), 2.4 + 0.32 * len(chosen))
     axes = figure.add_subplot()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
     labels = [drawable(names[number], 24, f"class {number}") for number in chosen]
@@ -61,7 +60,7 @@ def reliability_figure(calibration: Calibration) -> "Figure":
     Raises:
         MissingExtraError: if matplotlib is not installed.
     """
-    figure = _figure(4.6, 4.4)
+    figure = new_figure(4.6, 4.4)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="#cccccc", linewidth=1)
     for label, color, reliability in (
@@ -75,22 +74,7 @@ def reliability_figure(calibration: Calibration) -> "Figure":
         legend = f"{label}: calibration error {reliability.error:.3f}"
         axes.plot(points[:, 0], points[:, 1], color=color, linewidth=1, label=legend)
         axes.scatter(points[:, 0], points[:, 1], 10 + 300 * points[:, 2], color=color)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=f"probability, in {BINS} bins", ylabel="share that is right")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=f"probability, in {RELIABILITY_BINS} bins", ylabel="share that is right")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper left", frameon=False, fontsize=9)
     return figure
-
-
-def png(figure: "Figure") -> bytes:
-    """A figure as its file holds it, without the program that drew it."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
-    return picture.getvalue()
-
-
-def _figure(width: float, height: float) -> "Figure":
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("Figures need matplotlib. Install it with `pip install hf_ctkd[plots]`.") from error
-    return Figure(figsize=(width, height), layout="constrained")

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from transformers.utils.logging import get_logger
 
+from hf_ctkd.cards.figures import png
 from hf_ctkd.errors import MissingExtraError
 from hf_ctkd.evaluation.calibration import Calibration
-from hf_ctkd.evaluation.figures import confusion_figure, png, reliability_figure
+from hf_ctkd.evaluation.figures import confusion_figure, reliability_figure
 from hf_ctkd.records import Confidence, parameter_count, text_table, write_bytes, write_json, write_text
 
 logger = get_logger(__name__)

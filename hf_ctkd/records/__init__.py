@@ -2,10 +2,10 @@
 
 from hf_ctkd.records.candidate import NOT_LOOKED_UP, ZERO_SHOT, TeacherCandidate
 from hf_ctkd.records.chance import chance_level
+from hf_ctkd.records.confidence import Confidence, Proportion
 from hf_ctkd.records.distillation import (
     HELD_OUT,
     NO_LOSS,
-    Confidence,
     DistillationRecord,
     LossRecord,
     PoolRecord,
@@ -19,6 +19,7 @@ from hf_ctkd.records.expected_gain import ExpectedGain, expected_gain
 from hf_ctkd.records.fields import from_json, read_record
 from hf_ctkd.records.files import default_cache, read_json, write_bytes, write_json, write_text
 from hf_ctkd.records.ranking import CommitteeMember, RankedTeacher, TeacherFreeBaseline, TeacherRanking
+from hf_ctkd.records.reliability import RELIABILITY_BINS, Reliability, ReliabilityBin
 from hf_ctkd.records.text import (
     drawable,
     last_name,
@@ -32,6 +33,7 @@ __all__ = [
     "HELD_OUT",
     "NOT_LOOKED_UP",
     "NO_LOSS",
+    "RELIABILITY_BINS",
     "ZERO_SHOT",
     "CommitteeMember",
     "Confidence",
@@ -39,7 +41,10 @@ __all__ = [
     "ExpectedGain",
     "LossRecord",
     "PoolRecord",
+    "Proportion",
     "RankedTeacher",
+    "Reliability",
+    "ReliabilityBin",
     "StudentRecord",
     "TaskRecord",
     "TaskWords",

@@ -7,8 +7,10 @@ from typing import Any
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records.candidate import TeacherCandidate
+from hf_ctkd.records.confidence import Confidence
 from hf_ctkd.records.fields import read_record
 from hf_ctkd.records.files import write_json
+from hf_ctkd.records.reliability import Reliability
 
 KIND = "distillation"
 FORMAT = 2
@@ -17,55 +19,6 @@ NO_LOSS = "none"
 """Name of the loss in the record of a student that was trained on labels alone."""
 HELD_OUT = "heldout"
 """Name of the split of evaluation rows that were taken out of the training rows."""
-
-
-@dataclass(frozen=True)
-class Confidence:
-    """A measured value with its bootstrap confidence interval, if one was computed.
-
-    Args:
-        value: the point estimate.
-        low: lower end of the interval; None without one.
-        high: upper end of the interval; None without one.
-        level: coverage, in (0, 1).
-
-    Raises:
-        InvalidArgumentError: if the interval has one end only, or ends before it begins.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    level: float = 0.95
-
-    def __post_init__(self) -> None:
-        if (self.low is None) != (self.high is None):
-            raise InvalidArgumentError(
-                f"`low` and `high` must both be numbers or both None, got {self.low, self.high}."
-            )
-        if self.low is not None and self.high is not None and self.low > self.high:
-            raise InvalidArgumentError(f"`low` must be at most `high` = {self.high}, got {self.low}.")
-        if not 0 < self.level < 1:
-            raise InvalidArgumentError(f"`level` must lie in (0, 1), got {self.level}.")
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Both ends, or None."""
-        return None if self.low is None or self.high is None else (self.low, self.high)
-
-    def text(self, *, sign: bool = False) -> str:
-        """The value with three decimals, and its interval in brackets.
-
-        Args:
-            sign: whether to write the sign of positive numbers too, as a difference needs it.
-
-        Example:
-            >>> Confidence(0.9, 0.85, 0.93).text(), Confidence(0.02).text(sign=True)
-            ('0.900 [0.850, 0.930]', '+0.020')
-        """
-        form = "+.3f" if sign else ".3f"
-        ends = "" if self.interval is None else f" [{self.interval[0]:{form}}, {self.interval[1]:{form}}]"
-        return f"{self.value:{form}}{ends}"
 
 
 @dataclass(frozen=True)
@@ -330,6 +283,8 @@ class DistillationRecord:
         transport_map: how the loss takes the classes of the first teacher to the target's; None where the teacher has
             no classes, or the loss transports nothing.
         pool: the students that it was made for, when it is a generic teacher itself.
+        reliability: of the student's probabilities on the evaluation rows; None for students without probabilities of
+            classes, several sets of evaluation rows, and without an evaluation.
     """
 
     task: TaskRecord
@@ -344,6 +299,7 @@ class DistillationRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     transport_map: TransportMap | None = None
     pool: PoolRecord | None = None
+    reliability: Reliability | None = None
 
     @property
     def labels_only(self) -> bool:

@@ -22,7 +22,7 @@ from transformers.utils.logging import get_logger
 from hf_ctkd.data import Modality, Preprocessor, RowInput, TargetRows
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss
-from hf_ctkd.records import TaskWords
+from hf_ctkd.records import Reliability, TaskWords
 from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs, Needs
 
 logger = get_logger(__name__)
@@ -443,6 +443,17 @@ class StudentTask(ABC):
     def evaluated(self, prediction: Tensor, labels: Shaped[Tensor, "batch ..."]) -> Tensor:
         """What an evaluation keeps of a prediction, `[batch, ...]`: all of it, unless overridden."""
         return prediction.float()
+
+    def reliability(self, prediction: EvalPrediction) -> Reliability | None:
+        """How well the student's probabilities agree with the labels, for the card.
+
+        Args:
+            prediction: what `evaluated` kept of all rows, and their collated labels, unlabelled rows included.
+
+        Returns:
+            None for a task whose predictions are no probabilities of classes, unless overridden.
+        """
+        return None
 
     def check_arguments(self, args: TaskArguments) -> None:
         """Refuse arguments of a run that have no meaning for the task.

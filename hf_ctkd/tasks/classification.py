@@ -13,10 +13,11 @@ from transformers import EvalPrediction
 
 from hf_ctkd.data import Modality, Preprocessor, RowInput, TargetRows
 from hf_ctkd.losses import DistillationLoss, RowTransportLoss
-from hf_ctkd.records import TaskWords
+from hf_ctkd.records import Reliability, TaskWords
 from hf_ctkd.tasks.base import Label, ProblemType, StudentTask, TaskArguments
 from hf_ctkd.tasks.evaluation import ClassificationMetrics
 from hf_ctkd.tasks.examples import example_code, example_packages
+from hf_ctkd.tasks.reliability import reliability_of_labelled
 from hf_ctkd.types import UNLABELLED, Needs
 
 _PRINT = "print(model.config.id2label[int(outputs.logits.argmax())])"
@@ -107,6 +108,10 @@ class Classification(StudentTask):
         return ClassificationMetrics(
             args.metrics or self.metric_names, resamples=args.bootstrap_resamples, seed=args.seed
         )
+
+    def reliability(self, prediction: EvalPrediction) -> Reliability | None:
+        """Of the probability of the predicted class; see `StudentTask.reliability`."""
+        return reliability_of_labelled(prediction, np.asarray(prediction.label_ids) != UNLABELLED)
 
     def words(self, modality: Modality) -> TaskWords:
         """Images or texts into one of several classes."""

@@ -15,10 +15,11 @@ from transformers import EvalPrediction
 from hf_ctkd.data import Modality, TargetRows
 from hf_ctkd.errors import DatasetError
 from hf_ctkd.losses import DistillationLoss, RegressionProbeLoss
-from hf_ctkd.records import TaskWords
+from hf_ctkd.records import Reliability, TaskWords
 from hf_ctkd.tasks.base import ProblemType, StudentTask, TaskArguments
 from hf_ctkd.tasks.evaluation import RowMetrics
 from hf_ctkd.tasks.examples import example_code, example_packages
+from hf_ctkd.tasks.reliability import reliability_of_labelled
 from hf_ctkd.types import UNLABELLED, LabelSpace
 
 _FORMS = "Write lists of class ids, or a 0 or 1 for every class."
@@ -99,6 +100,10 @@ class MultiLabelClassification(StudentTask):
         return RowMetrics(
             _MEASURES, args.metrics or self.metric_names, resamples=args.bootstrap_resamples, seed=args.seed
         )
+
+    def reliability(self, prediction: EvalPrediction) -> Reliability | None:
+        """Of the probability of every class; see `StudentTask.reliability`."""
+        return reliability_of_labelled(prediction, ~np.isnan(np.asarray(prediction.label_ids)).any(axis=1))
 
     def words(self, modality: Modality) -> TaskWords:
         """Any number of classes for images or texts."""

@@ -178,6 +178,11 @@ def _check_metrics(task: StudentTask, batch: _Batch, arguments: _Arguments) -> N
     alone = _metrics(compute, evaluated[has_label], batch.labels[has_label])
     same = all(math.isclose(alone[name], metrics[name], rel_tol=1e-5, abs_tol=1e-8) for name in task.metric_names)
     expect(same, "rows without a label must not change the metrics")
+    reliability = [
+        task.reliability(EvalPrediction(rows.numpy(), labels.numpy()))
+        for rows, labels in ((evaluated, batch.labels), (evaluated[has_label], batch.labels[has_label]))
+    ]
+    expect(reliability[0] == reliability[1], "rows without a label must not change the `reliability`")
 
 
 def _metrics(

@@ -22,6 +22,7 @@ from hf_ctkd.records import (
     Confidence,
     DistillationRecord,
     LossRecord,
+    Reliability,
     StudentRecord,
     TaskRecord,
     TaskWords,
@@ -123,6 +124,7 @@ def summarise(
     results: Mapping[str, Confidence],
     baseline: Mapping[str, Confidence],
     gain: Mapping[str, Confidence],
+    reliability: Reliability | None,
     command: str,
 ) -> DistillationRecord:
     """The record of a run; measures the speed of the student and its teachers on the run's device.
@@ -132,6 +134,7 @@ def summarise(
         results: metrics of the student.
         baseline: metrics of the same student without distillation, if there was one.
         gain: the former minus the latter, with intervals over the rows that both were evaluated on.
+        reliability: of the student's probabilities; None where it has none.
         command: what to run to make it again.
     """
     rows, args, kind = run.rows, run.args, run.student_with_loss.task
@@ -186,6 +189,7 @@ def summarise(
             **{name: version(name) for name in _PACKAGES},
         },
         transport_map=_transport_map(run, loss),
+        reliability=reliability,
     )
 
 

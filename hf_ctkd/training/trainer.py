@@ -529,9 +529,7 @@ class DistillationTrainer(Trainer):
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         # `Trainer` evaluates several data sets one by one, by their names.
         if isinstance(dataset, str) or (dataset is self.eval_dataset and not isinstance(dataset, dict)):
-            prefix = f"{dataset}_" if isinstance(dataset, str) else ""
-            named = {f"{prefix}{name}": value for name, value in self._evaluations.metrics.items()}
-            self._evaluations.by_step.setdefault(self._step_of_weights, {}).update(named)
+            self._evaluations.remember(self._step_of_weights, dataset if isinstance(dataset, str) else None)
             if self.state.global_step and not self.is_in_train:
                 warn_of_chance(self.results, majority_share(self.eval_dataset))
         return metrics
@@ -588,16 +586,12 @@ class DistillationTrainer(Trainer):
         """As in `Trainer`, but the loss is the mean over all labels, and left out where there is none."""
         self._evaluations.row_losses = []
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
-        loss = self._evaluations.mean_loss(finite_only=self.args.logging_nan_inf_filter)
-        # `Trainer` averages the means of batches by their rows, however many of these have a label.
-        key = f"{metric_key_prefix}_loss"
-        metrics = {name: value for name, value in (output.metrics or {}).items() if name != key}
-        self._evaluations.metrics = {
-            name.removeprefix(f"{metric_key_prefix}_"): value
-            for name, value in metrics.items()
-            if name != f"{metric_key_prefix}_model_preparation_time"
-        }
-        return output._replace(metrics=metrics | ({} if loss is None else {key: loss}))
+        return self._evaluations.take(
+            output,
+            metric_key_prefix,
+            finite_only=self.args.logging_nan_inf_filter,
+            reliability=self.task.reliability if self.preprocess_logits_for_metrics is None else None,
+        )
 
     # ---- checkpoints and the published folder -----------------------------------------------------------------------
 
@@ -785,5 +779,6 @@ class DistillationTrainer(Trainer):
             results=self.results,
             baseline=self.baseline,
             gain=self.gain,
+            reliability=self._evaluations.reliability_by_step.get(self._step_of_weights),
             command=command or self.command or command_line(["python", *sys.argv]),
         )

@@ -10,6 +10,8 @@ from hf_ctkd.records import (
     DistillationRecord,
     LossRecord,
     RankedTeacher,
+    Reliability,
+    ReliabilityBin,
     StudentRecord,
     TaskRecord,
     TeacherCandidate,
@@ -63,6 +65,9 @@ def image_record() -> DistillationRecord:
         command="hf-ctkd distill \\\n  --teachers ranking.json",
         versions={"torch": "2.13.0", "hf_ctkd": "0.1.0"},
         transport_map=TransportMap("zoo/letters", letters, DIGITS, mass),
+        reliability=Reliability(
+            0.05, 0.3, (ReliabilityBin(0.5, 0.65, 40), ReliabilityBin(0.8, 0.85, 60), ReliabilityBin(0.98, 1.0, 200))
+        ),
     )
 
 

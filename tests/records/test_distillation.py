@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,8 @@ from hf_ctkd.records import (
     DistillationRecord,
     LossRecord,
     PoolRecord,
+    Reliability,
+    ReliabilityBin,
     StudentRecord,
     TaskRecord,
     TeacherCandidate,
@@ -32,6 +35,7 @@ FULL = DistillationRecord(
     command="hf-ctkd distill",
     versions={"torch": "2.13.0"},
     transport_map=TransportMap("zoo/a", ("x", "y", "z"), ("cat", "dog"), ((0.2, 0.1), (0.3, 0.0), (0.0, 0.4))),
+    reliability=Reliability(0.2, 0.7, (ReliabilityBin(0.75, 0.5, 4), ReliabilityBin(0.95, 1.0, 2))),
 )
 
 GENERIC = replace(
@@ -43,6 +47,14 @@ GENERIC = replace(
 @pytest.mark.parametrize("record", [PLAIN, FULL, GENERIC], ids=["plain", "full", "generic"])
 def test_what_is_saved_is_loaded_equal(record, tmp_path):
     assert DistillationRecord.load(record.save(tmp_path / "distillation.json")) == record
+
+
+def test_a_record_from_before_the_reliability_was_measured_is_loaded(tmp_path):
+    path = FULL.save(tmp_path / "distillation.json")
+    values = json.loads(path.read_text())
+    del values["reliability"]
+    path.write_text(json.dumps(values))
+    assert DistillationRecord.load(path) == replace(FULL, reliability=None)
 
 
 def test_another_record_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """What an evaluation says does not depend on how rows are cut into batches."""
 
+import numpy as np
 import pytest
 import tiny
 from datasets import load_dataset
@@ -7,6 +8,7 @@ from evaluate_rows import evaluation_loss, expected_loss
 
 from hf_ctkd.cards import render_card
 from hf_ctkd.records import Confidence, DistillationRecord
+from hf_ctkd.tasks.reliability import reliability
 from hf_ctkd.training import DistillationTrainer
 
 
@@ -135,3 +137,48 @@ def test_only_data_that_were_loaded_from_the_hub_are_recorded_as_being_there(mak
         assert (task.dataset, task.hub_dataset) == ("me/MyPets", hub_dataset)
     task = make(args=config(dataset_name="other/MyPets"), train_dataset=loaded["me/MyPets"]).record().task
     assert task.hub_dataset is None
+
+
+def test_reliability_of_the_labelled_rows_is_recorded(make):
+    rows = tiny.image_rows(12, unlabelled=3, seed=5)
+    trainer = make(eval_dataset=rows)
+    assert trainer.record().reliability is None, "not evaluated yet"
+    passes = []
+    trainer.student.register_forward_hook(lambda *_: passes.append(1))
+    trainer.evaluate()
+    assert len(passes) == 2, "two batches of eight and four rows, once each"
+    prediction = trainer.predict(rows)
+    expected = reliability(np.asarray(prediction.predictions)[:9], np.asarray(prediction.label_ids)[:9])
+    assert trainer.record().reliability == expected and expected.decisions == 9
+    trainer.save_model()
+    assert DistillationRecord.load(trainer.folder / "distillation.json").reliability == expected
+
+
+def test_reliability_is_that_of_the_best_weights(make, config):
+    args = config(load_best_model_at_end=True, metric_for_best_model="accuracy", **steps())
+    trainer = make(args=args, compute_metrics=counting(0.3, 0.9, 0.5, 0.2, 0.4))
+    trainer.train()
+    during_training = trainer.record().reliability
+    assert trainer.state.best_global_step == 2
+    trainer.evaluate()
+    assert during_training == trainer.record().reliability, "of the restored weights, once more"
+
+
+def test_reliability_of_weights_that_were_trained_on_is_not_recorded(make, config):
+    trainer = make(args=config(max_steps=2))
+    trainer.evaluate()
+    trainer.train()
+    assert trainer.record().reliability is None
+
+
+def test_reliability_is_left_out_where_it_is_not_known(make, config):
+    several = make(eval_dataset={"near": tiny.image_rows(12, seed=5), "far": tiny.image_rows(9, seed=6)})
+    other_rows, no_predictions = make(), make(args=config(prediction_loss_only=True))
+    changed = make(
+        preprocess_logits_for_metrics=lambda logits, labels: logits.argmax(dim=-1),
+        compute_metrics=lambda prediction: {"accuracy": 0.5},
+    )
+    for trainer in (several, no_predictions, changed):
+        trainer.evaluate()
+    other_rows.evaluate(tiny.image_rows(9, seed=6))
+    assert [each.record().reliability for each in (several, other_rows, no_predictions, changed)] == [None] * 4
