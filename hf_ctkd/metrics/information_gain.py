@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 _FEWEST_CLASSES = 256
 """Up to so many classes none is left out, however large the problem."""
+_MOST_AXES = 512
+"""Of a layer: those beyond take most of the time and hardly move the gain, see `benchmarks/metrics.py`."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class InformationGain(MeanOverRows):
     `ModelOutputs.layers` it reads the features alone. 1 is perfect, 0 no better than the class prior. Each class
     needs two rows.
 
+    Of layers wider than 512 the 512 principal axes of the largest variance are read, unless `probe` says otherwise.
     With more than 256 classes a large problem is scored on a part of its classes: a seeded choice, the same for all
     teachers, which keeps their order at a cost that hardly grows with the classes.
 
@@ -51,7 +54,7 @@ class InformationGain(MeanOverRows):
         True
     """
 
-    probe: LinearProbe = field(default_factory=LinearProbe)
+    probe: LinearProbe = field(default_factory=lambda: LinearProbe(max_axes=_MOST_AXES))
     max_size: float = 4e8
 
     name: ClassVar[str] = "information_gain"

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -29,7 +29,7 @@ class Basis:
 
     Args:
         rows: coordinates of the rows.
-        axes: what maps centred and scaled features onto coordinates.
+        axes: what maps centred and scaled features onto coordinates; rows vary more along each than along the last.
         mean: of the features.
         scale: of the features, all rows together having a mean squared length of about one.
     """
@@ -54,6 +54,10 @@ class Basis:
         vectors, power = vectors[:, significant], power[significant]
         axes = values.T @ vectors / power.sqrt() if wide else vectors
         return cls(values @ axes, axes, mean, scale)
+
+    def largest(self, count: int) -> "Basis":
+        """The same rows along the `count` axes in which they vary most; all axes where there are no more."""
+        return replace(self, rows=self.rows[:, -count:], axes=self.axes[:, -count:])
 
 
 def fit_path(

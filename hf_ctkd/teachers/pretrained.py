@@ -2,6 +2,7 @@
 
 import pkgutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,8 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.integrations import deepspeed as hf_deepspeed
+from transformers.integrations import is_deepspeed_zero3_enabled, set_hf_deepspeed_config, unset_hf_deepspeed_config
 
 from hf_ctkd.data.rows import Modality
 from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
@@ -92,6 +95,24 @@ class _Loader:
         )
 
 
+@contextmanager
+def unpartitioned() -> Iterator[None]:
+    """Let transformers load a model whole in every process, where DeepSpeed ZeRO-3 would have it share out the weights.
+
+    A teacher is frozen and run as it is; only the student is DeepSpeed's.
+    """
+    if not is_deepspeed_zero3_enabled():
+        yield
+        return
+    # transformers has no public name for what it must be given back.
+    config = hf_deepspeed._hf_deepspeed_config_weak_ref()  # type: ignore[misc] # set, since ZeRO-3 is on
+    unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        set_hf_deepspeed_config(config)
+
+
 def load_pretrained(
     folder: Path,
     modality: Modality,
@@ -147,15 +168,16 @@ def load_pretrained(
         if random_weights:
             drawn: Any = loader.skeleton(trust_remote_code=trust_remote_code)
             return finished(loader, drawn.to(dtype), has_pooler=True)
-        model, info = loader.model_class.from_pretrained(
-            folder,
-            config=loader.config,
-            dtype=dtype,
-            use_safetensors=None if allow_pickle else True,
-            trust_remote_code=trust_remote_code,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # or the reason is no more than a reference to a report in the log
-        )
+        with unpartitioned():
+            model, info = loader.model_class.from_pretrained(
+                folder,
+                config=loader.config,
+                dtype=dtype,
+                use_safetensors=None if allow_pickle else True,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # or the reason is no more than a reference to a report in the log
+            )
         problem = _incomplete(info, loader)
         if problem is None:
             return finished(loader, model, not any("pooler" in key for key in info["missing_keys"]))

@@ -12,8 +12,10 @@ from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub.timm import is_timm
 from hf_ctkd.losses import DistillationLoss
 from hf_ctkd.teachers import Teacher
+from hf_ctkd.teachers.pretrained import unpartitioned
 from hf_ctkd.training.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from hf_ctkd.training.files import LOSS_FILE, load_loss_state, part_of, replaced_together
+from hf_ctkd.training.sharded import load_weights
 from hf_ctkd.training.student_with_loss import StudentWithLoss
 
 
@@ -90,10 +92,11 @@ def restore_checkpoint(checkpoint: Path, student_with_loss: StudentWithLoss, sig
             "it was made with, or train anew."
         )
     else:
-        restored = type(student).from_pretrained(checkpoint, dtype=student.dtype)
-        student.load_state_dict(restored.state_dict())
+        with unpartitioned():
+            restored = type(student).from_pretrained(checkpoint, dtype=student.dtype)
+        load_weights(student, restored.state_dict())
     if loss is not None:
-        loss.load_state_dict(loss_state)
+        load_weights(loss, loss_state)
 
 
 def loss_signature(loss: DistillationLoss | None, teachers: Sequence[Teacher]) -> dict[str, str]:

@@ -38,6 +38,7 @@ from hf_ctkd.teachers import Teacher
 from hf_ctkd.training.collator import RowDataset
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.outcome import LossEnds
+from hf_ctkd.training.sharded import count_parameters, is_sharded
 from hf_ctkd.training.student_with_loss import StudentWithLoss
 from hf_ctkd.training.task_loss import TaskLoss
 from hf_ctkd.training.teacher_runner import TeacherRunner
@@ -327,21 +328,25 @@ def _passes(teacher_runner: TeacherRunner) -> dict[str, float]:
 
 
 def _student(run: Run) -> StudentRecord:
-    student, device = run.student_with_loss.student, run.args.device
-    training = run.student_with_loss.training
-    run.student_with_loss.eval()
-    batch = {name: tensor.to(device) for name, tensor in run.preprocessor(_timed_inputs(run.rows)).items()}
-    speed = rows_per_second(run.outputs, batch)
-    run.student_with_loss.train(training)
+    student = run.student_with_loss.student
     return StudentRecord(
         architecture=type(student).__name__,
-        parameters=sum(parameter.numel() for parameter in student.parameters()),
+        parameters=count_parameters(student),
         base_model=_without_path(student.config.name_or_path),
-        rows_per_second=speed,
-        device=str(device),
+        rows_per_second=None if is_sharded() else _student_speed(run),
+        device=str(run.args.device),
         batch_size=min(_TIMED_ROWS, len(run.rows)),
         license=run.license,
     )
+
+
+def _student_speed(run: Run) -> float:
+    training = run.student_with_loss.training
+    run.student_with_loss.eval()
+    batch = {name: tensor.to(run.args.device) for name, tensor in run.preprocessor(_timed_inputs(run.rows)).items()}
+    speed = rows_per_second(run.outputs, batch)
+    run.student_with_loss.train(training)
+    return speed
 
 
 def _without_path(name: str | None) -> str | None:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from transformers.utils.logging import get_logger
 
 from hf_ctkd.training.config import DistillationConfig
+from hf_ctkd.training.sharded import count_parameters
 
 logger = get_logger(__name__)
 
@@ -137,7 +138,7 @@ def with_schedule(
     if rows is None or not (epochs_open or args.learning_rate is None):
         return resolved, ()
     step_rows = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    parameters = sum(parameter.numel() for parameter in student.parameters())
+    parameters = count_parameters(student)
     start = Start(rows, step_rows, classes, parameters, is_pretrained(student), adapter, distils)
     chosen: dict[str, str] = {}
     if epochs_open:

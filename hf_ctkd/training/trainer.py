@@ -69,6 +69,7 @@ from hf_ctkd.training.outcome import LossTrace, warn_of_chance, warn_of_loss
 from hf_ctkd.training.record import Run, evaluated_on, majority_share, rows_in_training, summarise, write_records
 from hf_ctkd.training.resume_callback import ResumeCallback
 from hf_ctkd.training.schedule import with_schedule
+from hf_ctkd.training.sharded import gathered
 from hf_ctkd.training.stream import Stream, StreamedRows
 from hf_ctkd.training.student_with_loss import LOGITS, TASK, StudentWithLoss
 from hf_ctkd.training.task_loss import ComputeLossFunc, TaskLoss
@@ -213,7 +214,8 @@ class DistillationTrainer(Trainer):
         )
         if model_init is not None:  # the parent's constructor would call it before a loss can be set up
             self.model_init = model_init  # type: ignore[assignment] # a `PeftModel` is no PreTrainedModel
-        self._prepare_teaching(teachers or (), options, rows, augmentation)
+        with gathered(self.student):
+            self._prepare_teaching(teachers or (), options, rows, augmentation)
 
     # ---- the student, the teachers and the loss ---------------------------------------------------------------------
 
@@ -285,8 +287,9 @@ class DistillationTrainer(Trainer):
         """A new student from `model_init` with a new loss, checked as the first one was; see `Trainer`."""
         model = check_model(super().call_model_init(trial), "`model_init` must return")
         student_with_loss = self._with_loss(model)
-        self._first_outputs(student_with_loss)
-        self._set_up_loss(student_with_loss)
+        with gathered(student_with_loss.student):
+            self._first_outputs(student_with_loss)
+            self._set_up_loss(student_with_loss)
         return student_with_loss
 
     def _first_outputs(self, student_with_loss: StudentWithLoss) -> ModelOutputs:

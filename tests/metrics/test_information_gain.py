@@ -19,6 +19,17 @@ def test_is_the_gain_of_the_probe_that_it_was_given():
     )
 
 
+def test_of_wide_layers_the_largest_axes_are_read_which_hardly_moves_the_gain():
+    labels = torch.arange(700) % 7
+    generator = torch.Generator().manual_seed(0)
+    points = 0.1 * torch.randn(7, 600, generator=generator)[labels] + torch.randn(700, 600, generator=generator)
+    outputs = ModelOutputs(points * torch.arange(1, 601).float().rsqrt())
+    gains = {axes: InformationGain(LinearProbe(max_axes=axes)).score(outputs, labels) for axes in (None, 512, 100)}
+    assert InformationGain().score(outputs, labels) == gains[512] != gains[None]
+    assert gains[512] == pytest.approx(gains[None], abs=5e-3) and 0.2 < gains[None] < 0.9
+    assert abs(gains[100] - gains[None]) > 0.01
+
+
 def test_a_class_with_one_row_is_named():
     with pytest.raises(DatasetError, match="single labelled row"):
         InformationGain().score(ModelOutputs(torch.randn(3, 2)), torch.tensor([0, 0, 1]))

@@ -6,6 +6,7 @@ import torch
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.probes import LinearProbe
 from hf_ctkd.probes import probe as probe_module
+from hf_ctkd.probes.solver import Basis
 from hf_ctkd.types import LabelSpace
 
 
@@ -131,6 +132,19 @@ def test_two_rows_a_class_are_enough():
     assert torch.isfinite(fitted.crossfit_posterior).all()
 
 
+def test_the_largest_axes_alone_are_read():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(4).repeat(30)
+    centres, spectrum = torch.randn(4, 12, generator=generator), torch.arange(1, 13).float() ** -1
+    features = (centres[labels] + 0.5 * torch.randn(120, 12, generator=generator)) * spectrum
+    whole, most = LinearProbe().fit(features, labels, 4), LinearProbe(max_axes=5).fit(features, labels, 4)
+    axes = Basis.of(features).axes[:, -5:].float()
+    assert torch.allclose(axes @ (axes.T @ most.weight), most.weight, atol=1e-5)
+    assert not torch.allclose(axes @ (axes.T @ whole.weight), whole.weight, atol=1e-2)
+    equal = LinearProbe(max_axes=12).fit(features, labels, 4)
+    assert torch.equal(equal.weight, whole.weight) and equal.information_gain == whole.information_gain
+
+
 def test_bad_input_is_named():
     features, labels = _rows(10, separation=1.0)
     with pytest.raises(DatasetError, match="Class 1 has a single labelled row.*Label another row"):
@@ -146,6 +160,8 @@ def test_bad_input_is_named():
             LinearProbe(strengths=strengths)
     with pytest.raises(InvalidArgumentError, match="`folds` must be at least 2"):
         LinearProbe(folds=1)
+    with pytest.raises(InvalidArgumentError, match="`max_axes` must be at least 1, got 0. Pass None"):
+        LinearProbe(max_axes=0)
 
 
 @pytest.mark.parametrize(("separation", "classes", "tried"), [(0.0, 5, 2), (1.5, 50, 3), (4.0, 5, 2)])

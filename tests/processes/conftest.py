@@ -2,4 +2,4 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS / name) for name in ("training", "generic")]
+sys.path[:0] = [str(TESTS / name) for name in ("processes", "training", "generic")]

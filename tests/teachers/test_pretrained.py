@@ -26,11 +26,13 @@ from transformers import (
     ViTConfig,
     ViTForImageClassification,
 )
+from transformers.integrations import is_deepspeed_zero3_enabled, set_hf_deepspeed_config, unset_hf_deepspeed_config
 
 from hf_ctkd.errors import TeacherUnavailableError
 from hf_ctkd.hub import folder_teachers, random_like
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.teachers import Teacher
+from hf_ctkd.teachers.pretrained import unpartitioned
 
 VIT = {**TINY, "image_size": 16, "patch_size": 4}
 TEXT = {**TINY, "vocab_size": 16, "pad_token_id": 0}
@@ -46,6 +48,24 @@ def without_architectures(candidate: TeacherCandidate, folder) -> TeacherCandida
 def loaded(folder, model: PreTrainedModel, modality="text") -> Teacher:
     processing_class = word_tokenizer() if modality == "text" else image_processor()
     return Teacher.load(save(folder, model, processing_class), modality)
+
+
+def test_a_teacher_is_loaded_whole_where_deepspeed_shares_out_weights():
+    class Configuration:
+        def is_zero3(self):
+            return True
+
+    configuration = Configuration()
+    set_hf_deepspeed_config(configuration)
+    try:
+        with pytest.raises(KeyError, match="in between"), unpartitioned():
+            assert not is_deepspeed_zero3_enabled()
+            raise KeyError("in between")
+        assert is_deepspeed_zero3_enabled()
+    finally:
+        unset_hf_deepspeed_config()
+    with unpartitioned():
+        assert not is_deepspeed_zero3_enabled()
 
 
 def test_a_distilled_classifier_keeps_its_classes(tmp_path):
