@@ -38,6 +38,18 @@ def flag(
 
 
 @dataclass(kw_only=True)
+class PrintingArguments:
+    """What is shown; every command has these."""
+
+    _argument_group_name = "printing"
+
+    quiet: bool = flag("show no progress", False)
+    json: bool = flag(
+        "print one JSON object with what came of it, and nothing else; all other words go to standard error", False
+    )
+
+
+@dataclass(kw_only=True)
 class RowArguments:
     """Which rows."""
 
@@ -204,22 +216,12 @@ class ScoreArguments:
     )
     dry_run: bool = flag("list the candidates with the bytes that their download takes, and end", False)
     output: str = flag("file to write", "ranking.json")
-    json: bool = flag("print the ranking's record and nothing else", False)
-
-
-@dataclass(kw_only=True)
-class ProgressArguments:
-    """What is shown meanwhile."""
-
-    _argument_group_name = "progress"
-
-    quiet: bool = flag("show no progress", False)
 
 
 @dataclass(kw_only=True)
 class SelectArguments(
     OutputArguments,
-    ProgressArguments,
+    PrintingArguments,
     ScoreArguments,
     TokenArguments,
     TeacherLoadingArguments,
@@ -287,7 +289,7 @@ class MethodArguments(LossArguments):
 @dataclass(kw_only=True)
 class DistillArguments(
     OutputArguments,
-    ProgressArguments,
+    PrintingArguments,
     MethodArguments,
     TeacherLoadingArguments,
     StudentArguments,
@@ -315,7 +317,7 @@ class TargetsOutputArguments:
 @dataclass(kw_only=True)
 class TargetsArguments(
     OutputArguments,
-    ProgressArguments,
+    PrintingArguments,
     TargetsOutputArguments,
     LossArguments,
     TokenArguments,
@@ -348,7 +350,9 @@ class PoolArguments:
 
 
 @dataclass(kw_only=True)
-class GenericTeacherArguments(OutputArguments, LoadingArguments, PoolArguments, EvaluationArguments, RowArguments):
+class GenericTeacherArguments(
+    OutputArguments, PrintingArguments, LoadingArguments, PoolArguments, EvaluationArguments, RowArguments
+):
     """Arguments of `hf-ctkd generic-teacher train`, beside those of `GenericTeacherConfig`."""
 
 
@@ -399,12 +403,14 @@ class IndexSearchArguments:
 
 
 @dataclass(kw_only=True)
-class IndexArguments(TokenArguments, IndexSearchArguments, IndexContentArguments, IndexFileArguments):
+class IndexArguments(
+    PrintingArguments, TokenArguments, IndexSearchArguments, IndexContentArguments, IndexFileArguments
+):
     """Arguments of `hf-ctkd index`."""
 
 
 @dataclass(kw_only=True)
-class ReportArguments(OutputArguments):
+class ReportArguments(OutputArguments, PrintingArguments):
     """Arguments of `hf-ctkd report`, after the ranking."""
 
     _argument_group_name = "output"
@@ -461,7 +467,6 @@ class ResultArguments:
     metrics: list[str] = flag("names; those of the student's task if not given", [])
     bootstrap_resamples: int = flag("resamples of the rows for 95 % intervals; 0 for none", 1000)
     output: str | None = flag("folder for the record, tables and figures", None, "FOLDER")
-    json: bool = flag("print one JSON object instead of tables", False)
     batch_size: int = flag("rows per forward pass; halved where memory is too small", 64)
     seed: int = flag("seed of the bootstrap and of the halves that temperatures are fitted to", 0)
 
@@ -469,7 +474,7 @@ class ResultArguments:
 @dataclass(kw_only=True)
 class EvaluateArguments(
     OutputArguments,
-    ProgressArguments,
+    PrintingArguments,
     ResultArguments,
     TokenArguments,
     LoadingArguments,
@@ -497,7 +502,7 @@ class PredictionArguments:
 
 
 @dataclass(kw_only=True)
-class PredictArguments(OutputArguments, ProgressArguments, TokenArguments, LoadingArguments, PredictionArguments):
+class PredictArguments(OutputArguments, PrintingArguments, TokenArguments, LoadingArguments, PredictionArguments):
     """Arguments of `hf-ctkd predict`, after the student and the files."""
 
 
@@ -511,12 +516,12 @@ class ExportFileArguments:
 
 
 @dataclass(kw_only=True)
-class ExportArguments(OutputArguments, TokenArguments, LoadingArguments, ExportFileArguments):
+class ExportArguments(OutputArguments, PrintingArguments, TokenArguments, LoadingArguments, ExportFileArguments):
     """Arguments of `hf-ctkd export`, after the student."""
 
 
 @dataclass(kw_only=True)
-class PublishArguments(TokenArguments):
+class PublishArguments(PrintingArguments, TokenArguments):
     """Arguments of `hf-ctkd publish`, after the folder and the repository."""
 
     public: bool = flag("show it to everyone; an existing repository must already be public", False)
@@ -525,7 +530,7 @@ class PublishArguments(TokenArguments):
 
 
 @dataclass(kw_only=True)
-class DemoArguments(OutputArguments):
+class DemoArguments(OutputArguments, PrintingArguments):
     """Arguments of `hf-ctkd demo`."""
 
     folder: str = flag("where students and cards go", "demo")
@@ -551,6 +556,8 @@ class TrainingFlags:
 @dataclass(frozen=True)
 class Command:
     """A command of `hf-ctkd`; `hf_ctkd.cli.<name>`, with `_` for `-`, has its `run(parsed)`.
+
+    That gives what `--json` prints, None on a process that prints nothing.
 
     Args:
         summary: what it does, in a few words.

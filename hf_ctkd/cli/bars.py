@@ -9,14 +9,10 @@ from hf_ctkd.data.progress import row_bars
 
 
 @contextmanager
-def bars(visible: bool) -> Iterator[None]:
-    """Run a command with or without progress bars.
-
-    Args:
-        visible: whether they may be shown; those that were switched off before stay off.
-    """
-    with row_bars(visible):
-        if visible or are_progress_bars_disabled():
+def no_bars() -> Iterator[None]:
+    """Run a command without progress bars; those that were switched off before stay off."""
+    with row_bars(False):
+        if are_progress_bars_disabled():
             yield
             return
         disable_progress_bars()

@@ -3,13 +3,17 @@
 import re
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from hf_ctkd.cli.arguments import DemoArguments, ParsedCommand
 from hf_ctkd.cli.outputs import claim_folder
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import write_text
+
+if TYPE_CHECKING:
+    from hf_ctkd.demo.run import DemoResult
 
 Modality = Literal["image", "text"]
 """Of `--modality`; `HfArgumentParser` takes no list of literals, so its choices are checked as strings."""
@@ -17,7 +21,7 @@ Modality = Literal["image", "text"]
 _MARKS = ("<!-- demo:begin -->", "<!-- demo:end -->")
 
 
-def run(parsed: ParsedCommand[DemoArguments]) -> None:
+def run(parsed: ParsedCommand[DemoArguments]) -> dict[str, Any]:
     """Run the demo and print its results."""
     from hf_ctkd.demo.pretrained import INSTALL, encoder_folder
     from hf_ctkd.demo.run import REPORT, run_demo
@@ -27,7 +31,8 @@ def run(parsed: ParsedCommand[DemoArguments]) -> None:
     if arguments.readme:
         _check_marks(Path(arguments.readme))
     start = time.perf_counter()
-    results = run_demo(arguments.folder, modalities=cast(list[Modality], arguments.modality), report=print)
+    modalities = cast(list[Modality], arguments.modality)
+    results = run_demo(arguments.folder, modalities=modalities, report=print, progress=not arguments.quiet)
     for result in results:
         print(f"\n{result}")
     print()
@@ -42,6 +47,12 @@ def run(parsed: ParsedCommand[DemoArguments]) -> None:
     print(f"\n{time.perf_counter() - start:.0f} seconds. All of it on one page: {Path(arguments.folder) / REPORT}")
     if arguments.readme:
         _into_readme(Path(arguments.readme).resolve(), "\n\n".join(str(result) for result in results))
+    return {"page": str(Path(arguments.folder) / REPORT), "parts": [_as_json(result) for result in results]}
+
+
+def _as_json(result: "DemoResult") -> dict[str, Any]:
+    students = [asdict(student) for student in result.students]
+    return {"name": result.plan.name, "folder": str(result.folder), "students": students}
 
 
 def _cache_note(folders: Iterable[Path]) -> str:

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from transformers import set_seed
 
 from hf_ctkd.cards import write_card
 from hf_ctkd.cards.metadata import repo_name
 from hf_ctkd.cli.arguments import DistillArguments, ParsedCommand, given
-from hf_ctkd.cli.bars import bars
 from hf_ctkd.cli.baseline import Baseline, gain_of, train_baseline
 from hf_ctkd.cli.loading import load_options
 from hf_ctkd.cli.methods import build_loss
@@ -28,19 +28,17 @@ from hf_ctkd.training.teacher_runner import candidate_named
 BASELINE_FOLDER = "without_distillation"
 
 
-def run(parsed: ParsedCommand[DistillArguments]) -> None:
-    """Train, evaluate, save, render the card, print the results."""
+def run(parsed: ParsedCommand[DistillArguments]) -> dict[str, Any] | None:
+    """Train, evaluate, save, render the card, print the results; gives the record and where it is."""
     arguments = parsed.arguments
-    quiet = {"disable_tqdm": True} if arguments.quiet else {}
-    config = training_config(DistillationConfig, parsed.training, dataset=arguments.dataset, **quiet)
+    config = training_config(DistillationConfig, parsed.training, dataset=arguments.dataset, quiet=arguments.quiet)
     try:
-        with bars(not arguments.quiet):
-            _distill(parsed, config)
+        return _distill(parsed, config)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(_what_is_kept(config)) from stop
 
 
-def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig) -> None:
+def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig) -> dict[str, Any] | None:
     arguments, folder = parsed.arguments, str(config.output_dir)
     _claim(arguments, folder)
     resume = checkpoint_of(config)
@@ -77,9 +75,9 @@ def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig
         baseline = _baseline(parsed, trainer, data, again=resume is None)
         trainer.baseline, trainer.gain = baseline.results, gain_of(prediction, baseline, data.task, config)
     trainer.save_model()
-    if trainer.is_world_process_zero():
-        _report(trainer, overwrite_card=arguments.overwrite)
+    reported = _report(trainer, overwrite_card=arguments.overwrite) if trainer.is_world_process_zero() else None
     trainer.accelerator.end_training()
+    return reported
 
 
 def _loss(arguments: DistillArguments) -> DistillationLoss | None:
@@ -123,7 +121,7 @@ def _baseline(
         load_best_model_at_end=False,
         push_to_hub=False,
         resume_from_checkpoint=None,
-        disable_tqdm=trainer.args.disable_tqdm,
+        quiet=arguments.quiet,
         run_name=None if trainer.args.run_name is None else f"{trainer.args.run_name}-{BASELINE_FOLDER}",
     )
     return train_baseline(
@@ -161,12 +159,14 @@ def _teachers(arguments: DistillArguments, ranking: TeacherRanking | None) -> li
     return [replace(teacher, role=role) for teacher, role in zip(candidates, arguments.roles, strict=True)]
 
 
-def _report(trainer: DistillationTrainer, *, overwrite_card: bool) -> None:
+def _report(trainer: DistillationTrainer, *, overwrite_card: bool) -> dict[str, Any]:
     folder, (record, ranking) = trainer.folder, trainer.saved_records
     print(f"\nStudent of {record.student.parameters:,} parameters saved in {folder}.")
     print(results_text(record))
-    print(f"Card: {write_card(folder, record=record, ranking=ranking, overwrite_card=overwrite_card)}")
+    card = write_card(folder, record=record, ranking=ranking, overwrite_card=overwrite_card)
+    print(f"Card: {card}")
     print(next_command(["publish", str(folder), f"YOUR_NAME/{repo_name(folder)}"]))
+    return {"folder": str(folder), "card": str(card), "record": record.to_dict()}
 
 
 def _what_is_kept(config: DistillationConfig) -> str:

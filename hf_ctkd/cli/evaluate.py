@@ -1,28 +1,23 @@
 """`hf-ctkd evaluate`: a finished student on labelled rows."""
 
+from typing import Any
+
 from accelerate import PartialState
 from transformers.utils.logging import get_logger
 
 from hf_ctkd.cli.arguments import EvaluateArguments, ParsedCommand
-from hf_ctkd.cli.bars import bars
 from hf_ctkd.cli.datasets import Rows
 from hf_ctkd.cli.loading import load_options
 from hf_ctkd.cli.outputs import check_folder, claim_folder
 from hf_ctkd.errors import DatasetError
 from hf_ctkd.evaluation import EvaluationSettings, evaluate_student
 from hf_ctkd.evaluation.columns import trained_columns
-from hf_ctkd.evaluation.result import as_json
 
 logger = get_logger(__name__)
 
 
-def run(parsed: ParsedCommand[EvaluateArguments]) -> None:
-    """Evaluate, print, and only then write."""
-    with bars(not parsed.arguments.quiet):
-        _evaluate(parsed)
-
-
-def _evaluate(parsed: ParsedCommand[EvaluateArguments]) -> None:
+def run(parsed: ParsedCommand[EvaluateArguments]) -> dict[str, Any] | None:
+    """Evaluate, print, and only then write; gives the evaluation."""
     arguments, student = parsed.arguments, parsed.positionals["student"]
     _check(arguments, student)
     rows = Rows(arguments.dataset, arguments.dataset_config, seed=arguments.seed)
@@ -45,14 +40,15 @@ def _evaluate(parsed: ParsedCommand[EvaluateArguments]) -> None:
         ),
         options=options,
     )
-    if PartialState().is_main_process:
-        print(as_json(evaluation) if arguments.json else evaluation)
+    main_process = PartialState().is_main_process
+    if main_process:
+        print(evaluation)
         if arguments.output is not None:
             claim_folder(arguments.output, "--output", command="evaluate", overwrite=arguments.overwrite)
             folder = evaluation.save(arguments.output)
-            if not arguments.json:
-                print(f"\nRecord, tables and figures: {folder}")
+            print(f"\nRecord, tables and figures: {folder}")
     PartialState().destroy_process_group()
+    return evaluation.to_dict() if main_process else None
 
 
 def _check(arguments: EvaluateArguments, student: str) -> None:

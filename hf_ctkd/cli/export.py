@@ -1,6 +1,8 @@
 """`hf-ctkd export`: a student as an ONNX file."""
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from hf_ctkd.cli.arguments import ExportArguments, ParsedCommand
 from hf_ctkd.cli.loading import load_options
@@ -8,7 +10,7 @@ from hf_ctkd.cli.outputs import check_new_file
 from hf_ctkd.evaluation import export_onnx
 
 
-def run(parsed: ParsedCommand[ExportArguments]) -> None:
+def run(parsed: ParsedCommand[ExportArguments]) -> dict[str, Any]:
     """Export, compare, and only then write."""
     arguments = parsed.arguments
     check_new_file(arguments.output, "--output", overwrite=arguments.overwrite)
@@ -22,3 +24,4 @@ def run(parsed: ParsedCommand[ExportArguments]) -> None:
         f"Logits differ by {export.difference:.1e} at most. One row takes {export.milliseconds:.3f} ms with "
         f"onnxruntime, {export.milliseconds_before:.3f} ms with PyTorch."
     )
+    return {**asdict(export), "path": str(export.path)}

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import set_seed
 
@@ -33,16 +34,17 @@ _DATA_FLAGS = ("input_column", "label_column", "skip_bad_rows", "max_length", "d
 """Of the trainer's configuration, those that a student of the same rows needs too."""
 
 
-def run(parsed: ParsedCommand[GenericTeacherArguments]) -> None:
-    """Train, evaluate, save, render the card, print the results."""
-    config = training_config(GenericTeacherConfig, parsed.training, dataset=parsed.arguments.dataset)
+def run(parsed: ParsedCommand[GenericTeacherArguments]) -> dict[str, Any] | None:
+    """Train, evaluate, save, render the card, print the results; gives the record and where all of it is."""
+    arguments = parsed.arguments
+    config = training_config(GenericTeacherConfig, parsed.training, dataset=arguments.dataset, quiet=arguments.quiet)
     try:
-        _train(parsed, config)
+        return _train(parsed, config)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(_what_is_kept(Path(str(config.output_dir)))) from stop
 
 
-def _train(parsed: ParsedCommand[GenericTeacherArguments], config: GenericTeacherConfig) -> None:
+def _train(parsed: ParsedCommand[GenericTeacherArguments], config: GenericTeacherConfig) -> dict[str, Any] | None:
     arguments, folder = parsed.arguments, Path(str(config.output_dir))
     inputs = [("--teacher", arguments.teacher), ("--dataset", arguments.dataset)]
     claim_folder(folder, "--output_dir", command="generic-teacher", overwrite=arguments.overwrite, inputs=inputs)
@@ -77,12 +79,14 @@ def _train(parsed: ParsedCommand[GenericTeacherArguments], config: GenericTeache
     if data.evaluation is not None:
         trainer.evaluate()
     trainer.save_model()
+    reported = None
     if trainer.is_world_process_zero():
         folders = [_save_student(member, trainer, arguments.students_from_branches) for member in members]
         of_data = {name: parsed.training[name] for name in _DATA_FLAGS}
         flags = flags_for("distill", {**vars(arguments), **of_data})
-        _report(trainer, flags, pool, folders, overwrite_card=arguments.overwrite)
+        reported = _report(trainer, flags, pool, folders, overwrite_card=arguments.overwrite)
     trainer.accelerator.end_training()
+    return reported
 
 
 def _check_students(arguments: GenericTeacherArguments, pool: StudentPool | None) -> None:
@@ -144,19 +148,23 @@ def _report(
     students: Sequence[Path],
     *,
     overwrite_card: bool,
-) -> None:
+) -> dict[str, Any]:
     folder, (record, ranking) = trainer.folder, trainer.saved_records
     taught = "no pool" if pool is None else f"a pool of {len(pool):,} students ({pool.family})"
     print(f"\nTeacher of {record.student.parameters:,} parameters for {taught} saved in {folder}.")
     print(results_text(record))
-    if pool is not None:
-        print(f"Pool: {pool.save(folder / POOL_FILE)}")
-    print(f"Card: {write_card(folder, record=record, ranking=ranking, overwrite_card=overwrite_card)}")
+    pool_file = None if pool is None else str(pool.save(folder / POOL_FILE))
+    if pool_file is not None:
+        print(f"Pool: {pool_file}")
+    card = write_card(folder, record=record, ranking=ranking, overwrite_card=overwrite_card)
+    print(f"Card: {card}")
     for student in students:
         print(f"Student, untrained: {student}")
     words = ["distill", *flags, "--teachers", str(folder), "--loss", "kl", "--student"]
     otherwise = PLACEHOLDER if pool is None else "ONE_OF_THE_POOL"
     print(next_command([*words, str(students[0]) if students else otherwise]))
+    paths = {"folder": str(folder), "card": str(card), "pool": pool_file, "students": list(map(str, students))}
+    return {**paths, "record": record.to_dict()}
 
 
 def _what_is_kept(folder: Path) -> str:

@@ -1,9 +1,9 @@
 """`hf-ctkd index`: build, search, push or pull an index of teachers."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_ctkd.cli.arguments import IndexArguments, ParsedCommand, check_writable, given
 from hf_ctkd.cli.next_step import flags_for
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _SHOWN_NAMES = 4
+_BY_EVERY_ACTION = frozenset({"quiet", "json"})
 _SHARING = frozenset({"index", "repo_id", "token"})
 _READ: Mapping[str, frozenset[str]] = {
     "build": frozenset({"index", "zoo", "task", "search", "author", "license", "language", "limit", "token"}),
@@ -34,17 +35,18 @@ _ROWS = ("dataset_config", "split", "label_column")
 """Flags of a search by which `hf-ctkd select` shortlists the same teachers for the same rows."""
 
 
-def run(parsed: ParsedCommand[IndexArguments]) -> None:
+def run(parsed: ParsedCommand[IndexArguments]) -> dict[str, Any]:
     """Do what the action says, and print what came of it."""
     actions = {"build": _build, "search": _search, "push": _push, "pull": _pull}
     action, arguments = parsed.positionals["action"], parsed.arguments
-    unread = given(arguments, [field.name for field in fields(arguments) if field.name not in _READ[action]])
+    read = _READ[action] | _BY_EVERY_ACTION
+    unread = given(arguments, [field.name for field in fields(arguments) if field.name not in read])
     if unread:
         raise InvalidArgumentError(f"`hf-ctkd index {action}` does not read `--{unread[0]}`. Leave it out.")
-    actions[action](arguments)
+    return actions[action](arguments)
 
 
-def _build(arguments: IndexArguments) -> None:
+def _build(arguments: IndexArguments) -> dict[str, Any]:
     source: Path | HubSearch
     if arguments.zoo is not None:
         unread = given(arguments, ("task", "search", "author", "license", "language", "limit"))
@@ -70,10 +72,10 @@ def _build(arguments: IndexArguments) -> None:
         raise KeyboardInterrupt(
             f"Teachers that were listed are kept in {arguments.index}; run the same command again to go on from there."
         ) from stop
-    _report(index, arguments)
+    return _report(index, arguments)
 
 
-def _search(arguments: IndexArguments) -> None:
+def _search(arguments: IndexArguments) -> dict[str, Any]:
     if arguments.label_names and arguments.dataset:
         raise InvalidArgumentError("`--label_names` and `--dataset` both name classes. Leave one of them out.")
     if not arguments.label_names and not arguments.dataset:
@@ -96,31 +98,34 @@ def _search(arguments: IndexArguments) -> None:
             f"None of the {len(index):,} teachers has classes with similar names and meets all conditions. Try another "
             "`--encoder`, or fewer conditions."
         )
-        return
+        return {"teachers": []}
     print(text_table(HEADER, [table_row(teacher, cost, names=_SHOWN_NAMES) for teacher, cost in teachers]))
     shared = _CONDITIONS if arguments.dataset is None else (*_CONDITIONS, *_ROWS)
     flags = flags_for("select", {name: vars(arguments)[name] for name in shared})
     words = ["select", "--dataset", arguments.dataset or "DATASET", *flags, "--index", arguments.index]
     task = [] if arguments.task is None else ["--task", arguments.task]
     print(f"\n{next_command([*words, *task, '--limit', str(arguments.k)])}")
+    return {"teachers": [{**asdict(teacher), "cost": cost} for teacher, cost in teachers]}
 
 
-def _push(arguments: IndexArguments) -> None:
+def _push(arguments: IndexArguments) -> dict[str, Any]:
     repo_id = _repo_id(arguments)
     index = TeacherIndex.load(arguments.index)
     address = index.push_to_hub(repo_id, private=not arguments.public, token=arguments.token)
     print(f"Pushed {'for everyone' if arguments.public else 'for you alone'}: {address}")
+    return {"address": address, "public": arguments.public}
 
 
-def _pull(arguments: IndexArguments) -> None:
+def _pull(arguments: IndexArguments) -> dict[str, Any]:
     repo_id = _repo_id(arguments)
     check_writable(arguments.index, "--index")
-    _report(TeacherIndex.from_hub(repo_id, path=arguments.index, token=arguments.token), arguments)
+    return _report(TeacherIndex.from_hub(repo_id, path=arguments.index, token=arguments.token), arguments)
 
 
-def _report(index: TeacherIndex, arguments: IndexArguments) -> None:
+def _report(index: TeacherIndex, arguments: IndexArguments) -> dict[str, Any]:
     print(f"{len(index):,} teachers in {arguments.index}.")
     print(next_command(["index", "search", "--index", arguments.index, "--label_names", "cat", "dog"]))
+    return {"index": arguments.index, "teachers": len(index)}
 
 
 def _repo_id(arguments: IndexArguments) -> str:

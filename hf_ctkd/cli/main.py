@@ -81,9 +81,11 @@ def _command(words: Sequence[str]) -> str:
 
 
 def _run(name: str, parsed: ParsedCommand) -> int:
+    from hf_ctkd.cli.printing import run_and_print  # imports what help and wrong usage do not need
+
     absent = absent_outputs({**vars(parsed.arguments), **parsed.training})
     try:
-        import_module(f"hf_ctkd.cli.{name.replace('-', '_')}").run(parsed)
+        run_and_print(import_module(f"hf_ctkd.cli.{name.replace('-', '_')}").run, parsed)
     except CTKDError as error:
         remove_unused(absent)
         print(f"hf-ctkd {name}: error: {_in_flags(str(error), parsed)}", file=sys.stderr)

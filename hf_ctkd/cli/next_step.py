@@ -9,7 +9,7 @@ from hf_ctkd.cli.arguments import COMMANDS
 from hf_ctkd.errors import resolve_name
 from hf_ctkd.records import TeacherRanking
 
-_OF_ONE_COMMAND = {"teachers", "committee", "metrics", "task", "overwrite", "output_dir"}
+_OF_ONE_COMMAND = {"teachers", "committee", "metrics", "task", "overwrite", "output_dir", "json"}
 """Flags that mean something else in the next command."""
 _SECRETS = {"token", "hub_token"}
 PLACEHOLDER = "ORG/MODEL"

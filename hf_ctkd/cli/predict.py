@@ -9,7 +9,6 @@ from datasets import Dataset, Image
 from PIL import Image as PILImage
 
 from hf_ctkd.cli.arguments import ParsedCommand, PredictArguments
-from hf_ctkd.cli.bars import bars
 from hf_ctkd.cli.datasets import Rows
 from hf_ctkd.cli.loading import load_options
 from hf_ctkd.cli.outputs import check_new_file, claim_new_file
@@ -24,13 +23,8 @@ _TABLES = (".csv", ".parquet", ".json", ".jsonl")
 _OUTPUTS = (".csv", ".parquet")
 
 
-def run(parsed: ParsedCommand[PredictArguments]) -> None:
+def run(parsed: ParsedCommand[PredictArguments]) -> dict[str, object]:
     """Read all files, predict, and only then write."""
-    with bars(not parsed.arguments.quiet):
-        _predict(parsed)
-
-
-def _predict(parsed: ParsedCommand[PredictArguments]) -> None:
     arguments, output = parsed.arguments, Path(parsed.arguments.output)
     if output.suffix not in _OUTPUTS:
         raise InvalidArgumentError(f"`--output` {arguments.output!r} must end in {' or '.join(_OUTPUTS)}.")
@@ -51,6 +45,7 @@ def _predict(parsed: ParsedCommand[PredictArguments]) -> None:
     claim_new_file(output, "--output", overwrite=arguments.overwrite)
     _write(table, output)
     print(f"Predictions for {len(table):,} rows: {output}")
+    return {"output": str(output), "rows": len(table)}
 
 
 def _rows_of(

@@ -1,9 +1,36 @@
-"""What the commands print at their end."""
+"""What the commands print."""
 
+import json
 import shlex
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, redirect_stdout
+from typing import Any
 
+from hf_ctkd.cli.arguments import ParsedCommand
 from hf_ctkd.records import Confidence, DistillationRecord, text_table
+
+
+def run_and_print(run: Callable[[ParsedCommand], Mapping[str, Any] | None], parsed: ParsedCommand) -> None:
+    """Run a command, without progress bars for `--quiet`, and with one JSON object on stdout for `--json`.
+
+    What the command, the trainer and trackers print goes to stderr then.
+
+    Args:
+        run: gives what came of it; None on a process that prints nothing.
+        parsed: the command line.
+    """
+    arguments = parsed.arguments
+    with ExitStack() as stack:
+        if arguments.quiet:
+            from hf_ctkd.cli.bars import no_bars  # imports torch
+
+            stack.enter_context(no_bars())
+        if arguments.json:
+            stack.enter_context(redirect_stdout(sys.stderr))
+        values = run(parsed)
+    if arguments.json and values is not None:
+        print(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def results_text(record: DistillationRecord) -> str:

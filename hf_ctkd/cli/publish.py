@@ -4,7 +4,7 @@ from hf_ctkd.cards import publish
 from hf_ctkd.cli.arguments import ParsedCommand, PublishArguments
 
 
-def run(parsed: ParsedCommand[PublishArguments]) -> None:
+def run(parsed: ParsedCommand[PublishArguments]) -> dict[str, object]:
     """Publish."""
     arguments = parsed.arguments
     address = publish(
@@ -16,3 +16,4 @@ def run(parsed: ParsedCommand[PublishArguments]) -> None:
         overwrite_card=arguments.overwrite_card,
     )
     print(f"Published {'for everybody' if arguments.public else 'for you alone'}: {address}")
+    return {"address": address, "public": arguments.public}

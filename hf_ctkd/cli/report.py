@@ -10,7 +10,7 @@ from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import DistillationRecord, TeacherRanking
 
 
-def run(parsed: ParsedCommand[ReportArguments]) -> None:
+def run(parsed: ParsedCommand[ReportArguments]) -> dict[str, str]:
     """Read the records, write the page, name it."""
     arguments = parsed.arguments
     output = Path(arguments.output)
@@ -21,6 +21,7 @@ def run(parsed: ParsedCommand[ReportArguments]) -> None:
     claim_new_file(output, "--output", overwrite=arguments.overwrite or _is_page(output))
     write_page(output, [PageSection(ranking, record=record)], title="Which teacher to distill from")
     print(f"Written to {output}. Open it in a browser; it loads nothing from elsewhere.")
+    return {"page": str(output)}
 
 
 def _record(folder: Path, ranking: TeacherRanking) -> DistillationRecord:

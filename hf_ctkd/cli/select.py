@@ -1,11 +1,10 @@
 """`hf-ctkd select`: which teacher to distill from."""
 
-import json
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_ctkd.cli.arguments import ParsedCommand, SelectArguments, given
 from hf_ctkd.cli.budget import budget_of, downloads
@@ -28,13 +27,10 @@ _SHORTLIST = 20
 """So many of the best by the ranking are considered for a committee: each is loaded again."""
 
 
-def run(parsed: ParsedCommand[SelectArguments]) -> None:
-    """Rank, write the ranking, print it."""
-    from hf_ctkd.cli.bars import bars
-
+def run(parsed: ParsedCommand[SelectArguments]) -> dict[str, Any] | None:
+    """Rank, write the ranking, print it; gives its record."""
     try:
-        with bars(not parsed.arguments.quiet):
-            _rank(parsed.arguments)
+        return _rank(parsed.arguments)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(
             f"Scores and outputs of finished teachers are kept in {parsed.arguments.cache_dir or default_cache()}; "
@@ -42,7 +38,7 @@ def run(parsed: ParsedCommand[SelectArguments]) -> None:
         ) from stop
 
 
-def _rank(arguments: SelectArguments) -> None:
+def _rank(arguments: SelectArguments) -> dict[str, Any] | None:
     _check(arguments)
     candidates = _candidates(arguments)
     output = Path(arguments.output)
@@ -75,7 +71,7 @@ def _rank(arguments: SelectArguments) -> None:
         if arguments.dry_run:
             if PartialState().is_main_process:
                 print(downloads(candidates, selector.options))
-            return
+            return None
         if not (_searches(arguments) or arguments.teachers):
             candidates = list(candidates)  # cheap without the Hub, and their number tells how long it will take
         columns = {name: vars(arguments)[name] for name in ("input_column", "label_column", "skip_bad_rows")}
@@ -87,9 +83,11 @@ def _rank(arguments: SelectArguments) -> None:
                 candidates, rows, arguments.committee, shortlist=max(_SHORTLIST, arguments.committee), **columns
             )
             ranking = committee.ranking
-    if PartialState().is_main_process:
+    main_process = PartialState().is_main_process
+    if main_process:
         _report(ranking, committee, output, arguments)
     PartialState().destroy_process_group()
+    return ranking.to_dict() if main_process else None
 
 
 def _check(arguments: SelectArguments) -> None:
@@ -195,11 +193,6 @@ def _rows(arguments: SelectArguments) -> "Dataset":
 
 
 def _report(ranking: TeacherRanking, committee: "Committee | None", output: Path, arguments: SelectArguments) -> None:
-    if arguments.json:
-        ranking.top(1)
-        ranking.save(output)
-        print(json.dumps(ranking.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
-        return
     print(ranking)
     if committee is not None:
         print(f"\nCommittee, with what is known of the labels after each member:\n{committee}")

@@ -6,7 +6,6 @@ from accelerate import PartialState
 
 from hf_ctkd.cards.metadata import is_repo_id
 from hf_ctkd.cli.arguments import ParsedCommand, TargetsArguments
-from hf_ctkd.cli.bars import bars
 from hf_ctkd.cli.datasets import Rows
 from hf_ctkd.cli.loading import load_options
 from hf_ctkd.cli.methods import build_loss
@@ -15,16 +14,12 @@ from hf_ctkd.cli.teachers import named_teachers
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import RowTransportLoss
 from hf_ctkd.records import TeacherRanking
-from hf_ctkd.training.soft_targets import PARQUET, card_path, compute_soft_targets
+from hf_ctkd.training.soft_targets import PARQUET, SoftTargets, card_path, compute_soft_targets
 
 
-def run(parsed: ParsedCommand[TargetsArguments]) -> None:
+def run(parsed: ParsedCommand[TargetsArguments]) -> dict[str, object] | None:
     """Compute, save, push."""
-    with bars(not parsed.arguments.quiet):
-        _run(parsed.arguments)
-
-
-def _run(arguments: TargetsArguments) -> None:
+    arguments = parsed.arguments
     _claim(arguments)
     loss = build_loss(arguments.loss or RowTransportLoss.name, arguments.loss_settings)
     ranking = None if arguments.ranking is None else TeacherRanking.load(arguments.ranking)
@@ -42,18 +37,25 @@ def _run(arguments: TargetsArguments) -> None:
         options=load_options(arguments, token=arguments.token),
         progress=not arguments.quiet,
     )
-    if PartialState().is_main_process:
-        card = targets.save(arguments.output)
-        print(
-            f"Soft targets of {len(targets.dataset):,} rows in column {arguments.column!r} saved in {arguments.output}."
-        )
-        for remark in targets.record.loss.remarks:
-            print(remark)
-        print(f"Card: {card}")
-        if arguments.push_to_hub is not None:
-            address = targets.push(arguments.push_to_hub, private=not arguments.public, token=arguments.token)
-            print(f"Pushed {'for everybody' if arguments.public else 'for you alone'}: {address}")
+    written = _write(targets, arguments) if PartialState().is_main_process else None
     PartialState().destroy_process_group()
+    return written
+
+
+def _write(targets: SoftTargets, arguments: TargetsArguments) -> dict[str, object]:
+    card, address, rows = targets.save(arguments.output), None, len(targets.dataset)
+    print(f"Soft targets of {rows:,} rows in column {arguments.column!r} saved in {arguments.output}.")
+    for remark in targets.record.loss.remarks:
+        print(remark)
+    print(f"Card: {card}")
+    if arguments.push_to_hub is not None:
+        address = targets.push(arguments.push_to_hub, private=not arguments.public, token=arguments.token)
+        print(f"Pushed {'for everybody' if arguments.public else 'for you alone'}: {address}")
+    remarks = list(targets.record.loss.remarks)
+    return {"output": arguments.output, "column": arguments.column, "rows": rows, "remarks": remarks} | {
+        "card": str(card),
+        "address": address,
+    }
 
 
 def _claim(arguments: TargetsArguments) -> None:

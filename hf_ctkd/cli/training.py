@@ -18,19 +18,28 @@ logger = get_logger(__name__)
 Config = TypeVar("Config", bound=DistillationConfig)
 
 
-def training_config(kind: type[Config], values: Mapping[str, Any], *, dataset: str, **changed: Any) -> Config:  # noqa: ANN401 (any field)
+def training_config(
+    kind: type[Config],
+    values: Mapping[str, Any],
+    *,
+    dataset: str,
+    quiet: bool = False,
+    **changed: Any,  # noqa: ANN401 (any field)
+) -> Config:
     """The configuration that the flags describe.
 
     Args:
         kind: the configuration.
         values: of its fields, `ParsedCommand.training`.
         dataset: what the card calls the data set if no flag says so.
+        quiet: show no progress bar.
         changed: fields that are to differ.
 
     Raises:
         InvalidArgumentError: if a flag has a value that cannot be used, or flags contradict each other.
     """
     fields = {**values, "dataset_name": values["dataset_name"] or dataset, **changed}
+    fields |= {"disable_tqdm": True} if quiet else {}
     try:
         config = kind(**fields)
     except InvalidArgumentError:

@@ -9,17 +9,18 @@ from tqdm.auto import tqdm
 _SHORT_SECONDS = 2.0
 
 
-def row_bar(total: int, description: str) -> tqdm:
-    """A bar of rows with their rate and the time left, which appears where the work takes over two seconds.
+def row_bar(total: int | None, description: str, *, unit: str = "row") -> tqdm:
+    """A bar with the rate and the time left, which appears where the work takes over two seconds.
 
     Args:
-        total: number of rows.
+        total: number of rows; None where it is not known, which leaves the rate.
         description: of the work, in a word or two.
+        unit: what is counted.
     """
     return tqdm(
         total=total,
         desc=description,
-        unit="row",
+        unit=unit,
         leave=False,
         delay=_SHORT_SECONDS,
         disable=datasets.are_progress_bars_disabled(),

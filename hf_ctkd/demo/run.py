@@ -152,7 +152,11 @@ class DemoResult:
 
 
 def run_demo(
-    folder: Path | str, *, modalities: Sequence[Modality] = ("image", "text"), report: Callable[[str], None]
+    folder: Path | str,
+    *,
+    modalities: Sequence[Modality] = ("image", "text"),
+    report: Callable[[str], None],
+    progress: bool = True,
 ) -> list[DemoResult]:
     """Run the demo for each modality, and write students, cards, `report.html` and `summary.txt` to a folder.
 
@@ -162,21 +166,22 @@ def run_demo(
         folder: output folder, with one sub-folder per part; existing files are overwritten.
         modalities: "image", "text" or both.
         report: receives each line of output, such as `print`.
+        progress: show bars of teachers and students in training.
     """
     folder = Path(folder)
     processes = max(1, min(4, os.cpu_count() or 1))
     parts = [PLANS[modality] for modality in modalities]
     if "text" in modalities and encoder_folder() is not None:
         parts.append(PLANS[PRETRAINED])
-    results = [_run(plan, folder, processes, report) for plan in parts]
+    results = [_run(plan, folder, processes, report, progress) for plan in parts]
     write_text(folder / "summary.txt", "\n\n".join(str(result) for result in results) + "\n")
     write_page(folder / REPORT, [result.section for result in results], title="hf-ctkd demo")
     return results
 
 
-def _run(plan: DemoPlan, folder: Path, processes: int, report: Callable[[str], None]) -> DemoResult:
+def _run(plan: DemoPlan, folder: Path, processes: int, report: Callable[[str], None], progress: bool) -> DemoResult:
     report(f"\n{plan.name}: teachers")
-    build_zoo(_zoo(plan), demo_specs(plan.modality), processes=processes)
+    build_zoo(_zoo(plan), demo_specs(plan.modality), processes=processes, progress=progress)
     report(f"{plan.name}: ranking them on {plan.labels} labelled rows of {plan.task}")
     rankings = [_rank(plan, seed) for seed in range(plan.seeds)]
     report(str(rankings[0]))
@@ -184,7 +189,8 @@ def _run(plan: DemoPlan, folder: Path, processes: int, report: Callable[[str], N
     runs_by_kind = student_runs(plan, rankings, out)
     # Seed by seed, and each run once, although two kinds of student may share it.
     runs = list(dict.fromkeys(run for runs_of_seed in zip(*runs_by_kind.values(), strict=True) for run in runs_of_seed))
-    results = dict(zip(runs, _train_all(runs, processes, f"{plan.name}: students"), strict=True))
+    trained = _train_all(runs, processes, f"{plan.name}: students", progress)
+    results = dict(zip(runs, trained, strict=True))
     correct = {kind: [results[run].correct for run in of_kind] for kind, of_kind in runs_by_kind.items()}
     record = _add_baseline(out, results[runs_by_kind[BEST][0]], results[runs_by_kind[WITHOUT][0]])
     write_card(out, record=record, ranking=rankings[0].without_paths())
@@ -288,11 +294,12 @@ def is_cross_task(teacher: TeacherCandidate, label_names: Sequence[str]) -> bool
     return teacher.label_names is None or not set(label_names) <= set(teacher.label_names)
 
 
-def _train_all(runs: Sequence[StudentRun], processes: int, title: str) -> list[RunResult]:
+def _train_all(runs: Sequence[StudentRun], processes: int, title: str, progress: bool) -> list[RunResult]:
     # Spawned, not forked, because a fork of a process with threads of PyTorch may hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        return list(tqdm(pool.map(train_student, runs), total=len(runs), desc=title, unit="student", leave=False))
+        results = pool.map(train_student, runs)
+        return list(tqdm(results, title, len(runs), unit="student", leave=False, disable=not progress))
 
 
 def _add_baseline(folder: Path, student: RunResult, without: RunResult) -> DistillationRecord:

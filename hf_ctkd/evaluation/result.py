@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,8 +209,3 @@ def _csv(rows: Sequence[Sequence[object]]) -> str:
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows(rows)
     return stream.getvalue()
-
-
-def as_json(evaluation: Evaluation) -> str:
-    """One JSON object, indented."""
-    return json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)

@@ -75,10 +75,19 @@ def test_a_part_of_the_demo_needs_the_package(package, tmp_path, monkeypatch):
     assert made == ["image", "text", "pretrained", "image", "image", "text"]
 
 
-def test_the_demo_says_what_the_part_needs(no_package, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("modalities", [[], ["image"], ["text"], ["image", "text"]])
+def test_the_demo_says_what_the_part_needs_where_texts_are_run(no_package, tmp_path, capsys, monkeypatch, modalities):
+    monkeypatch.setattr(demo, "run_demo", lambda *arguments, **named: [])
+    chosen = ["--modality", *modalities] if modalities else []
+    assert main(["demo", "--folder", str(tmp_path / "demo"), *chosen]) == 0
+    printed = capsys.readouterr().out
+    assert (pretrained.INSTALL in printed) == ("(90 MB)" in printed) == (modalities != ["image"])
+
+
+def test_the_demo_does_not_name_a_package_that_is_there(package, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, "run_demo", lambda *arguments, **named: [])
     assert main(["demo", "--folder", str(tmp_path / "demo")]) == 0
-    assert pretrained.INSTALL in capsys.readouterr().out
+    assert "pip install" not in capsys.readouterr().out
 
 
 def test_losses_of_a_pretrained_student_read_the_student_itself_in_place_of_its_words(tmp_path):

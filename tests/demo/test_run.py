@@ -23,7 +23,7 @@ def small(monkeypatch, tmp_path):
     short = [replace(spec, epochs=min(spec.epochs, 1)) for spec in specs]
     monkeypatch.setattr(demo, "demo_specs", lambda modality: short)
     monkeypatch.setitem(demo.PLANS, "image", replace(demo.PLANS["image"], seeds=1, steps=6, plain_steps=4))
-    monkeypatch.setattr(demo, "_train_all", lambda runs, processes, title: [train_student(run) for run in runs])
+    monkeypatch.setattr(demo, "_train_all", lambda runs, *settings: [train_student(run) for run in runs])
     monkeypatch.setattr(demo.os, "cpu_count", lambda: 1)
     return tmp_path
 
