@@ -1,11 +1,13 @@
 """Progress bars of work on rows, silenced together with those of `datasets`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import datasets
 from tqdm.auto import tqdm
 
+Item = TypeVar("Item")
 _SHORT_SECONDS = 2.0
 
 
@@ -25,6 +27,21 @@ def row_bar(total: int | None, description: str, *, unit: str = "row") -> tqdm:
         delay=_SHORT_SECONDS,
         disable=datasets.are_progress_bars_disabled(),
     )
+
+
+def counted(items: Iterable[Item], total: int | None, description: str, *, unit: str) -> Iterator[Item]:
+    """Items one by one, under a bar as `row_bar` makes it.
+
+    Args:
+        items: that take long to make or to use.
+        total: their number; None where it is not known.
+        description: of the work, in a word or two.
+        unit: what an item is.
+    """
+    with row_bar(total, description, unit=unit) as bar:
+        for item in items:
+            yield item
+            bar.update()
 
 
 @contextmanager

@@ -5,9 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
-from hf_ctkd.data.progress import row_bar
+from hf_ctkd.data.progress import counted
 from hf_ctkd.hub import HubSearch, folder_teachers
 from hf_ctkd.hub.listing import ListedModel
 from hf_ctkd.index.specification import TeacherSpecification, table_of
@@ -43,23 +41,15 @@ def add_teachers(source: Source, store: PartFolder) -> None:
         candidates = folder_teachers(source) if isinstance(source, str | Path) else source
         specifications = (TeacherSpecification(candidate) for candidate in candidates)
     total = source.limit if isinstance(source, HubSearch) else None
-    bar = row_bar(total, "teachers listed", unit="teacher")
     new = (
         specification
-        for specification in _counted(specifications, bar)
+        for specification in counted(specifications, total, "teachers listed", unit="teacher")
         if revisions.get((specification.candidate.source, specification.candidate.model_id))
         != specification.candidate.revision
     )
-    with bar:
-        while page := list(islice(new, _PAGE)):
-            store.append(table_of(page))
+    while page := list(islice(new, _PAGE)):
+        store.append(table_of(page))
     store.compact(downloads)
-
-
-def _counted(specifications: Iterable[TeacherSpecification], bar: tqdm) -> Iterator[TeacherSpecification]:
-    for specification in specifications:
-        bar.update()
-        yield specification
 
 
 def _of_search(

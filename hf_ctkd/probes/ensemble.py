@@ -1,6 +1,6 @@
 """The probes of all teachers and of the input features, joined to one posterior per row."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from hf_ctkd.data.progress import counted
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.probes.labelled import CHUNK_ROWS, check_all_rows, fitting_rows
 from hf_ctkd.probes.layered import fit_layers, gain_shares, information_gain_of, log_mean, views
@@ -84,7 +85,7 @@ class ProbeEnsemble(nn.Module):
         labels = context.labels[rows]
         members = [
             _MemberProbe(self.probe, self.gain_exponent, source.select(rows), labels, context.label_space)
-            for source in self._sources(context)
+            for source in self._with_bar(context, "probes")
         ]
         self.members = nn.ModuleList(members)
         self.information_gains = torch.tensor([member.information_gain for member in members])
@@ -94,6 +95,10 @@ class ProbeEnsemble(nn.Module):
         self.information_gain = torch.tensor(max(information_gain, 0.0))
         if self.input_features == "student":
             self.student_gain = torch.tensor(self._student_gain(labels, context))
+
+    def _with_bar(self, context: LossContext, description: str) -> Iterator[RowOutputs]:
+        sources = self._sources(context)
+        return counted(sources, len(sources), description, unit="model")
 
     def _student_gain(self, labels: Int[Tensor, " rows"], context: LossContext) -> float:
         """Information gain of the untrained student when it is read like a teacher, at its layers too.
@@ -123,7 +128,7 @@ class ProbeEnsemble(nn.Module):
         one_hot = F.one_hot(labels.clamp_min(0), targets.shape[1]).double()
         weighted = self.information_gain.double() * targets.double()
         mass = torch.where((labels != UNLABELLED)[:, None], one_hot, weighted)
-        for member, source in zip(self._members, self._sources(context), strict=True):
+        for member, source in zip(self._members, self._with_bar(context, "probes, again"), strict=True):
             member.refit(source.select(rows), mass)
 
     @torch.no_grad()

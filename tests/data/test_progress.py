@@ -1,7 +1,7 @@
 import datasets
 import pytest
 
-from hf_ctkd.data.progress import row_bar, row_bars
+from hf_ctkd.data.progress import counted, row_bar, row_bars
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +36,12 @@ def test_bars_that_were_switched_off_before_stay_off(capfd):
     finally:
         datasets.enable_progress_bars()
     assert capfd.readouterr().err == ""
+
+
+def test_items_are_counted_under_a_bar(capfd):
+    assert list(counted("abc", 3, "letters", unit="letter")) == ["a", "b", "c"]
+    err = capfd.readouterr().err
+    assert "letters: " in err and "/3 [00:00<" in err and "letter/s]" in err
 
 
 def test_short_work_shows_none(capfd, monkeypatch):

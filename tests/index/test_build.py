@@ -2,7 +2,6 @@ import itertools
 
 import pytest
 from hub_server import model_files
-from tqdm.auto import tqdm
 
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import HubSearch
@@ -93,10 +92,10 @@ def test_teachers_are_taken_one_after_the_other(teachers, tmp_path, monkeypatch)
 
 def test_progress_counts_teachers_up_to_the_limit(hub, tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(build, "row_bar", lambda *words, **named: made.append((words, named)) or tqdm(disable=True))
+    monkeypatch.setattr(build, "counted", lambda items, *words, unit: made.append((*words, unit)) or items)
     TeacherIndex.build(HubSearch(task="image-classification", limit=7), tmp_path / "index")
     TeacherIndex.build([], tmp_path / "index")
-    assert made == [((total, "teachers listed"), {"unit": "teacher"}) for total in (7, None)]
+    assert made == [(total, "teachers listed", "teacher") for total in (7, None)]
 
 
 def test_a_folder_of_models_is_a_source(tmp_path):

@@ -51,6 +51,14 @@ def test_a_second_fit_takes_the_place_of_the_first():
     assert torch.equal(probes.log_posteriors(case.context), once.log_posteriors(case.context))
 
 
+def test_progress_counts_the_models_whose_probes_are_fitted(monkeypatch, capfd):
+    monkeypatch.setattr("hf_ctkd.data.progress._SHORT_SECONDS", 0.0)
+    case = LossCase.of()
+    ProbeEnsemble(LinearProbe()).fit(case.context)
+    said = capfd.readouterr().err
+    assert "probes: " in said and f"/{len(case.context.teachers)} [" in said and "model/s]" in said
+
+
 def test_the_input_is_a_member_like_any_other():
     case = LossCase.of(teachers=1)
     shown = case.context.inputs
