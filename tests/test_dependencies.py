@@ -6,6 +6,8 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
+
 import hf_ctkd
 
 ROOT = Path(hf_ctkd.__file__).parents[1]
@@ -58,6 +60,14 @@ def imported_names(tree: ast.Module) -> set[str]:
     return names
 
 
+BY_ACCELERATE = {"deepspeed"}
+"""Imported only under a launch that uses it, which needs it first."""
+FULL = pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="Python 3.10 does not tell which package most modules are of"
+)
+
+
+@FULL
 def test_every_import_is_declared():
     declared = {normalised(requirement) for requirement in requirements("dependencies")}
     extras = {
@@ -71,11 +81,12 @@ def test_every_import_is_declared():
         modules = {name for node in ast.walk(tree) for name in _modules(node)} - sys.stdlib_module_names - {"hf_ctkd"}
         for module in modules:
             names = {normalised(name) for name in distributions.get(module, [module])}
-            if not names & (declared | extras):
+            if not names & (declared | extras | BY_ACCELERATE):
                 missing[module] = str(path.relative_to(ROOT))
     assert not missing, f"import without a dependency: {missing}"
 
 
+@FULL
 def test_no_dependency_is_declared_for_nothing():
     modules = {name for tree in TREES.values() for node in ast.walk(tree) for name in _modules(node)}
     distributions = packages_distributions()
