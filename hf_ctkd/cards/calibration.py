@@ -35,13 +35,12 @@ def calibration_alternative(record: DistillationRecord) -> str:
 
 def _of_rows(measured: Reliability) -> str:
     gap = measured.confidence - measured.accuracy
-    direction = "surer than it is right" if gap > 0 else "less sure than it is right"
     return (
-        f"Expected calibration error: **{number(measured.error)}** on {measured.decisions:,} rows. It is the gap "
-        "between confidence, the probability of the predicted class, and accuracy, as a mean over "
-        f"{measured.bin_count} bins of equal width, each weighted by its rows. Probabilities that are exactly right "
-        f"would be expected to have {number(measured.error_by_chance)} on so many rows. On average the student is "
-        f"{number(abs(gap))} {direction}."
+        f"Expected calibration error: **{number(measured.error)}** on {measured.decisions:,} rows, where probabilities "
+        f"that are exactly right would be expected to have {number(measured.error_by_chance)}. It is the gap between "
+        "confidence, the probability of the predicted class, and accuracy, as a mean over "
+        f"{measured.bin_count} bins of equal width, each weighted by its rows. On average confidence is "
+        f"{number(abs(gap))} {'above' if gap > 0 else 'below'} accuracy."
     )
 
 

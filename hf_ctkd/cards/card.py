@@ -10,7 +10,8 @@ from typing import Any
 from huggingface_hub import ModelCard
 
 from hf_ctkd.cards.calibration import calibration_alternative, calibration_text
-from hf_ctkd.cards.figures import LEADERBOARD, RELIABILITY, RESULTS, TRANSPORT_MAP, drawable_figures
+from hf_ctkd.cards.costs import accuracy_note, cost_alternative, cost_table
+from hf_ctkd.cards.figures import COSTS, LEADERBOARD, RELIABILITY, RESULTS, TRANSPORT_MAP, drawable_figures
 from hf_ctkd.cards.licenses import NOT_STATED
 from hf_ctkd.cards.limitations import below_chance, limitations, overlap
 from hf_ctkd.cards.markdown import escape, fence, listing, number, plain, setting, table
@@ -37,7 +38,6 @@ MAX_SKIPPED = 20
 TEMPLATE = Path(__file__).with_name("template.md")
 
 _BIBTEX = re.compile(r"^@[A-Za-z]+\s*\{", re.MULTILINE)
-_EQUAL = {"smaller": "large", "faster": "fast"}
 _LONGEST_SUMMARY = 300
 _PIPELINE = """
 from transformers import pipeline
@@ -89,6 +89,7 @@ def render_card(
         "calibration": calibration_text(record),
         "calibration_alternative": calibration_alternative(record),
         "results_figure": RESULTS if RESULTS in figures else None,
+        "cost_figure": COSTS if COSTS in figures else None,
         "reliability_figure": RELIABILITY if RELIABILITY in figures else None,
         "transport_map": TRANSPORT_MAP if TRANSPORT_MAP in figures else None,
         "leaderboard": LEADERBOARD if LEADERBOARD in figures else None,
@@ -144,6 +145,8 @@ def _outcome(record: DistillationRecord) -> dict[str, Any]:
         "levels": " and ".join(f"{100 * level:g} %" for level in record.confidence_levels),
         "chance": _chance_note(record),
         "cost": cost_table(record),
+        "cost_alternative": cost_alternative(record),
+        "accuracy_note": accuracy_note(record),
         "speed_note": (
             "Speed was not measured."
             if student.rows_per_second is None
@@ -402,27 +405,6 @@ def results_table(record: DistillationRecord) -> str:
     return table(header, rows)
 
 
-def cost_table(record: DistillationRecord) -> str:
-    """Size and speed of the student and of its teachers."""
-    student = record.student
-    rows = [["this student", parameters_in_words(student.parameters), _speed(student.rows_per_second), ""]]
-    for teacher in record.teachers:
-        parameters = teacher.candidate.parameters
-        comparisons = [
-            _comparison(parameters, student.parameters, "smaller", "larger"),
-            _comparison(student.rows_per_second, teacher.rows_per_second, "faster", "slower"),
-        ]
-        rows.append(
-            [
-                escape(teacher.candidate.name, LONGEST_ID),
-                parameters_in_words(parameters),
-                _speed(teacher.rows_per_second),
-                ", ".join(comparison for comparison in comparisons if comparison),
-            ]
-        )
-    return table(["model", "parameters", "rows per second", "the student is"], rows)
-
-
 def citation_text(citation: str) -> str:
     """Where a loss comes from: each BibTeX entry as a block to copy, the words around them as sentences.
 
@@ -530,15 +512,3 @@ def _interval(value: Confidence | None, *, sign: bool = False) -> str:
         return number(value.value, sign=sign)
     low, high = value.interval
     return f"{number(value.value, sign=sign)} ({number(low, sign=sign)} to {number(high, sign=sign)})"
-
-
-def _speed(rows_per_second: float | None) -> str:
-    return "not measured" if rows_per_second is None else f"{rows_per_second:,.0f}"
-
-
-def _comparison(large: float | None, small: float | None, more: str, less: str) -> str:
-    """How many times `large` exceeds `small`, such as "1.9 times faster"; "1.1 times slower" where it is less."""
-    if not large or not small:
-        return ""
-    factor = max(large / small, small / large)
-    return f"about as {_EQUAL[more]}" if factor < 1.05 else f"{factor:,.1f} times {more if large > small else less}"

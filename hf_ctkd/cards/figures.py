@@ -1,10 +1,11 @@
-"""The figures of a card: leaderboard of teachers, transport map, results beside the baseline, reliability diagram."""
+"""The figures of a card: leaderboard of teachers, transport map, results, reliability, accuracy against cost."""
 
 import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_ctkd.cards.costs import Model, accuracy_over_costs, models_with_accuracy
 from hf_ctkd.cards.markdown import plain
 from hf_ctkd.errors import InvalidArgumentError, MissingExtraError
 from hf_ctkd.records import (
@@ -15,6 +16,7 @@ from hf_ctkd.records import (
     TeacherRanking,
     TransportMap,
     drawable,
+    parameter_count,
     write_bytes,
 )
 
@@ -26,10 +28,22 @@ LEADERBOARD = "figures/leaderboard.png"
 TRANSPORT_MAP = "figures/transport_map.png"
 RESULTS = "figures/results.png"
 RELIABILITY = "figures/reliability.png"
-FIGURES = (LEADERBOARD, TRANSPORT_MAP, RESULTS, RELIABILITY)
+COSTS = "figures/costs.png"
+FIGURES = (LEADERBOARD, TRANSPORT_MAP, RESULTS, RELIABILITY, COSTS)
 
 MAX_CLASSES = 25
 _STUDENT, _BASELINE = "#3d6b99", "#9a9a9a"
+_TEACHERS = (
+    ("s", "#d55e00"),
+    ("^", "#009e73"),
+    ("D", "#cc79a7"),
+    ("v", "#e69f00"),
+    ("P", "#56b4e9"),
+    ("*", "#000000"),
+    ("<", "#d55e00"),
+    (">", "#009e73"),
+)
+"""Shapes and colours of as many teachers as are drawn, by Okabe and Ito, whom colour-blind readers can follow."""
 
 
 def drawable_figures(record: DistillationRecord, ranking: TeacherRanking | None = None) -> tuple[str, ...]:
@@ -39,6 +53,7 @@ def drawable_figures(record: DistillationRecord, ranking: TeacherRanking | None 
         TRANSPORT_MAP: record.transport_map is not None,
         RESULTS: bool(record.results),
         RELIABILITY: bool(record.results) and record.reliability is not None,
+        COSTS: bool(accuracy_over_costs(record)),
     }
     return tuple(name for name in FIGURES if has_data[name])
 
@@ -68,6 +83,8 @@ def draw_figures(
             figure = transport_map(record.transport_map)
         elif name == RELIABILITY and record.reliability is not None:
             figure = reliability_diagram(record.reliability, one_class_a_row=record.task.words.one_class_a_row)
+        elif name == COSTS:
+            figure = accuracy_against_cost(record)
         else:
             figure = results(record)
         write_bytes(Path(folder) / name, png(figure))
@@ -219,6 +236,45 @@ def reliability_diagram(measured: Reliability, *, one_class_a_row: bool = True) 
     return figure
 
 
+def accuracy_against_cost(record: DistillationRecord) -> "Figure":
+    """Accuracy of the student, of the student without distillation and of its teachers over their size and speed.
+
+    The accuracy of a teacher is that of linear probes of its layers. Of more than eight teachers, those with the most
+    accurate probes are drawn.
+
+    Args:
+        record: how the student was made and what came out.
+
+    Raises:
+        InvalidArgumentError: if not both the student and a teacher have an accuracy.
+        MissingExtraError: if matplotlib is not installed.
+    """
+    panels = accuracy_over_costs(record)
+    if not panels:
+        raise InvalidArgumentError("`record` has no teacher with accuracy and cost to draw. Use a loss with probes.")
+    models = _drawn_models(record)
+    figure = new_figure(7.4, 3.0 + 0.22 * len(models))
+    drawn = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (cost, pairs) in zip(drawn, panels.items(), strict=True):
+        costs = dict(pairs)
+        for model, (marker, color) in models.items():
+            if model in costs:
+                _mark(axes, model, costs[model], marker, color)
+        _logarithmic(axes, list(costs.values()))
+        axes.margins(y=0.08)
+        axes.set_xlabel(cost)
+        axes.grid(color="#e5e5e5")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    drawn[0].set_ylabel("accuracy, with 95 % intervals")
+    teachers = sum(model.is_teacher for model in models_with_accuracy(record))
+    if teachers > len(_TEACHERS):
+        title = f"the {len(_TEACHERS)} of {teachers} teachers with the most accurate probes"
+        figure.suptitle(title, fontsize=10)
+    _legend_below(figure)
+    return figure
+
+
 def png(figure: "Figure") -> bytes:
     """A figure as its file holds it, without the program that drew it.
 
@@ -250,6 +306,44 @@ def new_figure(width: float, height: float) -> "Figure":
 def _in_thousands(count: float) -> str:
     """A number of rows that fits above its bar."""
     return f"{count:.0f}" if count < 10_000 else f"{count / 1000:.0f}k"
+
+
+def _drawn_models(record: DistillationRecord) -> dict[Model, tuple[str, str]]:
+    """The models of the picture of costs -> shape and colour: the student's, and the most accurate teachers."""
+    models = models_with_accuracy(record)
+    students = [model for model in models if not model.is_teacher]
+    values = {model: model.accuracy.value for model in models if model.is_teacher and model.accuracy is not None}
+    best = sorted(values, key=values.__getitem__, reverse=True)
+    return dict(zip((*students, *best), (("o", _STUDENT), ("x", _BASELINE))[: len(students)] + _TEACHERS, strict=False))
+
+
+def _mark(axes: "Axes", model: Model, cost: float, marker: str, color: str) -> None:
+    if model.accuracy is None:
+        return
+    reach = [[side] for side in _reach(model.accuracy)]
+    label = f"{drawable(plain(model.name), 60)}{', by linear probes' if model.is_teacher else ''}"
+    axes.errorbar([cost], [model.accuracy.value], yerr=reach, fmt=marker, color=color, capsize=3, label=label)
+
+
+def _legend_below(figure: "Figure") -> None:
+    """One legend for all panels, of which each may lack a model."""
+    pairs = (zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes)
+    handles = {label: handle for panel in pairs for handle, label in panel}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower left", frameon=False, fontsize=9)
+
+
+def _logarithmic(axes: "Axes", costs: list[float]) -> None:
+    """A horizontal axis in ratios, of a power of ten or more, with round numbers in words."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    margin = max(1.4, math.sqrt(10 * min(costs) / max(costs)))
+    axes.set_xscale("log")
+    axes.set_xlim(min(costs) / margin, max(costs) * margin)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(costs) < 100 * min(costs) else (1,)))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda cost, _: parameter_count(round(cost)) if cost >= 1000 else f"{cost:g}")
+    )
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _heaviest(masses: list[float]) -> list[int]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.probes.labelled import CHUNK_ROWS
+from hf_ctkd.records import Proportion
 from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs, RowOutputs
 
 GAIN_MEANING = (
@@ -200,6 +201,13 @@ class DistillationLoss(nn.Module, ABC):
 
     def weights(self) -> tuple[float, ...]:
         """Weight of each teacher, for the record; empty for a loss without weights."""
+        return ()
+
+    def probe_accuracies(self) -> tuple[Proportion, ...]:
+        """Labelled rows that linear probes of each teacher get right, cross-fitted, for the card; empty without probes.
+
+        A teacher of other classes has no other accuracy on those of the target.
+        """
         return ()
 
     def transport_map(self, context: LossContext) -> Float[Tensor, "teacher_classes target_classes"] | None:

@@ -23,6 +23,7 @@ from hf_ctkd.losses.row_transport import RowTransportLoss
 from hf_ctkd.probes import LinearProbe
 from hf_ctkd.probes.ensemble import weighted_mean
 from hf_ctkd.probes.labelled import MAX_FITTING_ROWS
+from hf_ctkd.records import Proportion
 from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
 
 IMPORTANCES = ("learned", "prior", "uniform")
@@ -251,6 +252,10 @@ class CommitteeLoss(DistillationLoss):
             return ()
         importances = self.importance_sums if bool(self.importance_sums.any()) else self.importance_network.prior
         return tuple((importances / importances.sum()).tolist())
+
+    def probe_accuracies(self) -> tuple[Proportion, ...]:
+        """Of the probes of the `prior`; see `DistillationLoss.probe_accuracies`."""
+        return () if self.expertise is None else self.expertise.probe_accuracies()
 
     def input_share(self) -> float:
         """How much of the soft targets is read out of the student's own input, in [0, 1]."""

@@ -17,6 +17,7 @@ from hf_ctkd.losses.base import (
 )
 from hf_ctkd.probes import LinearProbe
 from hf_ctkd.probes.ensemble import ProbeEnsemble
+from hf_ctkd.records import Proportion
 from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 
@@ -107,3 +108,7 @@ class ProbeLoss(DistillationLoss):
     def weights(self) -> tuple[float, ...]:
         """Information gain of each teacher, in [0, 1]."""
         return tuple(self.probes.teacher_information_gains.tolist())
+
+    def probe_accuracies(self) -> tuple[Proportion, ...]:
+        """Of the probes that it distils; see `DistillationLoss.probe_accuracies`."""
+        return self.probes.teacher_accuracies

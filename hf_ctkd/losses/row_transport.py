@@ -21,6 +21,7 @@ from hf_ctkd.ot import transport_rows
 from hf_ctkd.probes import LinearProbe, estimate_prior
 from hf_ctkd.probes.ensemble import ProbeEnsemble
 from hf_ctkd.probes.labelled import fitting_rows
+from hf_ctkd.records import Proportion
 from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
 
 
@@ -285,6 +286,10 @@ relaxed class shares.
     def weights(self) -> tuple[float, ...]:
         """Information gain of each teacher, in [0, 1]."""
         return tuple(self.probes.teacher_information_gains.tolist())
+
+    def probe_accuracies(self) -> tuple[Proportion, ...]:
+        """Of the probes before any refit; see `DistillationLoss.probe_accuracies`."""
+        return self.probes.teacher_accuracies
 
     def transport_map(self, context: LossContext) -> Float[Tensor, "teacher_classes target_classes"] | None:
         """The transport plan of all rows, summed over the rows of each class of the first teacher."""

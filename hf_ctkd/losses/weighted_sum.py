@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.base import DistillationLoss, on_selected_rows
+from hf_ctkd.records import Proportion
 from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 
@@ -132,6 +133,10 @@ class WeightedSum(DistillationLoss):
             sum(weight * shares[index] for weight, shares in pairs) / total
             for index in range(len(pairs[0][1]) if pairs else 0)
         )
+
+    def probe_accuracies(self) -> tuple[Proportion, ...]:
+        """Those of the first loss that has any; see `DistillationLoss.probe_accuracies`."""
+        return next((loss.probe_accuracies() for loss, _ in self._weighted() if loss.probe_accuracies()), ())
 
     def input_share(self) -> float:
         """The mean over the losses, by their weight."""

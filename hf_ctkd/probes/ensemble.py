@@ -15,6 +15,7 @@ from hf_ctkd.probes.labelled import CHUNK_ROWS, check_all_rows, fitting_rows
 from hf_ctkd.probes.layered import fit_layers, gain_shares, information_gain_of, log_mean, views
 from hf_ctkd.probes.probe import LinearProbe
 from hf_ctkd.probes.solver import Basis, fit_path
+from hf_ctkd.records import Proportion
 from hf_ctkd.types import UNLABELLED, LabelSpace, LossContext, ModelOutputs, RowOutputs
 
 GAIN_EXPONENT = 4.0
@@ -47,6 +48,8 @@ class ProbeEnsemble(nn.Module):
         shares: `[members]`, of each member in the log-mean, summing to one.
         information_gain: a scalar, cross-fitted, of the whole ensemble, clipped at 0.
         student_gain: a scalar, of the untrained student at its layers; 0 unless `input_features="student"`.
+        accuracies: of each member, the labelled rows that probes fitted without them get right; the input features
+            last, and empty before `fit`.
     """
 
     information_gains: Tensor
@@ -66,6 +69,7 @@ class ProbeEnsemble(nn.Module):
         self.register_buffer("shares", torch.zeros(0))
         self.register_buffer("information_gain", torch.zeros(()))
         self.register_buffer("student_gain", torch.zeros(()))
+        self.accuracies: tuple[Proportion, ...] = ()
 
     def fit(self, context: LossContext) -> None:
         """Fit the probes of every member to labelled rows.
@@ -89,6 +93,7 @@ class ProbeEnsemble(nn.Module):
         ]
         self.members = nn.ModuleList(members)
         self.information_gains = torch.tensor([member.information_gain for member in members])
+        self.accuracies = tuple(_right(member.crossfit_log_posterior, labels) for member in members)
         self.shares = gain_shares(self.information_gains, self.gain_exponent)
         held_out = log_mean(self.shares, [member.crossfit_log_posterior for member in members])
         information_gain = information_gain_of(held_out, labels, members[0].prior_log_likelihood)
@@ -185,6 +190,11 @@ class ProbeEnsemble(nn.Module):
         return self.information_gains[:-1] if self.input_features else self.information_gains
 
     @property
+    def teacher_accuracies(self) -> tuple[Proportion, ...]:
+        """Those of the teachers in `accuracies`."""
+        return self.accuracies[:-1] if self.input_features else self.accuracies
+
+    @property
     def teacher_shares(self) -> Float[Tensor, " teachers"]:
         """Share of each teacher in the log-mean; they sum to one with that of the input features."""
         return self.shares[:-1] if self.input_features else self.shares
@@ -208,6 +218,10 @@ class ProbeEnsemble(nn.Module):
 
 Inputs = TypeVar("Inputs", Tensor, RowOutputs)
 Student = TypeVar("Student", ModelOutputs, RowOutputs)
+
+
+def _right(log_posterior: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"]) -> Proportion:
+    return Proportion(int((log_posterior.argmax(dim=1) == labels.cpu()).sum()), len(labels))
 
 
 def _required_student(outputs: Student | None, name: str) -> Student:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records.candidate import TeacherCandidate
-from hf_ctkd.records.confidence import Confidence
+from hf_ctkd.records.confidence import Confidence, Proportion
 from hf_ctkd.records.fields import read_record
 from hf_ctkd.records.files import write_json
 from hf_ctkd.records.reliability import Reliability
@@ -154,6 +154,8 @@ class TeacherRecord:
         weight: in the loss, 0 or more, as `LossRecord.weight_meaning` explains it; 0 for a teacher that had no part in
             training, None for a loss without weights.
         rows_per_second: its speed, measured as the student's.
+        probe_accuracy: labelled training rows that linear probes of its layers get right, fitted without the row: what
+            a teacher of other classes has in the place of an accuracy. None for a loss that fits no such probes.
 
     Raises:
         InvalidArgumentError: if a number is negative.
@@ -162,6 +164,7 @@ class TeacherRecord:
     candidate: TeacherCandidate
     weight: float | None = None
     rows_per_second: float | None = None
+    probe_accuracy: Proportion | None = None
 
     def __post_init__(self) -> None:
         _refuse_negative(weight=self.weight, rows_per_second=self.rows_per_second)

@@ -173,6 +173,8 @@ def _check_description(loss: DistillationLoss, case: LossCase) -> None:
     expect(json.loads(json.dumps(settings, allow_nan=False)) == settings, "`settings()` must be JSON values")
     expect(len(loss.weights()) in (0, len(case.teachers)), "`weights()` must hold one number a teacher, or none")
     expect(all(type(weight) is float for weight in loss.weights()), "`weights()` must be floats")
+    accuracies = loss.probe_accuracies()
+    expect(len(accuracies) in (0, len(case.teachers)), "`probe_accuracies()` must hold one share a teacher, or none")
     expect(all(type(value) is float for value in loss.diagnostics().values()), "`diagnostics()` must be floats")
 
 

@@ -357,12 +357,14 @@ def _without_path(name: str | None) -> str | None:
 
 
 def _teachers(run: Run) -> tuple[TeacherRecord, ...]:
-    weights = () if run.student_with_loss.loss is None else run.student_with_loss.loss.weights()
+    loss = run.student_with_loss.loss
+    weights, accuracies = ((), ()) if loss is None else (loss.weights(), loss.probe_accuracies())
     return tuple(
         TeacherRecord(
             candidate=teacher.candidate.without_path(),
             weight=weights[index] if index < len(weights) else None,
             rows_per_second=_teacher_speed(run.teacher_runner.ready(index), run.rows),
+            probe_accuracy=accuracies[index] if index < len(accuracies) else None,
         )
         for index, teacher in enumerate(run.teacher_runner.teachers)
     )

@@ -9,6 +9,7 @@ from hf_ctkd.records import (
     Confidence,
     DistillationRecord,
     LossRecord,
+    Proportion,
     RankedTeacher,
     Reliability,
     ReliabilityBin,
@@ -54,7 +55,10 @@ def image_record() -> DistillationRecord:
         ),
         teachers=(
             TeacherRecord(
-                candidate("zoo/letters", "cc-by-nc-4.0", label_names=letters, parameters=1_200_000), 0.39, 900.0
+                candidate("zoo/letters", "cc-by-nc-4.0", label_names=letters, parameters=1_200_000),
+                0.39,
+                900.0,
+                probe_accuracy=Proportion(47, 50),
             ),
         ),
         loss=LossRecord("label_transport", {"epsilon": 0.1, "cost": "empirical"}, "@misc{lu2022,\n  title = {SCTD}\n}"),

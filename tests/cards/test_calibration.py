@@ -11,24 +11,24 @@ from hf_ctkd.tasks import MultiLabelClassification
 def test_the_error_how_it_is_computed_and_in_which_direction(image_record):
     card = render_card(image_record, figures=FIGURES)
     for text in (
-        "## Calibration\n\nExpected calibration error: **0.050** on 300 rows. It is the gap between confidence, the "
-        "probability of the predicted class, and accuracy, as a mean over 15 bins of equal width",
-        # Bins of 40, 60 and 200 rows: sqrt(2/pi) times the standard deviation of a binomial share, about.
-        "Probabilities that are exactly right would be expected to have 0.022 on so many rows.",
-        "On average the student is 0.043 less sure than it is right.",
+        # By chance: bins of 40, 60 and 200 rows miss by sqrt(2/pi) standard deviations of a binomial share, about.
+        "## Calibration\n\nExpected calibration error: **0.050** on 300 rows, where probabilities that are exactly "
+        "right would be expected to have 0.022. It is the gap between confidence, the probability of the predicted "
+        "class, and accuracy, as a mean over 15 bins of equal width, each weighted by its rows.",
+        "On average confidence is 0.043 below accuracy.",
         "![Reliability diagram: accuracy against confidence in 3 bins. The one of highest confidence holds 200 of 300 "
         f"with confidence 0.98 and accuracy 1.00]({RELIABILITY})",
     ):
         assert text in card, text
     too_sure = replace(image_record, reliability=Reliability(0.2, 0.7, (ReliabilityBin(0.9, 0.7, 300),)))
-    assert "On average the student is 0.200 surer than it is right." in render_card(too_sure)
+    assert "On average confidence is 0.200 above accuracy." in render_card(too_sure)
 
 
 def test_decisions_of_students_with_several_classes_a_row(image_record):
     words = MultiLabelClassification().words("image")
     card = render_card(replace(image_record, task=replace(image_record.task, words=words)))
     assert "**0.050** on 300 decisions, one for each row and class." in card
-    assert "surer" not in card and "would be expected" not in card
+    assert "On average confidence" not in card and "would be expected" not in card
 
 
 @pytest.mark.parametrize("change", [{"reliability": None}, {"results": {}}])

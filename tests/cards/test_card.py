@@ -12,7 +12,6 @@ from hf_ctkd.cards import card as module
 from hf_ctkd.cards import render_card
 from hf_ctkd.cards.card import (
     citation_text,
-    cost_table,
     dataset_link,
     made_from,
     ranking_table,
@@ -383,16 +382,6 @@ def test_skipped_teachers_have_their_reason(ranking):
         tuple(RankedTeacher(ranking.teachers[0].candidate, skipped="gone") for _ in range(25)), "transport"
     )
     assert skipped_list(many).endswith("- and 5 more, in `ranking.json`")
-
-
-def test_size_and_speed_next_to_the_teacher(image_record):
-    student, teacher = cost_table(image_record).splitlines()[2:]
-    assert student == "| this student | 78,000 | 4,200 | - |"
-    assert teacher == "| zoo/letters | 1.2 million | 900 | 15.4 times smaller, 4.7 times faster |"
-    unmeasured = replace(image_record, student=replace(image_record.student, rows_per_second=None))
-    assert "| 78,000 | not measured | - |" in cost_table(unmeasured)
-    slow = replace(image_record, student=replace(image_record.student, parameters=1_190_000, rows_per_second=800.0))
-    assert "| about as large, 1.1 times slower |" in cost_table(slow)
 
 
 def test_what_it_was_made_from(image_record, text_record):

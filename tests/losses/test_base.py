@@ -9,6 +9,7 @@ import torch
 from hf_ctkd import losses
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import (
+    CommitteeLoss,
     DistillationLoss,
     KLLoss,
     LabelMapLoss,
@@ -141,3 +142,25 @@ def test_a_labelled_row_counts_by_the_labelled_share_up_to_a_limit(percent, weig
     of_all = torch.where(torch.arange(100) < percent, 0, UNLABELLED)
     weights = row_weights(torch.tensor([0, UNLABELLED, 3]), labelled_share(of_all))
     assert weights.tolist() == pytest.approx([weight, 1.0, weight])
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [ProbeLoss(), RowTransportLoss(input_features=False), CommitteeLoss(input_features=False),
+     WeightedSum({KLLoss(): 1.0, ProbeLoss(): 0.5})],
+    ids=lambda loss: loss.name,
+)  # fmt: skip
+def test_losses_with_probes_have_an_accuracy_for_every_teacher(loss):
+    case = LossCase.of(teachers=2)
+    loss.setup(case.context)
+    expected = ProbeLoss()
+    expected.setup(case.context)
+    assert loss.probe_accuracies() == expected.probe_accuracies()
+    labelled = int((case.context.labels != UNLABELLED).sum())
+    assert [each.rows for each in loss.probe_accuracies()] == [labelled, labelled]
+
+
+@pytest.mark.parametrize("loss", [KLLoss(), TeacherFreeLoss(), CommitteeLoss(prior=None)], ids=lambda loss: loss.name)
+def test_losses_without_probes_of_teachers_have_none(loss):
+    loss.setup(LossCase.of().context)
+    assert loss.probe_accuracies() == ()

@@ -8,6 +8,7 @@ from hf_ctkd.losses import LossContext
 from hf_ctkd.probes import LinearProbe, information_gain_of, log_mean
 from hf_ctkd.probes.ensemble import ProbeEnsemble
 from hf_ctkd.probes.labelled import fitting_rows
+from hf_ctkd.records import Proportion
 from hf_ctkd.testing import LossCase, OutputsInParts
 from hf_ctkd.types import UNLABELLED, LabelSpace, ModelOutputs
 
@@ -40,6 +41,28 @@ def test_committee_of_teachers_that_say_nothing_has_no_weight():
     probes.fit(replace(case.context, teachers=blind))
     assert float(probes.information_gain) < 0.1
     assert torch.isfinite(probes.log_posterior(None, blind)).all()
+
+
+def test_accuracies_are_those_on_rows_that_the_probes_did_not_see():
+    truth = torch.arange(60) % 3
+    labels = torch.where(torch.arange(60) < 4, (truth + 1) % 3, truth)  # four wrong labels
+    labels[50:] = UNLABELLED
+    noise = torch.randn(60, 200, generator=torch.Generator().manual_seed(0))  # wide enough to know every row by heart
+    context = replace(
+        LossCase.of().context,
+        labels=labels,
+        label_space=LabelSpace(("a", "b", "c")),
+        teachers=(ModelOutputs(5 * torch.eye(3)[truth] + 0.1 * noise[:, :3]), ModelOutputs(noise)),
+        inputs=ModelOutputs(torch.zeros(60, 2)),
+        targets=None,
+    )
+    probes = ProbeEnsemble(LinearProbe(), input_features=True)
+    assert probes.teacher_accuracies == ()
+    probes.fit(context)
+    clean, blind = probes.teacher_accuracies
+    assert clean == Proportion(46, 50)
+    assert blind.rows == 50 and blind.right < 30
+    assert len(probes.accuracies) == 3, "the input features last"
 
 
 def test_a_second_fit_takes_the_place_of_the_first():

@@ -9,6 +9,7 @@ from hf_ctkd.records import (
     DistillationRecord,
     LossRecord,
     PoolRecord,
+    Proportion,
     Reliability,
     ReliabilityBin,
     StudentRecord,
@@ -27,7 +28,9 @@ PLAIN = DistillationRecord(
 FULL = DistillationRecord(
     task=PLAIN.task,
     student=PLAIN.student,
-    teachers=(TeacherRecord(TeacherCandidate("zoo/a", "ab", label_names=("x", "y", "z")), 0.5, 100.0),),
+    teachers=(
+        TeacherRecord(TeacherCandidate("zoo/a", "ab", label_names=("x", "y", "z")), 0.5, 100.0, Proportion(15, 20)),
+    ),
     loss=LossRecord("row_transport", {"epsilon": 0.1, "probe": {"name": "linear_probe"}}, "ours"),
     results={"accuracy": Confidence(0.9, 0.8, 0.95), "recall": Confidence(0.8)},
     baseline={"accuracy": Confidence(0.7, 0.6, 0.75, level=0.9)},
@@ -49,12 +52,14 @@ def test_what_is_saved_is_loaded_equal(record, tmp_path):
     assert DistillationRecord.load(record.save(tmp_path / "distillation.json")) == record
 
 
-def test_a_record_from_before_the_reliability_was_measured_is_loaded(tmp_path):
+def test_a_record_from_before_reliability_and_accuracy_of_probes_is_loaded(tmp_path):
     path = FULL.save(tmp_path / "distillation.json")
     values = json.loads(path.read_text())
-    del values["reliability"]
+    del values["reliability"], values["teachers"][0]["probe_accuracy"]
     path.write_text(json.dumps(values))
-    assert DistillationRecord.load(path) == replace(FULL, reliability=None)
+    assert DistillationRecord.load(path) == replace(
+        FULL, reliability=None, teachers=(replace(FULL.teachers[0], probe_accuracy=None),)
+    )
 
 
 def test_another_record_is_refused(tmp_path):

@@ -5,7 +5,7 @@ import tiny
 import torch
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses import LabelTransportLoss, ProbeLoss, RowTransportLoss
+from hf_ctkd.losses import LabelTransportLoss, ProbeLoss, RowTransportLoss, SpectralLoss
 from hf_ctkd.records import DistillationRecord
 
 
@@ -26,6 +26,16 @@ def test_the_map_is_that_of_the_loss(make, image_teacher):
         assert record.transport_map.meaning == loss.transport_meaning
         assert record.loss.weight_meaning == loss.weight_meaning
     assert make(loss=ProbeLoss(), teachers=[image_teacher]).record().transport_map is None
+
+
+def test_what_probes_read_from_a_teacher_is_recorded_where_the_loss_has_probes(make, image_teacher):
+    rows = tiny.image_rows(24, unlabelled=6)
+    trainer = make(loss=ProbeLoss(), teachers=[image_teacher], train_dataset=rows)
+    (recorded,) = trainer.record().teachers
+    assert recorded.probe_accuracy == trainer.loss.probe_accuracies()[0]
+    assert recorded.probe_accuracy.rows == 18
+    (recorded,) = make(loss=SpectralLoss(), teachers=[image_teacher], train_dataset=rows).record().teachers
+    assert recorded.probe_accuracy is None
 
 
 def test_evaluation_rows_that_are_trained_on_are_counted(make):
