@@ -47,6 +47,14 @@ def test_a_teacher_for_a_pool_with_students_to_distill(train, run, shelf):
     assert DistillationRecord.load("student/distillation.json").teachers[0].candidate.name == "out"
 
 
+def test_progress_can_be_silenced(train):
+    shown = ["--overwrite", "--disable_tqdm", "false"]
+    code, _, err = train(*shown)
+    assert code == 0 and "/2 [" in err
+    code, _, err = train(*shown, "--quiet")
+    assert code == 0 and "/2 [" not in err and "row/s" not in err
+
+
 def test_students_that_start_from_their_branches(train):
     weights = []
     for flags in ((), ("--students_from_branches",)):
