@@ -69,9 +69,8 @@ def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig
     if data.evaluation is not None:
         trainer.evaluate()
     if arguments.baseline:
-        prediction = trainer.predict(
-            trainer.eval_dataset
-        )  # before the baseline, which trackers see as a run of its own
+        # Before the baseline, which trackers see as a run of its own.
+        prediction = trainer.predict(trainer.eval_dataset)
         baseline = _baseline(parsed, trainer, data, again=resume is None)
         trainer.baseline, trainer.gain = baseline.results, gain_of(prediction, baseline, data.task, config)
     trainer.save_model()

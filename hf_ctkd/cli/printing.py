@@ -1,10 +1,11 @@
 """What the commands print."""
 
 import json
+import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import Any
 
 from hf_ctkd.cli.arguments import ParsedCommand
@@ -14,7 +15,7 @@ from hf_ctkd.records import Confidence, DistillationRecord, text_table
 def run_and_print(run: Callable[[ParsedCommand], Mapping[str, Any] | None], parsed: ParsedCommand) -> None:
     """Run a command, without progress bars for `--quiet`, and with one JSON object on stdout for `--json`.
 
-    What the command, the trainer and trackers print goes to stderr then.
+    What the command, the trainer, trackers and programs that they start print goes to stderr then.
 
     Args:
         run: gives what came of it; None on a process that prints nothing.
@@ -27,10 +28,24 @@ def run_and_print(run: Callable[[ParsedCommand], Mapping[str, Any] | None], pars
 
             stack.enter_context(no_bars())
         if arguments.json:
-            stack.enter_context(redirect_stdout(sys.stderr))
+            stack.enter_context(_words_on_stderr())
         values = run(parsed)
     if arguments.json and values is not None:
         print(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+@contextmanager
+def _words_on_stderr() -> Iterator[None]:
+    """Send to stderr what this process prints, and what its children and libraries in C write to its stdout."""
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 def results_text(record: DistillationRecord) -> str:

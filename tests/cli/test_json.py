@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ from hub_server import model_files
 from tiny_shelf import SMALL, image_rows
 
 from hf_ctkd.cli import export
-from hf_ctkd.cli.arguments import COMMANDS, PrintingArguments
+from hf_ctkd.cli.arguments import COMMANDS, ParsedCommand, PrintingArguments
+from hf_ctkd.cli.printing import run_and_print
 from hf_ctkd.demo import run as demo
 from hf_ctkd.demo.comparison import Comparison
 from hf_ctkd.evaluation.export import OnnxExport
@@ -127,6 +130,18 @@ def test_of_the_demo(printed, monkeypatch, words):
     assert found == {"page": "demo/report.html"} and shown == [not words] and "image: teachers" in said
     assert (part["name"], part["folder"], part["students"][0]["accuracy"]) == ("image", "demo/image-student", 0.9)
     assert part["students"][0]["gain"]["value"] == 0.1
+
+
+def test_what_other_programs_print_is_no_part_of_the_object(capfd):
+    def command(_: ParsedCommand) -> dict[str, int]:
+        subprocess.run([sys.executable, "-c", "print('from another program')"], check=True)
+        print("from this one")
+        return {"made": 1}
+
+    run_and_print(command, ParsedCommand(PrintingArguments(json=True), ()))
+    out, err = capfd.readouterr()
+    assert json.loads(out) == {"made": 1}
+    assert err.splitlines() == ["from another program", "from this one"]
 
 
 def test_an_error_prints_no_object(run):
