@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from hf_ctkd.cards.markdown import escape, listing, number, table
 from hf_ctkd.cards.metadata import LONGEST_ID
-from hf_ctkd.records import Confidence, DistillationRecord, parameters_in_words
+from hf_ctkd.records import Confidence, DistillationRecord, distinct_names, parameters_in_words
 
 _EQUAL = {"smaller": "large", "faster": "fast"}
 _STUDENT = "this student"
@@ -32,22 +32,23 @@ class Model:
 
 
 def compared_models(record: DistillationRecord) -> tuple[Model, ...]:
-    """The student, and its teachers in the order of the record.
+    """The student, and its teachers in the order of the record; the second of the same name is `NAME (2)`.
 
     Args:
         record: how the student was made and what came out.
     """
     student = record.student
     accuracy = record.results.get("accuracy")
+    names = distinct_names([teacher.candidate.name for teacher in record.teachers])
     teachers = (
         Model(
-            teacher.candidate.name,
+            name,
             teacher.candidate.parameters,
             teacher.rows_per_second,
             None if teacher.probe_accuracy is None else teacher.probe_accuracy.confidence(),
             is_teacher=True,
         )
-        for teacher in record.teachers
+        for name, teacher in zip(names, record.teachers, strict=True)
     )
     return Model(_STUDENT, student.parameters, student.rows_per_second, accuracy), *teachers
 

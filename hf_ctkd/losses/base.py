@@ -3,7 +3,6 @@
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.probes.labelled import CHUNK_ROWS
-from hf_ctkd.records import Proportion
+from hf_ctkd.records import Proportion, distinct_names
 from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs, RowOutputs
 
 GAIN_MEANING = (
@@ -307,18 +306,8 @@ def numbers_beside_terms(loss: DistillationLoss, teachers: Sequence[str], terms:
     diagnostics = loss.diagnostics()
     check_names(loss, diagnostics, RESERVED | set(terms))
     weights = loss.weights()
-    named = zip(_distinct(teachers), weights, strict=bool(weights))
+    named = zip(distinct_names(teachers), weights, strict=bool(weights))
     return diagnostics | {f"weight/{name}": weight for name, weight in named}
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """The names, of which those that were there before get their number: folders of teachers are often called alike."""
-    seen: Counter[str] = Counter()
-    distinct = []
-    for name in names:
-        seen[name] += 1
-        distinct.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return distinct
 
 
 def require_teachers(context: LossContext, loss: str) -> None:

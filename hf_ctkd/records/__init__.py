@@ -21,6 +21,7 @@ from hf_ctkd.records.files import default_cache, read_json, write_bytes, write_j
 from hf_ctkd.records.ranking import CommitteeMember, RankedTeacher, TeacherFreeBaseline, TeacherRanking
 from hf_ctkd.records.reliability import RELIABILITY_BINS, Reliability, ReliabilityBin
 from hf_ctkd.records.text import (
+    distinct_names,
     drawable,
     last_name,
     parameter_count,
@@ -55,6 +56,7 @@ __all__ = [
     "TransportMap",
     "chance_level",
     "default_cache",
+    "distinct_names",
     "drawable",
     "expected_gain",
     "from_json",

@@ -1,5 +1,6 @@
 """Text for people: names without folders of this machine, names in a figure, numbers of parameters, plain tables."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,24 @@ def last_name(name: str) -> str:
         ('flowers', 'me/flowers')
     """
     return Path(name).name if Path(name).is_absolute() else name
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """The names, of which those that were there before get their number: folders of models are often called alike.
+
+    Args:
+        names: some of which may be equal.
+
+    Example:
+        >>> distinct_names(["best", "zoo/letters", "best"])
+        ['best', 'zoo/letters', 'best (2)']
+    """
+    seen: Counter[str] = Counter()
+    distinct = []
+    for name in names:
+        seen[name] += 1
+        distinct.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return distinct
 
 
 def without_folder(text: str, folder: Path, name: str) -> str:

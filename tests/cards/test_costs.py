@@ -50,6 +50,15 @@ def test_a_teacher_without_probes_is_in_the_table_and_not_in_the_picture(image_r
     assert not any("greek" in text.get_text() for text in accuracy_against_cost(more).legends[0].get_texts())
 
 
+def test_teachers_of_the_same_name_are_told_apart(image_record):
+    (teacher,) = image_record.teachers
+    larger = replace(teacher, candidate=replace(teacher.candidate, parameters=9_000_000))
+    two = replace(image_record, teachers=(teacher, larger), baseline={})
+    assert [line.split(" | ")[0] for line in cost_table(two).splitlines()[3:]] == ["| zoo/letters", "| zoo/letters (2)"]
+    named = [text.get_text() for text in accuracy_against_cost(two).legends[0].get_texts()]
+    assert named == ["this student", "zoo/letters, by linear probes", "zoo/letters (2), by linear probes"]
+
+
 @pytest.mark.parametrize(
     "change",
     [{"teachers": ()}, {"results": {}}, {"results": {"f1": Confidence(0.9)}}],
