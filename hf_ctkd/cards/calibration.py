@@ -26,10 +26,12 @@ def calibration_alternative(record: DistillationRecord) -> str:
     if measured is None:
         return ""
     highest = measured.bins[-1]
+    one_class = record.task.words.one_class_a_row
+    accuracy, confidence = ("accuracy", "confidence") if one_class else ("share of rows with the class", "probability")
     return (
-        f"Reliability diagram: accuracy against confidence in {len(measured.bins)} bins. The one of highest confidence "
-        f"holds {highest.count:,} of {measured.decisions:,} with confidence {highest.confidence:.2f} and accuracy "
-        f"{highest.accuracy:.2f}"
+        f"Reliability diagram: {accuracy} against {confidence} in {len(measured.bins)} bins. The one of highest "
+        f"{confidence} holds {highest.count:,} of {measured.decisions:,} with {confidence} {highest.confidence:.2f} "
+        f"and {accuracy} {highest.accuracy:.2f}"
     )
 
 

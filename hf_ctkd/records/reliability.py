@@ -15,7 +15,7 @@ class ReliabilityBin:
 
     Args:
         confidence: mean of their probabilities.
-        accuracy: share of them that is right.
+        accuracy: share of them that is right; of rows with several classes, share that has the class.
         count: how many there are, 1 or more.
 
     Raises:

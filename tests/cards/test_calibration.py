@@ -26,9 +26,13 @@ def test_the_error_how_it_is_computed_and_in_which_direction(image_record):
 
 def test_decisions_of_students_with_several_classes_a_row(image_record):
     words = MultiLabelClassification().words("image")
-    card = render_card(replace(image_record, task=replace(image_record.task, words=words)))
+    card = render_card(replace(image_record, task=replace(image_record.task, words=words)), figures=FIGURES)
     assert "**0.050** on 300 decisions, one for each row and class." in card
     assert "On average confidence" not in card and "would be expected" not in card
+    assert (
+        "share of rows with the class against probability in 3 bins. The one of highest probability holds 200 of 300 "
+        "with probability 0.98 and share of rows with the class 1.00]"
+    ) in card
 
 
 @pytest.mark.parametrize("change", [{"reliability": None}, {"results": {}}])
