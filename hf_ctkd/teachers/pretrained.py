@@ -97,7 +97,7 @@ class _Loader:
 
 @contextmanager
 def unpartitioned() -> Iterator[None]:
-    """Let transformers load a model whole in every process, where DeepSpeed ZeRO-3 would have it share out the weights.
+    """Let transformers make a model whole in every process, where DeepSpeed ZeRO-3 would have it share out the weights.
 
     A teacher is frozen and run as it is; only the student is DeepSpeed's.
     """
@@ -113,6 +113,7 @@ def unpartitioned() -> Iterator[None]:
         set_hf_deepspeed_config(config)
 
 
+@unpartitioned()
 def load_pretrained(
     folder: Path,
     modality: Modality,
@@ -168,16 +169,15 @@ def load_pretrained(
         if random_weights:
             drawn: Any = loader.skeleton(trust_remote_code=trust_remote_code)
             return finished(loader, drawn.to(dtype), has_pooler=True)
-        with unpartitioned():
-            model, info = loader.model_class.from_pretrained(
-                folder,
-                config=loader.config,
-                dtype=dtype,
-                use_safetensors=None if allow_pickle else True,
-                trust_remote_code=trust_remote_code,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # or the reason is no more than a reference to a report in the log
-            )
+        model, info = loader.model_class.from_pretrained(
+            folder,
+            config=loader.config,
+            dtype=dtype,
+            use_safetensors=None if allow_pickle else True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # or the reason is no more than a reference to a report in the log
+        )
         problem = _incomplete(info, loader)
         if problem is None:
             return finished(loader, model, not any("pooler" in key for key in info["missing_keys"]))

@@ -16,6 +16,7 @@ from hf_ctkd.tasks import StudentTask
 from hf_ctkd.teachers import FeatureReader
 from hf_ctkd.training.adapter import StudentAdapter
 from hf_ctkd.training.batch_norms import average_over_batches
+from hf_ctkd.training.sharded import count_parameters
 from hf_ctkd.training.task_loss import TaskLoss
 from hf_ctkd.types import ModelOutputs
 
@@ -86,8 +87,8 @@ class StudentWithLoss(nn.Module):
         return self.student.config
 
     def num_parameters(self) -> int:
-        """How many parameters the student has; trackers record it."""
-        return self.student.num_parameters()
+        """How many parameters the student has, in all processes together; trackers record it."""
+        return count_parameters(self.student)
 
     @property
     def is_activation_checkpointing(self) -> bool:

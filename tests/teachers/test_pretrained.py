@@ -50,22 +50,44 @@ def loaded(folder, model: PreTrainedModel, modality="text") -> Teacher:
     return Teacher.load(save(folder, model, processing_class), modality)
 
 
-def test_a_teacher_is_loaded_whole_where_deepspeed_shares_out_weights():
+@pytest.fixture
+def zero3():
+    """As under DeepSpeed ZeRO-3, which shares out the weights of every model that transformers makes."""
+
     class Configuration:
         def is_zero3(self):
             return True
 
     configuration = Configuration()
     set_hf_deepspeed_config(configuration)
-    try:
-        with pytest.raises(KeyError, match="in between"), unpartitioned():
-            assert not is_deepspeed_zero3_enabled()
-            raise KeyError("in between")
-        assert is_deepspeed_zero3_enabled()
-    finally:
-        unset_hf_deepspeed_config()
+    yield
+    unset_hf_deepspeed_config()
+
+
+def test_weights_are_shared_out_again_after_a_teacher(zero3):
+    with pytest.raises(KeyError, match="in between"), unpartitioned():
+        assert not is_deepspeed_zero3_enabled()
+        raise KeyError("in between")
+    assert is_deepspeed_zero3_enabled()
+
+
+def test_nothing_is_undone_where_no_weights_are_shared_out():
     with unpartitioned():
         assert not is_deepspeed_zero3_enabled()
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_every_model_of_a_teacher_is_made_whole(zero3, tmp_path, monkeypatch, drawn):
+    made, initialise = [], BertModel.__init__
+
+    def noting(self, *args, **settings):
+        made.append(is_deepspeed_zero3_enabled())
+        initialise(self, *args, **settings)
+
+    candidate = save(tmp_path, BertForSequenceClassification(BertConfig(**TEXT, num_labels=3)), word_tokenizer())
+    monkeypatch.setattr(BertModel, "__init__", noting)
+    Teacher.load(random_like(tmp_path) if drawn else candidate, "text")
+    assert made == [False, False], "the one that is measured, and the one that is read"
 
 
 def test_a_distilled_classifier_keeps_its_classes(tmp_path):

@@ -3,12 +3,14 @@
 from types import SimpleNamespace
 
 import pytest
+import tiny
 import torch
 from accelerate.utils import DistributedType
 from torch import nn
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.training import sharded
+from hf_ctkd.training.student_with_loss import StudentWithLoss
 
 
 def _state(monkeypatch, kind, *, efficient=False):
@@ -51,3 +53,12 @@ def test_weights_that_others_hold_are_counted():
     model.weight = nn.Parameter(torch.empty(0))
     model.weight.ds_numel = 6  # as DeepSpeed leaves a parameter whose values lie elsewhere
     assert sharded.count_parameters(model) == 8
+
+
+def test_trackers_are_told_of_weights_that_others_hold():
+    student = tiny.image_student(2)
+    whole = student.num_parameters()
+    head = student.classifier[-1]
+    shared = nn.Parameter(torch.empty(0))
+    shared.ds_numel, head.bias = head.bias.numel(), shared
+    assert StudentWithLoss(student).num_parameters() == whole
