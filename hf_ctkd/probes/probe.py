@@ -237,7 +237,7 @@ class LinearProbe:
             basis = Basis.of(outputs.features)
             groups = row_groups(outputs.features, labels)
             fold = deal_folds(basis.rows @ basis.axes.T, labels, self.folds, self.seed, groups=groups)
-            basis = basis if self.max_axes is None else basis.largest(self.max_axes)
+            basis = basis.largest(self.max_axes)
             held_out = _held_out(basis.rows, labels, fold, n_classes=n_classes, strengths=self._path)
             posterior = _chosen_without_own_fold(held_out, fold)
         of_label = torch.arange(len(labels)), labels

@@ -29,7 +29,8 @@ class Basis:
 
     Args:
         rows: coordinates of the rows.
-        axes: what maps centred and scaled features onto coordinates; rows vary more along each than along the last.
+        axes: what maps centred and scaled features onto coordinates, in increasing order of how much rows vary along
+            them.
         mean: of the features.
         scale: of the features, all rows together having a mean squared length of about one.
     """
@@ -55,8 +56,10 @@ class Basis:
         axes = values.T @ vectors / power.sqrt() if wide else vectors
         return cls(values @ axes, axes, mean, scale)
 
-    def largest(self, count: int) -> "Basis":
-        """The same rows along the `count` axes in which they vary most; all axes where there are no more."""
+    def largest(self, count: int | None) -> "Basis":
+        """The same rows along the `count` axes in which they vary most; along all for None or if there are no more."""
+        if count is None:
+            return self
         return replace(self, rows=self.rows[:, -count:], axes=self.axes[:, -count:])
 
 
