@@ -40,7 +40,7 @@ from hf_ctkd.teachers import Teacher, compute_outputs
 from hf_ctkd.training import DistillationTrainer
 from hf_ctkd.types import ModelOutputs
 
-FORMAT = 3
+FORMAT = 4
 """Raise it when the library changes so that earlier runs no longer count."""
 COLUMNS = (
     "key", "task", "labels", "modality", "method", "teachers", "seed", "accuracy", "macro_f1", "validation_accuracy",

@@ -7,7 +7,7 @@ from statistics import mean, median
 
 import torch
 
-from benchmarks.evidence.generic.design import EXACT_TARGET, GENERIC, PLAIN, STUDENTS, TEACHER_STEPS, Tuning, teacher_of
+from benchmarks.evidence.generic.design import EXACT_TARGET, GENERIC, PLAIN, STUDENTS, Tuning, teacher_of
 from benchmarks.evidence.generic.train import task_of, teacher_trainer
 from hf_ctkd.generic import measure_student
 from hf_ctkd.records import read_json, write_json
@@ -33,11 +33,14 @@ def speed(path: Path, tuning: Tuning, work: Path) -> dict:
             "first_step_ms": {arm: round(median(times[:FIRST]), 3) for arm, times in steps.items()},
             "latency_ms": latencies,
         }
-        write_json(path, {"kind": KIND, **times_by_name, "threads": torch.get_num_threads()})
+        write_json(
+            path,
+            {"kind": KIND, **times_by_name, "steps": tuning.case.teacher_steps, "threads": torch.get_num_threads()},
+        )
     return read_json(path, KIND)
 
 
-def step_times(tuning: Tuning, work: Path, rounds: int = TEACHER_STEPS) -> dict[str, list[float]]:
+def step_times(tuning: Tuning, work: Path) -> dict[str, list[float]]:
     """Milliseconds of processor time of each step of a whole training, with all that is made on the way.
 
     The arms take turns, so that what else the machine does meets all alike.
@@ -49,7 +52,7 @@ def step_times(tuning: Tuning, work: Path, rounds: int = TEACHER_STEPS) -> dict[
     ]
     steps = {run.arm: _step(teacher_trainer(run, work)) for run in runs}
     times: dict[str, list[float]] = {arm: [] for arm in steps}
-    for _ in range(rounds):
+    for _ in range(tuning.case.teacher_steps):
         for arm, step in steps.items():
             started = time.process_time()
             step()

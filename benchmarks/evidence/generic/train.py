@@ -13,8 +13,9 @@ from transformers import PreTrainedModel, PrinterCallback, ResNetConfig, ResNetF
 
 from benchmarks.evidence.generic.design import (
     BATCH,
+    GENERIC,
+    STUDENTS,
     TEACHER_DEPTHS,
-    TEACHER_STEPS,
     TEACHER_WIDTHS,
     Case,
     StudentRun,
@@ -22,7 +23,7 @@ from benchmarks.evidence.generic.design import (
 )
 from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import DemoTask, build_task, digit_pools
-from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer
+from hf_ctkd.generic import GenericTeacherConfig, GenericTeacherTrainer, PoolMember
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.losses import KLLoss
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
@@ -61,7 +62,7 @@ def teacher_trainer(run: TeacherRun, work: Path) -> GenericTeacherTrainer:
     trainer = GenericTeacherTrainer(
         untrained_teacher(run.case, run.seed),
         GenericTeacherConfig(
-            **_settings(work, run.seed, run.rate, TEACHER_STEPS),
+            **_settings(work, run.seed, run.rate, run.case.teacher_steps),
             **run.branches,
             weight_decay=run.regular,
             label_smoothing_factor=run.regular,
@@ -84,6 +85,9 @@ def train_teacher(run: TeacherRun, work: Path) -> dict[str, object]:
     trainer.save_model(str(partial))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
+    if run.arm == GENERIC:
+        for member in STUDENTS:
+            trainer.build_student(member).save_pretrained(_start_folder(run, member, work))
     return {
         **dict.fromkeys(COLUMNS, ""),
         "key": run.key,
@@ -94,7 +98,7 @@ def train_teacher(run: TeacherRun, work: Path) -> dict[str, object]:
         "accuracy": _accuracy(trainer.teacher, run.case, "test"),
         "validation_accuracy": _accuracy(trainer.teacher, run.case, "validation"),
         "parameters": trainer.teacher.num_parameters(),
-        "steps": TEACHER_STEPS,
+        "steps": run.case.teacher_steps,
         "learning_rate": run.rate,
         "seconds": seconds,
         "processor_seconds": processor,
@@ -105,12 +109,24 @@ def teacher_folder(run: TeacherRun, work: Path) -> Path:
     return work / "teachers" / run.key
 
 
+def _start_folder(run: TeacherRun, member: PoolMember, work: Path) -> Path:
+    """Of a student that starts from its branches on this teacher."""
+    return work / "starts" / run.key / member.name.replace(" ", "-")
+
+
+def first_student(run: StudentRun, work: Path) -> PreTrainedModel:
+    """The student before it is distilled."""
+    if run.starts_from_branches and run.teacher is not None:
+        return ResNetForImageClassification.from_pretrained(_start_folder(run.teacher, run.member, work))
+    return run.member.build(task_of(run.case, run.seed).label_space, seed=run.seed)
+
+
 def train_student(run: StudentRun, work: Path) -> dict[str, object]:
     """Train a student, from its teacher if it has one, by ordinary distillation; what comes back is a row."""
     task = task_of(run.case, run.seed)
     folder = None if run.teacher is None else teacher_folder(run.teacher, work)
     trainer = DistillationTrainer(
-        run.member.build(task.label_space, seed=run.seed),
+        first_student(run, work),
         DistillationConfig(**_settings(work, run.seed, run.rate, run.case.student_steps)),
         teachers=None if folder is None else list(folder_teachers(folder)),
         loss=None if folder is None else KLLoss(run.temperature),

@@ -3,28 +3,29 @@
 from dataclasses import asdict, replace
 
 import pytest
+import torch
 
 from benchmarks.evidence.generic import design, measure, train
-from benchmarks.evidence.generic.design import GENERIC, PLAIN, RICH, SCARCE, Tuning
+from benchmarks.evidence.generic.design import GENERIC, HEADROOM, PLAIN, RICH, SCARCE, STARTED, Tuning
 from benchmarks.evidence.generic.measure import KIND, Workspace
 from benchmarks.evidence.generic.speed import step_times
 from hf_ctkd.records import write_json
 
 BRANCHES = {"branches": {"kl_direction": "from_branch"}}
-SHORT = replace(RICH, student_steps=2)
+SHORT = replace(RICH, student_steps=2, teacher_steps=2)
 TUNED = Tuning(**BRANCHES, case=SHORT)
 
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
-    monkeypatch.setattr(train, "TEACHER_STEPS", 2)
     monkeypatch.setattr(design, "STUDENTS", design.STUDENTS[:2])
     monkeypatch.setattr(design, "EXACT", 1)
     monkeypatch.setattr(design, "ABLATED", 1)
     monkeypatch.setattr(design, "ABLATIONS", dict(list(design.ABLATIONS.items())[:1]))
     monkeypatch.setattr(design, "TUNING_SEEDS", (1000,))
     monkeypatch.setattr(design, "TUNING_STUDENTS", design.TUNING_STUDENTS[:1])
-    monkeypatch.setattr(design, "RATES", (1e-3, 3e-3))
+    monkeypatch.setattr(design, "TEACHER_RATES", (1e-3, 3e-3))
+    monkeypatch.setattr(design, "STUDENT_RATES", (1e-3, 3e-3))
 
 
 @pytest.fixture
@@ -34,8 +35,12 @@ def workspace(tmp_path):
 
 @pytest.mark.parametrize(
     "case",
-    [SHORT, pytest.param(replace(SCARCE, student_steps=2), marks=pytest.mark.slow)],
-    ids=["rich", "scarce"],
+    [
+        SHORT,
+        pytest.param(replace(SCARCE, student_steps=2, teacher_steps=2), marks=pytest.mark.slow),
+        pytest.param(replace(HEADROOM, student_steps=2, teacher_steps=2), marks=pytest.mark.slow),
+    ],
+    ids=["rich", "scarce", "headroom"],
 )
 def test_every_planned_run_is_made_once_and_kept(case, workspace, monkeypatch):
     workspace, tuned = replace(workspace, case=case), replace(TUNED, case=case)
@@ -50,6 +55,20 @@ def test_every_planned_run_is_made_once_and_kept(case, workspace, monkeypatch):
     monkeypatch.setattr(measure, "train_student", None)  # nothing is left to be made
     measure.measure(workspace, seconds=None, seeds=(0,))
     assert workspace.runs.rows() == rows
+
+
+def test_students_of_one_arm_start_from_the_weights_of_their_branches(workspace):
+    runs = {run.arm: run for run in design.plan(TUNED, (0,)) if run.arm in (GENERIC, STARTED)}
+    started, usual = runs[STARTED], runs[GENERIC]
+    assert started.teacher == usual.teacher and started.key != usual.key
+    train.train_teacher(started.teacher, workspace.work)
+    first = [train.first_student(run, workspace.work).state_dict() for run in (started, usual)]
+    built = [run.member.build(train.task_of(run.case, 0).label_space, seed=0).state_dict() for run in (usual,)]
+    assert all(torch.equal(first[1][name], built[0][name]) for name in built[0])
+    changed = {name.split(".")[0] for name in first[0] if not torch.equal(first[0][name], first[1][name])}
+    assert "classifier" in changed
+    embedder = [name for name in first[0] if name.startswith("resnet.embedder")]
+    assert embedder and all(torch.equal(first[0][name], first[1][name]) for name in embedder)
 
 
 def test_a_failure_is_kept_and_tried_again(workspace, monkeypatch):
@@ -115,10 +134,10 @@ def test_only_a_plain_teacher_of_few_rows_is_tried_with_regularisation():
 
 def test_cases_share_no_run():
     keys = [{run.key for run in design.plan(Tuning(case=case, **BRANCHES), (0,))} for case in design.CASES]
-    assert not keys[0] & keys[1]
+    assert len(set().union(*keys)) == sum(map(len, keys))
 
 
 def test_steps_are_timed(tmp_path):
-    times = step_times(TUNED, tmp_path, rounds=2)
+    times = step_times(TUNED, tmp_path)
     assert {len(found) for found in times.values()} == {2}
     assert sum(times[GENERIC]) > sum(times[PLAIN]) > 0
