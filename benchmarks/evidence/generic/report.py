@@ -122,9 +122,9 @@ def _setting(part: Part) -> str:
     regularisation = f", weight decay and label smoothing of the plain one {regular:g}" if case.shared else ""
     return (
         f"Task: {case.task}. Students have {case.labels} labelled rows, the other training rows without labels, and "
-        f"{case.student_steps} steps; teachers learn from {whose}, in {case.teacher_steps} steps. Tuned: "
-        f"learning rate of teachers {chosen['teacher_rate']:g}{regularisation}, of students {chosen['student_rate']:g}, of students without a "
-        f"teacher {chosen['alone_rate']:g}; branches {branches}; temperature with the plain teacher "
+        f"{case.student_steps} steps; teachers learn from {whose}, in {case.teacher_steps} steps. Tuned: learning rate "
+        f"of teachers {chosen['teacher_rate']:g}{regularisation}, of students {chosen['student_rate']:g}, of students "
+        f"without a teacher {chosen['alone_rate']:g}; branches {branches}; temperature with the plain teacher "
         f"{chosen['plain_temperature']:g}, with the others {chosen['generic_temperature']:g}. {_HISTORY[case.slug]}\n"
     )
 
