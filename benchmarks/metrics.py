@@ -122,8 +122,8 @@ def section(now: Table, before: Table, numbers: list[int]) -> list[str]:
     """The section of the results."""
     head = " | ".join(f"{classes} classes" for classes in numbers)
     lines = [
-        f"Processor seconds on one thread, {ROWS:,} rows of width {WIDTH}, one run (`benchmarks/metrics.py`). Of each",
-        "pair the first is before, the second now.",
+        f"Processor seconds on one thread, {ROWS:,} rows of width {WIDTH}, one run (`benchmarks/metrics.py`)."
+        + (" Of each pair the first is before, the second now." if before else ""),
         "",
         f"| metric | {head} |",
         "|---|" + "---|" * len(numbers),
@@ -134,10 +134,13 @@ def section(now: Table, before: Table, numbers: list[int]) -> list[str]:
             text = f"{before[name][index][0]:.2f} -> {current:.2f}" if name in before else f"{current:.2f}"
             texts.append(text)
         lines.append(f"| {name} | " + " | ".join(texts) + " |")
-    lines += ["", "Scores, before and now:", "", f"| metric | {head} |", "|---|" + "---|" * len(numbers)]
+    lines += ["", "Scores, before and now:" if before else "Scores:"]
+    lines += ["", f"| metric | {head} |", "|---|" + "---|" * len(numbers)]
     for name, cells in now.items():
-        pairs = [(before[name][i][1] if name in before else math.nan, score) for i, (_, score) in enumerate(cells)]
-        lines.append(f"| {name} | " + " | ".join(f"{old:.5f}, {new:.5f}" for old, new in pairs) + " |")
+        texts = []
+        for index, (_, score) in enumerate(cells):
+            texts.append(f"{before[name][index][1]:.5f}, {score:.5f}" if name in before else f"{score:.5f}")
+        lines.append(f"| {name} | " + " | ".join(texts) + " |")
     return lines
 
 

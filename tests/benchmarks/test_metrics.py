@@ -18,3 +18,5 @@ def test_every_metric_is_measured_and_told_beside_what_it_was(monkeypatch):
     assert list(table) == list(metrics.METRICS) and json.loads(json.dumps(table))
     lines = metrics.section({"LEEP": [(0.1, -1.0)]}, {"LEEP": [(0.5, -1.25)]}, [3])
     assert "| LEEP | 0.50 -> 0.10 |" in lines and "| LEEP | -1.25000, -1.00000 |" in lines
+    alone = metrics.section({"LEEP": [(0.1, -1.0)]}, {}, [3])
+    assert "| LEEP | 0.10 |" in alone and "| LEEP | -1.00000 |" in alone and "before" not in " ".join(alone)
