@@ -7,7 +7,7 @@ import matplotlib
 import pandas
 
 from benchmarks.evidence.generic.analysis import students
-from benchmarks.evidence.generic.design import EXACT_TARGET, GENERIC, PLAIN, UNIFORM, WRONG_TARGET
+from benchmarks.evidence.generic.design import EXACT_TARGET, GENERIC, PLAIN, STARTED, UNIFORM, WRONG_TARGET
 from hf_ctkd.generic import pareto_front
 
 matplotlib.use("Agg")
@@ -16,6 +16,7 @@ from matplotlib import pyplot  # noqa: E402 (after the backend is chosen)
 COLOURS = {
     PLAIN: "tab:gray",
     GENERIC: "tab:blue",
+    STARTED: "tab:purple",
     UNIFORM: "tab:green",
     WRONG_TARGET: "tab:orange",
     EXACT_TARGET: "tab:red",
@@ -39,7 +40,7 @@ def _gains(frame: pandas.DataFrame, path: Path) -> None:
     gains = (students(frame, GENERIC) - plain).mean(axis=1).sort_values()
     figure, axis = pyplot.subplots(figsize=(7.5, 0.3 * len(gains) + 1.3), layout="constrained")
     places = {name: row for row, name in enumerate(gains.index)}
-    for arm in (GENERIC, UNIFORM, WRONG_TARGET, EXACT_TARGET):
+    for arm in (GENERIC, STARTED, UNIFORM, WRONG_TARGET, EXACT_TARGET):
         arm_gains = (students(frame, arm) - plain).mean(axis=1).dropna()
         names = [name for name in arm_gains.index if name in places]
         axis.scatter(
@@ -51,14 +52,14 @@ def _gains(frame: pandas.DataFrame, path: Path) -> None:
     axis.grid(axis="y", color="#eeeeee")
     axis.set_axisbelow(True)
     axis.set_xlabel("points over the same student of a plain teacher, mean over seeds")
-    figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
 
 def _latency(frame: pandas.DataFrame, latency: Mapping[str, float], path: Path) -> None:
     figure, axis = pyplot.subplots(figsize=(6.5, 4.2), layout="constrained")
-    for arm in (PLAIN, GENERIC):
+    for arm in (PLAIN, GENERIC, STARTED):
         arm_means = students(frame, arm).mean(axis=1)
         names = [name for name in arm_means.index if name in latency]
         costs, values = [latency[name] for name in names], [float(arm_means[name]) for name in names]

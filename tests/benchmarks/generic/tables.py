@@ -8,6 +8,7 @@ from benchmarks.evidence.generic.design import (
     EXACT_TARGET,
     GENERIC,
     PLAIN,
+    STARTED,
     STUDENTS,
     UNIFORM,
     WRONG_TARGET,
@@ -35,10 +36,10 @@ def row(kind: str, arm: str, seed: int, accuracy: float, *, student: str = "", *
 def runs(gain: float = 0.02) -> list[dict[str, str]]:
     """All arms; the generic teacher's students gain so much on all but the last student, whose loss is a point."""
     found = []
-    arms = {ALONE: ABLATED, PLAIN: 20, GENERIC: 20, UNIFORM: 20, WRONG_TARGET: 20, EXACT_TARGET: EXACT}
+    arms = {ALONE: ABLATED, PLAIN: 20, GENERIC: 20, STARTED: 20, UNIFORM: 20, WRONG_TARGET: 20, EXACT_TARGET: EXACT}
     for arm, count in {**arms, **dict.fromkeys(ABLATIONS, ABLATED)}.items():
         for seed in SEEDS:
-            if arm != ALONE:
+            if arm not in (ALONE, STARTED):
                 seconds = {PLAIN: 4.0, EXACT_TARGET: 8.0}.get(arm, 12.0)
                 found.append(row("teacher", arm, seed, 0.98, processor_seconds=seconds))
             for place, student in enumerate(STUDENTS[:count]):
