@@ -21,6 +21,7 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
     HfArgumentParser,
+    PreTrainedModel,
     ResNetConfig,
     ResNetForImageClassification,
     set_seed,
@@ -117,10 +118,12 @@ def select_students(example: Example, job: Job) -> list[MeasuredStudent]:
     return [fitting[index * len(fitting) // count] for index in range(count)]
 
 
-def distill(member: PoolMember, job: Job, teacher: Path, args: GenericTeacherConfig, steps: int) -> float:
+def distill(
+    student: PreTrainedModel, member: PoolMember, job: Job, teacher: Path, args: GenericTeacherConfig, steps: int
+) -> float:
     """Distill a student from the teacher, save it, and return its accuracy."""
     trainer = DistillationTrainer(
-        model=member.build(job.classes, seed=args.seed),
+        model=student,
         args=DistillationConfig(
             str(Path(args.output_dir) / "students" / member.name.replace(" ", "-")),
             max_steps=steps, learning_rate=args.learning_rate, seed=args.seed, use_cpu=args.use_cpu,
@@ -192,7 +195,11 @@ def main():
     trainer.create_model_card()
     print(f"teacher: accuracy {accuracy:.3f}, card: {folder / 'README.md'}")
 
-    accuracies = [distill(student.member, job, folder, args, example.student_steps) for student in students]
+    accuracies = [
+        # A student starts from the weights that its branches learned beside the teacher.
+        distill(trainer.build_student(student.member), student.member, job, folder, args, example.student_steps)
+        for student in students
+    ]
     front = pareto_front([student.latency_ms for student in students], accuracies)
     text = table(students, accuracies, set(front))
     write_text(folder / "students.md", text + "\n")
