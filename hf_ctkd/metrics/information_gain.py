@@ -18,8 +18,6 @@ logger = logging.getLogger(__name__)
 
 _FEWEST_CLASSES = 256
 """Up to so many classes none is left out, however large the problem."""
-_MOST_AXES = 512
-"""Of a layer: those beyond take most of the time and hardly move the gain, see `benchmarks/metrics.py`."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,8 @@ class InformationGain(MeanOverRows):
     `ModelOutputs.layers` it reads the features alone. 1 is perfect, 0 no better than the class prior. Each class
     needs two rows.
 
-    Of layers wider than 512 the 512 principal axes of the largest variance are read, unless `probe` says otherwise.
+    Of a layer wider than `max_axes` as many principal axes are read, those of the largest variance: the others take
+    most of the time and hardly move the gain (`benchmarks/metrics.py`).
     With more than 256 classes a large problem is scored on a part of its classes: a seeded choice, the same for all
     teachers, which keeps their order at a cost that hardly grows with the classes.
 
@@ -39,9 +38,10 @@ class InformationGain(MeanOverRows):
         probe: the probe and its cross-fitting.
         max_size: rows times features times classes of a problem that is scored whole, positive; infinity leaves no
             class out.
+        max_axes: principal axes of a layer that are read at most, at least 1.
 
     Raises:
-        InvalidArgumentError: if `max_size` is not positive.
+        InvalidArgumentError: if `max_size` is not positive or `max_axes` below 1.
 
     Reference:
         Ours; a cross-fitted form of judging features by a linear probe (Alain and Bengio, arXiv:1610.01644).
@@ -54,8 +54,9 @@ class InformationGain(MeanOverRows):
         True
     """
 
-    probe: LinearProbe = field(default_factory=lambda: LinearProbe(max_axes=_MOST_AXES))
+    probe: LinearProbe = field(default_factory=LinearProbe)
     max_size: float = 4e8
+    max_axes: int = 512
 
     name: ClassVar[str] = "information_gain"
     citation: ClassVar[str] = r"""@misc{alain2016understanding,
@@ -70,6 +71,8 @@ class InformationGain(MeanOverRows):
     def __post_init__(self) -> None:
         if not self.max_size > 0:
             raise InvalidArgumentError(f"`max_size` must be positive, got {self.max_size}.")
+        if self.max_axes < 1:
+            raise InvalidArgumentError(f"`max_axes` must be at least 1, got {self.max_axes}.")
 
     def score(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> float:
         """See `TransferabilityMetric.score`."""
@@ -81,7 +84,7 @@ class InformationGain(MeanOverRows):
 
     def values_of_rows(self, outputs: ModelOutputs, labels: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
         """See `MeanOverRows.values_of_rows`; DatasetError for a class with a single row."""
-        return cross_fit_layers(self.probe, outputs, labels, int(labels.max()) + 1)
+        return cross_fit_layers(self.probe, outputs, labels, int(labels.max()) + 1, max_axes=self.max_axes)
 
     def _sampled(self, labels: Int[Tensor, " rows"], width: int) -> Int[Tensor, " rows"]:
         """Labels of a part of the classes, the others unlabelled, where the problem is too large."""

@@ -81,8 +81,9 @@ def cross_fit_layers(
     n_classes: int,
     *,
     gain_exponent: float = 4.0,
+    max_axes: int | None = None,
 ) -> Float[Tensor, " labelled"]:
-    """Cross-fitted information gain of each labelled row; the mean over rows is `information_gain` of `fit_layers`.
+    """Cross-fitted information gain of each labelled row; with all axes their mean is that of `fit_layers`.
 
     It takes less time than `fit_layers`, as no probe is fitted to all rows.
 
@@ -92,12 +93,13 @@ def cross_fit_layers(
         labels: target labels; rows with -100 are ignored.
         n_classes: number of target classes.
         gain_exponent: see `fit_layers`.
+        max_axes: see `LinearProbe.cross_fit`.
 
     Raises:
         DatasetError: if fewer than two classes are labelled, or one of them has a single row.
         InvalidArgumentError: if features are not finite.
     """
-    fitted = [probe.cross_fit(view, labels, n_classes) for view in views(outputs)]
+    fitted = [probe.cross_fit(view, labels, n_classes, max_axes=max_axes) for view in views(outputs)]
     shares = gain_shares(torch.tensor([max(view.information_gain, 0.0) for view in fitted]), gain_exponent)
     log_posterior = log_mean(shares, [view.posterior.log() for view in fitted])
     count = len(fitted[0].labels)

@@ -137,8 +137,6 @@ class LinearProbe:
             features scaled to a mean squared length of one. 1 keeps the evidence within about one nat, 0.01 within ten.
         folds: number of folds, at least 2; fewer are used where there are fewer different rows.
         seed: of the assignment to folds, which otherwise depends on the rows' content alone.
-        max_axes: principal axes of the features that are read at most, those of the largest variance; None for all.
-            Fewer take less time where features are wide and labelled rows many.
 
     Raises:
         InvalidArgumentError: if an argument is out of its range.
@@ -158,15 +156,12 @@ class LinearProbe:
     strengths: tuple[float, ...] = (1.0, 0.1, 0.01)
     folds: int = 5
     seed: int = 0
-    max_axes: int | None = None
 
     def __post_init__(self) -> None:
         if not self.strengths or not all(strength > 0 for strength in self.strengths):
             raise InvalidArgumentError(f"`strengths` must hold positive numbers, got {self.strengths}.")
         if self.folds < 2:
             raise InvalidArgumentError(f"`folds` must be at least 2, got {self.folds}.")
-        if self.max_axes is not None and self.max_axes < 1:
-            raise InvalidArgumentError(f"`max_axes` must be at least 1, got {self.max_axes}. Pass None for all axes.")
 
     def fit(
         self,
@@ -215,16 +210,19 @@ class LinearProbe:
         n_classes: int,
         *,
         target: LabelSpace | None = None,
+        max_axes: int | None = None,
     ) -> CrossFit:
         """Cross-fit the probes of `fit`, but leave out the probe of all rows that it returns.
 
-        Use it for a score of the features: the information gain is that of `fit`, for less time.
+        Use it for a score of the features: with all axes the information gain is that of `fit`, for less time.
 
         Args:
             features: the teacher's features, one vector a row.
             labels: target labels; rows with -100 are ignored.
             n_classes: number of target classes; those without a row keep a small share.
             target: names of the classes, for error messages.
+            max_axes: principal axes of the features that are read at most, those of the largest variance; None for all.
+                Fewer take less time where features are wide and labelled rows many.
 
         Raises:
             DatasetError: if fewer than two classes are labelled, one of them has a single row, or a label is not below
@@ -237,7 +235,7 @@ class LinearProbe:
             basis = Basis.of(outputs.features)
             groups = row_groups(outputs.features, labels)
             fold = deal_folds(basis.rows @ basis.axes.T, labels, self.folds, self.seed, groups=groups)
-            basis = basis.largest(self.max_axes)
+            basis = basis if max_axes is None else basis.largest(max_axes)
             held_out = _held_out(basis.rows, labels, fold, n_classes=n_classes, strengths=self._path)
             posterior = _chosen_without_own_fold(held_out, fold)
         of_label = torch.arange(len(labels)), labels

@@ -134,7 +134,7 @@ def test_needs_and_settings():
     assert loss.needs == Needs.TEACHER | Needs.FIT | Needs.FEATURES | Needs.LAYERS | Needs.INPUT
     assert RowTransportLoss(input_features=False).needs == loss.needs & ~Needs.INPUT
     assert loss.settings() == {
-        "probe": "LinearProbe(strengths=(1.0, 0.1, 0.01), folds=5, seed=0, max_axes=None)",
+        "probe": "LinearProbe(strengths=(1.0, 0.1, 0.01), folds=5, seed=0)",
         "epsilon": 0.25,
         "gain_exponent": 1.0,
         "prior_strength": 4.0,

@@ -24,10 +24,10 @@ def test_of_wide_layers_the_largest_axes_are_read_which_hardly_moves_the_gain():
     generator = torch.Generator().manual_seed(0)
     points = 0.1 * torch.randn(7, 600, generator=generator)[labels] + torch.randn(700, 600, generator=generator)
     outputs = ModelOutputs(points * torch.arange(1, 601).float().rsqrt())
-    gains = {axes: InformationGain(LinearProbe(max_axes=axes)).score(outputs, labels) for axes in (None, 512, 100)}
-    assert InformationGain().score(outputs, labels) == gains[512] != gains[None]
-    assert gains[512] == pytest.approx(gains[None], abs=5e-3) and 0.2 < gains[None] < 0.9
-    assert abs(gains[100] - gains[None]) > 0.01
+    gains = {axes: InformationGain(max_axes=axes).score(outputs, labels) for axes in (600, 512, 100)}
+    assert InformationGain().score(outputs, labels) == gains[512] != gains[600]
+    assert gains[512] == pytest.approx(gains[600], abs=5e-3) and 0.2 < gains[600] < 0.9
+    assert abs(gains[100] - gains[600]) > 0.01
 
 
 def test_a_class_with_one_row_is_named():
@@ -66,3 +66,5 @@ def test_no_class_is_left_out_of_a_problem_of_few_classes_or_small_size():
 def test_a_size_that_is_not_positive_is_named():
     with pytest.raises(InvalidArgumentError, match=r"`max_size` must be positive, got 0\.0"):
         InformationGain(max_size=0.0)
+    with pytest.raises(InvalidArgumentError, match="`max_axes` must be at least 1, got 0"):
+        InformationGain(max_axes=0)
