@@ -232,10 +232,9 @@ class LinearProbe:
         outputs, labels = labelled_rows(ModelOutputs(features=features), labels, n_classes=n_classes)
         _check_counts(labels, n_classes, target)
         with torch.no_grad(), torch.autocast("cpu", enabled=False), full_products():
-            basis = Basis.of(outputs.features)
+            basis = Basis.of(outputs.features, max_axes)
             groups = row_groups(outputs.features, labels)
-            fold = deal_folds(basis.rows @ basis.axes.T, labels, self.folds, self.seed, groups=groups)
-            basis = basis if max_axes is None else basis.largest(max_axes)
+            fold = deal_folds(basis.standardise(outputs.features), labels, self.folds, self.seed, groups=groups)
             held_out = _held_out(basis.rows, labels, fold, n_classes=n_classes, strengths=self._path)
             posterior = _chosen_without_own_fold(held_out, fold)
         of_label = torch.arange(len(labels)), labels

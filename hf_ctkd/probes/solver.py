@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -29,8 +29,7 @@ class Basis:
 
     Args:
         rows: coordinates of the rows.
-        axes: what maps centred and scaled features onto coordinates, in increasing order of how much rows vary along
-            them.
+        axes: what maps centred and scaled features onto coordinates, in the order of growing variance.
         mean: of the features.
         scale: of the features, all rows together having a mean squared length of about one.
     """
@@ -41,8 +40,13 @@ class Basis:
     scale: Float[Tensor, " width"]
 
     @classmethod
-    def of(cls, features: Float[Tensor, "rows width"]) -> "Basis":
-        """Standardise features and rotate them onto their principal axes."""
+    def of(cls, features: Float[Tensor, "rows width"], max_axes: int | None = None) -> "Basis":
+        """Standardise features and rotate them onto their principal axes.
+
+        Args:
+            features: of the rows.
+            max_axes: axes that are kept at most, those along which the rows vary most; None for all.
+        """
         features = features.double()
         mean = features.mean(dim=0)
         spread = (features - mean).square().mean(dim=0)
@@ -50,17 +54,20 @@ class Basis:
         scale = (spread + 0.01 * spread.mean() + 1e-30).sqrt() * features.shape[1] ** 0.5
         values = (features - mean) / scale
         wide = values.shape[1] > values.shape[0]
-        power, vectors = torch.linalg.eigh(gram(values.T) if wide else gram(values))
+        product = gram(values.T) if wide else gram(values)
+        if max_axes is not None and len(product) > max_axes:
+            # The largest axes are exact enough in single precision, which takes half of the time.
+            power, vectors = (part[..., -max_axes:].double() for part in torch.linalg.eigh(product.float()))
+        else:
+            power, vectors = torch.linalg.eigh(product)
         significant = power > max(1e-9 * float(power[-1]), 1e-20)
         vectors, power = vectors[:, significant], power[significant]
         axes = values.T @ vectors / power.sqrt() if wide else vectors
         return cls(values @ axes, axes, mean, scale)
 
-    def largest(self, count: int | None) -> "Basis":
-        """The same rows along the `count` axes in which they vary most; along all for None or if there are no more."""
-        if count is None:
-            return self
-        return replace(self, rows=self.rows[:, -count:], axes=self.axes[:, -count:])
+    def standardise(self, features: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
+        """Features, centred and scaled as those of the basis were."""
+        return (features.double() - self.mean) / self.scale
 
 
 def fit_path(

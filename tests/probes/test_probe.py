@@ -137,7 +137,9 @@ def test_the_largest_axes_alone_are_read():
     centres, spectrum = torch.randn(4, 12, generator=generator), torch.arange(1, 13).float() ** -1
     features = (centres[labels] + 0.5 * torch.randn(120, 12, generator=generator)) * spectrum
     whole, most = (LinearProbe().cross_fit(features, labels, 4, max_axes=axes) for axes in (None, 5))
-    assert torch.equal(most.basis.rows, whole.basis.rows[:, -5:]) and most.basis.axes.shape == (12, 5)
+    signs = (most.basis.axes * whole.basis.axes[:, -5:]).sum(dim=0).sign()
+    assert torch.allclose(most.basis.rows * signs, whole.basis.rows[:, -5:], atol=1e-5)
+    assert most.basis.axes.shape == (12, 5)
     assert most.basis.rows.square().sum() > whole.basis.rows[:, :7].square().sum(), "those of the largest variance"
     assert most.information_gain != whole.information_gain
     every = LinearProbe().cross_fit(features, labels, 4, max_axes=12)
