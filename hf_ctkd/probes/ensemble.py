@@ -264,7 +264,6 @@ class _MemberProbe(nn.Module):
     ) -> None:
         super().__init__()
         fitted = fit_layers(probe, outputs, labels, len(space), target=space, gain_exponent=gain_exponent)
-        self.max_axes = probe.max_axes
         self.register_buffer("log_prior", fitted.probes[0].log_prior)
         self.register_buffer("shares", fitted.shares)
         for name in ("weight", "bias"):
@@ -283,7 +282,7 @@ class _MemberProbe(nn.Module):
         """Fit the probes of all views again, to the mass of each class in each row; a row's sum is its weight."""
         probes = []
         for view in views(outputs):
-            basis = Basis.of(view).largest(self.max_axes)
+            basis = Basis.of(view)
             weights = fit_path(basis.rows, mass, log_prior=self.log_prior.double(), strengths=(_REFIT_STRENGTH,))[-1]
             probes.append(_ViewProbe(basis.axes @ weights[:-1], weights[-1], basis.mean, basis.scale))
         self._join(probes)

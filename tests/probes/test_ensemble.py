@@ -134,15 +134,6 @@ def test_the_student_is_a_member_like_any_other_in_place_of_its_input():
         ProbeEnsemble(LinearProbe(), input_features="student").fit(replace(context, student_layers=None))
 
 
-def test_a_second_fit_to_all_rows_reads_no_more_axes_than_the_first():
-    case = LossCase.of()
-    probes = ProbeEnsemble(LinearProbe(max_axes=1))
-    probes.fit(case.context)
-    rows = torch.arange(len(case.context.labels))
-    probes.refit(case.context, rows, probes.log_posteriors(case.context).softmax(dim=1))
-    assert torch.linalg.matrix_rank(probes.members[0].weight) == 1
-
-
 def test_probes_learn_from_unlabelled_rows_too():
     generator = torch.Generator().manual_seed(0)
     truth = torch.arange(600) % 4
