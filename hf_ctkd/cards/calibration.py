@@ -38,8 +38,8 @@ def calibration_alternative(record: DistillationRecord) -> str:
 def _of_rows(measured: Reliability) -> str:
     gap = measured.confidence - measured.accuracy
     return (
-        f"Expected calibration error: **{number(measured.error)}** on {measured.decisions:,} rows, where probabilities "
-        f"that are exactly right would be expected to have {number(measured.error_by_chance)}. It is the gap between "
+        f"Expected calibration error: **{number(measured.error)}** on {measured.decisions:,} rows; exactly right "
+        f"probabilities would show about {number(measured.error_by_chance)} by chance. It is the gap between "
         "confidence, the probability of the predicted class, and accuracy, as a mean over "
         f"{measured.bin_count} bins of equal width, each weighted by its rows. On average confidence is "
         f"{number(abs(gap))} {'above' if gap > 0 else 'below'} accuracy."

@@ -260,7 +260,7 @@ def accuracy_against_cost(record: DistillationRecord) -> "Figure":
         for model, (marker, color) in models.items():
             if model in costs:
                 _mark(axes, model, costs[model], marker, color)
-        _logarithmic(axes, list(costs.values()))
+        _logarithmic(axes, list(costs.values()), in_words=cost == "parameters")
         axes.margins(y=0.08)
         axes.set_xlabel(cost)
         axes.grid(color="#e5e5e5")
@@ -332,8 +332,8 @@ def _legend_below(figure: "Figure") -> None:
     figure.legend(handles.values(), handles.keys(), loc="outside lower left", frameon=False, fontsize=9)
 
 
-def _logarithmic(axes: "Axes", costs: list[float]) -> None:
-    """A horizontal axis in ratios, of a power of ten or more, with round numbers in words."""
+def _logarithmic(axes: "Axes", costs: list[float], *, in_words: bool) -> None:
+    """A horizontal axis in ratios, of a power of ten or more, with round numbers; thousands `in_words` as 10k."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     margin = max(1.4, math.sqrt(10 * min(costs) / max(costs)))
@@ -341,7 +341,7 @@ def _logarithmic(axes: "Axes", costs: list[float]) -> None:
     axes.set_xlim(min(costs) / margin, max(costs) * margin)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(costs) < 100 * min(costs) else (1,)))
     axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda cost, _: parameter_count(round(cost)) if cost >= 1000 else f"{cost:g}")
+        FuncFormatter(lambda cost, _: parameter_count(round(cost)) if in_words and cost >= 1000 else f"{cost:g}")
     )
     axes.xaxis.set_minor_locator(NullLocator())
 

@@ -53,7 +53,9 @@ def reliability_of_labelled(prediction: EvalPrediction, labelled: Bool[ndarray, 
         prediction: logits and labels of all rows.
         labelled: which of them have a label.
     """
-    logits, labels = np.asarray(prediction.predictions)[labelled], np.asarray(prediction.label_ids)[labelled]
+    logits, labels = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+    if not labelled.all():  # else nothing is copied
+        logits, labels = logits[labelled], labels[labelled]
     return reliability(logits, labels) if len(logits) and np.isfinite(logits).all() else None
 
 

@@ -30,7 +30,8 @@ def gathered(model: nn.Module) -> Iterator[None]:
         raise InvalidArgumentError(
             "FSDP must not have `cpu_ram_efficient_loading`, which gives the weights to one process alone: every "
             "process runs the student before training. Set `fsdp_cpu_ram_efficient_loading: false` in the file for "
-            "`accelerate launch`, as examples/accelerate/fsdp2.yaml does."
+            "`accelerate launch`, as examples/accelerate/fsdp2.yaml does, or `cpu_ram_efficient_loading` to false in "
+            "`--fsdp_config`."
         )
     if not is_deepspeed_zero3_enabled():
         yield

@@ -12,8 +12,8 @@ def test_the_error_how_it_is_computed_and_in_which_direction(image_record):
     card = render_card(image_record, figures=FIGURES)
     for text in (
         # By chance: bins of 40, 60 and 200 rows miss by sqrt(2/pi) standard deviations of a binomial share, about.
-        "## Calibration\n\nExpected calibration error: **0.050** on 300 rows, where probabilities that are exactly "
-        "right would be expected to have 0.022. It is the gap between confidence, the probability of the predicted "
+        "## Calibration\n\nExpected calibration error: **0.050** on 300 rows; exactly right probabilities "
+        "would show about 0.022 by chance. It is the gap between confidence, the probability of the predicted "
         "class, and accuracy, as a mean over 15 bins of equal width, each weighted by its rows.",
         "On average confidence is 0.043 below accuracy.",
         "![Reliability diagram: accuracy against confidence in 3 bins. The one of highest confidence holds 200 of 300 "
