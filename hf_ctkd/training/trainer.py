@@ -151,6 +151,8 @@ class DistillationTrainer(Trainer):
     args: DistillationConfig
     processing_class: ProcessingClass
     command: str | None
+    baseline: Mapping[str, Confidence]
+    gain: Mapping[str, Confidence]
     _rows_seen: Tensor | int
 
     def __init__(
@@ -196,8 +198,7 @@ class DistillationTrainer(Trainer):
         args, self._chosen = with_schedule(args, length, student, classes=classes, adapter=adapter, distils=distils)
         self._task_loss = TaskLoss.of(self.task, args, rows, compute_loss_func)
         self._loss_as_given, self.ranking, self.command, self._rows_seen = given, ranking, None, 0
-        self.baseline: Mapping[str, Confidence] = {}
-        self.gain: Mapping[str, Confidence] = {}
+        self.baseline, self.gain = {}, {}
         self._saved: tuple[DistillationRecord, TeacherRanking | None] | None = None
         self._terms: dict[str, Tensor] = {}
         self._steps_to_log, self._train_seconds, self._computed_loss = 0, 0.0, False
@@ -214,8 +215,7 @@ class DistillationTrainer(Trainer):
         )
         if model_init is not None:  # the parent's constructor would call it before a loss can be set up
             self.model_init = model_init  # type: ignore[assignment] # a `PeftModel` is no PreTrainedModel
-        with gathered(self.student):
-            self._prepare_teaching(teachers or (), options, rows, augmentation)
+        self._prepare_teaching(teachers or (), options, rows, augmentation)
 
     # ---- the student, the teachers and the loss ---------------------------------------------------------------------
 
@@ -287,14 +287,13 @@ class DistillationTrainer(Trainer):
         """A new student from `model_init` with a new loss, checked as the first one was; see `Trainer`."""
         model = check_model(super().call_model_init(trial), "`model_init` must return")
         student_with_loss = self._with_loss(model)
-        with gathered(student_with_loss.student):
-            self._first_outputs(student_with_loss)
-            self._set_up_loss(student_with_loss)
+        self._first_outputs(student_with_loss)
+        self._set_up_loss(student_with_loss)
         return student_with_loss
 
     def _first_outputs(self, student_with_loss: StudentWithLoss) -> ModelOutputs:
         """The untrained student's outputs on a few rows, after a check that they fit the labels."""
-        with self.accelerator.autocast():
+        with self.accelerator.autocast(), gathered(student_with_loss.student):
             return check_student(student_with_loss, self._preprocessor, self._reference_rows)
 
     def _set_up_loss(self, student_with_loss: StudentWithLoss) -> None:
@@ -303,8 +302,9 @@ class DistillationTrainer(Trainer):
             batch_size, autocast = self.args.per_device_eval_batch_size, self.accelerator.autocast
             rows = self.teacher_runner.finite.select(self._reference_rows)
             outputs = StudentRows(student_with_loss, self._preprocessor, rows, batch_size, autocast)
-            self._context, context = with_student_rows(self._context, outputs, student_with_loss.loss, self._cache)
-            student_with_loss.loss.setup(context)
+            with gathered(student_with_loss.student):
+                self._context, context = with_student_rows(self._context, outputs, student_with_loss.loss, self._cache)
+                student_with_loss.loss.setup(context)
             student_with_loss.loss.to(self.args.device)
 
     def _computes_once(self, augmentation: Augmentation | None) -> bool:
