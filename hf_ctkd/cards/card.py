@@ -14,13 +14,12 @@ from hf_ctkd.cards.costs import accuracy_note, cost_alternative, cost_table
 from hf_ctkd.cards.figures import COSTS, LEADERBOARD, RELIABILITY, RESULTS, TRANSPORT_MAP, drawable_figures
 from hf_ctkd.cards.licenses import NOT_STATED
 from hf_ctkd.cards.limitations import below_chance, limitations, overlap
-from hf_ctkd.cards.markdown import escape, fence, listing, number, plain, setting, table
+from hf_ctkd.cards.markdown import escape, fence, listing, number, plain, setting, table, with_interval
 from hf_ctkd.cards.metadata import LONGEST_ID, binding_license, card_data, hub_dataset, is_repo_id, short_name
 from hf_ctkd.cards.signature import blank_signature, seal
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import (
     ZERO_SHOT,
-    Confidence,
     DistillationRecord,
     PoolRecord,
     RankedTeacher,
@@ -397,10 +396,10 @@ def results_table(record: DistillationRecord) -> str:
     header += ["without distillation", "difference"] if record.baseline else []
     rows = []
     for name, student in record.results.items():
-        row = [escape(name), _interval(student)]
+        row = [escape(name), with_interval(student)]
         row += [number(chance.get(name))] if chance else []
         if record.baseline:
-            row += [_interval(record.baseline.get(name)), _interval(record.differences.get(name), sign=True)]
+            row += [with_interval(record.baseline.get(name)), with_interval(record.differences.get(name), sign=True)]
         rows.append(row)
     return table(header, rows)
 
@@ -503,12 +502,3 @@ def _score_title(name: str, ranking: TeacherRanking) -> str:
     if name in ranking.controls:
         return f"{title} (control)"
     return f"**{title}**" if name == ranking.metric else title
-
-
-def _interval(value: Confidence | None, *, sign: bool = False) -> str:
-    if value is None:
-        return ""
-    if value.interval is None:
-        return number(value.value, sign=sign)
-    low, high = value.interval
-    return f"{number(value.value, sign=sign)} ({number(low, sign=sign)} to {number(high, sign=sign)})"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hf_ctkd.cards.markdown import escape, listing, number, table
+from hf_ctkd.cards.markdown import escape, listing, table, with_interval
 from hf_ctkd.cards.metadata import LONGEST_ID
 from hf_ctkd.records import Confidence, DistillationRecord, distinct_names, parameters_in_words
 
@@ -150,11 +150,8 @@ def cost_alternative(record: DistillationRecord) -> str:
 
 
 def _accuracy(model: Model) -> str:
-    if model.accuracy is None:
-        return ""
-    low, high = model.accuracy.interval or (None, None)
-    interval = "" if low is None else f" ({number(low)} to {number(high)})"
-    return f"{number(model.accuracy.value)}{interval}{', linear probes' if model.is_teacher else ''}"
+    accuracy = with_interval(model.accuracy)
+    return f"{accuracy}, linear probes" if accuracy and model.is_teacher else accuracy
 
 
 def _comparison(large: float | None, small: float | None, more: str, less: str) -> str:

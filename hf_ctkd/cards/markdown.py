@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from hf_ctkd.records import Confidence
+
 JOINERS = "\u200c\u200d"
 """The two invisible characters that some scripts cannot be written without."""
 
@@ -88,6 +90,25 @@ def number(value: float | None, sign: bool = False) -> str:
         return "-"
     small = value != 0 and abs(value) < 1e-3
     return format(value, ("+" if sign else "") + (".2e" if small or abs(value) >= 1e5 else ".3f"))
+
+
+def with_interval(value: Confidence | None, *, sign: bool = False) -> str:
+    """A measured value as `number` writes it, with its interval in brackets; nothing for None.
+
+    Args:
+        value: with or without an interval.
+        sign: whether to write the sign of positive numbers too, as a difference needs it.
+
+    Example:
+        >>> with_interval(Confidence(0.9, 0.85, 0.93)), with_interval(Confidence(0.02), sign=True)
+        ('0.900 (0.850 to 0.930)', '+0.020')
+    """
+    if value is None:
+        return ""
+    if value.interval is None:
+        return number(value.value, sign=sign)
+    low, high = value.interval
+    return f"{number(value.value, sign=sign)} ({number(low, sign=sign)} to {number(high, sign=sign)})"
 
 
 def setting(value: Any) -> str:

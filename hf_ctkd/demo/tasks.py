@@ -256,8 +256,13 @@ def _digits_imbalanced() -> Pools:
     return Pools(_thinned(pools.train), _thinned(pools.validation), _thinned(pools.test))
 
 
-def _glyphs(charset: str) -> Pools:
-    dataset = glyphs_dataset(CHARSETS[charset], fonts=STUDENT_FONTS, per_class=_GLYPHS_PER_CLASS, seed=60)
+def glyph_pools(characters: str) -> Pools:
+    """The student's splits of rendered characters: half of the pictures, a tenth for validation, the rest for testing.
+
+    Args:
+        characters: each is a class, such as an entry of `CHARSETS`.
+    """
+    dataset = glyphs_dataset(characters, fonts=STUDENT_FONTS, per_class=_GLYPHS_PER_CLASS, seed=60)
     order = np.random.default_rng(60).permutation(len(dataset))
     half, sixty = len(order) // 2, len(order) * 6 // 10
     return Pools(dataset.select(order[:half]), dataset.select(order[half:sixty]), dataset.select(order[sixty:]))
@@ -267,8 +272,8 @@ TASKS: dict[str, tuple[Modality, Callable[[], Pools]]] = {
     "digits": ("image", _digits),
     "digit-families": ("image", _digit_families),
     "digits-imbalanced": ("image", _digits_imbalanced),
-    "greek-letters": ("image", lambda: _glyphs("greek")),
-    "capital-letters": ("image", lambda: _glyphs("latin-capitals")),
+    "greek-letters": ("image", lambda: glyph_pools(CHARSETS["greek"])),
+    "capital-letters": ("image", lambda: glyph_pools(CHARSETS["latin-capitals"])),
     "scipy-docstrings": ("text", lambda: docstring_pools("scipy", min_rows=130)[1]),
     "sklearn-docstrings": ("text", lambda: docstring_pools("sklearn", min_rows=85)[1]),
     "pandas-docstrings": ("text", lambda: docstring_pools("pandas", min_rows=120)[1]),

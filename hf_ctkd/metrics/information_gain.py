@@ -25,9 +25,9 @@ class InformationGain(MeanOverRows):
     """How much of the labels' uncertainty small probes on the teacher's layers remove on rows they did not see.
 
     Use it by default: it serves teachers with and without a head, is not flattered by few rows or wide features, and
-    is the weight that `RowTransportLoss` and `ProbeLoss` give the teacher; clipped at zero there. Without
-    `ModelOutputs.layers` it reads the features alone. 1 is perfect, 0 no better than the class prior. Each class
-    needs two rows.
+    is the weight that `RowTransportLoss` and `ProbeLoss` give the teacher; clipped at zero there, and of all axes of
+    its layers. Without `ModelOutputs.layers` it reads the features alone. 1 is perfect, 0 no better than the class
+    prior. Each class needs two rows.
 
     Of a layer wider than `max_axes` as many principal axes are read, those of the largest variance: the others take
     most of the time and hardly move the gain (`benchmarks/metrics.py`).
