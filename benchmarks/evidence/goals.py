@@ -58,7 +58,7 @@ def gap_goals(
     over_plain: Estimate,
     over_control: Estimate,
     over_setfit: Estimate | None,
-    over_transfer: Estimate,
+    over_transfer: Estimate | None,
     share_of_the_way: float | None,
 ) -> list[Goal]:
     """The goals of a pretrained student whose teacher knows more, with few labels and many rows without one.
@@ -67,17 +67,16 @@ def gap_goals(
         cell: its name.
         over_plain: gain of the default over the plain student.
         over_control: the same over the best teacher-free control.
-        over_setfit: the same over SetFit; None where the rows are no texts.
-        over_transfer: the same over the better of B-Tuning and AFT.
+        over_setfit: the same over SetFit; None where the cell does not compare it.
+        over_transfer: the same over the better of B-Tuning and AFT; None where the cell compares neither.
         share_of_the_way: from the plain student to the probe of teacher and student together; None without runs.
     """
     way = f"{cell}: default's share of the way from the plain student to the probe of both models: at least 80 %"
-    setfit = [] if over_setfit is None else [_at_least(f"{cell}: the same over SetFit", over_setfit, 1.0)]
+    others = {"SetFit": over_setfit, "the better of B-Tuning and AFT": over_transfer}
     return [
         _at_least(f"{cell}: default over the plain student", over_plain, 5.0),
         _at_least(f"{cell}: the same over the best teacher-free control", over_control, 4.0),
-        *setfit,
-        _at_least(f"{cell}: the same over the better of B-Tuning and AFT", over_transfer, 1.0),
+        *(_at_least(f"{cell}: the same over {other}", gain, 1.0) for other, gain in others.items() if gain is not None),
         Goal(way, "", None)
         if share_of_the_way is None
         else Goal(way, f"{share_of_the_way:.0%}", share_of_the_way >= 0.8),

@@ -6,13 +6,15 @@ pretrained, small, and to be taught by more.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.evidence.packages import debian, e5, efficientnet, emoji, mobilenet, setfit
-from hf_ctkd.demo.pretrained import INSTALL, STUDENT, encoder_folder, student_folder
+from hf_ctkd.demo.pretrained import FAMILY, INSTALL, STUDENT, encoder_folder, student_folder
 
-NAME = "minilm"
+NAME = FAMILY
 """The encoder of which the student of texts has the first layers."""
+ONE_LAYER = f"{FAMILY}-1"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ def pretrained_zoo(models: Path) -> str | None:
 MODELS = (
     PackagedModel(NAME, INSTALL, encoder_folder, pretrained_zoo),
     PackagedModel(STUDENT, INSTALL, encoder_folder, student_folder),
+    PackagedModel(ONE_LAYER, INSTALL, encoder_folder, partial(student_folder, layers=1)),
     PackagedModel(e5.NAME, e5.INSTALL, e5.source, e5.e5_folder),
     PackagedModel(mobilenet.NAME, mobilenet.INSTALL, mobilenet.source, mobilenet.mobilenet_folder),
     PackagedModel(efficientnet.NAME, efficientnet.INSTALL, efficientnet.source, efficientnet.efficientnet_folder),

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PrinterCallback
 from benchmarks.evidence.controls import SelfTrainingLoss
 from benchmarks.evidence.grid import DEFAULT, PLAIN, STEPS
 from benchmarks.evidence.packages import debian, e5, efficientnet, emoji, mobilenet, setfit
-from benchmarks.evidence.pretrained import NAME
+from benchmarks.evidence.pretrained import NAME, ONE_LAYER
 from benchmarks.evidence.run import in_processes, reason_of
 from benchmarks.evidence.settings import Settings
 from benchmarks.evidence.store import Store
@@ -99,7 +99,7 @@ SAME_FAMILY = Cell(
     NAME,
     ("100", "300", ALL),
     16,
-    arms=(PLAIN, LINEAR_PROBE, CONTROL, PROBE, DEFAULT, RANDOM),
+    arms=(PLAIN, LINEAR_PROBE, CONTROL, PROBE, DEFAULT, RANDOM, SELF_TRAINING, setfit.NAME, B_TUNING, AFT),
 )
 """A teacher of six layers whose first two are the student."""
 PICTURES = Cell(
@@ -109,12 +109,32 @@ PICTURES = Cell(
     ("80", ALL),
     16,
     mobilenet.NAME,
-    arms=(PLAIN, LINEAR_PROBE, CONTROL, PROBE, DEFAULT, RANDOM, B_TUNING, AFT),
+    arms=(PLAIN, LINEAR_PROBE, CONTROL, PROBE, DEFAULT, RANDOM, SELF_TRAINING, B_TUNING, AFT),
     length=None,
     weights=((B_TUNING, (1.0, 10.0, 100.0)),),  # its pooled features differ from row to row, unlike those of MiniLM
 )
 """A student of small pictures, and a teacher that sees them at its own size."""
-CELLS = (GAP, SAME_FAMILY, PICTURES)
+WIDE_GAP = Cell(
+    "Debian sections, one layer",
+    debian.TASK,
+    e5.NAME,
+    ("200",),
+    32,
+    student=ONE_LAYER,
+    arms=(PLAIN, LINEAR_PROBE, CONTROL, SELF_TRAINING, DEFAULT, RANDOM, setfit.NAME),
+)
+"""A smaller student of the same rows and teacher, which knows less."""
+NO_GAP = Cell(
+    "SciPy docstrings, six layers",
+    "scipy-docstrings",
+    e5.NAME,
+    ("100",),
+    16,
+    student=NAME,
+    arms=(PLAIN, CONTROL, DEFAULT, RANDOM),
+)
+"""A student that should know as much as its teacher: nothing to be gained, and nothing to be lost."""
+CELLS = (GAP, SAME_FAMILY, PICTURES, WIDE_GAP, NO_GAP)
 
 
 @dataclass(frozen=True)
@@ -385,8 +405,7 @@ def tune(workplace: Workplace, cell: Cell, until: float | None) -> None:
         cell: to tune.
         until: time of the monotonic clock at which to stop; None for none.
     """
-    earlier = chosen_by(workplace)
-    chosen = dict(earlier.get(cell.name, {}))
+    chosen = dict(chosen_by(workplace).get(cell.name, {}))
     for _ in range(2):
         arms = [arm for arm in arms_of(cell, workplace.arms) if arm not in chosen]
         jobs = trials(cell, chosen, arms)
@@ -399,7 +418,7 @@ def tune(workplace: Workplace, cell: Cell, until: float | None) -> None:
         accuracies = {job: float(row["validation_accuracy"]) for job, row in by_job.items() if row is not None}
         tried = {job.arm for job in jobs}
         chosen |= {arm: _best(cell, arm, accuracies) for arm in arms if arm in tried or len(recipes_of(cell, arm)) == 1}
-    cells = {**earlier, cell.name: chosen}
+    cells = {**chosen_by(workplace), cell.name: chosen}  # read again: another process may have tuned another cell
     recorded = {name: {arm: recipe.recorded() for arm, recipe in arms.items()} for name, arms in cells.items()}
     write_json(workplace.folder / TUNING, {"kind": KIND, **_tuned_for(), "chosen": recorded})
 

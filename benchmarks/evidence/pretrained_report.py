@@ -150,7 +150,7 @@ def goals_of(frame: pandas.DataFrame, unlabelled: Mapping[str, int]) -> list[Goa
 
 
 def _gap_goals(frame: pandas.DataFrame, cell: Cell) -> list[Goal]:
-    fewest = cell.labels[0]
+    fewest, compared = cell.labels[0], set(arms_of(cell))
 
     def over_best(arms: Sequence[str]) -> Estimate:
         estimates = [gain(frame, cell, DEFAULT, arm, fewest) for arm in arms]
@@ -161,8 +161,8 @@ def _gap_goals(frame: pandas.DataFrame, cell: Cell) -> list[Goal]:
         cell.name,
         gain(frame, cell, DEFAULT, PLAIN, fewest),
         over_best(TEACHER_FREE),
-        over_best([setfit.NAME]) if setfit.NAME in arms_of(cell) else None,
-        over_best([B_TUNING, AFT]),
+        over_best([setfit.NAME]) if setfit.NAME in compared else None,
+        over_best([B_TUNING, AFT]) if {B_TUNING, AFT} & compared else None,
         _share_of_the_way(frame, cell),
     )
 

