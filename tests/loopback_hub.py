@@ -95,6 +95,7 @@ class LoopbackHub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.counting = threading.Lock()
         self.clear()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -103,6 +104,8 @@ class LoopbackHub(ThreadingHTTPServer):
         self.blobs: dict[str, bytes] = {}
         self.faults: list[Fault] = []
         self.requests: list[str] = []
+        self.times: list[float] = []
+        """When each request came, seconds of the monotonic clock."""
         self.page_size = 1000
 
     def add(self, name: str, files: dict[str, bytes] | Path, **settings) -> str:
@@ -149,7 +152,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.truncate = False
         request = f"{self.command} {self.path}"
-        self.server.requests.append(request)
+        with self.server.counting:
+            self.server.requests.append(request)
+            self.server.times.append(time.monotonic())
         fault = next((one for one in self.server.faults if one.times > 0 and re.search(one.pattern, request)), None)
         if fault is not None:
             fault.times -= 1
