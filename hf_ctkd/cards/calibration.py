@@ -37,12 +37,13 @@ def calibration_alternative(record: DistillationRecord) -> str:
 
 def _of_rows(measured: Reliability) -> str:
     gap = measured.confidence - measured.accuracy
+    distance = "within 0.001 of" if abs(gap) < 1e-3 else f"{number(abs(gap))} {'above' if gap > 0 else 'below'}"
     return (
         f"Expected calibration error: **{number(measured.error)}** on {measured.decisions:,} rows; exactly right "
         f"probabilities would show about {number(measured.error_by_chance)} by chance. It is the gap between "
         "confidence, the probability of the predicted class, and accuracy, as a mean over "
         f"{measured.bin_count} bins of equal width, each weighted by its rows. On average confidence is "
-        f"{number(abs(gap))} {'above' if gap > 0 else 'below'} accuracy."
+        f"{distance} accuracy."
     )
 
 

@@ -36,8 +36,8 @@ class InformationGain(MeanOverRows):
 
     Args:
         probe: the probe and its cross-fitting.
-        max_size: rows times features times classes of a problem that is scored whole, positive; infinity leaves no
-            class out.
+        max_size: rows times features (at most `max_axes`) times classes of a problem that is scored whole, positive;
+            infinity leaves no class out.
         max_axes: principal axes of a layer that are read at most, at least 1.
 
     Raises:
@@ -90,7 +90,7 @@ class InformationGain(MeanOverRows):
         """Labels of a part of the classes, the others unlabelled, where the problem is too large."""
         labelled = labels[labels != UNLABELLED]
         classes = labelled.unique()
-        size = len(labelled) * width * len(classes)
+        size = len(labelled) * min(width, self.max_axes) * len(classes)
         if size <= self.max_size or len(classes) <= _FEWEST_CLASSES:
             return labels
         # A part of the classes has as large a part of the rows: the size falls with its square.

@@ -22,6 +22,8 @@ def test_the_error_how_it_is_computed_and_in_which_direction(image_record):
         assert text in card, text
     too_sure = replace(image_record, reliability=Reliability(0.2, 0.7, (ReliabilityBin(0.9, 0.7, 300),)))
     assert "On average confidence is 0.200 above accuracy." in render_card(too_sure)
+    right = replace(image_record, reliability=Reliability(0.2, 0.7, (ReliabilityBin(0.7003, 0.7, 300),)))
+    assert "On average confidence is within 0.001 of accuracy." in render_card(right)
 
 
 def test_decisions_of_students_with_several_classes_a_row(image_record):

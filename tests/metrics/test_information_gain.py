@@ -61,6 +61,10 @@ def test_no_class_is_left_out_of_a_problem_of_few_classes_or_small_size():
     assert InformationGain(max_size=1.0).score(outputs, labels) == InformationGain().score(outputs, labels)
     outputs, labels = _many_classes(0.5)
     assert InformationGain().score(outputs, labels) == InformationGain(max_size=math.inf).score(outputs, labels)
+    few_axes = InformationGain(max_size=900 * 4 * 300.0, max_axes=4)
+    assert few_axes.score(outputs, labels) == InformationGain(max_size=math.inf, max_axes=4).score(outputs, labels), (
+        "the size counts the axes that are read"
+    )
 
 
 def test_a_size_that_is_not_positive_is_named():
