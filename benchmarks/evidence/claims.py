@@ -18,6 +18,7 @@ from benchmarks.evidence.grid import PLAIN
 from benchmarks.evidence.pretrained_cell import AFT, B_TUNING, GAP, rows_as_tuned
 from benchmarks.evidence.report import table
 from benchmarks.evidence.store import RUNS, SCORES, Store
+from hf_ctkd.losses.distances import L2
 
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 NOT_RUN = "not run yet"
@@ -211,7 +212,7 @@ def dense_over_plain(teacher: str, direction: str, tables: Tables) -> Outcome:
     runs = tables.dense
     if runs.empty:
         return Outcome()
-    mine = runs[(runs["teacher"] == teacher) & (runs["direction"] == direction)]
+    mine = runs[(runs["teacher"] == teacher) & (runs["direction"] == direction) & runs["distance"].isin(["", L2.name])]
     return positive(estimate(mine, "better"), "%")
 
 
@@ -220,8 +221,8 @@ def dense_inverted_over_traditional(tables: Tables) -> Outcome:
     runs = tables.dense
     if runs.empty:
         return Outcome()
-    taught = runs[~runs["teacher"].isin([PLAIN, "spectral", "random"])]
-    pair = ["cell", "seed", "teacher", "distance"]
+    taught = runs[~runs["teacher"].isin([PLAIN, "spectral", "random"]) & (runs["distance"] == L2.name)]
+    pair = ["cell", "seed", "teacher"]
     inverted, traditional = (
         taught[taught["direction"] == direction].set_index(pair)["better"] for direction in ("inverted", "traditional")
     )
@@ -342,24 +343,26 @@ def dense_table(runs: pandas.DataFrame) -> list[str]:
     if runs.empty:
         return []
     taught = runs[runs["teacher"] != PLAIN]
-    ways = taught[["teacher", "direction", "distance"]].drop_duplicates().sort_values(["direction", "teacher"])
+    names = ["teacher", "direction", "distance", "weight"]
+    ways = taught[names].drop_duplicates().sort_values(["direction", "teacher", "distance", "weight"])
     cells = sorted(taught["cell"].unique())
     rows = []
     for way in ways.itertuples(index=False):
-        mine = taught[(taught[list(ways.columns)] == list(way)).all(axis=1)]
+        mine = taught[(taught[names] == list(way)).all(axis=1)]
         by_cell = [estimate(mine[mine["cell"] == cell], "better") for cell in cells]
         rows.append(
             [
                 way.teacher,
                 way.direction,
                 way.distance,
+                way.weight,
                 *(f"{one} ({one.pairs})" if one.pairs else "" for one in by_cell),
             ]
         )
     return [
         "\nBetter than labels alone on dense tasks, in % of the metric (mean IoU of masks, relative error of depths), "
         "by task and number of scenes, all of them labelled (seeds):\n",
-        table(["teacher", "projection", "distance", *cells], rows),
+        table(["teacher", "projection", "distance", "weight", *cells], rows),
     ]
 
 

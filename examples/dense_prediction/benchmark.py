@@ -15,7 +15,7 @@ import csv
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -29,6 +29,7 @@ from transformers import HfArgumentParser, PrinterCallback
 from hf_ctkd.demo.tasks import build_task
 from hf_ctkd.hub import folder_teachers, random_like
 from hf_ctkd.losses import ProjectionLoss, SpectralLoss
+from hf_ctkd.losses.distances import DISTANCES
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
 LAYERS = [(-2, -1)]
@@ -36,6 +37,8 @@ RANK = {"mask": 11, "depth": 8}
 """Directions that the spectral loss leaves free: the classes of a mask, and as many as suit a depth map."""
 METRIC = {"mask": "mean_iou", "depth": "abs_rel"}
 PLAIN, SPECTRAL, RANDOM = "plain", "spectral", "random"
+TUNING_SEED = 1000
+"""Of scenes that no grid has, with digits held out for validation in place of test digits."""
 
 
 @dataclass
@@ -54,12 +57,16 @@ class Grid:
     steps: int = field(default=1000, metadata={"help": "Optimiser steps of each student."})
     learning_rate: float = field(default=5e-3, metadata={"help": "Peak learning rate of each student."})
     batch_size: int = field(default=16, metadata={"help": "Scenes in a batch."})
+    weights: list[float] = field(
+        default_factory=list,
+        metadata={"help": "Compare these weights of each distance on validation scenes, in place of the grid."},
+    )
     minutes: float | None = field(default=None, metadata={"help": "Start no run after so many minutes."})
 
 
 @dataclass(frozen=True)
 class Run:
-    """One student. A distance and a direction are empty for students without a teacher."""
+    """One student. A distance and a direction are empty, and there is no weight, for students without a teacher."""
 
     task: str
     scenes: int
@@ -67,36 +74,49 @@ class Run:
     teacher: str
     distance: str = ""
     direction: str = ""
+    weight: float | None = None
 
 
 def runs(grid: Grid) -> Iterator[Run]:
-    """All runs, seed by seed, so that an unfinished grid has whole comparisons."""
+    """All runs, seed by seed, so that an unfinished grid has whole comparisons; with `--weights` those of `trials`."""
+    if grid.weights:
+        yield from trials(grid)
+        return
     for seed, task, count in product(range(grid.seeds), grid.tasks, grid.scenes):
         yield from (Run(task, count, seed, alone) for alone in (PLAIN, SPECTRAL))
         for distance, direction, teacher in product(
             grid.distances, ("inverted", "traditional"), (grid.teacher, RANDOM)
         ):
-            yield Run(task, count, seed, teacher, distance, direction)
+            yield Run(task, count, seed, teacher, distance, direction, DISTANCES[distance].usual_weight)
+
+
+def trials(grid: Grid) -> Iterator[Run]:
+    """An inverted projection from the classifier with each weight, and the plain student, on validation scenes."""
+    for task, count in product(grid.tasks, grid.scenes):
+        yield Run(task, count, TUNING_SEED, PLAIN)
+        for distance, weight in product(grid.distances, grid.weights):
+            yield Run(task, count, TUNING_SEED, grid.teacher, distance, "inverted", weight)
 
 
 def method(run: Run, folder: Path) -> Method:
-    """The loss and the teacher of a run; losses have the library's default weights."""
+    """The loss and the teacher of a run; those of the grid have the library's default weights."""
     if run.teacher == PLAIN:
         return Method(PLAIN, None)
     if run.teacher == SPECTRAL:
         return Method(SPECTRAL, SpectralLoss(RANK[run.task], layer=-2))
     (teacher,) = folder_teachers(folder)
-    loss = ProjectionLoss(run.direction, distance=run.distance, layers=LAYERS)
+    loss = ProjectionLoss(run.direction, distance=run.distance, layers=LAYERS, weight=run.weight)
     return Method(run.direction, loss, random_like(folder) if run.teacher == RANDOM else teacher)
 
 
 @lru_cache(maxsize=4)
 def rows(count: int, test_scenes: int, seed: int) -> tuple[Dataset, Dataset]:
-    """Training and test scenes of a seed."""
+    """Training and test scenes of a seed; validation scenes of the seed for tuning."""
     task = build_task("digits", labels=300, seed=seed)
     digits = task.train().filter(lambda label: label >= 0, input_columns="label")
     train = scenes(digits, count, labelled=count, seed=seed)
-    return train, scenes(task.test, test_scenes, labelled=test_scenes, seed=10_000 + seed)
+    held_out = task.validation if seed == TUNING_SEED else task.test
+    return train, scenes(held_out, test_scenes, labelled=test_scenes, seed=10_000 + seed)
 
 
 def measure(run: Run, grid: Grid, folder: Path, work: Path) -> dict[str, float]:
@@ -143,6 +163,7 @@ def finished(path: Path, grid: Grid) -> dict[Run, float]:
             line["teacher"],
             line["distance"],
             line["direction"],
+            float(line["weight"]) if line["weight"] else None,
         ): float(line["value"])
         for line in lines
     }
@@ -168,19 +189,17 @@ def table(done: dict[Run, float], grid: Grid) -> str:
 
     A difference is positive where the student is better, whatever the direction of the metric.
     """
-    lines = ["| task | scenes | teacher | distance | direction | metric | better than plain, % | runs |"]
-    lines.append("|---|---|---|---|---|---|---|---|")
-    kinds = dict.fromkeys((run.task, run.scenes, run.teacher, run.distance, run.direction) for run in done)
-    for task, count, teacher, distance, direction in sorted(kinds):
-        seeds = [seed for seed in range(grid.seeds) if Run(task, count, seed, teacher, distance, direction) in done]
-        values = [done[Run(task, count, seed, teacher, distance, direction)] for seed in seeds]
-        gains = [
-            _better(task, value, done[Run(task, count, seed, PLAIN)])
-            for seed, value in zip(seeds, values, strict=True)
-            if Run(task, count, seed, PLAIN) in done
-        ]
-        cells = (task, count, teacher, distance, direction, f"{mean(values):.4f}", _interval(gains), len(values))
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    lines = ["| task | scenes | teacher | distance | direction | weight | metric | better than plain, % | runs |"]
+    lines.append("|---|---|---|---|---|---|---|---|---|")
+    wanted = list(runs(grid))
+    for kind in dict.fromkeys(replace(run, seed=0) for run in wanted):
+        of_kind = [run for run in wanted if replace(run, seed=0) == kind and run in done]
+        pairs = [(done[run], done.get(Run(run.task, run.scenes, run.seed, PLAIN))) for run in of_kind]
+        gains = [_better(kind.task, value, plain) for value, plain in pairs if plain is not None]
+        if pairs:
+            names = (kind.task, kind.scenes, kind.teacher, kind.distance, kind.direction, kind.weight or "")
+            cells = (*names, f"{mean(value for value, _ in pairs):.4f}", _interval(gains), len(pairs))
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
 
@@ -210,8 +229,8 @@ def main():
                 break
             outcome = measure(run, grid, folder, Path(temporary) / "work")
             add(path, run, grid, outcome)
-            values = [str(vars(run)[column.name]) for column in fields(run)]
-            print(" ".join(value for value in values if value), outcome["value"], flush=True)
+            values = [vars(run)[column.name] for column in fields(run)]
+            print(*(value for value in values if value not in ("", None)), outcome["value"], flush=True)
     print(table(finished(path, grid), grid))
 
 

@@ -45,13 +45,17 @@ def test_random_teachers_have_a_claim_of_their_own():
     assert "+10.0" in outcome["it helps with a random teacher"].figure
 
 
+WAYS = {"inverted": 0.25, "traditional": 0.21}
+"""Projections of a dense student, and what they reach."""
+
+
 def test_dense_students_are_compared_in_per_cent_of_their_metric(tmp_path):
-    lines = ["task,scenes,seed,teacher,distance,direction,value"]
+    lines = ["task,scenes,seed,teacher,distance,direction,weight,value"]
     for seed in range(2):
-        lines += [f"mask,40,{seed},plain,,,0.2", f"depth,40,{seed},plain,,,0.4"]
-        lines += [f"mask,40,{seed},random,l2,inverted,0.22", f"depth,40,{seed},random,l2,inverted,0.36"]
-        lines += [f"mask,40,{seed},handwriting,l2,inverted,0.25", f"mask,40,{seed},handwriting,l2,traditional,0.21"]
-        lines += [f"depth,40,{seed},spectral,,,0.5"]
+        lines += [f"mask,40,{seed},plain,,,,0.2", f"depth,40,{seed},plain,,,,0.4"]
+        lines += [f"mask,40,{seed},random,l2,inverted,0.1,0.22", f"depth,40,{seed},random,l2,inverted,0.1,0.36"]
+        lines += [f"mask,40,{seed},handwriting,l2,{way},0.1,{value}" for way, value in WAYS.items()]
+        lines += [f"mask,40,{seed},handwriting,at,inverted,1.0,0.1", f"depth,40,{seed},spectral,,,,0.5"]
     (tmp_path / "dense.csv").write_text("\n".join(lines))
     outcome = outcomes(replace(EMPTY, dense=claims.load_dense(tmp_path / "dense.csv")))
     random = outcome["on dense tasks it helps with a random teacher (up to 7 %)"]
@@ -61,9 +65,10 @@ def test_dense_students_are_compared_in_per_cent_of_their_metric(tmp_path):
     spectral = outcome["on dense tasks the spectral part alone helps"]
     assert spectral.figure.startswith("-25.0 (") and spectral.verdict == "**does not hold**", "a larger error is worse"
     by_cell = claims.dense_table(claims.load_dense(tmp_path / "dense.csv"))[-1]
-    assert "| teacher | projection | distance | depth @ 40 | mask @ 40 |" in by_cell
-    assert "| random | inverted | l2 | +10.0 (+10.0 to +10.0) (2) | +10.0 (+10.0 to +10.0) (2) |" in by_cell
-    assert "| handwriting | traditional | l2 |  | +5.0" in by_cell and "| spectral |  |  | -25.0" in by_cell
+    assert "| teacher | projection | distance | weight | depth @ 40 | mask @ 40 |" in by_cell
+    assert "| random | inverted | l2 | 0.1 | +10.0 (+10.0 to +10.0) (2) | +10.0 (+10.0 to +10.0) (2) |" in by_cell
+    assert "| handwriting | traditional | l2 | 0.1 |  | +5.0" in by_cell and "| spectral |  |  |  | -25.0" in by_cell
+    assert "| handwriting | inverted | at | 1.0 |  | -50.0" in by_cell, "of no claim, which speak of l2"
     nothing = claims.load_dense(tmp_path / "none.csv")
     assert nothing.empty and claims.dense_table(nothing) == []
 
