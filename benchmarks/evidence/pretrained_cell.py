@@ -52,6 +52,8 @@ ALL = "all"
 SEEDS = (0, 1, 2)
 RATES = (3e-4,)
 """The same for every arm, taken from measurements before this suite; with several, each arm is tuned."""
+CHECKED_RATES = (1e-4, 1e-3)
+"""Tried for the plain student and the default too, to see whether the common rate favours one of them."""
 LONGER = 3
 """Every arm may also train for three times the steps, if validation rows say so."""
 TUNING_SEED = 1000
@@ -282,6 +284,19 @@ def trials(cell: Cell, chosen: Mapping[str, Recipe], arms: Iterable[str] = ARMS)
     return [_with_plain(job, chosen) for job in jobs]
 
 
+def rate_trials(cell: Cell) -> list[Job]:
+    """The plain student and the default at lower and higher learning rates, at the fewest labels, on the tuning seed.
+
+    Args:
+        cell: the cell.
+    """
+    return [
+        Job(cell, arm, cell.labels[0], TUNING_SEED, Recipe(rate, LONGER))
+        for arm in (PLAIN, DEFAULT)
+        for rate in CHECKED_RATES
+    ]
+
+
 def arms_of(cell: Cell, arms: Iterable[str] = ARMS) -> list[str]:
     """Those of some arms that a cell compares."""
     return [arm for arm in arms if cell.arms is None or arm in cell.arms]
@@ -355,6 +370,7 @@ def measure(workplace: Workplace, *, cells: Sequence[Cell] = CELLS, seconds: flo
         tune(workplace, cell, until)
         jobs = [job for job in plan([cell], chosen_by(workplace)) if job.arm not in workplace.missing]
         _make(workplace, workplace.runs, jobs, until)
+        _make(workplace, workplace.trials, rate_trials(cell), until)
     workplace.say(f"{len(workplace.runs.merge())} runs of pretrained students in {workplace.folder}")
 
 

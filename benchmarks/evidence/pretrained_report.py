@@ -109,7 +109,8 @@ def section(workplace: Workplace) -> str:
         table(["goal", "measured", ""], [[goal.text, goal.measured, goal.verdict] for goal in goals]),
     ]
     for cell in CELLS:
-        about = _about(cell, chosen_by(workplace)) + by_weight(cell, workplace.trials.rows())
+        trials = workplace.trials.rows()
+        about = _about(cell, chosen_by(workplace)) + by_weight(cell, trials) + by_rate(cell, trials)
         parts += [f"\n### {cell.name}\n", about, cell_table(frame, cell)]
     return "\n".join([*parts, END]) + "\n"
 
@@ -243,6 +244,25 @@ def by_weight(cell: Cell, trials: Sequence[dict[str, str]]) -> str:
         ]
         sentences += f"Validation accuracy of {arm} in tuning: {', '.join(outcomes)}.\n" if outcomes else ""
     return sentences
+
+
+def by_rate(cell: Cell, trials: Sequence[dict[str, str]]) -> str:
+    """What the plain student and the default reach at other learning rates, in a sentence; empty without trials.
+
+    Args:
+        cell: that they are of.
+        trials: all trials, with their validation accuracy.
+    """
+    reached: dict[str, list[str]] = {PLAIN: [], DEFAULT: []}
+    longer = [row for row in trials if int(row["steps"]) == LONGER * STEPS and not row["error"]]
+    for row in sorted(longer, key=lambda row: float(row["learning_rate"])):
+        if row["cell"] == cell.name and row["arm"] in reached:
+            accuracy = 100 * float(row["validation_accuracy"])
+            reached[row["arm"]].append(f"{accuracy:.1f} at {float(row['learning_rate']):g}")
+    if not all(len(accuracies) > len(RATES) for accuracies in reached.values()):
+        return ""
+    arms = "; ".join(f"{arm} {', '.join(accuracies)}" for arm, accuracies in reached.items())
+    return f"Validation accuracy by learning rate, {LONGER * STEPS} steps: {arms}.\n"
 
 
 def cell_table(frame: pandas.DataFrame, cell: Cell) -> str:

@@ -37,6 +37,7 @@ from benchmarks.evidence.pretrained_cell import (
     measure,
     packed,
     plan,
+    rate_trials,
     recipes_of,
     rows_of,
     start_from_linear_probe,
@@ -132,6 +133,14 @@ def test_every_arm_of_pictures_gives_a_row(tmp_path, monkeypatch, arm):
     assert row["error"] == "" and row["test_rows"] == 10 and 0 <= row["accuracy"] <= 1
 
 
+def test_other_learning_rates_are_tried_for_the_plain_student_and_the_default_alike():
+    jobs = rate_trials(PICTURES)
+    assert {(job.arm, job.recipe.learning_rate, job.recipe.times) for job in jobs} == set(
+        product((PLAIN, DEFAULT), (1e-4, 1e-3), (3,))
+    )
+    assert {(job.labels, job.seed) for job in jobs} == {("80", 1000)}, "no measured run has the seed"
+
+
 def test_a_cell_may_have_weights_of_its_own():
     weights = {cell.name: {recipe.weight for recipe in recipes_of(cell, B_TUNING)} for cell in (GAP, PICTURES)}
     assert weights == {GAP.name: {1e-4, 1e-3, 1e-2}, PICTURES.name: {1.0, 10.0, 100.0}}
@@ -200,7 +209,10 @@ def test_runs_are_tuned_made_once_and_a_failure_is_a_row(workplace, monkeypatch)
     assert any("failed: ValueError: no memory" in line for line in lines)
     assert "seed 1: ValueError: no memory" in section(workplace)
     measure(workplace, seconds=None)
-    assert [line for line in lines if "missing" in line][-1] == "pretrained students: 16 runs, 2 missing"
+    assert [line for line in lines if "missing" in line][-2:] == [
+        "pretrained students: 16 runs, 2 missing",
+        "pretrained students: 4 runs, 0 missing",
+    ], "students, and trials of other learning rates"
 
 
 def _judged_by_formula(workplace, job):

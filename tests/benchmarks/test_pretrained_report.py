@@ -25,6 +25,7 @@ from benchmarks.evidence.pretrained_report import (
     END,
     OWN_PROBE,
     STUDENTS,
+    by_rate,
     by_weight,
     cell_table,
     gain,
@@ -118,6 +119,23 @@ def test_what_tuning_tried_is_listed_by_weight():
     text = "Validation accuracy of AFT in tuning: 25.0 at weight 1 and 900 steps, 50.0 at weight 10 and 900 steps.\n"
     assert by_weight(GAP, [*tried, failed]) == text
     assert by_weight(CELLS[1], tried) == ""
+
+
+def test_other_learning_rates_are_listed_for_both_students():
+    tried = [
+        row(GAP, arm, FEWEST, 1000, 0.4, steps=900, learning_rate=rate, validation_accuracy=accuracy)
+        for arm, rate, accuracy in ((PLAIN, 3e-4, 0.5), (PLAIN, 1e-4, 0.25), (DEFAULT, 1e-3, 0.6), (DEFAULT, 3e-4, 0.7))
+    ]
+    failed = row(
+        GAP, PLAIN, FEWEST, 1000, 0.4, steps=900, learning_rate=1e-3, validation_accuracy="", error="no memory"
+    )
+    shorter = row(GAP, PLAIN, FEWEST, 1000, 0.4, steps=300, learning_rate=3e-4, validation_accuracy=0.9)
+    text = by_rate(GAP, [*tried, failed, shorter])
+    assert text == (
+        "Validation accuracy by learning rate, 900 steps: plain 25.0 at 0.0001, 50.0 at 0.0003; "
+        "default 70.0 at 0.0003, 60.0 at 0.001.\n"
+    )
+    assert by_rate(GAP, tried[:3]) == "", "one rate is no comparison"
 
 
 def test_harmlessness_counts_random_teachers_too():
