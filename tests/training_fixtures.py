@@ -1,7 +1,10 @@
 """Fixtures of every test that trains: teachers in folders, a configuration, and a trainer made of both."""
 
+import logging
+
 import pytest
 import tiny
+from transformers.utils.logging import get_logger
 
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 
@@ -40,3 +43,15 @@ def make(config):
         return DistillationTrainer(**{**settings, **changes})
 
     return trainer
+
+
+@pytest.fixture
+def logged(caplog):
+    """What the modules that prepare training log, from warnings on."""
+    loggers = [get_logger(f"hf_ctkd.training.{module}") for module in ("labelled_rows", "loss_context")]
+    for logger in loggers:
+        logger.addHandler(caplog.handler)
+    caplog.set_level(logging.WARNING)
+    yield caplog
+    for logger in loggers:
+        logger.removeHandler(caplog.handler)

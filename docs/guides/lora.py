@@ -2,7 +2,7 @@ from datasets import load_dataset
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from hf_ctkd import DistillationConfig, DistillationTrainer, RowTransportLoss
+from hf_ctkd import DistillationConfig, DistillationTrainer
 
 rows = load_dataset("csv", data_files="texts.csv", split="train").train_test_split(test_size=0.3, seed=0)
 checkpoint = "students/bert"  # or "microsoft/deberta-v3-small"
@@ -13,7 +13,6 @@ trainer = DistillationTrainer(
     args=DistillationConfig("lora-student", max_steps=50, save_strategy="no", merge_adapter=True),
     processing_class=AutoTokenizer.from_pretrained(checkpoint),
     teachers=["text-teachers/bert"],
-    loss=RowTransportLoss(),  # the default; or AFTLoss(), BTuningLoss()
     train_dataset=rows["train"],
     eval_dataset=rows["test"],
 )

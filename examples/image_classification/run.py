@@ -22,7 +22,6 @@ from hf_ctkd.demo.tasks import build_task
 from hf_ctkd.demo.train import build_zoo
 from hf_ctkd.demo.zoo import demo_specs, specs_named
 from hf_ctkd.hub import folder_teachers, hub_teachers
-from hf_ctkd.losses import RowTransportLoss
 from hf_ctkd.records import default_cache
 from hf_ctkd.selection import TeacherSelector
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
@@ -86,7 +85,6 @@ def main():
         model=model,
         args=config,
         teachers=ranking.top(1),
-        loss=RowTransportLoss(),
         train_dataset=train,
         eval_dataset=test,
         processing_class=processor,

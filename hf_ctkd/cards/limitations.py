@@ -61,6 +61,13 @@ def _teacher_free(record: DistillationRecord) -> str:
     return "the student's features before training" if reads_student else "the input features"
 
 
+def _control(record: DistillationRecord) -> str:
+    """What to do for a student that differs in its teachers alone."""
+    if record.loss.settings.get("input_features") != "student":
+        return "Train the same student with `TeacherFreeLoss`"
+    return "Train the same student with its own checkpoint as the teacher and `RowTransportLoss(input_features=False)`"
+
+
 def _evaluation(record: DistillationRecord) -> list[str]:
     rows, words = record.task.eval_rows, record.task.words
     if not record.results or rows == 0:
@@ -128,7 +135,7 @@ def _teachers(record: DistillationRecord, ranking: TeacherRanking | None) -> lis
     if share > 0:
         sentences.append(
             f"{100 * share:.0f} % of the distillation targets were predicted from {_teacher_free(record)} and not from "
-            "a teacher. Train the same student with `TeacherFreeLoss` to see what the teachers added."
+            f"a teacher. {_control(record)} to see what the teachers added."
         )
     local = [teacher.candidate.name for teacher in record.teachers if teacher.candidate.source == "folder"]
     if local:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import set_seed
+from transformers import PreTrainedModel, set_seed
 
 from hf_ctkd.cards import write_card
 from hf_ctkd.cards.metadata import repo_name
@@ -21,8 +21,10 @@ from hf_ctkd.cli.training import checkpoint_of, start_anew, training_config, wha
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, RowTransportLoss
 from hf_ctkd.records import NO_LOSS, TeacherCandidate, TeacherRanking, default_cache
+from hf_ctkd.tasks import StudentTask
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.training.command import command_line
+from hf_ctkd.training.schedule import is_pretrained
 from hf_ctkd.training.teacher_runner import candidate_named
 
 BASELINE_FOLDER = "without_distillation"
@@ -55,7 +57,7 @@ def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig
         model=student,
         args=config,
         teachers=teachers or None,
-        loss=data.task.default_loss() if loss is None and arguments.loss != NO_LOSS else loss,
+        loss=_loss_for(loss, arguments, student, data.task, teachers=bool(teachers)),
         train_dataset=data.train,
         eval_dataset=data.evaluation,
         processing_class=processing_class,
@@ -96,6 +98,25 @@ def _loss(arguments: DistillArguments) -> DistillationLoss | None:
         return None
     name = arguments.loss or (None if arguments.loss_settings is None else RowTransportLoss.name)
     return None if name is None else build_loss(name, arguments.loss_settings)
+
+
+def _loss_for(
+    loss: DistillationLoss | None,
+    arguments: DistillArguments,
+    student: PreTrainedModel,
+    task: StudentTask,
+    *,
+    teachers: bool,
+) -> DistillationLoss | None:
+    """What the trainer is given: None leaves the choice to it, or trains on the labels alone where there is no teacher.
+
+    A row transport of which the command line does not say what it reads beside the teachers is the trainer's default.
+    """
+    if loss is None:
+        return None if teachers or arguments.loss == NO_LOSS else task.default_loss()  # which asks for teachers
+    if type(loss) is RowTransportLoss and is_pretrained(student):
+        return build_loss(loss.name, arguments.loss_settings, {"input_features": "student"})
+    return loss
 
 
 def _claim(arguments: DistillArguments, folder: str) -> None:

@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections.abc import Mapping
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from hf_ctkd import costs, losses
@@ -18,13 +18,16 @@ def loss_names() -> tuple[str, ...]:
     return tuple(sorted(_losses()))
 
 
-def build_loss(name: str, settings: str | None = None) -> DistillationLoss:
+def build_loss(
+    name: str, settings: str | None = None, defaults: Mapping[str, Any] = MappingProxyType({})
+) -> DistillationLoss:
     """A loss by its name, or anybody's as `package.module:Class`.
 
     Args:
         name: of the loss.
         settings: its constructor's arguments as a JSON object; a cost or another loss in it is an object with a "name"
             beside its own settings.
+        defaults: arguments that `settings` may replace.
 
     Raises:
         InvalidArgumentError: if the name is unknown or the settings do not fit.
@@ -36,7 +39,7 @@ def build_loss(name: str, settings: str | None = None) -> DistillationLoss:
     loss_class = _find(name, _losses(), "--loss")
     if not (isinstance(loss_class, type) and issubclass(loss_class, DistillationLoss)):
         raise InvalidArgumentError(f"`--loss` {name!r} is no DistillationLoss. Derive it from that class.")
-    return _build(loss_class, _settings(settings), name)
+    return _build(loss_class, {**defaults, **_settings(settings)}, name)
 
 
 def _settings(text: str | None) -> dict[str, Any]:

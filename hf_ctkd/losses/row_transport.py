@@ -62,7 +62,8 @@ class RowTransportLoss(DistillationLoss):
         input_features: what is read beside the teachers. True fits a probe to the student's input features too (pixels,
             or tokens weighted by rarity). "student" fits it to the student's own features before training instead, for
             a pretrained student and rows that are not augmented; if no teacher explains more of the labels than the
-            student does, it trains on labels alone. False reads teachers alone.
+            student does, it trains on labels alone. False reads teachers alone. A trainer without a `loss` chooses
+            "student" for a pretrained student where it can.
         refit_rounds: how often the probes are refitted to the transport plan, 0 or more.
 
     Raises:
@@ -74,7 +75,7 @@ class RowTransportLoss(DistillationLoss):
 
     Example:
         >>> from hf_ctkd import DistillationConfig, DistillationTrainer, RowTransportLoss
-        >>> loss = RowTransportLoss(self_distillation=0.5)
+        >>> loss = RowTransportLoss(self_distillation=0.5, input_features="student")  # a pretrained one
         >>> loss.settings()["refit_rounds"]
         2
         >>> from datasets import load_dataset  # doctest: +SKIP

@@ -35,7 +35,8 @@ def rows_to_train_on(
 ) -> tuple[bool, TargetRows | None]:
     """Whether the loss has a part in training, and the training rows.
 
-    A loss without strength or weight is left out, and the unlabelled rows with it: they would teach nothing.
+    A loss without strength or weight is left out, and the unlabelled rows with it: they would teach nothing. A warning
+    in the log says why.
 
     Args:
         rows: all training rows; None where the student is only evaluated.
@@ -45,11 +46,25 @@ def rows_to_train_on(
     """
     if loss is None or rows is None:
         return loss is not None, rows
-    if args.distillation_weight == 0:
-        return False, only_labelled(rows, task, "`distillation_weight` is 0")
-    if loss.strength() > 0:
+    if args.distillation_weight != 0 and loss.strength() > 0:
         return True, rows
-    return False, only_labelled(rows, task, f"The teachers know nothing that {loss.name} can use")
+    reason = why_unused(loss, args)
+    left = only_labelled(rows, task, reason)
+    if len(left) == len(rows):
+        logger.warning(f"{reason}: the student trains on the labels alone.")
+    return False, left
+
+
+def why_unused(loss: DistillationLoss, args: DistillationConfig) -> str:
+    """Why a loss has no part in training, as the beginning of a sentence.
+
+    Args:
+        loss: that was set up.
+        args: of the run.
+    """
+    if args.distillation_weight == 0:
+        return "`distillation_weight` is 0"
+    return " ".join(loss.remarks()).removesuffix(".") or f"The teachers know nothing that {loss.name} can use"
 
 
 def largest_row_weight(weight: float, rows: TargetRows | None, task: StudentTask) -> float:

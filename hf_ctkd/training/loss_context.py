@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.utils.logging import get_logger
 
 from hf_ctkd.data import InputFeatureReader, Preprocessor, TargetRows
 from hf_ctkd.data.stored_features import store_features
@@ -22,6 +23,40 @@ from hf_ctkd.training.schedule import is_pretrained
 from hf_ctkd.training.student_with_loss import StudentWithLoss
 from hf_ctkd.training.teacher_runner import TeacherRunner
 from hf_ctkd.types import ModelOutputs, Needs, RowOutputs
+
+logger = get_logger(__name__)
+
+
+def loss_of_run(
+    given: DistillationLoss | None,
+    task: StudentTask,
+    student: PreTrainedModel,
+    args: DistillationConfig,
+    *,
+    teachers: bool,
+    fixed_rows: bool,
+) -> DistillationLoss | None:
+    """The loss that the user gave, or `default_loss`; None for labels alone.
+
+    A warning in the log says so if a pretrained student is to learn from the raw input of the rows.
+
+    Args:
+        given: by the user.
+        task: of the run.
+        student: before training.
+        args: of the run.
+        teachers: whether there are any.
+        fixed_rows: whether rows are neither augmented nor streamed.
+    """
+    loss = default_loss(task, student, args, fixed_rows=fixed_rows) if given is None and teachers else given
+    if loss is not None and Needs.INPUT in loss.needs and is_pretrained(student):
+        logger.warning(
+            f"{loss.name} also learns from the raw input of the rows, which is meant for students with random weights: "
+            "this one is pretrained. `RowTransportLoss(input_features='student')` compares teachers with its own "
+            "features. That is the default where `cache_teacher_outputs` is True and rows are neither augmented nor "
+            "streamed."
+        )
+    return loss
 
 
 def default_loss(

@@ -37,6 +37,7 @@ from hf_ctkd.tasks.examples import example_of_pair
 from hf_ctkd.teachers import Teacher
 from hf_ctkd.training.collator import RowDataset
 from hf_ctkd.training.config import DistillationConfig
+from hf_ctkd.training.labelled_rows import why_unused
 from hf_ctkd.training.outcome import LossEnds
 from hf_ctkd.training.sharded import count_parameters, is_sharded
 from hf_ctkd.training.student_with_loss import StudentWithLoss
@@ -165,7 +166,7 @@ def summarise(
         ),
         student=_student(run),
         teachers=_teachers(run) if run.distils else (),
-        loss=_loss(loss, run.teacher_runner.finite.remarks),
+        loss=_loss(loss, (*_unused(run), *run.teacher_runner.finite.remarks)),
         results=results,
         baseline=baseline,
         gain=gain,
@@ -280,7 +281,7 @@ def _is_cache_of(folder: str, repo_id: str) -> bool:
 
 def _loss(loss: DistillationLoss | None, remarks: tuple[str, ...]) -> LossRecord:
     if loss is None:
-        return LossRecord(NO_LOSS, {}, "")
+        return LossRecord(NO_LOSS, {}, "", remarks=remarks)
     return LossRecord(
         name=loss.name,
         settings=loss.settings(),
@@ -289,6 +290,15 @@ def _loss(loss: DistillationLoss | None, remarks: tuple[str, ...]) -> LossRecord
         remarks=(*loss.remarks(), *remarks),
         weight_meaning=loss.weight_meaning if loss.weights() else "",
     )
+
+
+def _unused(run: Run) -> tuple[str, ...]:
+    """A sentence on teachers that were given and had no part in training; nothing where there were none."""
+    loss, teachers = run.student_with_loss.loss, run.teacher_runner.teachers
+    if loss is None or run.distils or not teachers or (loss.strength() > 0 and run.args.distillation_weight != 0):
+        return ()
+    names = ", ".join(teacher.candidate.name for teacher in teachers)
+    return (f"{why_unused(loss, run.args)}. So the model was trained on the labels alone, and not by {names}.",)
 
 
 def _seconds(run: Run) -> dict[str, float]:

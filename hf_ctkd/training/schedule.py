@@ -152,6 +152,19 @@ def with_schedule(
     return resolved, tuple(chosen)
 
 
+def reopened(args: Config, chosen: tuple[str, ...]) -> Config:
+    """A copy of the arguments without what `with_schedule` chose, so that it can choose again, for other rows.
+
+    Args:
+        args: with epochs and learning rate.
+        chosen: names of those that the user left open.
+    """
+    again = copy.copy(args)
+    again.num_train_epochs = None if "num_train_epochs" in chosen else args.num_train_epochs
+    again.learning_rate = None if "learning_rate" in chosen else args.learning_rate
+    return again
+
+
 def _log(start: Start, chosen: Mapping[str, str]) -> None:
     values = " and ".join(f"`{name}` {value}" for name, value in chosen.items())
     weights = "an adapter of pretrained" if start.adapter else "pretrained" if start.pretrained else "random"

@@ -63,12 +63,12 @@ from hf_ctkd.training.labelled_rows import (
     rows_to_train_on,
     task_weight,
 )
-from hf_ctkd.training.loss_context import StudentRows, default_loss, loss_context, with_student_rows
+from hf_ctkd.training.loss_context import StudentRows, loss_context, loss_of_run, with_student_rows
 from hf_ctkd.training.optimizer import with_rates_of_loss
 from hf_ctkd.training.outcome import LossTrace, warn_of_chance, warn_of_loss
 from hf_ctkd.training.record import Run, evaluated_on, majority_share, rows_in_training, summarise, write_records
 from hf_ctkd.training.resume_callback import ResumeCallback
-from hf_ctkd.training.schedule import with_schedule
+from hf_ctkd.training.schedule import reopened, with_schedule
 from hf_ctkd.training.sharded import gathered
 from hf_ctkd.training.stream import Stream, StreamedRows
 from hf_ctkd.training.student_with_loss import LOGITS, TASK, StudentWithLoss
@@ -187,15 +187,16 @@ class DistillationTrainer(Trainer):
         self.task = task or task_of(student, processing_class, split, label_column=args.label_column)
         self.task.check_arguments(args)
         fixed_rows = augmentation is None and self._stream is None
-        given = default_loss(self.task, student, args, fixed_rows=fixed_rows) if loss is None and teachers else loss
+        given = loss_of_run(loss, self.task, student, args, teachers=bool(teachers), fixed_rows=fixed_rows)
         rows = training_rows(train_dataset, args, self.task, only_labels=given is None)
         check_loss(given, teachers, rows, self.task)
         eval_rows = evaluation_rows(eval_dataset, args, rows, self.task)
         self._reference_rows = reference_rows(rows, eval_rows)
         self._preprocessor = student_preprocessor(processing_class, self._reference_rows, student, args.max_length)
         classes = max(1, len(self.task.label_names(self._reference_rows)))
-        length, adapter, distils = epoch_length(rows, self.task, given, args), student is not model, given is not None
-        args, self._chosen = with_schedule(args, length, student, classes=classes, adapter=adapter, distils=distils)
+        schedule = partial(with_schedule, student=student, classes=classes, adapter=student is not model)
+        length = epoch_length(rows, self.task, given, args)
+        args, self._chosen = schedule(args, length, distils=given is not None)
         self._task_loss = TaskLoss.of(self.task, args, rows, compute_loss_func)
         self._loss_as_given, self.ranking, self.command, self._rows_seen = given, ranking, None, 0
         self.baseline, self.gain = {}, {}
@@ -216,6 +217,9 @@ class DistillationTrainer(Trainer):
         if model_init is not None:  # the parent's constructor would call it before a loss can be set up
             self.model_init = model_init  # type: ignore[assignment] # a `PeftModel` is no PreTrainedModel
         self._prepare_teaching(teachers or (), options, rows, augmentation)
+        if given is not None and not self._distils and isinstance(self.train_dataset, RowDataset):  # for its fewer rows
+            labelled = len(self.train_dataset)
+            self.args, self._chosen = schedule(reopened(self.args, self._chosen), labelled, distils=False)
 
     # ---- the student, the teachers and the loss ---------------------------------------------------------------------
 

@@ -102,3 +102,11 @@ def test_what_went_wrong_in_training_is_stated(image_record):
     remark = "The student's features collapsed in training."
     assert remark not in text(image_record)
     assert remark in text(replace(image_record, loss=replace(image_record.loss, remarks=(remark,))))
+
+
+def test_the_control_of_a_student_compared_with_itself_is_its_own_checkpoint(image_record):
+    own = {**image_record.loss.settings, "input_features": "student"}
+    mixed = replace(image_record, loss=replace(image_record.loss, input_share=0.347, settings=own))
+    (sentence,) = [line for line in limitations(mixed) if "35 % of the distillation targets" in line]
+    assert "the student's features before training" in sentence and "TeacherFreeLoss" not in sentence
+    assert "its own checkpoint as the teacher and `RowTransportLoss(input_features=False)`" in sentence

@@ -6,12 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_shelf import image_rows, save_resnet, text_rows, write_splits
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from hf_ctkd.cards import publishable_files
 from hf_ctkd.cli.main import main
 from hf_ctkd.cli.outputs import MARKER
+from hf_ctkd.losses import RowTransportLoss
 from hf_ctkd.records import DistillationRecord, TeacherRanking
 from hf_ctkd.training import DistillationTrainer
 
@@ -33,6 +35,29 @@ def test_a_student_from_a_ranking_with_its_baseline(select, distill, tmp_path, c
     assert "Now the same student without distillation, for `--baseline`:" in caplog.text
     assert "Card: out/README.md" in out
     assert "Next:  hf-ctkd publish out YOUR_NAME/out" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "student"),
+        (["--loss", "row_transport"], "student"),
+        (["--loss_settings", '{"epsilon": 0.2}'], "student"),
+        (["--loss_settings", '{"input_features": true}'], True),
+    ],
+)
+def test_teachers_of_a_pretrained_student_are_compared_with_it(distill, shelf, monkeypatch, words, expected):
+    model = AutoModelForImageClassification.from_pretrained(shelf / "student")
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)  # as training moves them
+    model.save_pretrained("pretrained")
+    shutil.copy(shelf / "student" / "preprocessor_config.json", "pretrained")
+    monkeypatch.setattr(RowTransportLoss, "_teaches_more", lambda loss: True)
+    for student, reads in (("pretrained", expected), (shelf / "student", True)):
+        code, _, err = distill("--overwrite", *words, student=student)
+        assert code == 0, err
+        assert DistillationRecord.load("student/distillation.json").loss.settings["input_features"] == reads
 
 
 def test_progress_can_be_silenced(distill):

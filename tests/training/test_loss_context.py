@@ -204,3 +204,56 @@ def test_a_student_whose_teachers_know_no_more_trains_on_labels_alone(make, conf
     assert knows_more == (gain > 0) == trainer._distils
     trainer.train()
     assert any("row_transport" in entry for entry in trainer.state.log_history) == knows_more
+
+
+def pretrained(student):
+    """The student with scales of norms that training has moved apart."""
+    for module in student.modules():
+        if isinstance(module, torch.nn.BatchNorm2d | torch.nn.LayerNorm):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    return student
+
+
+def test_a_pretrained_student_is_warned_of_the_raw_input_alone(make, config, image_teacher, logged):
+    make(model=pretrained(tiny.image_student()), teachers=[image_teacher])
+    make(teachers=[image_teacher], loss=RowTransportLoss())
+    assert "raw input" not in logged.text, "its own features by default; a student with random weights knows nothing"
+    for settings in ({"loss": RowTransportLoss()}, {"augmentation": lambda image: image}):
+        logged.clear()
+        trainer = make(model=pretrained(tiny.image_student()), teachers=[image_teacher], **settings)
+        assert trainer.loss.input_features is True
+        assert "row_transport also learns from the raw input of the rows, which is meant for students with random" in (
+            logged.text
+        )
+
+
+def test_a_student_that_learns_from_no_teacher_trains_as_long_as_one_without(make, config, image_teacher, logged):
+    rows, open_schedule = tiny.image_rows(240, unlabelled=216), {"max_steps": -1, "learning_rate": None}
+    taught = make(
+        config(**open_schedule),
+        model=pretrained(tiny.image_student()),
+        teachers=[image_teacher],
+        loss=Untaught(input_features="student"),
+        train_dataset=rows,
+    )
+    plain = make(config(**open_schedule), model=pretrained(tiny.image_student()), train_dataset=rows)
+    assert len(taught.train_dataset) == len(plain.train_dataset) == 24
+    for name in ("num_train_epochs", "learning_rate"):
+        assert getattr(taught.args, name) == getattr(plain.args, name)
+    assert "than the student's own did before training: the student trains on its 24 labelled rows alone" in logged.text
+    (remark,) = taught.record().loss.remarks
+    name = taught.teacher_runner.teachers[0].candidate.name
+    assert remark.endswith(f"So the model was trained on the labels alone, and not by {name}.")
+    assert plain.record().loss.remarks == ()
+
+
+def test_that_teachers_are_left_out_is_said_where_all_rows_have_a_label_too(make, image_teacher, logged):
+    trainer = make(teachers=[image_teacher], loss=Untaught(input_features="student"))
+    assert not trainer._distils and "before training: the student trains on the labels alone." in logged.text
+
+
+class Untaught(RowTransportLoss):
+    """Of teachers that know no more than the student."""
+
+    def _teaches_more(self):
+        return False

@@ -1,13 +1,11 @@
 """How the task term and the distillation term weigh, whatever share of the rows has a label."""
 
-import logging
 from dataclasses import replace
 
 import pytest
 import tiny
 import torch
 import torch.nn.functional as F
-from transformers.utils.logging import get_logger
 
 from hf_ctkd.cards.card import labelled_rows_counted
 from hf_ctkd.errors import InvalidArgumentError
@@ -15,15 +13,6 @@ from hf_ctkd.losses import BSSLoss, ProbeLoss
 
 ROWS = 300
 SHARES = (1, 3, 10, 30, 100)
-
-
-@pytest.fixture
-def logged(caplog):
-    logger = get_logger("hf_ctkd.training.labelled_rows")
-    logger.addHandler(caplog.handler)
-    caplog.set_level(logging.WARNING)
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 def rows(percent, count=ROWS):
