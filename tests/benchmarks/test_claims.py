@@ -14,7 +14,9 @@ from benchmarks.evidence.pretrained_cell import AFT, GAP
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
-EMPTY = Tables(*(pandas.DataFrame() for _ in range(4)), pretrained_report.load([]), pandas.DataFrame())
+EMPTY = Tables(
+    *(pandas.DataFrame() for _ in range(4)), pretrained_report.load([]), *(pandas.DataFrame() for _ in range(2))
+)
 RESULTS = Path(claims.__file__).parent / "results"
 
 
@@ -69,7 +71,12 @@ def test_dense_students_are_compared_in_per_cent_of_their_metric(tmp_path):
     assert "| random | inverted | l2 | 0.1 | +10.0 (+10.0 to +10.0) (2) | +10.0 (+10.0 to +10.0) (2) |" in by_cell
     assert "| handwriting | traditional | l2 | 0.1 |  | +5.0" in by_cell and "| spectral |  |  |  | -25.0" in by_cell
     assert "| handwriting | inverted | at | 1.0 |  | -50.0" in by_cell, "of no claim, which speak of l2"
+    tried = [f"mask,40,1000,handwriting,at,inverted,{weight},{value}" for weight, value in ((0.1, 0.3), (1.0, 0.15))]
+    (tmp_path / "trials.csv").write_text("\n".join([lines[0], "mask,40,1000,plain,,,,0.2", *tried]))
+    (sentence,) = claims.dense_weights(claims.load_dense(tmp_path / "trials.csv"))
+    assert sentence.endswith("from the classifier: mask @ 40, at: +50.0 at 0.1, -25.0 at 1.")
     nothing = claims.load_dense(tmp_path / "none.csv")
+    assert claims.dense_weights(nothing) == []
     assert nothing.empty and claims.dense_table(nothing) == []
 
 
