@@ -4,6 +4,7 @@ import logging
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from transformers import TrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,26 @@ def average_over_batches(model: nn.Module) -> None:
         f"{len(norms)} batch norms of {type(model).__name__} would evaluate with the last training batch alone: their "
         f"momentum {share:g} is that of TensorFlow, where it is the share of what stays. It is {MOMENTUM:g} now."
     )
+
+
+def drops_single_row(model: nn.Module, rows: int, args: TrainingArguments) -> bool:
+    """Whether epochs are to leave out their last batch: one row, of whose 1 x 1 features a batch norm has no variance.
+
+    torch raises an error there. Rows are shuffled, so that each epoch leaves out another one. A warning is logged.
+
+    Args:
+        model: the student.
+        rows: that an epoch reads.
+        args: of the run.
+    """
+    single = rows > 1 and rows % args.train_batch_size == 1 and args.train_batch_size > 1
+    if not single or args.world_size > 1 or not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return False  # several processes fill their last batches up
+    logger.warning(
+        f"Each epoch leaves out one of its {rows:,} rows: the last batch would hold a single row, of which batch norms "
+        f"of {type(model).__name__} have no variance."
+    )
+    return True
 
 
 def _newest(norm: _BatchNorm) -> float:

@@ -29,6 +29,7 @@ from hf_ctkd.tasks.evaluation import as_confidences
 from hf_ctkd.teachers import LoadOptions
 from hf_ctkd.teachers.cache import from_named
 from hf_ctkd.training.adapter import StudentAdapter, student_of
+from hf_ctkd.training.batch_norms import drops_single_row
 from hf_ctkd.training.checkpoint import loss_signature, restore_checkpoint, save_student
 from hf_ctkd.training.checks import (
     check_arguments,
@@ -154,6 +155,7 @@ class DistillationTrainer(Trainer):
     baseline: Mapping[str, Confidence]
     gain: Mapping[str, Confidence]
     _rows_seen: Tensor | int
+    _terms: dict[str, Tensor]
 
     def __init__(
         self,
@@ -195,14 +197,12 @@ class DistillationTrainer(Trainer):
         self._preprocessor = student_preprocessor(processing_class, self._reference_rows, student, args.max_length)
         classes = max(1, len(self.task.label_names(self._reference_rows)))
         schedule = partial(with_schedule, student=student, classes=classes, adapter=student is not model)
-        length = epoch_length(rows, self.task, given, args)
-        args, self._chosen = schedule(args, length, distils=given is not None)
+        args, self._chosen = schedule(args, epoch_length(rows, self.task, given, args), distils=given is not None)
         self._task_loss = TaskLoss.of(self.task, args, rows, compute_loss_func)
         self._loss_as_given, self.ranking, self.command, self._rows_seen = given, ranking, None, 0
         self.baseline, self.gain = {}, {}
         self._saved: tuple[DistillationRecord, TeacherRanking | None] | None = None
-        self._terms: dict[str, Tensor] = {}
-        self._steps_to_log, self._train_seconds, self._computed_loss = 0, 0.0, False
+        self._terms, self._steps_to_log, self._train_seconds, self._computed_loss = {}, 0, 0.0, False
         self._evaluations, self._resume_callback, self._loss_trace = Evaluations(), ResumeCallback(), LossTrace()
         super().__init__(
             model=self._with_loss(model),
@@ -217,9 +217,7 @@ class DistillationTrainer(Trainer):
         if model_init is not None:  # the parent's constructor would call it before a loss can be set up
             self.model_init = model_init  # type: ignore[assignment] # a `PeftModel` is no PreTrainedModel
         self._prepare_teaching(teachers or (), options, rows, augmentation)
-        if given is not None and not self._distils and isinstance(self.train_dataset, RowDataset):  # for its fewer rows
-            labelled = len(self.train_dataset)
-            self.args, self._chosen = schedule(reopened(self.args, self._chosen), labelled, distils=False)
+        self._adapt_arguments(schedule)
 
     # ---- the student, the teachers and the loss ---------------------------------------------------------------------
 
@@ -258,6 +256,15 @@ class DistillationTrainer(Trainer):
         self._distils, rows = rows_to_train_on(rows, self.task, self.loss, self.args)
         self._labelled_row_weight = largest_row_weight(self.args.labelled_row_weight, rows, self.task)
         self.train_dataset, self.data_collator = self._training_data(rows, augmentation, once)
+
+    def _adapt_arguments(self, schedule: Callable[..., tuple[DistillationConfig, tuple[str, ...]]]) -> None:
+        """Adapt the schedule and the batches to the rows that are left where no teacher has a part in training."""
+        if not isinstance(self.train_dataset, RowDataset):
+            return
+        rows = len(self.train_dataset)
+        if self.loss is not None and not self._distils:
+            self.args, self._chosen = schedule(reopened(self.args, self._chosen), rows, distils=False)
+        self.args.dataloader_drop_last |= drops_single_row(self.student, rows, self.args)
 
     @property
     def student_with_loss(self) -> StudentWithLoss:

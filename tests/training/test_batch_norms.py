@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from hf_ctkd.training import DistillationTrainer
-from hf_ctkd.training.batch_norms import average_over_batches
+from hf_ctkd.training.batch_norms import average_over_batches, drops_single_row
 
 LABELS = {"num_labels": 3}
 STUDENTS = {
@@ -56,3 +56,25 @@ def test_others_are_left_as_they_are(caplog):
     fixed = nn.BatchNorm2d(2, momentum=0.99, track_running_stats=False)
     average_over_batches(fixed)
     assert fixed.momentum == 0.99 and caplog.text == ""
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(17, 2), (18, 3)])
+def test_an_epoch_never_ends_with_a_single_row(make, config, caplog, rows, steps):
+    with caplog.at_level(logging.WARNING):
+        trainer = make(
+            config(max_steps=-1, num_train_epochs=1, per_device_train_batch_size=8),
+            model=STUDENTS["MobileNetV2"](),
+            train_dataset=tiny.image_rows(18).select(range(rows)),
+        )
+    assert ("Each epoch leaves out one of its 17 rows" in caplog.text) == (rows == 17)
+    trainer.train()
+    assert trainer.state.global_step == steps
+    assert not drops_single_row(trainer.student, 1, trainer.args), "there is no other batch"
+
+
+def test_a_student_without_batch_norms_reads_every_row(make, config):
+    args = config(per_device_train_batch_size=8)
+    trainer = make(args, model=tiny.normless_student(), train_dataset=tiny.image_rows(17))
+    assert not trainer.args.dataloader_drop_last
+    with_norms = make(args, train_dataset=tiny.image_rows(17))
+    assert with_norms.args.dataloader_drop_last and not args.dataloader_drop_last, "the user's own stay as they are"
