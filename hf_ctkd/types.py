@@ -229,6 +229,8 @@ class LossContext:
         steps: optimiser steps of the training that is planned; None where that is not known.
         student_layers: pooled layers and features of the untrained student on the rows that probes are fitted to
             (`fitting_rows`), in `setup` of a loss with `Needs.STUDENT`.
+        times_read: how often an epoch reads each training row: beside a loss that does not teach labels, labelled rows
+            may be repeated. None where each is read once.
     """
 
     labels: Int[Tensor, " rows"]
@@ -242,3 +244,4 @@ class LossContext:
     student_rows: RowOutputs | None = None
     steps: int | None = None
     student_layers: ModelOutputs | None = None
+    times_read: Int[Tensor, " rows"] | None = None

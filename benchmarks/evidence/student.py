@@ -25,7 +25,7 @@ from hf_ctkd.demo.students import build_student
 from hf_ctkd.demo.tasks import DemoTask, build_task
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import folder_teachers
-from hf_ctkd.losses import DistillationLoss, TeacherFreeLoss
+from hf_ctkd.losses import DistillationLoss, RelationshipMatchingLoss, TeacherFreeLoss
 from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.training.teacher_runner import TeacherLike
@@ -94,6 +94,8 @@ def key_of(job: Job, modality: str) -> str:
     content = [FORMAT, BATCH[modality], asdict(run), used, revision, {} if loss is None else loss.settings()]
     if loss is not None and not loss.teaches_labels:
         content.append("labelled rows repeated")
+    if isinstance(loss, RelationshipMatchingLoss):
+        content.append("a mean over the labelled rows read")
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -16,6 +16,7 @@ from hf_ctkd.generic.path_distribution import Draw, PathDistribution
 from hf_ctkd.generic.pool import StudentPool
 from hf_ctkd.generic.supernet import Supernet
 from hf_ctkd.losses import DistillationLoss, LossContext
+from hf_ctkd.losses.base import labelled_share_read
 from hf_ctkd.training import StudentWithLoss
 from hf_ctkd.types import UNLABELLED, Hidden, ModelOutputs, Needs
 
@@ -97,8 +98,7 @@ class Conditioning(DistillationLoss):
                     f"`model` has {teacher_states} between its stages, but students of the family "
                     f"{self.pool.family!r} have {student_states}. Choose a pool of the teacher's kind."
                 )
-        labelled = context.labels != UNLABELLED
-        self.labelled_share = float(labelled.float().mean())
+        self.labelled_share = float(labelled_share_read(context))
         self.seed = context.seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(context.seed)

@@ -409,6 +409,21 @@ def labelled_share(labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:
     return (labels != UNLABELLED).float().mean()
 
 
+def labelled_share_read(context: LossContext) -> Float[Tensor, ""]:
+    """Share of the rows read in an epoch that have a label, in [0, 1]: a repeated row counts each time.
+
+    Divide a sum over the labelled rows of a batch by its rows times this share: in expectation that is their mean,
+    however a step is split into batches.
+
+    Args:
+        context: as given to `setup`.
+    """
+    if context.times_read is None:
+        return labelled_share(context.labels)
+    times = context.times_read.float()
+    return (context.labels != UNLABELLED).float() @ times / times.sum()
+
+
 def row_divergence(
     log_predicted: Float[Tensor, "batch classes"],
     targets: Float[Tensor, "batch classes"],

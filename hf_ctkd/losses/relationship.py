@@ -9,7 +9,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses.base import DistillationLoss, labelled_share, require_teachers, require_weight, student_logits
+from hf_ctkd.losses.base import (
+    DistillationLoss,
+    labelled_share_read,
+    require_teachers,
+    require_weight,
+    student_logits,
+)
 from hf_ctkd.probes.centres import leave_one_out_accuracy, unit_centres
 from hf_ctkd.probes.labelled import CHUNK_ROWS, fitting_rows
 from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
@@ -132,7 +138,7 @@ class RelationshipMatchingLoss(DistillationLoss):
                 "optimiser steps; DistillationTrainer does."
             )
         self._embedding_steps = math.ceil(self.embedding_share * (context.steps or 0))
-        self.labelled_share = labelled_share(context.labels)
+        self.labelled_share = labelled_share_read(context)
         self._set_centres(context)
         if self.unlabelled_rows == "gated":
             self._set_gate(context)
@@ -224,7 +230,7 @@ class RelationshipMatchingLoss(DistillationLoss):
         target = nearness.masked_fill(~self.get_buffer("labelled_classes"), -torch.inf).softmax(dim=1)
         log_predicted = student_logits(student).float().log_softmax(dim=1)
         divergence = F.kl_div(log_predicted, target, reduction="none").sum(dim=1)
-        # By the expected number of labelled rows: a mean over them, however a step is split into micro-batches.
+        # By the expected number of labelled rows: in expectation a mean over them, however a step is split.
         of_labelled = torch.where(labels != UNLABELLED, divergence, 0.0).sum() / (len(labels) * self.labelled_share)
         if self.unlabelled_rows == "gated":  # decided on the device, which no step waits for
             return torch.where(self.accuracies[index] > self.baseline_accuracy, divergence.mean(), of_labelled)

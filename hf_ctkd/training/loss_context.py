@@ -198,7 +198,8 @@ def loss_context(
     """
     if rows is None:
         return None, None
-    steps = planned_steps(args, len(rows_of_epoch(rows, task, loss, args)))
+    read = rows_of_epoch(rows, task, loss, args)
+    times_read = read.bincount(minlength=len(rows))
     rows = runner.finite.select(rows)
     reader: InputFeatureReader | None = None
     inputs: RowOutputs | None = None
@@ -219,7 +220,8 @@ def loss_context(
         seed=args.seed,
         inputs=inputs,
         targets=task.targets(rows) if Needs.TARGETS in needs else None,
-        steps=steps,
+        steps=planned_steps(args, len(read)),
+        times_read=times_read if runner.finite.numbers is None else times_read[runner.finite.numbers],
     )
 
 

@@ -14,7 +14,7 @@ from hf_ctkd.types import UNLABELLED
 LABELS = torch.tensor([0, 1, 1, 0, 1])
 
 
-def grafted(name, labels=LABELS, **settings):
+def grafted(name, labels=LABELS, times_read=None, **settings):
     """A teacher with its branches, and rows for it."""
     pool = POOLS[name]
     classes = TEXT_CLASSES if name == "bert" else CLASSES
@@ -22,7 +22,8 @@ def grafted(name, labels=LABELS, **settings):
     loss = Conditioning(pool, BranchSettings(**settings), teacher_stages=stages_of(model.config))
     student_with_loss, rows = TeacherWithBranches(model, loss), rows_of(pool, len(labels))
     with torch.no_grad():
-        loss.setup(LossContext(labels, classes, student_with_loss.outputs(rows), seed=4))
+        outputs = student_with_loss.outputs(rows)
+        loss.setup(LossContext(labels, classes, outputs, seed=4, times_read=times_read))
     return student_with_loss.train(), rows
 
 
@@ -88,6 +89,18 @@ def test_rows_without_a_label_teach_by_divergence_alone():
     second = student_with_loss.loss(type(outputs)(outputs.features, changed, outputs.hidden), (), labels)
     torch.testing.assert_close(first["branch_ce"], second["branch_ce"])
     assert not torch.isclose(first["branch_kl"], second["branch_kl"])
+
+
+def test_the_cross_entropy_of_branches_is_a_mean_over_labelled_rows_however_often_these_are_read():
+    labels = torch.tensor([0, UNLABELLED, 1, UNLABELLED, 1])
+    values = []
+    for times_read in (torch.tensor([1, 1, 1, 1, 1]), torch.tensor([4, 1, 4, 1, 4])):
+        student_with_loss, rows = grafted("vit", labels=labels, times_read=times_read, paths_per_step=1)
+        student_with_loss.eval()
+        epoch = torch.arange(5).repeat_interleave(times_read)
+        terms = student_with_loss.loss(student_with_loss.outputs(rows).select(epoch), (), labels[epoch])
+        values.append(terms["branch_ce"])
+    torch.testing.assert_close(*values)
 
 
 def test_terms_add_up_over_micro_batches():

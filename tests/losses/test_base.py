@@ -2,6 +2,7 @@ import doctest
 import json
 import re
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from hf_ctkd.losses import (
 from hf_ctkd.losses.base import (
     as_setting,
     labelled_share,
+    labelled_share_read,
     numbers_beside_terms,
     on_selected_rows,
     row_weights,
@@ -142,6 +144,12 @@ def test_a_labelled_row_counts_by_the_labelled_share_up_to_a_limit(percent, weig
     of_all = torch.where(torch.arange(100) < percent, 0, UNLABELLED)
     weights = row_weights(torch.tensor([0, UNLABELLED, 3]), labelled_share(of_all))
     assert weights.tolist() == pytest.approx([weight, 1.0, weight])
+
+
+def test_a_repeated_row_counts_each_time_in_the_labelled_share_of_the_rows_read():
+    context = replace(LossCase.of().context, labels=torch.tensor([0, UNLABELLED, 3, UNLABELLED]))
+    assert float(labelled_share_read(context)) == 0.5
+    assert float(labelled_share_read(replace(context, times_read=torch.tensor([5, 1, 2, 2])))) == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize(

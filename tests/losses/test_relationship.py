@@ -110,16 +110,19 @@ def test_length_of_a_classs_features_does_not_matter():
         assert torch.allclose(loss.centres_0.norm(dim=1), torch.ones(4))
 
 
-def test_without_unlabelled_rows_it_is_a_mean_over_labelled_rows_in_expectation():
+@pytest.mark.parametrize("times", [1, 3])
+def test_without_unlabelled_rows_it_is_a_mean_over_labelled_rows_in_expectation(times):
     case = LossCase.of(teachers=1)
     loss = second_phase(unlabelled_rows="none")
-    loss.setup(case.context)
+    times_read = torch.where(case.context.labels == -100, 1, times)
+    loss.setup(replace(case.context, times_read=times_read))
     whole = replace(case, student=case.context.student, teachers=case.context.teachers, labels=case.context.labels)
     labelled = whole.select((whole.labels != -100).nonzero()[:, 0])
+    epoch = whole.select(torch.arange(len(whole.labels)).repeat_interleave(times_read))
     every = second_phase(unlabelled_rows="all")
     every.setup(case.context)
     torch.testing.assert_close(
-        whole.terms(loss)["relationship_classifier"], labelled.terms(every)["relationship_classifier"]
+        epoch.terms(loss)["relationship_classifier"], labelled.terms(every)["relationship_classifier"]
     )
 
 

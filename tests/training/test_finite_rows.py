@@ -88,6 +88,15 @@ def test_every_loss_trains_on(make, config, image_teacher, poison, kind, tmp_pat
         assert any("NaN or infinite for 4 of 24" in remark for remark in trainer.record().loss.remarks)
 
 
+def test_how_often_rows_are_read_is_that_of_the_rows_left(make, image_teacher, poison):
+    poison(BAD)
+    data = tiny.image_rows(24, unlabelled=20)
+    trainer = make(loss=ProjectionLoss(), teachers=[image_teacher], train_dataset=data)
+    read = [row.number for row in map(trainer.train_dataset.__getitem__, range(len(trainer.train_dataset)))]
+    expected = [read.count(row) for row in range(24) if row not in BAD]
+    assert trainer._context.times_read.tolist() == expected and max(expected) > 1
+
+
 @pytest.mark.parametrize("kind", [RowTransportLoss, ProjectionLoss])
 def test_a_batch_of_such_rows_alone_teaches_labels_alone(make, image_teacher, poison, kind):
     poison(BAD)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from hf_ctkd.cards.card import labelled_rows_counted
 from hf_ctkd.errors import InvalidArgumentError
-from hf_ctkd.losses import BSSLoss, ProbeLoss
+from hf_ctkd.losses import BSSLoss, ProbeLoss, RelationshipMatchingLoss
 
 ROWS = 300
 SHARES = (1, 3, 10, 30, 100)
@@ -72,6 +72,22 @@ def test_beside_a_loss_of_features_labelled_rows_are_a_share_of_those_read(make,
     assert labelled / read == pytest.approx(max(share, percent / 100))
     assert ("labelled rows are repeated: an epoch reads 540 rows, of which 300" in logged.text) == (read == 540)
     assert ("are repeated" in logged.text) == (read > ROWS)
+
+
+def test_soft_labels_of_labelled_rows_count_alike_however_often_these_are_repeated(make, config, image_teacher):
+    terms = []
+    for share, read in ((0, 300), (0.25, 360), (0.5, 540)):  # each labelled row once, three and nine times
+        trainer = make(
+            args=config(labelled_share=share, max_steps=1, per_device_train_batch_size=read),
+            loss=RelationshipMatchingLoss(embedding_share=0.0, unlabelled_rows="none"),
+            model=tiny.normless_student(),
+            train_dataset=rows(10),
+            teachers=[image_teacher],
+        )
+        trainer.train()
+        terms.append(trainer.state.log_history[0]["relationship_classifier"])
+    assert terms[0] > 1e-3
+    assert terms == pytest.approx([terms[0]] * 3, rel=1e-4)
 
 
 def test_beside_a_loss_that_teaches_labels_every_row_is_read_once(make, logged):
