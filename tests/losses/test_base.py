@@ -29,7 +29,7 @@ from hf_ctkd.losses.base import (
     teacher_logits,
 )
 from hf_ctkd.testing import LossCase, check_loss
-from hf_ctkd.types import UNLABELLED, LossContext, ModelOutputs, Needs
+from hf_ctkd.types import UNLABELLED, LabelSpace, LossContext, ModelOutputs, Needs
 
 
 class Own(DistillationLoss):
@@ -148,7 +148,7 @@ def test_a_labelled_row_counts_by_the_labelled_share_up_to_a_limit(percent, weig
 
 def test_a_repeated_row_counts_each_time_in_the_labelled_share_of_the_rows_read():
     labels = torch.tensor([0, UNLABELLED, 3, UNLABELLED])
-    context = LossContext(labels, ("a", "b", "c", "d"), ModelOutputs(torch.zeros(1, 1)))
+    context = LossContext(labels, LabelSpace(("a", "b", "c", "d")), ModelOutputs(torch.zeros(1, 1)))
     assert float(labelled_share_read(context)) == 0.5
     assert float(labelled_share_read(replace(context, times_read=torch.tensor([5, 1, 2, 2])))) == pytest.approx(0.7)
 
