@@ -27,7 +27,8 @@ class SoftTargetsRecord:
         labelled_rows: of these, rows with a label, on which probes were fitted.
         teachers: with their weights.
         loss: that made the targets.
-        strength: information gain of all probes together, in [0, 1]; see `DistillationLoss.strength`.
+        strength: information gain of all that the targets were read from, input features included, in [0, 1]; see
+            `DistillationLoss.strength`.
         versions: of packages.
     """
 
@@ -47,6 +48,21 @@ class SoftTargetsRecord:
         """The most restrictive licence among the teachers; None where no trained weights went into the targets."""
         trained = (teacher.candidate for teacher in self.teachers if not teacher.candidate.random_weights)
         return most_restrictive((candidate.name, candidate.license) for candidate in trained)
+
+    @property
+    def sources(self) -> str:
+        """How much of the uncertainty about the labels what was read explains, and how much of it is input features."""
+        share = self.loss.input_share
+        explain = f"explain {number(self.strength)} of the uncertainty about the labels"
+        explain = f"{explain} (information gain, on rows held out)"
+        if not self.teachers:
+            return f"The input features of the rows {explain}."
+        if share == 0:
+            return f"Together the teachers {explain}."
+        return (
+            f"Together the teachers and the input features of the rows {explain}. The share of the input features in "
+            f"the targets is {number(share)}, that of the teachers {number(1 - share)}."
+        )
 
 
 def soft_targets_card(record: SoftTargetsRecord, *, load: str) -> str:
@@ -76,8 +92,7 @@ def soft_targets_card(record: SoftTargetsRecord, *, load: str) -> str:
         _teachers(record),
         _license(binding),
         "## How they were made",
-        f"Loss: **{escape(record.loss.name)}**, without a student's own share. Together the teachers explain "
-        f"{number(record.strength)} of the uncertainty about the labels (information gain, on rows held out).",
+        f"Loss: **{escape(record.loss.name)}**, without a student's own share. {record.sources}",
         settings_table(record.loss.settings) if record.loss.settings else "",
         citation_text(record.loss.citation),
         "Versions: "

@@ -45,6 +45,7 @@ def run(parsed: ParsedCommand[TargetsArguments]) -> dict[str, object] | None:
 def _write(targets: SoftTargets, arguments: TargetsArguments) -> dict[str, object]:
     card, address, rows = targets.save(arguments.output), None, len(targets.dataset)
     print(f"Soft targets of {rows:,} rows in column {arguments.column!r} saved in {arguments.output}.")
+    print(targets.record.sources)
     for remark in targets.record.loss.remarks:
         print(remark)
     print(f"Card: {card}")
@@ -52,7 +53,13 @@ def _write(targets: SoftTargets, arguments: TargetsArguments) -> dict[str, objec
         address = targets.push(arguments.push_to_hub, private=not arguments.public, token=arguments.token)
         print(f"Pushed {'for everybody' if arguments.public else 'for you alone'}: {address}")
     remarks = list(targets.record.loss.remarks)
-    return {"output": arguments.output, "column": arguments.column, "rows": rows, "remarks": remarks} | {
+    return {
+        "output": arguments.output,
+        "column": arguments.column,
+        "rows": rows,
+        "strength": targets.record.strength,
+        "input_share": targets.record.loss.input_share,
+        "remarks": remarks,
         "card": str(card),
         "address": address,
     }

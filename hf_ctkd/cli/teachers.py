@@ -1,12 +1,18 @@
 """The teachers that a command names: those of a ranking, or others by name."""
 
+from transformers.utils.logging import get_logger
+
 from hf_ctkd.cli.arguments import TeacherArguments
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import TeacherCandidate, TeacherRanking
 
+logger = get_logger(__name__)
+
 
 def named_teachers(arguments: TeacherArguments, ranking: TeacherRanking | None) -> list[TeacherCandidate | str]:
     """Teachers by name, or else the best of a ranking or its committee; none where nothing names any.
+
+    A warning in the log repeats the advice of a ranking whose teachers are no better than its baseline.
 
     Args:
         arguments: which of them.
@@ -20,4 +26,6 @@ def named_teachers(arguments: TeacherArguments, ranking: TeacherRanking | None) 
         raise InvalidArgumentError("`--committee` takes the teachers of a `--ranking`: give one, and no `--teachers`.")
     if arguments.teachers or ranking is None:
         return list(arguments.teachers)
+    if ranking.advises_labels_alone:
+        logger.warning(f"`--ranking` {arguments.ranking}: {ranking.advice} Its teachers are used all the same.")
     return list(ranking.committee() if arguments.committee else ranking.top(arguments.top))

@@ -54,9 +54,10 @@ def soft_targets(
     """The data set with a column of class probabilities, what the teachers tell of each row.
 
     Use it to distill with another trainer, or in another framework: the column is all that such a student needs. They
-    are the targets of `DistillationTrainer` without the student's own share, which changes from step to step. Input
-    features, where the loss reads them, are those of words and of small colour images, as there is no student that
-    preprocesses the rows. Not for losses of features, and not for rows that are augmented much: targets are those of
+    are the targets that `DistillationTrainer` gives a student with random weights, without its own share, which changes
+    from step to step. Input features, where the loss reads them, are those of words and of small colour images, as
+    there is no student that preprocesses the rows; a pretrained student's own features take their place in the
+    trainer. Not for losses of features, and not for rows that are augmented much: targets are those of
     the plain rows. Rows for which the outputs of a teacher are NaN or infinite are left out, with a warning that counts
     them.
 
@@ -223,12 +224,13 @@ def compute_soft_targets(
     inputs = InputFeatureReader.without_model(rows, folder=cache) if Needs.INPUT in loss.needs else None
     context = _context(rows, runner, finite.outputs(outputs), inputs, seed)
     loss.setup(context)
-    if not loss.strength() > 0:
-        logger.warning("The teachers know nothing of the labels: the soft targets are hardly more than class shares.")
+    unknowing = _unknowing(loss, names)
+    for remark in unknowing:
+        logger.warning(remark)
     targets = loss.row_targets(context)
     if targets is None:
         raise _no_probabilities(loss)
-    record = _record(rows, runner, loss, column, finite.remarks)
+    record = _record(rows, runner, loss, column, (*finite.remarks, *unknowing))
     return _with_targets(rows, loss.class_probabilities(targets).cpu(), column, record)
 
 
@@ -278,6 +280,17 @@ def _no_probabilities(loss: DistillationLoss) -> InvalidArgumentError:
     )
 
 
+def _unknowing(loss: DistillationLoss, teachers: Sequence[str]) -> tuple[str, ...]:
+    """One sentence if the targets tell nothing of the labels that comes from a teacher."""
+    weights = loss.weights()
+    if loss.strength() > 0 and (not weights or max(weights) > 0):
+        return ()
+    read = "None of the teachers knows anything of the labels" if teachers else "Nothing that was read tells the labels"
+    if loss.strength() > 0:
+        return (f"{read}: all that the soft targets tell is read from the input features of the rows.",)
+    return (f"{read}: the soft targets are hardly more than class shares.",)
+
+
 def _record(
     rows: TargetRows, runner: TeacherRunner, loss: DistillationLoss, column: str, remarks: tuple[str, ...]
 ) -> SoftTargetsRecord:
@@ -294,7 +307,14 @@ def _record(
         rows=len(rows),
         labelled_rows=len(rows.labelled),
         teachers=teachers,
-        loss=LossRecord(loss.name, loss.settings(), loss.citation, weight_meaning=loss.weight_meaning, remarks=remarks),
+        loss=LossRecord(
+            loss.name,
+            loss.settings(),
+            loss.citation,
+            input_share=round(loss.input_share(), 3),
+            weight_meaning=loss.weight_meaning,
+            remarks=remarks,
+        ),
         strength=loss.strength(),
         versions={
             "hf_ctkd": __version__,

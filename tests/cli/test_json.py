@@ -61,6 +61,7 @@ def test_of_targets(printed, shelf):
     words = ["--dataset", shelf / "squares", "--teachers", shelf / "zoo" / "four", "--output", "made"]
     found, said = printed("targets", *words)
     assert isinstance(found.pop("remarks"), list) and "Card: made/README.md" in said
+    assert 0 < found.pop("input_share") < 1 and 0 < found.pop("strength") <= 1
     assert found == {
         "output": "made",
         "column": "soft_targets",

@@ -136,6 +136,33 @@ def test_saved_with_a_card_and_read_back(teacher, settings, tmp_path):
     assert read[0]["image"].size == (8, 8) and read["plan"][:] == targets.dataset["plan"][:]
 
 
+def test_a_teacher_that_knows_nothing_gets_no_credit_for_the_input_features(
+    teacher, settings, monkeypatch, caplog, tmp_path
+):
+    monkeypatch.setattr(Teacher, "outputs", lambda *_, **__: ModelOutputs(torch.ones(24, 4)))
+    targets = compute_soft_targets(tiny.image_rows(24), [teacher], **settings)
+    remark = (
+        "None of the teachers knows anything of the labels: all that the soft targets tell is read from the input "
+        "features of the rows."
+    )
+    assert remark in caplog.messages and targets.record.loss.remarks == (remark,)
+    assert targets.record.strength > 0.5 and targets.record.loss.input_share == pytest.approx(1, abs=1e-4)
+    card = targets.save(tmp_path / "made").read_text()
+    assert remark in card and "Together the teachers explain" not in card
+    assert "The share of the input features in the targets is 1.000, that of the teachers 0.000." in card
+
+
+def test_the_card_gives_teachers_and_input_features_their_shares(teacher, settings):
+    rows = tiny.image_rows(24)
+    record = compute_soft_targets(rows, [teacher], **settings).record
+    assert record.sources.startswith("Together the teachers and the input features of the rows explain ")
+    assert 0 < record.loss.input_share < 1 and record.loss.remarks == ()
+    alone = compute_soft_targets(rows, [teacher], ProbeLoss(), **settings).record
+    assert alone.sources.startswith("Together the teachers explain ") and "share" not in alone.sources
+    free = compute_soft_targets(rows, [], TeacherFreeLoss(), **settings).record
+    assert free.sources.startswith("The input features of the rows explain ") and free.loss.remarks == ()
+
+
 def test_pushed_privately_with_its_card(teacher, settings, hub, logged_in):
     targets = compute_soft_targets(tiny.image_rows(), [teacher], **settings)
     url = targets.push("me/targets")
