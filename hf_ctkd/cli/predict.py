@@ -104,7 +104,9 @@ def _images(paths: Sequence[Path]) -> Dataset:
 
 def _lines(path: Path) -> Dataset:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not `str.splitlines`, which also cuts at separators such as U+2028. Some editors write a byte order mark.
+        with path.open(encoding="utf-8-sig") as file:
+            lines = [line.removesuffix("\n") for line in file]
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"`FILES`: {path} cannot be read as UTF-8 text: {error}. Check the file.") from error
     if not lines:

@@ -41,6 +41,15 @@ def test_all_scores_of_texts_to_parquet(run, shelf):
     assert run(*words, "--overwrite")[0] == 0
 
 
+def test_a_line_of_a_text_file_ends_at_a_newline_alone(run, shelf, monkeypatch):
+    monkeypatch.setattr("hf_ctkd.cli.predict.predict", lambda student, rows, **_: rows)
+    texts = ["the\u2028red cat", "the\x85green dog", "a\x0bb\x0cc", "last"]
+    Path("texts.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(texts).encode())
+    code, _, err = run("predict", shelf / "bert", "texts.txt", "--output", "made.parquet")
+    assert code == 0, err
+    assert _read("made.parquet")["text"][:] == texts
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])
 def test_tables(run, shelf, suffix):
     rows = text_rows().remove_columns("label")
