@@ -177,9 +177,7 @@ def results(record: DistillationRecord) -> "Figure":
             axes.annotate(f"{value:.3f}", (value, height), (0, 5), textcoords="offset points", ha="center", fontsize=8)
     axes.set_yticks(range(len(names)), [drawable(name, 28) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel(
-        f"on {record.task.eval_rows} rows" + (", bars: bootstrap intervals" if record.confidence_levels else "")
-    )
+    axes.set_xlabel(f"on {record.task.eval_rows} rows" + (", bars: intervals" if record.confidence_levels else ""))
     axes.grid(axis="x", color="#e5e5e5")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -360,7 +358,7 @@ def _reach(measured: Confidence) -> tuple[float, float]:
     if measured.interval is None:
         return math.nan, math.nan
     low, high = measured.interval
-    # A bootstrap interval may lie to one side of its estimate, and matplotlib refuses a bar of negative length.
+    # A percentile interval may lie to one side of its estimate, and matplotlib refuses a bar of negative length.
     return max(0.0, measured.value - low), max(0.0, high - measured.value)
 
 

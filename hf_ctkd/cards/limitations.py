@@ -119,12 +119,18 @@ def _baseline(record: DistillationRecord) -> list[str]:
         return ["The same model was not trained on the labels alone, so the effect of the loss is unknown."]
     if not record.gain and record.confidence_levels:
         return ["The difference to the student without distillation has no interval, so it may be due to chance."]
-    if not record.gain_within_chance:
-        return []
-    return [
-        "The interval of the difference to the student without distillation includes 0 for "
-        f"{listing(record.gain_within_chance)}, so it may be due to chance."
-    ]
+    sentences = []
+    if record.gain_within_chance:
+        sentences.append(
+            "The interval of the difference to the student without distillation includes 0 for "
+            f"{listing(record.gain_within_chance)}, so it may be due to chance."
+        )
+    if record.gain_nowhere:
+        sentences.append(
+            f"It does no better than the student without distillation in {listing(record.gain_nowhere)}: both do alike "
+            "on every evaluation row."
+        )
+    return sentences
 
 
 def _teachers(record: DistillationRecord, ranking: TeacherRanking | None) -> list[str]:

@@ -93,7 +93,7 @@ def number(value: float | None, sign: bool = False) -> str:
 
 
 def with_interval(value: Confidence | None, *, sign: bool = False) -> str:
-    """A measured value as `number` writes it, with its interval in brackets; nothing for None.
+    """A measured value as `number` writes it, with its interval in brackets where that has a width; nothing for None.
 
     Args:
         value: with or without an interval.
@@ -105,10 +105,9 @@ def with_interval(value: Confidence | None, *, sign: bool = False) -> str:
     """
     if value is None:
         return ""
-    if value.interval is None:
+    if value.low is None or value.high is None or value.low == value.high:
         return number(value.value, sign=sign)
-    low, high = value.interval
-    return f"{number(value.value, sign=sign)} ({number(low, sign=sign)} to {number(high, sign=sign)})"
+    return f"{number(value.value, sign=sign)} ({number(value.low, sign=sign)} to {number(value.high, sign=sign)})"
 
 
 def setting(value: Any) -> str:

@@ -121,7 +121,7 @@ def eval_result_files(record: DistillationRecord) -> dict[str, str]:
         notes = f"{plain(name)} on {plain(task.evaluation_rows)}"
         if measured.interval is not None:
             low, high = measured.interval
-            notes += f"; {100 * measured.level:g} % bootstrap interval {low:.4f} to {high:.4f}"
+            notes += f"; {100 * measured.level:g} % interval {low:.4f} to {high:.4f}"
         entry = EvalResultEntry(dataset_id=dataset, task_id="default", value=measured.value, notes=notes)
         text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True)
         files[f"{EVAL_RESULTS}/{EVAL_RESULTS_PREFIX}{slug(name)}.yaml"] = text

@@ -55,10 +55,12 @@ def results_text(record: DistillationRecord) -> str:
     intervals = any(value.interval is not None for value in record.results.values())
     on = f"On {record.task.eval_rows} evaluation rows{', with 95 % intervals' if intervals else ''}:"
     uncertain = ", ".join(record.gain_within_chance)
-    chance = (
-        f"\nThe interval of the difference in {uncertain} includes 0: it may be due to chance." if uncertain else ""
-    )
-    return f"{on}\n{results_table(record)}{chance}"
+    lines = [on, results_table(record)]
+    if uncertain:
+        lines.append(f"The interval of the difference in {uncertain} includes 0: it may be due to chance.")
+    if record.gain_nowhere:
+        lines.append(f"In {', '.join(record.gain_nowhere)} both students do alike on every row.")
+    return "\n".join(lines)
 
 
 def results_table(record: DistillationRecord) -> str:

@@ -24,7 +24,8 @@ def gain_over(
     """The student's metrics minus those of another model, both computed on the same resampled rows.
 
     Use it instead of comparing two intervals: rows that are hard are so for both models, and cancel. It computes each
-    metric twice a resample, which takes minutes for students that say something of every pixel.
+    metric twice a resample, which takes minutes for students that say something of every pixel. Where both models do
+    alike on every row, the interval is 0 to 0.
 
     Args:
         task: what the student is for.
@@ -68,5 +69,10 @@ def _gain(
 
     arrays = (labels, predictions, others)
     resamples = min(settings.bootstrap_resamples, metric.most_resamples)
-    ends = interval(difference, arrays, resamples=resamples, seed=settings.seed) if resamples else ()
-    return Confidence(difference(*arrays), *ends)
+    value = difference(*arrays)
+    if not resamples:
+        return Confidence(value)
+    ends = interval(difference, arrays, resamples=resamples, seed=settings.seed)
+    if ends is None and value == 0:
+        ends = 0.0, 0.0  # see `Confidence.always_zero`
+    return Confidence(value, *(ends or ()))

@@ -184,7 +184,13 @@ class Evaluation:
             if model.gain:
                 gains = [model.gain[name].text(sign=True) for name in names]
                 cells.append([f"student - {model.role}", "", "-", *gains, "-", "-"])
-        return text_table(header, cells)
+        return "\n".join([text_table(header, cells), *self._alike_lines()])
+
+    def _alike_lines(self) -> list[str]:
+        alike = {model.role: [name for name, gain in model.gain.items() if gain.always_zero] for model in self.models}
+        return [
+            f"In {', '.join(names)} student and {role} do alike on every row." for role, names in alike.items() if names
+        ]
 
     def _calibration_lines(self) -> list[str]:
         calibration = self.calibration

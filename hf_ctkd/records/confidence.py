@@ -7,7 +7,7 @@ from hf_ctkd.errors import InvalidArgumentError
 
 @dataclass(frozen=True)
 class Confidence:
-    """A measured value with its bootstrap confidence interval, if one was computed.
+    """A measured value with its confidence interval, if one was computed.
 
     Args:
         value: the point estimate.
@@ -39,8 +39,13 @@ class Confidence:
         """Both ends, or None."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
+    @property
+    def always_zero(self) -> bool:
+        """Whether it is the difference of two models that do alike on every row: no resample tells them apart."""
+        return self.value == 0 and self.interval == (0, 0)
+
     def text(self, *, sign: bool = False) -> str:
-        """The value with three decimals, and its interval in brackets.
+        """The value with three decimals, and its interval in brackets where that has a width.
 
         Args:
             sign: whether to write the sign of positive numbers too, as a difference needs it.
@@ -50,8 +55,9 @@ class Confidence:
             ('0.900 [0.850, 0.930]', '+0.020')
         """
         form = "+.3f" if sign else ".3f"
-        ends = "" if self.interval is None else f" [{self.interval[0]:{form}}, {self.interval[1]:{form}}]"
-        return f"{self.value:{form}}{ends}"
+        if self.low is None or self.high is None or self.low == self.high:
+            return f"{self.value:{form}}"
+        return f"{self.value:{form}} [{self.low:{form}}, {self.high:{form}}]"
 
 
 @dataclass(frozen=True)

@@ -356,10 +356,17 @@ class DistillationRecord:
 
     @property
     def gain_within_chance(self) -> tuple[str, ...]:
-        """The metrics in which the interval of the gain includes 0."""
+        """The metrics in which the interval of the gain includes 0, without those of `gain_nowhere`."""
         return tuple(
-            name for name, gain in self.gain.items() if gain.interval and gain.interval[0] <= 0 <= gain.interval[1]
+            name
+            for name, gain in self.gain.items()
+            if gain.interval and gain.interval[0] <= 0 <= gain.interval[1] and not gain.always_zero
         )
+
+    @property
+    def gain_nowhere(self) -> tuple[str, ...]:
+        """The metrics in which student and baseline do alike on every evaluation row."""
+        return tuple(name for name, gain in self.gain.items() if gain.always_zero)
 
     @property
     def confidence_levels(self) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""How good and how fast a student is: metrics with bootstrap confidence intervals, and rows a second."""
+"""How good and how fast a student is: metrics with confidence intervals, and rows a second."""
 
 import math
 import statistics
@@ -13,12 +13,13 @@ import evaluate
 import numpy as np
 import torch
 from evaluate.utils.logging import disable_progress_bar
+from jaxtyping import Float
 from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 from transformers import EvalPrediction
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
-from hf_ctkd.records import Confidence
+from hf_ctkd.records import Confidence, Proportion
 from hf_ctkd.types import UNLABELLED
 
 _FEATURES = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
@@ -95,9 +96,10 @@ def load_metric(name: str) -> evaluate.Metric:
 def confidence(
     name: str, predictions: np.ndarray, references: np.ndarray, *, resamples: int = 1000, seed: int = 0
 ) -> Confidence:
-    """A metric with its 95 % percentile bootstrap interval over the evaluation rows.
+    """A metric with its 95 % interval over the evaluation rows: by Wilson for accuracy, else a percentile bootstrap.
 
-    Metrics loaded from the Hub are recomputed at most 100 times, the built-in ones `resamples` times.
+    Metrics loaded from the Hub are recomputed at most 100 times, macro F1 `resamples` times. A bootstrap gives no
+    interval where every resample has the same value, see `interval`.
 
     Args:
         name: of the metric; see `load_metric`.
@@ -109,11 +111,13 @@ def confidence(
     Reference:
         Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13.
     """
+    if name == "accuracy":
+        return Proportion(int((references == predictions).sum()), len(references)).confidence()
     statistic = class_statistic(name)
     value = _through_evaluate(load_metric(name))(references, predictions)
     count = min(resamples, statistic.most_resamples)
-    low, high = interval(statistic.compute, (references, predictions), resamples=count, seed=seed)
-    return Confidence(value, low, high)
+    ends = interval(statistic.compute, (references, predictions), resamples=count, seed=seed)
+    return Confidence(value, *(ends or ()))
 
 
 @dataclass(frozen=True)
@@ -154,8 +158,10 @@ def _through_evaluate(metric: evaluate.Metric) -> Callable[[np.ndarray, np.ndarr
 
 def interval(
     statistic: Callable[..., float], arrays: Sequence[np.ndarray], *, resamples: int, seed: int = 0
-) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of a statistic over rows.
+) -> tuple[float, float] | None:
+    """The 95 % percentile bootstrap interval of a statistic over rows; None where all resamples give the same value.
+
+    That they do so, as for rows that are all right, does not mean that other rows would: it is no interval.
 
     Args:
         statistic: of the arrays.
@@ -176,8 +182,17 @@ def interval(
     for _ in range(resamples):
         drawn = generator.integers(rows, size=rows)
         values.append(statistic(*(array[drawn] for array in arrays)))
+    return percentiles(np.array(values))
+
+
+def percentiles(values: Float[np.ndarray, " resamples"]) -> tuple[float, float] | None:
+    """Between which the middle 95 % of the values of resamples lie; None where all are the same.
+
+    Args:
+        values: of a statistic.
+    """
     low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    return None if np.ptp(values) == 0 else (float(low), float(high))
 
 
 class ClassificationMetrics:
@@ -203,9 +218,7 @@ class ClassificationMetrics:
         for name in self.names:
             if self.resamples:
                 measured = confidence(name, predictions, references[labelled], resamples=self.resamples, seed=self.seed)
-                metrics[name] = measured.value
-                if measured.interval is not None:
-                    metrics[f"{name}_low"], metrics[f"{name}_high"] = measured.interval
+                metrics |= {name: measured.value, **interval_entries(name, measured.interval)}
             else:
                 computed = load_metric(name).compute(predictions=predictions, references=references[labelled]) or {}
                 metrics[name] = float(next(iter(computed.values())))
@@ -257,9 +270,18 @@ class RowMetrics:
         for name, measure in self.measures.items():
             metrics[name] = measure(*arrays)
             if self.resamples:
-                low, high = interval(measure, arrays, resamples=self.resamples, seed=self.seed)
-                metrics |= {f"{name}_low": low, f"{name}_high": high}
+                metrics |= interval_entries(name, interval(measure, arrays, resamples=self.resamples, seed=self.seed))
         return metrics
+
+
+def interval_entries(name: str, ends: tuple[float, float] | None) -> dict[str, float]:
+    """The interval of a metric as entries of what a `compute_metrics` gives, which `as_confidences` reads.
+
+    Args:
+        name: of the metric.
+        ends: of its interval; None without one.
+    """
+    return {} if ends is None else {f"{name}_low": ends[0], f"{name}_high": ends[1]}
 
 
 def as_confidences(metrics: Mapping[str, Any]) -> dict[str, Confidence]:

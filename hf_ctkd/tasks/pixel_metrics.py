@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from transformers import EvalPrediction
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
+from hf_ctkd.tasks.evaluation import interval_entries, percentiles
 from hf_ctkd.types import UNLABELLED
 
 Measure = Callable[[np.ndarray], np.ndarray]
@@ -62,8 +63,7 @@ class PixelMetrics(ABC):
             measure = self.measures[name]
             metrics[name] = float(measure(rows.sum(axis=0)))
             if self.resamples:
-                low, high = np.percentile(measure(drawn), [2.5, 97.5])
-                metrics |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+                metrics |= interval_entries(name, percentiles(measure(drawn)))
         return metrics
 
 

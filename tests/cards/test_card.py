@@ -64,7 +64,7 @@ def test_examples():
 
 def test_rows_that_were_held_out_are_not_called_a_split(image_record):
     card = render_card(replace(image_record, task=replace(image_record.task, eval_split=HELD_OUT)))
-    assert "Measured on 300 rows held out of the training rows, with bootstrap intervals" in card
+    assert "Measured on 300 rows held out of the training rows, with intervals" in card
 
 
 def test_everything_that_a_reader_needs_is_there(image_record, ranking):
@@ -74,7 +74,7 @@ def test_everything_that_a_reader_needs_is_there(image_record, ranking):
         "sorts images into 10 classes: zero, one,",
         "**Licence: cc-by-nc-4.0** (no commercial use)",
         "It comes from zoo/letters.",
-        "Measured on 300 rows of the split test, with bootstrap intervals (95 %).",
+        "Measured on 300 rows of the split test, with intervals (95 %).",
         "13 candidates were ranked by **transport** on 50 labelled rows. Higher is better.",
         "`ranking.json` lists 2 more.",
         "This ranking alone cannot show that transport chooses better teachers than a control does",
@@ -111,7 +111,7 @@ def test_values_without_intervals_are_not_said_to_have_any(image_record):
     card = render_card(plain, repo_id="me/x", figures=FIGURES)
     assert "Measured on 300 rows of the split test. How many of these rows" in card
     assert "was not counted. *Without distillation* is the same student" in card
-    assert "bootstrap interval" not in card and "interval of the difference" not in card
+    assert "with intervals" not in card and "interval of the difference" not in card
 
 
 def test_the_same_records_give_the_same_text(image_record, ranking):

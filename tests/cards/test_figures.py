@@ -115,7 +115,7 @@ def test_a_value_without_an_interval_is_drawn_without_a_bar(image_record):
     figure = results(replace(image_record, results=plain, baseline={}))
     assert figure.axes[0].get_xlabel() == "on 300 rows"
     mixed = results(replace(image_record, results={**plain, "f1": Confidence(0.8, 0.7, 0.9)}))
-    assert mixed.axes[0].get_xlabel() == "on 300 rows, bars: bootstrap intervals"
+    assert mixed.axes[0].get_xlabel() == "on 300 rows, bars: intervals"
 
 
 def test_no_results_to_draw(text_record):

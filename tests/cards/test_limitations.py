@@ -69,6 +69,11 @@ def test_no_baseline_or_one_within_chance(image_record):
     assert "The interval of the difference to the student without distillation includes 0 for f1," in text(image_record)
     certain = replace(image_record, gain={"f1": Confidence(0.007, 0.001, 0.02)})
     assert "the difference" not in text(certain)
+    alike = text(replace(image_record, gain={"f1": Confidence(0.0, 0.0, 0.0)}))
+    assert (
+        "It does no better than the student without distillation in f1: both do alike on every evaluation row." in alike
+    )
+    assert "due to chance" not in alike
     alone = replace(image_record, baseline={})
     assert "No student was trained without distillation, so the effect of the teachers is unknown." in text(alone)
 

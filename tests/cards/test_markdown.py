@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from hf_ctkd.cards import markdown
-from hf_ctkd.cards.markdown import escape, fence, listing, number, plain, setting, slug, table
+from hf_ctkd.cards.markdown import escape, fence, listing, number, plain, setting, slug, table, with_interval
+from hf_ctkd.records import Confidence
 
 
 def test_examples():
@@ -55,6 +56,10 @@ def test_a_table_has_a_dash_where_nothing_is_known():
 def test_a_listing_says_how_many_more():
     assert listing(["a", "b|"]) == r"a, b\|"
     assert listing([str(i) for i in range(12)]).endswith("9 and 2 more")
+
+
+def test_an_interval_without_a_width_is_none():
+    assert with_interval(Confidence(0.0, 0.0, 0.0), sign=True) == "+0.000"
 
 
 def test_numbers():

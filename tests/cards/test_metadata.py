@@ -102,7 +102,7 @@ def test_one_file_a_metric_in_the_form_of_the_hub(pets_record, tmp_path):
         dataset_id="me/pets",
         task_id="default",
         value=0.9,
-        notes="accuracy on 30 rows of the split test; 95 % bootstrap interval 0.8000 to 0.9500",
+        notes="accuracy on 30 rows of the split test; 95 % interval 0.8000 to 0.9500",
     )
 
 

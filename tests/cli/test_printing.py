@@ -44,6 +44,10 @@ def test_a_gain_that_may_be_due_to_chance_is_said_to_be():
     gain = {"accuracy": Confidence(0.02, 0.01, 0.03), "f1": Confidence(0.02, -0.01, 0.05)}
     text = results_text(record(results=results, baseline=baseline, gain=gain))
     assert text.splitlines()[-1] == "The interval of the difference in f1 includes 0: it may be due to chance."
+    gain["f1"] = Confidence(0.0, 0.0, 0.0)
+    text = results_text(record(results=results, baseline=baseline, gain=gain))
+    assert text.splitlines()[-1] == "In f1 both students do alike on every row." and "chance" not in text
+    assert text.splitlines()[-2].endswith("  +0.000")
     del gain["f1"]
     assert "chance" not in results_text(record(results=results, baseline=baseline, gain=gain))
 

@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score
 
 from hf_ctkd.errors import DatasetError, InvalidArgumentError
 from hf_ctkd.evaluation import EvaluationSettings, evaluate_student
-from hf_ctkd.tasks.evaluation import Accuracy
+from hf_ctkd.tasks.evaluation import MacroF1
 
 NAMES = tiny.NAMES
 FAST = EvaluationSettings(bootstrap_resamples=20, batch_size=8)
@@ -106,7 +106,8 @@ def test_a_baseline_is_compared_on_the_same_rows(student, tmp_path):
     assert compared.metrics == model.metrics
     assert all((gain.value, gain.low, gain.high) == (0, 0, 0) for gain in compared.gain.values())
     assert not teacher.metrics and teacher.parameters > 0 and teacher.milliseconds_a_row > 0
-    assert "student - baseline" in str(evaluation)
+    assert "student - baseline" in str(evaluation) and "[+0.000, +0.000]" not in str(evaluation)
+    assert "In accuracy, macro_f1 student and baseline do alike on every row." in str(evaluation).splitlines()
 
 
 def test_the_files_of_pictures_that_are_most_wrong_are_named(student, tmp_path):
@@ -182,12 +183,12 @@ def test_without_resamples_no_interval_is_mentioned(student):
 
 def test_resamples_of_a_gain_do_not_go_through_evaluate(student, tmp_path, monkeypatch):
     calls = []
-    compute = Accuracy._compute
-    monkeypatch.setattr(Accuracy, "_compute", lambda self, **values: calls.append(1) or compute(self, **values))
+    compute = MacroF1._compute
+    monkeypatch.setattr(MacroF1, "_compute", lambda self, **values: calls.append(1) or compute(self, **values))
     other = _save(tmp_path, tiny.image_student(seed=5), tiny.processor(), NAMES)
-    settings = EvaluationSettings(bootstrap_resamples=50, metrics=["accuracy"])
+    settings = EvaluationSettings(bootstrap_resamples=50, metrics=["macro_f1"])
     evaluation = evaluate_student(student, tiny.image_rows(30), baseline=other, settings=settings)
-    assert len(calls) == 2  # the accuracy of each model, once
-    gain = evaluation.models[1].gain["accuracy"]
-    values = [model.metrics["accuracy"].value for model in evaluation.models]
+    assert len(calls) == 2  # the macro F1 of each model, once
+    gain = evaluation.models[1].gain["macro_f1"]
+    values = [model.metrics["macro_f1"].value for model in evaluation.models]
     assert gain.value == pytest.approx(values[0] - values[1]) and gain.low <= gain.value <= gain.high

@@ -70,7 +70,9 @@ def test_another_record_is_refused(tmp_path):
 
 def test_a_gain_is_within_chance_where_its_interval_includes_0():
     gain = {"a": Confidence(1.0, 0.0, 2.0), "b": Confidence(-1.0, -2.0, -0.1), "c": Confidence(0.0)}
+    gain |= {"same": Confidence(0.0, 0.0, 0.0), "unknown": Confidence(0.0)}
     assert replace(FULL, gain=gain).gain_within_chance == ("a",)
+    assert replace(FULL, gain=gain).gain_nowhere == ("same",)
 
 
 def test_a_difference_has_the_interval_of_the_gain_where_there_is_one():

@@ -14,8 +14,10 @@ from hf_ctkd.tasks.evaluation import (
     Accuracy,
     ClassificationMetrics,
     MacroF1,
+    RowMetrics,
     as_confidences,
     confidence,
+    interval,
     load_metric,
     rows_per_second,
 )
@@ -45,8 +47,24 @@ def test_interval_has_the_width_that_theory_gives():
     found = confidence("accuracy", predictions, references, resamples=4000)
     half = 1.96 * np.sqrt(0.75 * 0.25 / 400)
     assert found.value == 0.75
-    # A percentile of 4,000 resamples of steps of 1/400.
     assert (found.low, found.high) == pytest.approx((0.75 - half, 0.75 + half), abs=0.006)
+    # A percentile of 4,000 resamples of steps of 1/400.
+    ends = interval(lambda right: float(right.mean()), (references == predictions,), resamples=4000)
+    assert ends == pytest.approx((0.75 - half, 0.75 + half), abs=0.006)
+
+
+def test_rows_that_are_all_right_have_no_interval_of_zero_width():
+    references = np.arange(30) % 3
+    prediction = EvalPrediction(np.eye(3)[references], references)
+    metrics = ClassificationMetrics(["accuracy", "macro_f1"], resamples=200, seed=0)(prediction)
+    assert metrics == {
+        "accuracy": 1.0,
+        "accuracy_low": pytest.approx(0.886, abs=1e-3),  # Wilson
+        "accuracy_high": 1.0,
+        "macro_f1": 1.0,
+    }
+    rows = RowMetrics({"largest": lambda labels, found: 1.0}, ["largest"], resamples=20, seed=0)
+    assert rows(EvalPrediction(np.ones((4, 1)), np.ones((4, 1)))) == {"largest": 1.0}
 
 
 def test_interval_follows_its_seed():
