@@ -33,6 +33,7 @@ class Line:
         slope: points for a gap of one, with all rows without a label.
         intercept: points where the teacher knows no more than the input features.
         half_width: the distance that 95 % of the outcomes of unseen tasks keep to the line.
+        largest_gap: of the outcomes.
         error: root mean squared error on unseen tasks, points.
         error_of_mean: the same for a prediction that ignores the teacher.
         pairs: teachers x cells x seeds that it rests on.
@@ -42,6 +43,7 @@ class Line:
     slope: float
     intercept: float
     half_width: float
+    largest_gap: float
     error: float
     error_of_mean: float
     pairs: int
@@ -115,6 +117,7 @@ def fit(frame: pandas.DataFrame, outcome: str = "points") -> Line:
         float(line.coef_[0]),
         float(line.intercept_),
         float(np.quantile(np.abs(errors), COVERAGE)),
+        float(gaps.max()),
         float(np.sqrt(np.mean(errors**2))),
         float(np.sqrt(np.mean(of_mean**2))),
         len(frame),
@@ -165,7 +168,7 @@ def unseen_table(gaps: pandas.DataFrame, runs: pandas.DataFrame) -> str:
         accuracy = part.set_index("arm")["accuracy"]
         if {DEFAULT, CONTROL} <= set(accuracy.index):
             predicted = expected_gain(row.score, row.baseline, row.labelled / row.rows)
-            rows.append([row.cell, row.seed, predicted, f"{100 * (accuracy[DEFAULT] - accuracy[CONTROL]):+.1f}"])
+            rows.append([row.cell, row.seed, predicted or "-", f"{100 * (accuracy[DEFAULT] - accuracy[CONTROL]):+.1f}"])
     return table(["cell", "seed", "predicted", "measured"], rows)
 
 
@@ -191,8 +194,9 @@ def section(frame: pandas.DataFrame, unseen: str) -> str:
             f"over the same student without one (*{WITHOUT_TEACHER}*), against the *gap*: the teacher's information "
             "gain minus that of the input features, where positive, times the share of rows without a label. The line "
             f"is points = {line.intercept:.1f} + {line.slope:.1f} x gap, from {line.pairs} outcomes on {line.tasks} "
-            "tasks, random weights included. On tasks that it was not fitted to it is off by "
-            f"{line.error:.1f} points (root mean square), the mean of the other tasks by {line.error_of_mean:.1f}; "
+            f"tasks with gaps of up to {line.largest_gap:.2f}, random weights included. On tasks that it was not "
+            f"fitted to it is off by {line.error:.1f} points (root mean square), the mean of the other tasks by "
+            f"{line.error_of_mean:.1f}; "
             f"95 % of the outcomes lie within {line.half_width:.1f} points. The gain over *plain training* is hardly "
             f"predicted: such a line is off by {over_plain.error:.1f} points there, the mean by "
             f"{over_plain.error_of_mean:.1f}. All students start from nothing.\n",

@@ -351,15 +351,16 @@ def baseline_note(ranking: TeacherRanking) -> str:
         what = "The row in italics is the model that a student starts from, scored like a teacher"
     controls = sum(teacher.candidate.is_control for teacher in ranking.scored)
     left_out = " without random weights" if controls else ""
+    above_it = "above it and above random weights" if controls else "above it"
     if not ranking.above_baseline:
-        return f"{what}. No candidate{left_out} scores above it: none knows more of this task."
+        return f"{what}. No candidate{left_out} scores {above_it}: none knows more of this task."
     above = f"{len(ranking.above_baseline)} of {len(ranking.scored) - controls} scored candidates{left_out}"
     gain = ranking.expected_gain(ranking.above_baseline[0])
     tie = f" {ranking.tie}" if ranking.tie else ""
     expected = "" if gain is None else f" The first was expected to add {gain} to a student without a teacher."
     return (
-        f"{what}. Above it, by {escape(ranking.metric)}: {above}. Those below it know no more of this task.{tie}"
-        f"{expected}"
+        f"{what}. {above_it.capitalize()}, by {escape(ranking.metric)}: {above}. Those below it know no more of this "
+        f"task.{tie}{expected}"
     )
 
 

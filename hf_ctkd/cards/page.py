@@ -72,11 +72,13 @@ class Row:
         gain_interval: of these.
         rank: among the scored teachers; "" for the student.
         detail: size and licence.
-        below: whether it knows no more than the student.
+        below: whether it knows no more than the student, or than a control with random weights.
         interval: of the score; "" where it has none.
         ends: of the interval on the axis, in percent; None where it has none.
         cost: seconds for 1,000 rows; "" where they were not measured.
         speed_up: of the student against this teacher; "" where it was not measured.
+        rows: that it was scored on; "" where that is not known.
+        rows_note: that it is not compared with the student; "" where it is.
     """
 
     kind: str
@@ -93,6 +95,8 @@ class Row:
     ends: tuple[float, float] | None = None
     cost: str = ""
     speed_up: str = ""
+    rows: str = ""
+    rows_note: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,13 @@ class PageSection:
         if not self._drawn:
             return "No teacher could be scored; the reasons are below."
         best = plain(self._drawn[0].candidate.name)
-        tie = f" {self.ranking.tie}" if self.ranking.tie else ""
-        return self.ranking.advice or f"{best} comes first.{tie} The student itself was not scored."
+        parts = (f"{best} comes first.", self.ranking.tie, self.ranking.apart, "The student itself was not scored.")
+        return self.ranking.advice or " ".join(part for part in parts if part)
+
+    @property
+    def certainty(self) -> str:
+        """What a budget was spent on, and how sure the first teacher is; empty without a budget."""
+        return plain(self.ranking.certainty, 600)
 
     @cached_property
     def chance(self) -> float | None:
@@ -188,11 +197,12 @@ class PageSection:
             rows.append(
                 replace(
                     row,
-                    gain="" if gain is None else f"{gain.points:+.1f}",
-                    gain_interval="" if gain is None else f"{gain.low:+.1f} to {gain.high:+.1f}",
+                    gain="" if gain is None else gain.short,
+                    gain_interval="" if gain is None else gain.interval,
                     rank=str(rank),
                     detail=f"{size} parameters, licence {license}",
-                    below=rank >= self.ranking.rank_of_baseline,
+                    below=self.ranking.is_compared(teacher) and not self.ranking.is_above(teacher),
+                    rows_note="" if self.ranking.is_compared(teacher) else "not compared",
                     speed_up="" if speed_up is None else f"student {speed_up:.3g}x as fast",
                 )
             )
@@ -208,9 +218,15 @@ class PageSection:
         """Whether the forward pass of any teacher was measured."""
         return any(row.cost for row in self._teacher_rows)
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether teachers were scored on different rows, as within a budget."""
+        return len({teacher.given_rows for teacher in self._drawn}) > 1
+
     def _row(self, kind: str, name: str, scored: RankedTeacher | TeacherFreeBaseline) -> Row:
         score, interval, cost = scored.scores[self.ranking.metric], scored.interval, scored.seconds_per_1000_rows
         row = Row(kind, name, number(score), 100 * self.axis.share(score), f"{scored.seconds:.1f}")
+        row = replace(row, rows=f"{scored.rows:,}") if scored.rows else row
         row = row if cost is None else replace(row, cost=f"{cost:.3g}")
         if interval is None:
             return row
@@ -308,6 +324,17 @@ class PageSection:
         return Axis.around([0.0, *(100 * end for end in ends)]) if gains else None
 
     @property
+    def _rows_in_words(self) -> str:
+        """How many rows teachers were scored on, of how many; within a budget it may be fewer than were drawn."""
+        data = self.ranking.dataset
+        if not {"scored_rows", "rows"} <= data.keys():
+            return ""
+        most = max((teacher.given_rows for teacher in self._drawn), default=0)
+        if self.ranking.certainty and most:
+            return f"at most {most:,} scored of {data['rows']:,}"
+        return f"{data['scored_rows']:,} scored of {data['rows']:,}"
+
+    @property
     def facts(self) -> list[tuple[str, str]]:
         """What the ranking was made from."""
         ranking, data = self.ranking, self.ranking.dataset
@@ -315,10 +342,7 @@ class PageSection:
         facts = [
             ("candidates", f"{len(ranking.teachers):,}, of which {len(ranking.scored):,} could be scored"),
             ("data", str(data.get("name", "")).removeprefix("unnamed")),
-            (
-                "rows",
-                f"{data['scored_rows']:,} scored of {data['rows']:,}" if {"scored_rows", "rows"} <= data.keys() else "",
-            ),
+            ("rows", self._rows_in_words),
             ("classes", f"{len(data['label_names']):,}" if "label_names" in data else ""),
             ("ordered by", ranking.metric),
             ("chance level", "" if self.chance is None else number(self.chance)),

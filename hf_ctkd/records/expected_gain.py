@@ -9,6 +9,8 @@ SLOPE = 48.4
 INTERCEPT = 0.7
 HALF_WIDTH = 7.1
 """Fitted by `python -m benchmarks.evidence gain`, whose section of `benchmarks/RESULTS.md` says how well."""
+LARGEST_GAP = 0.39
+"""Of the outcomes that the line was fitted to; nobody knows how it goes on."""
 METRIC = "information_gain"
 """The score that the line was fitted to."""
 
@@ -24,17 +26,29 @@ class ExpectedGain:
         points: the expectation.
         low: lower end of the interval.
         high: upper end of the interval.
+        beyond: whether the teacher knows more beyond the student than any of those outcomes, whose last point this is.
     """
 
     points: float
     low: float
     high: float
+    beyond: bool = False
+
+    @property
+    def short(self) -> str:
+        """The points alone, for a table."""
+        return f"{'more than ' if self.beyond else ''}{self.points:+.1f}"
+
+    @property
+    def interval(self) -> str:
+        """From the lower end to the upper."""
+        return f"{self.low:+.1f} or more" if self.beyond else f"{self.low:+.1f} to {self.high:+.1f}"
 
     def __str__(self) -> str:
-        return f"{self.points:+.1f} points ({self.low:+.1f} to {self.high:+.1f})"
+        return f"{self.short} points ({self.interval})"
 
 
-def expected_gain(score: float, baseline: float, labelled_share: float) -> ExpectedGain:
+def expected_gain(score: float, baseline: float, labelled_share: float) -> ExpectedGain | None:
     """What distillation from a teacher is expected to add, before anything is trained.
 
     A teacher adds what it knows beyond the student, and rows without a label carry it: the gain grows with the
@@ -46,6 +60,9 @@ def expected_gain(score: float, baseline: float, labelled_share: float) -> Expec
         score: information gain of the teacher, at most 1.
         baseline: information gain of the student, or of its input features.
         labelled_share: rows with a label divided by all training rows, in (0, 1].
+
+    Returns:
+        None for a teacher that knows no more than the student, of which nothing is expected.
 
     Raises:
         InvalidArgumentError: if a number is not finite, or the share is out of range.
@@ -61,6 +78,8 @@ def expected_gain(score: float, baseline: float, labelled_share: float) -> Expec
         raise InvalidArgumentError(
             f"`labelled_share` must lie in (0, 1], got {labelled_share}. Divide the labelled rows by all rows."
         )
-    gap = max(score - baseline, 0.0) * (1 - labelled_share)
-    points = INTERCEPT + SLOPE * gap
-    return ExpectedGain(points, points - HALF_WIDTH, points + HALF_WIDTH)
+    if score <= baseline:
+        return None
+    gap = (score - baseline) * (1 - labelled_share)
+    points = INTERCEPT + SLOPE * min(gap, LARGEST_GAP)
+    return ExpectedGain(points, points - HALF_WIDTH, points + HALF_WIDTH, gap > LARGEST_GAP)

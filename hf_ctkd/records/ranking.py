@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,11 @@ class RankedTeacher:
         """How many rows its scores leave out, as a sentence; empty where there are none."""
         return _left_out(self.not_finite, self.rows)
 
+    @property
+    def given_rows(self) -> int:
+        """Rows that it was run on, those that its scores leave out included."""
+        return self.rows + self.not_finite
+
     @classmethod
     def unusable(cls, candidate: TeacherCandidate, error: TeacherUnavailableError) -> "RankedTeacher":
         """A candidate that was skipped.
@@ -122,7 +128,7 @@ class TeacherFreeBaseline:
         seconds: time taken to score it.
         interval: as in `RankedTeacher`.
         seconds_per_1000_rows: as in `RankedTeacher`, of the student; None without one.
-        rows: as in `RankedTeacher`.
+        rows: as in `RankedTeacher`; 0 where that is not known.
         not_finite: as in `RankedTeacher`.
 
     Raises:
@@ -227,12 +233,47 @@ class TeacherRanking:
 
     @property
     def above_baseline(self) -> tuple[RankedTeacher, ...]:
-        """The scored teachers that know more of the task than the baseline, controls with random weights left out.
+        """The scored teachers that know more of the task than the baseline, and than any control with random weights.
 
-        All of them without a baseline.
+        Without a baseline all of them but the controls. Teachers that are not compared with it are left out.
         """
-        count = self.rank_of_baseline - 1
-        return tuple(teacher for teacher in self.scored[:count] if not teacher.candidate.is_control)
+        return tuple(teacher for teacher in self.scored if self.is_above(teacher))
+
+    def is_above(self, teacher: RankedTeacher) -> bool:
+        """Whether a scored teacher is one of `above_baseline`.
+
+        Args:
+            teacher: of this ranking.
+        """
+        if teacher.candidate.is_control or self.baseline is None:
+            return not teacher.candidate.is_control
+        return self.is_compared(teacher) and teacher.scores.get(self.metric, 0.0) > self._line
+
+    def is_compared(self, teacher: RankedTeacher) -> bool:
+        """Whether a scored teacher was scored on the rows of the baseline, or without one on those of the first.
+
+        Within a budget others are not: scores grow with the number of rows.
+
+        Args:
+            teacher: of this ranking.
+        """
+        return teacher.given_rows == self._compared_rows
+
+    @cached_property
+    def _compared_rows(self) -> int:
+        if self.baseline is not None and self.baseline.rows:
+            return self.baseline.rows + self.baseline.not_finite
+        return next((teacher.given_rows for teacher in self.scored), 0)
+
+    @cached_property
+    def _line(self) -> float:
+        """The score that a teacher has to exceed: of the baseline, or of a control with random weights above it."""
+        line = -math.inf if self.baseline is None else self.baseline.scores[self.metric]
+        return max([line, *(control.scores.get(self.metric, line) for control in self._controls)])
+
+    @cached_property
+    def _controls(self) -> tuple[RankedTeacher, ...]:
+        return tuple(t for t in self.scored if t.candidate.is_control and self.is_compared(t))
 
     @property
     def rank_of_baseline(self) -> int:
@@ -241,7 +282,7 @@ class TeacherRanking:
             return len(self.scored) + 1
         line = self.baseline.scores[self.metric]
         # Within a budget a teacher with a high score on few rows may stand below others with lower scores on more.
-        better = takewhile(lambda teacher: teacher.scores.get(self.metric, 0.0) > line, self.scored)
+        better = takewhile(lambda t: self.is_compared(t) and t.scores.get(self.metric, 0.0) > line, self.scored)
         return 1 + sum(1 for _ in better)
 
     @property
@@ -262,7 +303,7 @@ class TeacherRanking:
 
     @property
     def advises_labels_alone(self) -> bool:
-        """Whether no candidate knows more of the task than the baseline, so that none is worth distilling from."""
+        """Whether no candidate knows more of the task than the baseline or chance: none is worth distilling from."""
         return self.baseline is not None and bool(self.scored) and not self.above_baseline
 
     @property
@@ -270,24 +311,41 @@ class TeacherRanking:
         """Whether a teacher is worth distilling from, as a sentence; empty without a baseline or a scored teacher."""
         if self.baseline is None or not self.scored:
             return ""
-        count, trained = len(self.above_baseline), sum(not teacher.candidate.is_control for teacher in self.scored)
-        line = f"{self.metric} {_number(self.baseline.scores[self.metric])}"
-        if self.advises_labels_alone and self.baseline.student is None:
-            return (
-                "Train on the labels alone: no candidate knows more of this task than its input features alone tell "
-                f"({line})."
-            )
-        if self.advises_labels_alone:
-            return f"Fine-tune on the labels alone: no candidate knows more of this task than your student ({line})."
+        line = self._line_in_words(self.baseline)
+        to_do = "Train" if self.baseline.student is None else "Fine-tune"
+        against = f"{to_do} on the labels alone: no candidate knows more of this task than {line}."
+        advice = self._advice_to_teach(line) if self.above_baseline else against
+        return " ".join(part for part in (advice, self.apart) if part)
+
+    @property
+    def apart(self) -> str:
+        """How many teachers were scored on fewer rows than the others, as a sentence; empty where none was."""
+        count = sum(not self.is_compared(teacher) for teacher in self.scored)
+        if not count:
+            return ""
+        were = "1 teacher was" if count == 1 else f"{count} teachers were"
+        return f"{were} scored on fewer rows, and not compared: scores grow with the number of rows."
+
+    def _advice_to_teach(self, line: str) -> str:
+        """How many teachers know more than the line, and what the first is expected to add."""
+        count, first = len(self.above_baseline), self.above_baseline[0]
+        below = any(not self.is_above(t) for t in self.scored if self.is_compared(t) and not t.candidate.is_control)
         knows = "1 teacher knows" if count == 1 else f"{count} teachers know"
-        rest = "" if count == trained else " Those below this line do not."
-        advice = f"{knows} more of this task than {self.baseline.subject} ({line}).{rest}"
-        advice = f"{advice} {self.tie}" if self.tie else advice
-        first = self.above_baseline[0]
+        advice = f"{knows} more of this task than {line}."
+        advice += " Those below this line do not." if below else ""
+        advice += f" {self.tie}" if self.tie else ""
         gain = self.expected_gain(first)
         if gain is None:
             return advice
         return f"{advice} Expect {first.candidate.name} to add {gain} to what the student reaches without a teacher."
+
+    def _line_in_words(self, baseline: TeacherFreeBaseline) -> str:
+        """What a teacher has to know more than, with its score."""
+        score = f"{self.metric} {_number(self._line)}"
+        if self._line > baseline.scores[self.metric]:
+            control = next(t for t in self._controls if t.scores.get(self.metric) == self._line)
+            return f"{control.candidate.name} ({score}), a control whose score is chance"
+        return f"{baseline.subject} ({score})"
 
     def expected_gain(self, teacher: RankedTeacher) -> ExpectedGain | None:
         """Points of accuracy that distillation from a teacher is expected to add, before anything is trained.
@@ -296,11 +354,12 @@ class TeacherRanking:
             teacher: of this ranking.
 
         Returns:
-            None where it is not known: for a skipped teacher, without a baseline, where no information gain orders the
-            ranking, or where every ranked row has a label, as rows without one carry what a teacher adds.
+            None where it is not known: for a teacher that is not one of `above_baseline`, without a baseline, where no
+            information gain orders the ranking, or where every ranked row has a label, as rows without one carry what
+            a teacher adds.
         """
         rows, labelled = self.dataset.get("rows"), self.dataset.get("labelled_rows")
-        if self.metric != METRIC or self.baseline is None or METRIC not in teacher.scores:
+        if self.metric != METRIC or self.baseline is None or METRIC not in teacher.scores or not self.is_above(teacher):
             return None
         if not rows or not labelled or labelled >= rows:
             return None
@@ -347,7 +406,8 @@ class TeacherRanking:
             return "No candidates."
         header, body = self._cells()
         lines = [text_table(header, body)] if body else ["No teacher was scored."]
-        lines += [self.advice or self.tie] if self.advice or self.tie else []
+        note = self.advice or " ".join(part for part in (self.tie, self.apart) if part)
+        lines += [note] if note else []
         lines += [self.certainty] if self.certainty else []
         if body and self.controls:
             lines.append(CONTROL_NOTE)
@@ -372,12 +432,12 @@ class TeacherRanking:
                 str(rank),
                 teacher.candidate.marked_name,
                 *self._scores_of(teacher, names),
-                *(["-" if gain is None else f"{gain.points:+.1f}"] if with_gain else []),
+                *(["-" if gain is None else gain.short] if with_gain else []),
                 parameter_count(teacher.candidate.parameters),
                 *self._cost_cells(teacher.seconds_per_1000_rows),
                 teacher.candidate.license or "not stated",
                 f"{teacher.seconds:.1f}",
-                str(teacher.rows),
+                str(teacher.rows) if self.is_compared(teacher) else f"{teacher.rows} (not compared)",
             ]
             for rank, (teacher, gain) in enumerate(zip(self.scored, gains, strict=True), 1)
         ]
@@ -394,7 +454,7 @@ class TeacherRanking:
                 *self._cost_cells(self.baseline.seconds_per_1000_rows),
                 "",
                 f"{self.baseline.seconds:.1f}",
-                "",
+                str(self.baseline.rows or ""),
             ]
             body.insert(self.rank_of_baseline - 1, row)
         return header, body

@@ -111,7 +111,7 @@ def _score_inputs(
             scores, row_values = {**cached.scores, name: score}, {**cached.row_values, name: cached_values(values)}
             cache.write(replace(cached, scores=scores, row_values=row_values, seconds=seconds))
     interval = None if values is None else interval_of(values, scorer.rows.labels)
-    return TeacherFreeBaseline({metric.name: score}, seconds=seconds, interval=interval)
+    return TeacherFreeBaseline({metric.name: score}, seconds=seconds, interval=interval, rows=len(scorer.rows))
 
 
 def _features(rows: TargetRows, preprocessor: Preprocessor | None) -> ModelOutputs:

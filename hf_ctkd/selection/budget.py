@@ -17,8 +17,10 @@ class SelectionBudget:
     """What `TeacherSelector` may spend; it then scores promising teachers on more rows than others.
 
     Use it where there are more candidates than can be scored on all rows. The run ends as soon as it is clear enough
-    which teacher is the best, or when a limit is reached; it exceeds `seconds` by the teachers that are being scored at
-    most, and the other limits never. Without a budget every candidate is scored on all rows.
+    which teacher is the best, or when a limit is reached. It exceeds `seconds` by the teachers that are being scored at
+    most, and by the student, which is scored on the rows of the first teacher then; the other limits, which count
+    teachers alone, it never exceeds. A teacher on fewer rows than the first is listed after it, and not compared with
+    the student, as scores grow with the number of rows. Without a budget every candidate is scored on all rows.
 
     Several `processes` or an `executor` share the teachers of each set of rows, and rank as one process does if
     `forwards` or `bytes` are limited. Within the same `seconds` they score more, so that the ranking may be another.

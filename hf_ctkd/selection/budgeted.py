@@ -30,6 +30,8 @@ from hf_ctkd.teachers import on_main
 _ROWS_A_CLASS = 4
 """Fewest rows of the smallest set for each class, on average: two in each half."""
 _LEAST_ROWS = 64
+_SHARES = ("information_gain", "nearest_neighbour")
+"""Names of the metrics that are shares of 0 to 1."""
 _UNITS = {"seconds": "seconds", "forwards": "rows run through teachers", "bytes": "bytes"}
 
 
@@ -40,14 +42,16 @@ class BudgetedScores:
     Args:
         teachers: best first, those on more rows before those on fewer; then those that were skipped.
         facts: for the record: limits, what was spent, why the run ended, and how sure it is of the first.
+        row_set: number of the set of rows that the first was scored on.
     """
 
     teachers: tuple[RankedTeacher, ...]
     facts: dict[str, Any]
+    row_set: int
 
 
 def score_within(
-    scorer: Scorer,
+    scorers: Sequence[Scorer],
     candidates: Sequence[TeacherCandidate],
     progress: Progress,
     meter: Meter,
@@ -56,7 +60,7 @@ def score_within(
     """Score the candidates, the most promising ones on all rows, until the best is clear or the budget is spent.
 
     Args:
-        scorer: of the ranking.
+        scorers: of the ranking, one for each of the nested sets of rows, as `on_row_sets` gives them.
         candidates: all of them.
         progress: is told of each score.
         meter: of the budget, started when the selection was.
@@ -66,32 +70,42 @@ def score_within(
         DatasetError: if a row cannot be read.
         InvalidArgumentError: if the cache cannot be written, or the budget does not suffice for one teacher.
     """
+    scorer = scorers[-1]
     ordered = on_main(scorer.accelerator, lambda: by_metadata(candidates, scorer.rows.label_space.names))
-    contest = _Contest(scorer, ordered, progress, meter, _nested(scorer.rows.labels))
+    contest = _Contest(scorers, ordered, progress, meter)
     evaluate = contest.evaluate_in_turn if executor is None else partial(contest.evaluate_on_workers, executor)
-    race = Race([len(rows) for rows in contest.rows], contest.factors, meter, evaluate)
-    outcome = race.run(len(ordered))
-    return BudgetedScores(tuple(contest.ranked(outcome)), _facts(meter, outcome, race))
+    metric, sizes = scorer.metrics[0].name, [len(scorer.rows) for scorer in scorers]
+    outcome = Race(sizes, contest.factors, meter, evaluate, metric in _SHARES).run(len(ordered))
+    teachers = tuple(contest.ranked(outcome))
+    row_set = outcome.rungs[0] if outcome.rungs else 0
+    return BudgetedScores(teachers, _facts(meter, outcome, sizes, teachers, metric), row_set)
+
+
+def on_row_sets(scorer: Scorer) -> list[Scorer]:
+    """The same scorer on nested sets of its rows, each half of the next; the last on all of them.
+
+    Args:
+        scorer: of a ranking.
+    """
+    sets = _nested(scorer.rows.labels)
+    return [replace(scorer, rows=scorer.rows.select(rows.tolist())) for rows in sets]
 
 
 @dataclass
 class _Contest:
     """The teachers behind the indices of a race, and what is known of each."""
 
-    scorer: Scorer
+    on_sets: Sequence[Scorer]
     candidates: Sequence[TeacherCandidate]
     progress: Progress
     meter: Meter
-    rows: Sequence[Int[Tensor, "_"]]
     scored: dict[int, RankedTeacher] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        metric = self.scorer.metrics[0]
-        self.halves = [HalfSample(metric, seed) for seed in range(HALVES)]
-        metrics = (*self.scorer.metrics, *self.halves)
-        self.scorers = [
-            replace(self.scorer, rows=self.scorer.rows.select(rows.tolist()), metrics=metrics) for rows in self.rows
-        ]
+        self.accelerator, metrics = self.on_sets[0].accelerator, self.on_sets[0].metrics
+        self.metric = metrics[0]
+        self.halves = [HalfSample(self.metric, seed) for seed in range(HALVES)]
+        self.scorers = [replace(scorer, metrics=(*metrics, *self.halves)) for scorer in self.on_sets]
 
     @property
     def factors(self) -> list[float]:
@@ -104,7 +118,7 @@ class _Contest:
     ) -> Iterator[tuple[int, Evaluation | None]]:
         """Score teachers on a set of rows in this process, the next one being fetched meanwhile; see `Evaluate`."""
         fetched = fetched_ahead(iter(indices), self._fetch, most=1)  # in order: what is spent first counts
-        if self.scorer.accelerator.num_processes > 1:  # they agree on what a download takes, which no thread can do
+        if self.accelerator.num_processes > 1:  # they agree on what a download takes, which no thread can do
             fetched = ((index, self._download_problem(index)) for index in indices)
         with closing(fetched):
             for index, problem in fetched:
@@ -151,10 +165,11 @@ class _Contest:
         if teacher.skipped is not None:
             self.progress.finish(teacher)
             return None
-        self.meter.spend(forwards=len(self.rows[rung]) - (len(self.rows[rung - 1]) if rung else 0))
+        before_it = len(self.scorers[rung - 1].rows) if rung else 0
+        self.meter.spend(forwards=len(self.scorers[rung].rows) - before_it)
         if rung == 0:
             self.progress.finish(teacher)
-        return Evaluation(teacher.scores[self.scorer.metrics[0].name], halves)
+        return Evaluation(teacher.scores[self.metric.name], halves)
 
     def _fetch(self, index: int) -> None:
         problem = self._download_problem(index)
@@ -169,7 +184,7 @@ class _Contest:
         if left is None or index in self.scored:
             return None
         try:
-            size = on_main(self.scorer.accelerator, lambda: self.scorer.run_settings.options.download_bytes(candidate))
+            size = on_main(self.accelerator, lambda: self.scorers[0].run_settings.options.download_bytes(candidate))
         except TeacherUnavailableError as error:
             return error
         if size > left:
@@ -193,7 +208,7 @@ class _Contest:
             if index not in outcome.order
         ]
         if not outcome.order and any(teacher.skipped_code is ProblemCode.OUT_OF_BUDGET for teacher in skipped):
-            raise InvalidArgumentError(_too_small(self.meter.budget, len(self.rows[0])))
+            raise InvalidArgumentError(_too_small(self.meter.budget, len(self.scorers[0].rows)))
         return [*(self.scored[index] for index in outcome.order), *skipped]
 
 
@@ -214,20 +229,35 @@ def _too_small(budget: SelectionBudget, rows: int) -> str:
     )
 
 
-def _facts(meter: Meter, outcome: RaceOutcome, race: Race) -> dict[str, Any]:
+def _facts(
+    meter: Meter, outcome: RaceOutcome, sizes: Sequence[int], teachers: Sequence[RankedTeacher], metric: str
+) -> dict[str, Any]:
     spent = {"seconds": round(meter.seconds, 1), "forwards": meter.forwards, "bytes": meter.bytes}
-    reason = {"settled": "the first is settled", "rows": "all rows were used"}.get(outcome.stopped)
-    reason = reason or f"the budget of {_UNITS[outcome.stopped]} was reached"
+    stopped: str = outcome.stopped
+    if stopped == "settled" and any(teacher.skipped_code is ProblemCode.OUT_OF_BUDGET for teacher in teachers):
+        stopped = "bytes"  # a race ends with any other limit that keeps a teacher out
+    reason = {"settled": "the first is settled", "rows": "all rows were used"}.get(stopped)
+    reason = reason or f"the budget of {_UNITS[stopped]} was reached"
     summary = (
         f"Within the budget: {meter.forwards:,} {_UNITS['forwards']}, {spent['seconds']:,} seconds, "
-        f"{meter.bytes:,} bytes of downloads; it ended because {reason}. The first teacher is within 1 point of the "
-        f"best with a probability of {outcome.probability:.2f}."
+        f"{meter.bytes:,} bytes of downloads; it ended because {reason}. {_certainty(outcome, len(teachers), metric)}"
     )
     return {
         "limits": asdict(meter.budget),
         "spent": spent,
-        "row_sets": list(race.sizes),
-        "stopped": outcome.stopped,
+        "row_sets": list(sizes),
+        "stopped": stopped,
         "probability": outcome.probability,
+        "margin": outcome.margin,
         "summary": summary,
     }
+
+
+def _certainty(outcome: RaceOutcome, candidates: int, metric: str) -> str:
+    scored = len(outcome.order)
+    if scored < 2:
+        return f"{scored} of {candidates} teachers was scored, so that there is none to compare it with."
+    return (
+        f"Of the {scored} of {candidates} teachers that were scored, the first is within {outcome.margin:.3g} of the "
+        f"best {metric} with a probability of {outcome.probability:.2f}."
+    )

@@ -12,9 +12,11 @@ from scipy.stats import t as student_t
 from hf_ctkd.selection.budget import Limit, Meter
 
 MARGIN = 0.01
-"""Teachers whose scores differ by no more than this, one point, are as good as each other."""
+"""Teachers are as good as each other if their scores, shares of 0 to 1, differ by no more than this."""
+MARGIN_OF_SPREAD = 0.05
+"""The same for scores on any other scale: part of their interquartile range over the teachers on the first set."""
 CERTAINTY = 0.95
-"""The race ends when the first teacher is within `MARGIN` of the best with this probability."""
+"""The race ends when the first teacher is within the margin of the best with this probability."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +44,24 @@ class RaceOutcome:
     Args:
         order: indices of the teachers that were evaluated, best first: those with more rows before those with fewer.
         rungs: of each teacher in `order`, the number of its largest set of rows.
-        probability: that the first is within `MARGIN` of the best of those that were evaluated.
-        stopped: "settled", "rows" after the last set of rows, or the limit that was reached.
+        probability: that the first is within `margin` of the best of those that were evaluated.
+        stopped: "settled", "rows" after the last set of rows, or the limit that was reached; always the limit if it
+            kept any teacher from being evaluated.
+        margin: the difference of scores that was taken for none.
     """
 
     order: tuple[int, ...]
     rungs: tuple[int, ...]
     probability: float
     stopped: Literal["settled", "rows"] | Limit
+    margin: float
 
 
 @dataclass
 class Race:
     """Teachers that are evaluated on nested sets of rows, each larger than the one before.
 
-    After each set, teachers are dropped that are unlikely to be better than the first by more than `MARGIN`: the
+    After each set, teachers are dropped that are unlikely to be better than the first by more than the margin: the
     probabilities of all dropped ones add up to less than 1 - `CERTAINTY`. No more than half are dropped at a time.
     Where the budget does not suffice to evaluate the others on the next sets too, those with the lowest scores are
     dropped; the probability at the end accounts for them. The bounds hold for rows drawn like these; that a teacher
@@ -67,6 +72,7 @@ class Race:
         factor: of the variance over halves, which makes it that over sets of rows.
         meter: of the budget.
         evaluate: one teacher after the other, or several at once; the outcome is the same unless time is limited.
+        shares: whether scores are shares of 0 to 1, so that `MARGIN` is the margin; else it follows from their spread.
 
     Reference:
         @inproceedings{jamieson2016nonstochastic,
@@ -81,10 +87,12 @@ class Race:
     factor: Sequence[float]
     meter: Meter
     evaluate: Evaluate
+    shares: bool = True
     _evaluations: dict[int, dict[int, Evaluation]] = field(init=False, default_factory=dict)
     _evaluated_rows: int = field(init=False, default=0)
     _evaluated_seconds: float = field(init=False, default=0.0)
     _limit: Limit | None = field(init=False, default=None)
+    _unreached: set[int] = field(init=False, default_factory=set)
 
     def run(self, teachers: int) -> RaceOutcome:
         """Evaluate teachers until the first is settled, all rows are used, or a limit is reached.
@@ -93,6 +101,7 @@ class Race:
             teachers: their number; those that look best beforehand have the lowest indices.
         """
         running = list(range(teachers))
+        self._unreached = set(running)
         for rung in range(len(self.sizes)):
             most = self._affordable(len(running), rung)
             if rung > 0 and most < 2:  # nothing to compare it with
@@ -121,7 +130,7 @@ class Race:
         return before == now
 
     def probability(self) -> float:
-        """That the first teacher is within `MARGIN` of the best of those that were evaluated, at least."""
+        """That the first teacher is within the margin of the best of those that were evaluated, at least."""
         first = self._ordered()[0]
         # In order, as a sum of floating-point numbers depends on it.
         return max(0.0, 1.0 - sum(self._better(other, first) for other in sorted(self._evaluations) if other != first))
@@ -143,6 +152,7 @@ class Race:
             start = self.meter.seconds
             for index, evaluation in self.evaluate(batch, rung, may_start):
                 seconds, start = self.meter.seconds - start, self.meter.seconds
+                self._unreached.discard(index)
                 if evaluation is None:
                     self._evaluations.pop(index, None)
                     continue
@@ -183,16 +193,24 @@ class Race:
         return running[:least] + [index for index in running[least:] if self._better(index, first) >= level]
 
     def _better(self, other: int, first: int) -> float:
-        """The probability that a teacher is better than the first by more than `MARGIN`, on the last common rows."""
+        """The probability that a teacher is better than the first by more than the margin, on the last common rows."""
         rung = max(set(self._evaluations[other]) & set(self._evaluations[first]))
         a, b = self._evaluations[other][rung], self._evaluations[first][rung]
         differences = np.subtract(a.halves, b.halves)
         differences = differences[np.isfinite(differences)]
-        excess = a.score - b.score - MARGIN
+        excess = a.score - b.score - self.margin
         error = math.sqrt(self.factor[rung] * float(differences.var(ddof=1))) if len(differences) > 1 else 0.0
         if error == 0:
             return float(excess > 0)
         return float(student_t.cdf(excess / error, len(differences) - 1))
+
+    @property
+    def margin(self) -> float:
+        """The difference of scores that is taken for none."""
+        if self.shares:
+            return MARGIN
+        scores = [by_rung[0].score for by_rung in self._evaluations.values()]
+        return MARGIN_OF_SPREAD * float(np.subtract(*np.percentile(scores, [75, 25]))) if scores else 0.0
 
     def _ordered(self) -> list[int]:
         def key(index: int) -> tuple[int, float, int]:
@@ -203,5 +221,7 @@ class Race:
 
     def _outcome(self, stopped: Literal["settled", "rows"] | Limit) -> RaceOutcome:
         order = tuple(self._ordered())
-        probability = self.probability() if order else 0.0
-        return RaceOutcome(order, tuple(max(self._evaluations[index]) for index in order), probability, stopped)
+        rungs = tuple(max(self._evaluations[index]) for index in order)
+        if self._unreached and self._limit is not None:  # the best may be among those that it kept out
+            stopped = self._limit
+        return RaceOutcome(order, rungs, self.probability() if order else 0.0, stopped, self.margin)

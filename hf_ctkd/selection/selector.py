@@ -25,7 +25,7 @@ from hf_ctkd.metrics import TransferabilityMetric
 from hf_ctkd.records import CommitteeMember, RankedTeacher, TeacherRanking, default_cache
 from hf_ctkd.selection.baseline import StudentLike, teacher_free_baseline
 from hf_ctkd.selection.budget import Meter, SelectionBudget
-from hf_ctkd.selection.budgeted import BudgetedScores, score_within
+from hf_ctkd.selection.budgeted import BudgetedScores, on_row_sets, score_within
 from hf_ctkd.selection.candidates import Source, each_candidate
 from hf_ctkd.selection.committee import Committee, choose_members
 from hf_ctkd.selection.controls import CONTROLS
@@ -279,20 +279,29 @@ class TeacherSelector:
         return Scorer(metrics, sample, student, accelerator, settings, self.seed)
 
     def _rank(self, scorer: Scorer, candidates: Iterable[Source] | Source, facts: dict[str, object]) -> TeacherRanking:
-        meter = None if self.budget is None else self._meter(scorer, self.budget)
+        if self.budget is not None:
+            return self._rank_within(self.budget, scorer, candidates, facts)
         baseline = teacher_free_baseline(scorer, self.student, self.processing_class)
         settings, metric = self._settings(scorer.metrics, scorer.student is not None), scorer.metrics[0].name
-        board = leaderboard_of(metric, _count(candidates), baseline, facts)
-        if meter is None:
-            teachers = self._score_all(scorer, candidates, board)
-            ranking = TeacherRanking.of(
-                teachers, metric, controls=CONTROLS, dataset=facts, settings=settings, baseline=baseline
-            )
-            return replace(ranking, tied=_count_tied(scorer, ranking))
-        scored = self._score_within(scorer, candidates, board, meter)
-        return TeacherRanking(
-            scored.teachers, metric, CONTROLS, facts, {**settings, "budget": scored.facts}, baseline=baseline
+        teachers = self._score_all(scorer, candidates, leaderboard_of(metric, _count(candidates), baseline, facts))
+        ranking = TeacherRanking.of(
+            teachers, metric, controls=CONTROLS, dataset=facts, settings=settings, baseline=baseline
         )
+        return replace(ranking, tied=_count_tied(scorer, ranking))
+
+    def _rank_within(
+        self, budget: SelectionBudget, scorer: Scorer, candidates: Iterable[Source] | Source, facts: dict[str, object]
+    ) -> TeacherRanking:
+        """A ranking by parts of the rows, the student on those of the first teacher: scores grow with their number."""
+        meter, scorers, metric = self._meter(scorer, budget), on_row_sets(scorer), scorer.metrics[0].name
+        # On the fewest rows first: a student that cannot be scored is refused before any teacher is run.
+        baseline = teacher_free_baseline(scorers[0], self.student, self.processing_class)
+        board = leaderboard_of(metric, _count(candidates), baseline, facts)
+        scored = self._score_within(scorers, candidates, board, meter)
+        if baseline is not None and scored.row_set > 0:
+            baseline = teacher_free_baseline(scorers[scored.row_set], self.student, self.processing_class)
+        settings = {**self._settings(scorer.metrics, against_student=False), "budget": scored.facts}
+        return TeacherRanking(scored.teachers, metric, CONTROLS, facts, settings, baseline=baseline)
 
     def _workers(self) -> AbstractContextManager[Executor | None]:
         return ProcessExecutor(self.processes) if self.processes > 1 else nullcontext(self.executor)
@@ -305,17 +314,17 @@ class TeacherSelector:
         return Meter(budget, clock=lambda: on_main(scorer.accelerator, time.monotonic))
 
     def _score_within(
-        self, scorer: Scorer, sources: Iterable[Source] | Source, board: Leaderboard, meter: Meter
+        self, scorers: Sequence[Scorer], sources: Iterable[Source] | Source, board: Leaderboard, meter: Meter
     ) -> BudgetedScores:
-        candidates = each_candidate(sources, token=self.options.token)
-        listed = on_main(scorer.accelerator, lambda: list(candidates))
-        show, new_downloads = self.progress and scorer.accelerator.is_main_process, self._new_downloads()
+        candidates, accelerator = each_candidate(sources, token=self.options.token), scorers[0].accelerator
+        listed = on_main(accelerator, lambda: list(candidates))
+        show, new_downloads = self.progress and accelerator.is_main_process, self._new_downloads()
         with (
             self._workers() as executor,
             Progress(replace(board, total=len(listed)), show=show, live=on_terminal()) as progress,
         ):
-            scored = score_within(scorer, listed, progress, meter, executor)
-        if new_downloads is not None and scorer.accelerator.is_main_process:
+            scored = score_within(scorers, listed, progress, meter, executor)
+        if new_downloads is not None and accelerator.is_main_process:
             new_downloads.delete(listed)
         return scored
 

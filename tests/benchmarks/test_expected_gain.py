@@ -9,7 +9,7 @@ from benchmarks.evidence.analysis import load_runs, load_scores, split
 from benchmarks.evidence.expected_gain import GAPS, fit, measure_baselines, outcomes, section, unseen_table
 from benchmarks.evidence.pretrained_cell import CONTROL, GAP
 from benchmarks.evidence.store import RUNS, SCORES, Store
-from hf_ctkd.records.expected_gain import HALF_WIDTH, INTERCEPT, SLOPE
+from hf_ctkd.records.expected_gain import HALF_WIDTH, INTERCEPT, LARGEST_GAP, SLOPE
 
 RESULTS = Path(expected_gain.__file__).parent / "results"
 
@@ -28,7 +28,7 @@ def test_the_line_is_judged_on_tasks_that_it_has_not_seen(frame):
     assert line.error_of_mean == pytest.approx(frame["points"].std(ddof=0))
     shifted = frame.assign(points=frame["points"] + 9.0 * (frame["task"] == "c"))
     assert fit(shifted).error > 3, "the task that differs was predicted from the others"
-    assert "points = 2.0 + 40.0 x gap, from 18 outcomes on 3 tasks" in section(frame, "")
+    assert "points = 2.0 + 40.0 x gap, from 18 outcomes on 3 tasks with gaps of up to 0.50" in section(frame, "")
 
 
 def test_the_library_has_the_line_of_the_committed_tables():
@@ -37,6 +37,7 @@ def test_the_library_has_the_line_of_the_committed_tables():
     baselines = baselines.astype({"seed": int, "rows": int, "labelled": int, "value": float})
     line = fit(outcomes(runs, load_scores(Store(RESULTS, "scores", SCORES).rows()), baselines))
     assert (round(line.slope, 1), round(line.intercept, 1), round(line.half_width, 1)) == (SLOPE, INTERCEPT, HALF_WIDTH)
+    assert round(line.largest_gap, 2) == LARGEST_GAP
 
 
 def test_baselines_are_measured_once(tmp_path, monkeypatch):

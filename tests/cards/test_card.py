@@ -362,9 +362,13 @@ def test_the_line_where_the_student_stands(image_record, ranking):
     assert "*a student that starts from [zoo/letters]" in ranking_table(image_record, none).splitlines()[2]
     assert "No candidate scores above it: none knows more of this task." in render_card(image_record, none)
     first = ranking.teachers[0]
-    control = replace(first, candidate=replace(first.candidate, random_weights=True))
-    drawn = replace(drawn, teachers=(control, *ranking.teachers[1:]))
-    assert "2 of 11 scored candidates without random weights." in render_card(image_record, drawn)
+    control = replace(first, candidate=replace(first.candidate, random_weights=True), scores={"transport": -0.25})
+    teachers = (*ranking.teachers[:2], control, *ranking.teachers[2:])
+    note = "Above it and above random weights, by transport: 2 of 12 scored candidates without random weights."
+    assert note in render_card(image_record, replace(drawn, teachers=teachers))
+    best = replace(drawn, teachers=(replace(control, scores={"transport": 0.0}), *ranking.teachers))
+    note = "No candidate without random weights scores above it and above random weights: none knows more of this task."
+    assert note in render_card(image_record, best)
 
 
 def test_scores_that_leave_rows_out_are_counted(image_record, ranking):

@@ -156,10 +156,25 @@ def test_students_with_their_gains(ranking):
 
 def test_what_teachers_are_expected_to_add(ranking):
     section = PageSection(replace(ranking, dataset={**ranking.dataset, "rows": 200, "labelled_rows": 20}))
-    expected = section.ranking.expected_gain(section.ranking.scored[0])
+    beyond, expected = (section.ranking.expected_gain(teacher) for teacher in section.ranking.scored[:2])
     text = Outline(render_page([section], title="Pets")).text
     assert f"{expected.points:+.1f} {expected.low:+.1f} to {expected.high:+.1f}" in text
+    assert f"more than {beyond.points:+.1f} {beyond.low:+.1f} or more" in text
     assert "covers 95 % of the outcomes" in text and not PageSection(ranking).has_gains
+
+
+def test_a_budget_is_told_with_the_rows_of_each_teacher(ranking):
+    first, *others = ranking.teachers
+    fewer = [replace(teacher, rows=87) for teacher in others]
+    settings = {**ranking.settings, "budget": {"summary": "Within the budget: 700 rows; " + "the first is sure. " * 12}}
+    dataset = {**ranking.dataset, "scored_rows": 850, "rows": 900}
+    teachers = (replace(first, rows=225), *fewer)
+    section = PageSection(replace(ranking, teachers=teachers, baseline=None, settings=settings, dataset=dataset))
+    text = Outline(render_page([section], title="Pets")).text
+    assert section.ranking.certainty.strip() in text and "at most 225 scored of 900" in text
+    assert "87 not compared" in text and "225 not compared" not in text
+    assert not any(row.below for row in section.rows if row.rows_note) and section.ranking.apart in text
+    assert "not compared" not in Outline(render_page([PageSection(ranking)], title="Pets")).text
 
 
 def test_a_ranking_without_a_teacher_says_why(ranking):

@@ -5,7 +5,7 @@ import pytest
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.records import RankedTeacher, TeacherCandidate, TeacherFreeBaseline, TeacherRanking, expected_gain
-from hf_ctkd.records.expected_gain import HALF_WIDTH, INTERCEPT, SLOPE
+from hf_ctkd.records.expected_gain import HALF_WIDTH, INTERCEPT, LARGEST_GAP, SLOPE
 
 FACTS = {"rows": 1000, "labelled_rows": 100}
 
@@ -30,8 +30,15 @@ def test_the_gain_grows_with_the_gap_and_the_share_of_rows_without_a_label():
     assert gain.points == pytest.approx(INTERCEPT + SLOPE * 0.2 * 0.9)
     assert (gain.low, gain.high) == pytest.approx((gain.points - HALF_WIDTH, gain.points + HALF_WIDTH))
     assert expected_gain(0.6, 0.4, 0.5).points < gain.points < expected_gain(0.7, 0.4, 0.1).points
-    alone = expected_gain(0.3, 0.4, 0.1)
-    assert alone.points == INTERCEPT == expected_gain(0.9, 0.4, 1.0).points, "nothing to learn, or no row to learn on"
+    assert expected_gain(0.9, 0.4, 1.0).points == INTERCEPT, "no row to learn on"
+    assert expected_gain(0.3, 0.4, 0.1) is expected_gain(0.4, 0.4, 0.1) is None, "nothing to learn"
+
+
+def test_beyond_the_outcomes_that_were_measured_the_line_does_not_go_on():
+    gain = expected_gain(0.9, 0.2, 0.0001)
+    assert gain.points == pytest.approx(INTERCEPT + SLOPE * LARGEST_GAP) and gain.beyond
+    assert str(gain) == f"more than {gain.points:+.1f} points ({gain.low:+.1f} or more)"
+    assert not expected_gain(0.59, 0.2, 0.01).beyond
 
 
 def test_a_ranking_says_what_its_teachers_are_expected_to_add(ranking):
@@ -39,7 +46,8 @@ def test_a_ranking_says_what_its_teachers_are_expected_to_add(ranking):
     assert ranking.advice.endswith(f"Expect org/good to add {text} to what the student reaches without a teacher.")
     lines = str(ranking).splitlines()
     assert "expected gain" in lines[0] and "+9.4" in lines[1]
-    assert ranking.to_pandas()["expected_gain"].round(1).tolist()[:2] == [9.4, 0.7]
+    assert ranking.to_pandas()["expected_gain"].round(1).tolist()[0] == 9.4
+    assert ranking.expected_gain(ranking.teachers[1]) is None and " - " in lines[3], "it is below the line"
     assert ranking.expected_gain(ranking.teachers[2]) is None, "it was not scored"
 
 

@@ -111,10 +111,11 @@ def test_the_table_has_a_line_where_the_student_stands(ranking):
 
 def test_the_advice_says_whether_to_distill_at_all(ranking):
     assert with_baseline(ranking, 0.9, STUDENT).advice == (
-        "Fine-tune on the labels alone: no candidate knows more of this task than your student (probe 0.900)."
+        "Fine-tune on the labels alone: no candidate knows more of this task than your student already knows "
+        "(probe 0.900)."
     )
     assert with_baseline(ranking, 0.9).advice == (
-        "Train on the labels alone: no candidate knows more of this task than its input features alone tell "
+        "Train on the labels alone: no candidate knows more of this task than the input features alone tell "
         "(probe 0.900)."
     )
     all_above = with_baseline(ranking, 0.1)
@@ -135,6 +136,50 @@ def test_random_weights_above_the_line_are_no_reason_to_distill(ranking):
         and only.above_baseline == ()
         and only.rank_of_baseline == 2
     )
+
+
+def test_a_teacher_has_to_know_more_than_random_weights(ranking):
+    best, second, last, broken = ranking.teachers
+    control = replace(second, candidate=replace(second.candidate, model_id="org/noise", random_weights=True))
+    above = replace(control, scores={"probe": 0.4, "leep": -0.9})
+    drawn = with_baseline(replace(ranking, teachers=(best, above, second, last, broken)), 0.1)
+    assert drawn.above_baseline == (best,) and drawn.rank_of_baseline == 5
+    assert drawn.advice == (
+        "1 teacher knows more of this task than random weights like org/noise (probe 0.400), a control whose score is "
+        "chance. Those below this line do not."
+    )
+    none = with_baseline(replace(ranking, teachers=(replace(above, scores={"probe": 0.95}), *ranking.teachers)), 0.1)
+    assert none.advises_labels_alone and none.advice == (
+        "Train on the labels alone: no candidate knows more of this task than random weights like org/noise (probe "
+        "0.950), a control whose score is chance."
+    )
+
+
+def test_no_gain_is_promised_from_a_teacher_below_random_weights():
+    control = RankedTeacher(TeacherCandidate("org/noise", "main", random_weights=True), {"information_gain": 0.6})
+    teacher = RankedTeacher(TeacherCandidate("org/real", "main"), {"information_gain": 0.5})
+    baseline, facts = TeacherFreeBaseline({"information_gain": 0.2}), {"rows": 100, "labelled_rows": 10}
+    ranking = TeacherRanking((control, teacher), "information_gain", dataset=facts, baseline=baseline)
+    assert ranking.expected_gain(teacher) is ranking.expected_gain(control) is None
+    assert "Expect" not in str(ranking) and "expected gain" not in str(ranking)
+
+
+def test_teachers_on_fewer_rows_are_not_compared(ranking):
+    best, second, last, broken = ranking.teachers
+    on_all = replace(best, rows=98, not_finite=2)
+    fewer = tuple(replace(teacher, rows=50, scores={"probe": 0.99}) for teacher in (second, last))
+    baseline = TeacherFreeBaseline({"probe": 0.5}, rows=100)
+    drawn = replace(ranking, teachers=(on_all, *fewer, broken), baseline=baseline)
+    assert drawn.above_baseline == (on_all,) and drawn.rank_of_baseline == 2
+    assert drawn.advice == (
+        "1 teacher knows more of this task than the input features alone tell (probe 0.500). "
+        "2 teachers were scored on fewer rows, and not compared: scores grow with the number of rows."
+    )
+    lines = str(drawn).splitlines()
+    assert [line.endswith("50 (not compared)") for line in lines[1:5]] == [False, False, True, True]
+    assert lines[2].endswith(" 100")
+    alone = replace(drawn, baseline=None)
+    assert drawn.apart and f"\n{drawn.apart}\n" in f"{alone}\n"
 
 
 def test_a_baseline_needs_the_score_that_orders():

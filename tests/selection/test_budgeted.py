@@ -49,7 +49,10 @@ def test_rows_go_to_the_teachers_that_may_be_the_best(selector, zoo, many_rows, 
     assert sum(count for _, count in passes) <= 820
     rows = [teacher.rows for teacher in ranking.scored]
     assert rows == sorted(rows, reverse=True) and len(rows) == 4
-    assert facts["summary"] in str(ranking) and "within 1 point of the best" in ranking.certainty
+    assert facts["summary"] in str(ranking)
+    assert "Of the 4 of 9 teachers that were scored, the first is within 0.01 of the best nearest_neighbour with" in (
+        ranking.certainty
+    )
     assert not any("half" in name for teacher in ranking.scored for name in teacher.scores)
     assert "NaN" in next(t.skipped for t in ranking.teachers if t.candidate.name == "bad-nan")
     assert ranking.rank_of_baseline <= len(ranking.scored) + 1
@@ -80,7 +83,33 @@ def test_teachers_that_the_budget_does_not_reach_say_so(selector, zoo, many_rows
     (skipped,) = (teacher for teacher in ranking.teachers if teacher.skipped)
     assert len(ranking.scored) == 1 and skipped.skipped_code is ProblemCode.OUT_OF_BUDGET
     assert "the budget was spent before its turn came" in skipped.skipped
-    assert ranking.settings["budget"]["stopped"] in ("forwards", "settled")
+    assert ranking.settings["budget"]["stopped"] == "forwards"
+    assert ranking.certainty.endswith("1 of 2 teachers was scored, so that there is none to compare it with.")
+
+
+def test_the_student_is_scored_on_the_rows_of_the_first_teacher(selector, zoo, many_rows):
+    candidates = [zoo / "first", zoo / "second", zoo / "headless"]
+    within = replace(selector, student=zoo / "second")
+    ranking = replace(within, budget=SelectionBudget(forwards=310)).rank(candidates[:2], many_rows)
+    assert [teacher.rows for teacher in ranking.scored] == [100, 100]
+    itself = next(teacher for teacher in ranking.scored if teacher.candidate.name == "second")
+    assert (ranking.baseline.rows, ranking.baseline.scores["nearest_neighbour"]) == (
+        100,
+        itself.scores["nearest_neighbour"],
+    )
+    assert itself not in ranking.above_baseline
+    assert within.rank(candidates, many_rows).baseline.rows == 200
+    more = replace(within, budget=SelectionBudget(forwards=10_000)).rank(candidates, many_rows)
+    assert more.baseline.rows == more.scored[0].rows
+
+
+def test_scores_on_other_scales_have_a_margin_of_their_spread(selector, zoo, many_rows):
+    ranking = replace(selector, metric="leep", budget=SelectionBudget(forwards=10_000)).rank(
+        [zoo / "first", zoo / "second"], many_rows
+    )
+    low, high = sorted(teacher.scores["leep"] for teacher in ranking.scored)
+    margin = ranking.settings["budget"]["margin"]
+    assert 0 < margin < 0.1 * (high - low) + 0.01 and f"within {margin:.3g} of the best leep" in ranking.certainty
 
 
 def test_downloads_are_counted_before_they_happen(selector, make_teacher, many_rows, tmp_path, hub):
@@ -96,6 +125,7 @@ def test_downloads_are_counted_before_they_happen(selector, make_teacher, many_r
     assert f"its download takes {size:,} bytes, more than the" in skipped.skipped
     assert not hub.seen(f"GET /{skipped.candidate.model_id}/resolve/.*safetensors")
     assert ranking.settings["budget"]["spent"]["bytes"] <= 2 * size + 500
+    assert ranking.settings["budget"]["stopped"] != "settled"
     # What is in the cache costs nothing.
     assert selector.options.download_bytes(ranking.scored[0].candidate) == 0
     with pytest.raises(InvalidArgumentError, match="`budget` of 10 bytes does not suffice to score any teacher"):

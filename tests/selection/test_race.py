@@ -154,6 +154,32 @@ def test_one_teacher_and_teachers_that_are_all_alike():
     assert (outcome.order, outcome.stopped, outcome.probability) == ((0, 1, 2), "settled", 1.0)
 
 
+def test_nothing_is_settled_where_a_limit_kept_a_teacher_out():
+    zoo = Zoo(teachers=3)
+    outcome = zoo.race(forwards=100).run(3)
+    assert (outcome.order, outcome.stopped) == ((0,), "forwards")
+    alike = zoo.race(lambda index, rung: Evaluation(0.5, (0.5,) * 12), forwards=SIZES[0] * 4).run(3)
+    assert (len(alike.order), alike.stopped) == (2, "forwards")
+
+
+def test_the_margin_of_scores_on_other_scales_follows_from_their_spread():
+    def race_of(scale: float, *, shares: bool):
+        zoo = Zoo(3)
+
+        def evaluate(index: int, rung: int) -> Evaluation:
+            evaluation = zoo.evaluate(index, rung)
+            return Evaluation(scale * evaluation.score, tuple(scale * half for half in evaluation.halves))
+
+        race = zoo.race(evaluate, forwards=TEACHERS * ROWS // 10)
+        race.shares = shares
+        return race.run(TEACHERS)
+
+    small, large = race_of(1.0, shares=False), race_of(1024.0, shares=False)
+    assert (small.order, small.probability, small.stopped) == (large.order, large.probability, large.stopped)
+    assert large.margin == pytest.approx(1024 * small.margin) and 0.005 < small.margin < 0.02
+    assert race_of(1024.0, shares=True).margin == MARGIN
+
+
 def test_a_budget_too_small_for_one_teacher_evaluates_none():
     zoo = Zoo()
     outcome = zoo.race(forwards=63).run(TEACHERS)
