@@ -38,11 +38,14 @@ class ProcessExecutor(Executor):
         self._threads_a_process = max(1, torch.get_num_threads() // processes)
         self._of_thread = threading.local()
         self._pools: list[ProcessPoolExecutor] = []
+        self._first, self._starts = threading.Lock(), False
+        self._refused: InvalidArgumentError | None = None
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":  # noqa: ANN401
         """Call a function in one of the processes; see `concurrent.futures.Executor.submit`.
 
-        The future raises `TeacherUnavailableError` if the call ended its process.
+        The future raises `TeacherUnavailableError` if the call ended its process, and `InvalidArgumentError` if none
+        could be started, as in a script without `if __name__ == "__main__":`.
         """
         return self._threads.submit(self._run, fn, *args, **kwargs)
 
@@ -67,9 +70,27 @@ class ProcessExecutor(Executor):
             # A forked process cannot use CUDA, and may inherit locks of torch's threads.
             spawn = multiprocessing.get_context("spawn")
             pool = ProcessPoolExecutor(1, spawn, initializer=_start, initargs=(self._threads_a_process,))
-            self._of_thread.pool = pool
             self._pools.append(pool)
+            self._require_start(pool)
+            self._of_thread.pool = pool
         return pool
+
+    def _require_start(self, pool: ProcessPoolExecutor) -> None:
+        """Start the first process before any other, so that what forbids to start one is said once."""
+        with self._first:
+            if self._refused is not None:
+                raise self._refused
+            if self._starts:
+                return
+            try:
+                pool.submit(os.getpid).result()
+            except BrokenProcessPool as error:
+                self._refused = InvalidArgumentError(
+                    "The first of `processes` ended before it could score a teacher. It runs the script again from its "
+                    'top: put what the script does below `if __name__ == "__main__":`, or leave `processes` out.'
+                )
+                raise self._refused from error
+            self._starts = True
 
 
 def _start(threads: int) -> None:

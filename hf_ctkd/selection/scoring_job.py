@@ -1,5 +1,7 @@
 """The scoring of one candidate as one function call that any executor can run anywhere."""
 
+import multiprocessing
+import os
 import pickle
 import threading
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ from hf_ctkd.selection.stored_rows import read_rows, store_rows
 
 # Random weights are drawn from torch's global generator, and models are loaded under global settings of the libraries.
 _one_at_a_time = threading.Lock()
+_imported_by = os.getpid()
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +72,16 @@ def score_candidate(job: ScoringJob, candidate: TeacherCandidate) -> RankedTeach
 
     Raises:
         DatasetError: if a row cannot be read.
-        InvalidArgumentError: if the cache cannot be read or written.
+        InvalidArgumentError: if the cache cannot be read or written, or this process was forked from one that has
+            imported torch.
     """
+    # A forked process has the locks of torch's threads without the threads, and would wait for them for ever.
+    if os.getpid() != _imported_by and multiprocessing.parent_process() is not None:
+        raise InvalidArgumentError(
+            "The workers of `executor` were forked from a process that uses torch, where they would wait for ever. "
+            "Spawn them, as `ProcessPoolExecutor(2, mp_context=multiprocessing.get_context('spawn'))` does, or pass "
+            "`processes=2` in place of `executor`."
+        )
     with _one_at_a_time:
         scorer = Scorer(job.metrics, read_rows(job.rows), job.student, Accelerator(), job.run_settings, job.seed)
         return scorer.score(candidate)

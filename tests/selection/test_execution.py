@@ -7,7 +7,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 
 import pytest
 import torch
@@ -20,6 +20,30 @@ from hf_ctkd.selection import TeacherSelector
 from hf_ctkd.types import Needs
 
 CANDIDATES = ("first", "bad-nan", "headless", "second", "bad-config")
+
+
+FORKS = """
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+import torch
+from datasets import load_from_disk
+from hf_ctkd import TeacherSelector
+from hf_ctkd.errors import InvalidArgumentError
+torch.randn(600, 600) @ torch.randn(600, 600)  # starts the threads
+with ProcessPoolExecutor(2, mp_context=get_context("fork")) as executor:
+    try:
+        TeacherSelector(executor=executor, cache_dir="cache", progress=False).rank(sys.argv[1], load_from_disk("rows"))
+    except InvalidArgumentError as error:
+        print(error)
+"""
+WITHOUT_GUARD = """
+import sys
+from datasets import load_from_disk
+from hf_ctkd import TeacherSelector
+rows = load_from_disk("rows")
+TeacherSelector("leep", metrics=(), processes=3, cache_dir="cache", progress=False).rank(sys.argv[1:], rows)
+"""
 
 
 @dataclass(frozen=True)
@@ -52,6 +76,41 @@ def candidates(zoo) -> list:
     gated = TeacherCandidate("org/gated", "abc", problem="it is gated: ask for access.")
     control = replace(next(folder_teachers(zoo / "first")), random_weights=True)
     return [*(zoo / name for name in CANDIDATES), gated, control]
+
+
+@pytest.fixture
+def run_script(rows, tmp_path):
+    """A script in a folder with rows, in a process of its own that must end."""
+
+    def run(text: str, *words) -> subprocess.CompletedProcess:
+        rows.save_to_disk(tmp_path / "rows")
+        (tmp_path / "script.py").write_text(text)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [sys.executable, "script.py", *map(str, words)]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180)
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("fork" not in get_all_start_methods(), reason="needs fork")
+def test_forked_workers_are_refused_where_they_would_wait_for_ever(run_script, zoo):
+    done = run_script(FORKS, zoo / "first")
+    assert done.returncode == 0, done.stderr
+    assert "The workers of `executor` were forked from a process that uses torch" in done.stdout
+    assert "mp_context=multiprocessing.get_context('spawn')" in done.stdout and "`processes=2`" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_told_so_once(run_script, zoo):
+    done = run_script(WITHOUT_GUARD, zoo / "first", zoo / "second", zoo / "headless")
+    *_, last = done.stderr.strip().splitlines()
+    assert done.returncode == 1 and last.startswith(
+        "hf_ctkd.errors.InvalidArgumentError: The first of `processes` ended"
+    )
+    assert 'put what the script does below `if __name__ == "__main__":`' in last
+    assert done.stderr.count("An attempt has been made to start a new process before") == 1
+    assert "Choose another" not in done.stderr + done.stdout, "no teacher is blamed"
 
 
 @pytest.mark.parametrize("threads", [1, 3])
