@@ -1,5 +1,6 @@
 """Whether a student's probabilities mean what they say: expected calibration error, before and after a temperature."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,7 @@ class Calibration:
         after: of probabilities with a temperature that was fitted to the other half of the rows; None with too few
             rows to fit one.
         temperature: fitted to all rows, to divide the student's logits by from now on; above 1 for a student that is
-            too sure. None with too few rows.
+            too sure. None with too few rows, or where no temperature within the range of the search is the best.
     """
 
     before: Reliability
@@ -71,7 +72,13 @@ def calibrate(
     scaled = np.empty_like(logits)
     for fitted, judged in _halves(labels, seed):
         scaled[judged] = logits[judged] / fit_temperature(logits[fitted], labels[fitted])
-    return Calibration(before, reliability(scaled, labels), fit_temperature(logits, labels))
+    temperature = fit_temperature(logits, labels)
+    return Calibration(before, reliability(scaled, labels), temperature if _helps(temperature) else None)
+
+
+def _helps(temperature: float) -> bool:
+    """Whether it lies inside the range of the search: a student at chance has its least log loss at the end of it."""
+    return abs(math.log(temperature)) < 0.99 * _LARGEST_LOG_TEMPERATURE
 
 
 def fit_temperature(

@@ -157,7 +157,8 @@ def _compare(model: TrainedModel, batch: dict[str, Tensor], file: Path) -> tuple
             part = {name: tensor[:rows] for name, tensor in batch.items()}
             expected = plain(*part.values()).numpy()
             (logits,) = session.run(None, {name: tensor.numpy() for name, tensor in part.items()})
-            difference = max(difference, float(np.abs(logits - expected).max()))
+            # Not `max`, which would drop a NaN.
+            difference = float(np.maximum(difference, np.abs(logits - expected).max()))
         if not difference <= _LARGEST_DIFFERENCE * max(1.0, float(np.abs(expected).max())):
             raise InvalidArgumentError(
                 f"`student` {model.name!r} gives other logits once exported: they differ by {difference:.1e}. Use "

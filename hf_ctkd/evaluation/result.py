@@ -123,7 +123,10 @@ class Evaluation:
         """Tables for a terminal."""
         split = f" (split {self.split})" if self.split else ""
         intervals = ", with 95 % intervals" if any(each.interval is not None for each in self.metrics.values()) else ""
-        parts = [f"On {self.rows:,} labelled rows of {self.dataset}{split}{intervals}:", self._model_table()]
+        parts = [
+            f"On {self.rows:,} labelled row{'' if self.rows == 1 else 's'} of {self.dataset}{split}{intervals}:",
+            self._model_table(),
+        ]
         if self.calibration is not None:
             parts += ["", *self._calibration_lines()]
         if self.confused:
@@ -202,7 +205,9 @@ class Evaluation:
         return [
             f"{line}; with a temperature fitted to the other half of the rows {calibration.after.error:.3f} and "
             f"{calibration.after.log_loss:.3f}.",
-            f"To use it, divide logits by {calibration.temperature:.3g}, which is fitted to all rows.",
+            "No temperature helps: the best is at the end of the range, as for a student at chance."
+            if calibration.temperature is None
+            else f"To use it, divide logits by {calibration.temperature:.3g}, which is fitted to all rows.",
         ]
 
 

@@ -241,7 +241,8 @@ def _in_classes_of(task: StudentTask, space: LabelSpace, rows: TargetRows, label
         raise _other_classes(rows, space)
     absent = len(space) - len(data)
     if absent:
-        logger.warning(f"{absent} classes of the student are not among those of the data.")
+        subject = "1 class of the student is" if absent == 1 else f"{absent} classes of the student are"
+        logger.warning(f"{subject} not among those of the data.")
     return np.array([space.names.index(name) for name in data.names])[labels]
 
 

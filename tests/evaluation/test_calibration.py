@@ -46,6 +46,11 @@ def test_no_row_is_judged_by_a_temperature_fitted_to_it():
     assert result.after.log_loss > own
 
 
+def test_no_temperature_helps_a_student_that_is_no_better_than_chance():
+    labels = np.arange(60) % 3
+    assert calibrate(np.eye(3)[(labels + 1) % 3], labels, seed=0).temperature is None
+
+
 def test_several_classes_a_row():
     generator = np.random.default_rng(0)
     logits = generator.normal(size=(600, 4))

@@ -1,10 +1,18 @@
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tiny
+import torch
+from accelerate import Accelerator
 
 from hf_ctkd.cli.main import main
 from hf_ctkd.errors import InvalidArgumentError, MissingExtraError
 from hf_ctkd.evaluation import export_onnx
+from hf_ctkd.evaluation.export import _compare
+from hf_ctkd.evaluation.models import TrainedModel
+from hf_ctkd.teachers import LoadOptions
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of onnx and torch about each other
 
@@ -39,6 +47,22 @@ def test_the_file_gives_the_logits_of_the_student(students, tmp_path, modality):
     batch = {name: tensor for name, tensor in batch.items() if name in export.inputs}
     (logits,) = session.run(None, {name: tensor.numpy() for name, tensor in batch.items()})
     assert np.allclose(logits, model(**batch).logits.detach().numpy(), atol=1e-4)
+
+
+def test_logits_that_are_not_finite_are_refused(students, tmp_path, monkeypatch):
+    class Session:
+        def __init__(self, *_, **__):
+            pass
+
+        def run(self, _, inputs):
+            return (np.full((len(inputs["pixel_values"]), 3), np.nan, dtype=np.float32),)
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(InferenceSession=Session))
+    model = TrainedModel(
+        students["image"], "image", "student", accelerator=Accelerator(cpu=True), options=LoadOptions()
+    )
+    with pytest.raises(InvalidArgumentError, match="gives other logits once exported: they differ by nan."):
+        _compare(model, {"pixel_values": torch.zeros(2, 3, 8, 8)}, tmp_path / "student.onnx")
 
 
 def test_what_is_missing_is_named(students, tmp_path, monkeypatch):
