@@ -14,7 +14,7 @@ from docs.generate.mathml import distance_entries, entries, symbol_table
 from docs.generate.reference import first_sentence, in_cell
 from hf_ctkd import costs, losses, metrics
 from hf_ctkd.costs import LabelCost
-from hf_ctkd.losses import CommitteeLoss, DistillationLoss, WeightedSum
+from hf_ctkd.losses import AFTLoss, BTuningLoss, CommitteeLoss, DistillationLoss, WeightedSum
 from hf_ctkd.losses.base import DistillationLoss as Loss
 from hf_ctkd.metrics import TransferabilityMetric
 from hf_ctkd.records import read_json
@@ -120,6 +120,8 @@ def _loss_cost(kind: type[Loss]) -> str:
 def _evidence(kind: type[Loss], record: Mapping[str, Any]) -> str:
     if kind is CommitteeLoss:
         return "[Committees](results.md#committees)"
+    if kind in (AFTLoss, BTuningLoss):
+        return "[Pretrained students](results.md#pretrained-students)"
     methods = [method for method, (code, *_) in LOSSES.items() if code == f"{kind.__name__}()"]
     methods += [method for method, (code, *_) in LOSSES.items() if code.startswith(f"{kind.__name__}(")]
     measured = [record[method]["gain"] for method in methods[:1] if method in record]

@@ -67,6 +67,11 @@ def test_rows_that_were_held_out_are_not_called_a_split(image_record):
     assert "Measured on 300 rows held out of the training rows, with intervals" in card
 
 
+def test_one_candidate_is_singular(image_record, ranking):
+    alone = replace(ranking, teachers=ranking.scored[:1])
+    assert "\n1 candidate was ranked by **transport**" in render_card(image_record, alone)
+
+
 def test_everything_that_a_reader_needs_is_there(image_record, ranking):
     card = render_card(image_record, ranking, repo_id="me/digits-student", figures=FIGURES)
     assert headings(card) == ["# digits-student", *SECTIONS]

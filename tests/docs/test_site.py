@@ -111,3 +111,8 @@ def test_links_of_the_pages_to_other_hosts_are_few_and_https(site):
     pages_by_hand = [page for name, page in site.items() if not name.startswith(("reference/", "results"))]
     links = {link for page in pages_by_hand for link in re.findall(r"\]\((\w+:[^)]*)\)", page)}
     assert all(link.startswith("https://huggingface.co/docs/") for link in links)
+
+
+@pytest.mark.parametrize("kind", [losses.AFTLoss, losses.BTuningLoss])
+def test_losses_that_ran_on_pretrained_students_alone_lead_there(kind):
+    assert fills._evidence(kind, {}) == "[Pretrained students](results.md#pretrained-students)"
