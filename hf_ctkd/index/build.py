@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from hf_ctkd.data.progress import counted
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import HubSearch, folder_teachers
 from hf_ctkd.hub.listing import ListedModel
 from hf_ctkd.index.specification import TeacherSpecification, table_of
@@ -29,6 +30,9 @@ def add_teachers(source: Source, store: PartFolder) -> None:
     Args:
         source: of teachers.
         store: that they are added to.
+
+    Raises:
+        InvalidArgumentError: if one of several teachers is no TeacherCandidate.
     """
     table = store.read()
     columns = (table[name].to_pylist() for name in ("source", "id", "revision"))
@@ -39,7 +43,7 @@ def add_teachers(source: Source, store: PartFolder) -> None:
         specifications = _of_search(source, indexed, downloads)
     else:
         candidates = folder_teachers(source) if isinstance(source, str | Path) else source
-        specifications = (TeacherSpecification(candidate) for candidate in candidates)
+        specifications = map(_of_candidate, candidates)
     total = source.limit if isinstance(source, HubSearch) else None
     new = (
         specification
@@ -50,6 +54,15 @@ def add_teachers(source: Source, store: PartFolder) -> None:
     while page := list(islice(new, _PAGE)):
         store.append(table_of(page))
     store.compact(downloads)
+
+
+def _of_candidate(candidate: object) -> TeacherSpecification:
+    if not isinstance(candidate, TeacherCandidate):
+        raise InvalidArgumentError(
+            f"`source` must hold TeacherCandidate records, got {candidate!r}. List them with `hub_teachers` or "
+            "`folder_teachers`, or pass one folder alone."
+        )
+    return TeacherSpecification(candidate)
 
 
 def _of_search(

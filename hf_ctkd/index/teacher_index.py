@@ -1,12 +1,12 @@
 """The index of teachers: metadata of many models, searched by the names of their classes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, IterableDataset
 
 from hf_ctkd.data.columns import find_label
 from hf_ctkd.data.labels import class_ids
@@ -160,7 +160,7 @@ class TeacherIndex:
 
     def search(
         self,
-        label_names: Sequence[str] | Dataset,
+        label_names: Sequence[str] | ClassLabel | Dataset,
         *,
         k: int = 50,
         label_column: str | None = None,
@@ -177,7 +177,7 @@ class TeacherIndex:
         downloaded one comes first.
 
         Args:
-            label_names: names of the classes, or the rows that have them.
+            label_names: names of the classes, the feature that has them, or one split of rows.
             k: most teachers to return, at least 1; fewer are returned where fewer resemble the classes at all.
             label_column: of the rows; found by its type or usual name when None.
             task: the Hub's task tag.
@@ -188,7 +188,8 @@ class TeacherIndex:
             gated: whether to return teachers too whose author must grant access first, or that have a problem.
 
         Raises:
-            InvalidArgumentError: if a value is out of range, or no class has a name that says something.
+            InvalidArgumentError: if a value is out of range, all splits or a stream of rows are given, or no class has
+                a name that says something.
             DatasetError: if the rows have no classes.
         """
         conditions = TeacherFilter(
@@ -205,7 +206,7 @@ class TeacherIndex:
 
     def search_with_costs(
         self,
-        label_names: Sequence[str] | Dataset,
+        label_names: Sequence[str] | ClassLabel | Dataset,
         conditions: TeacherFilter | None = None,
         *,
         k: int = 50,
@@ -223,8 +224,8 @@ class TeacherIndex:
             InvalidArgumentError: as for `search`.
             DatasetError: as for `search`.
         """
-        if k < 1:
-            raise InvalidArgumentError(f"`k` must be at least 1, got {k}. Try 50.")
+        if not isinstance(k, int) or k < 1:
+            raise InvalidArgumentError(f"`k` must be at least 1, as a whole number, got {k!r}. Try 50.")
         names = _plain_names(label_names, label_column)
         if not self._spaces.names:
             return []
@@ -278,11 +279,8 @@ class TeacherIndex:
         return rows, row_costs
 
 
-def _plain_names(labels: Sequence[str] | Dataset, label_column: str | None) -> list[str]:
-    if isinstance(labels, Dataset):
-        names: Sequence[str] = class_ids(labels, find_label(labels.features, label_column))[0].names
-    else:
-        names = (labels,) if isinstance(labels, str) else labels
+def _plain_names(labels: object, label_column: str | None) -> list[str]:
+    names = _names(labels, label_column)
     informative = [plain_name(name) for name in names if is_informative(name)]
     if not informative:
         raise InvalidArgumentError(
@@ -290,3 +288,22 @@ def _plain_names(labels: Sequence[str] | Dataset, label_column: str | None) -> l
             "search by `task` with `hub_teachers`."
         )
     return list(dict.fromkeys(informative))
+
+
+def _names(labels: object, label_column: str | None) -> list[str]:
+    if isinstance(labels, Dataset):
+        return list(class_ids(labels, find_label(labels.features, label_column))[0].names)
+    if isinstance(labels, ClassLabel):
+        return list(labels.names or ())
+    if isinstance(labels, str):
+        return [labels]
+    wrong: object = labels
+    if isinstance(labels, Iterable) and not isinstance(labels, Mapping | IterableDataset):
+        names = list(labels)
+        if all(isinstance(name, str) for name in names):
+            return names
+        wrong = next(name for name in names if not isinstance(name, str))
+    raise InvalidArgumentError(
+        f"`label_names` must be names of classes, or one split as a datasets.Dataset, got {type(wrong).__name__}. Pass "
+        "a list of names, or a split, such as dataset['train']; take rows from a stream first."
+    )

@@ -117,6 +117,13 @@ def test_parts_are_merged_and_read_the_same(tmp_path, monkeypatch):
     assert len(list((tmp_path / "data").iterdir())) == 1
 
 
+def test_names_of_models_are_refused(tmp_path):
+    with pytest.raises(
+        InvalidArgumentError, match="`source` must hold TeacherCandidate records, got 'org/model'. List"
+    ):
+        TeacherIndex.build(iter(["org/model"]), tmp_path)
+
+
 def test_controls_are_refused(tmp_path):
     control = TeacherCandidate("org/a", "0", random_weights=True)
     with pytest.raises(InvalidArgumentError, match="`source` holds 'random weights like org/a', but an index holds"):

@@ -1,10 +1,11 @@
 import importlib.util
+import inspect
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from index_teachers import teacher
 
 from hf_ctkd.errors import InvalidArgumentError
@@ -75,14 +76,47 @@ def test_what_cannot_be_read_is_refused(tmp_path):
         TeacherIndex.load(tmp_path / "b.parquet")
 
 
+def unchecked_search(index, label_names, **arguments):
+    """Without the types that the tests have checked at each call, as users have it."""
+    return inspect.unwrap(TeacherIndex.search_with_costs)(index, label_names, **arguments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"k": 0}, "`k` must be at least 1, got 0"), ({"max_parameters": 0}, "`max_parameters` must be positive, got 0"),
+    [({"k": 0}, "`k` must be at least 1, as a whole number, got 0"),
+     ({"max_parameters": 0}, "`max_parameters` must be positive, got 0"),
      ({"min_downloads": -1}, "`min_downloads` must be 0 or more, got -1")],
 )  # fmt: skip
 def test_values_out_of_range_are_refused(index, arguments, message):
     with pytest.raises(InvalidArgumentError, match=message):
         index.search(["cat"], **arguments)
+
+
+def test_a_feature_names_its_classes(index):
+    assert names(index.search(ClassLabel(names=["positive", "negative"]))) == ["mood"]
+    from_iterator = unchecked_search(index, (name for name in ("truck", "car")))
+    assert names(teacher for teacher, _ in from_iterator) == ["cars"]
+    with pytest.raises(InvalidArgumentError, match="`k` must be at least 1, as a whole number, got 2.0"):
+        unchecked_search(index, ["cat"], k=2.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "given"),
+    [
+        (lambda rows: DatasetDict(train=rows, test=rows), "DatasetDict"),
+        (lambda rows: rows.to_iterable_dataset(), "IterableDataset"),
+        (lambda rows: rows.features, "Features"),
+        (lambda rows: {0: "cat", 1: "dog"}, "dict"),
+        (lambda rows: [0, 1], "int"),
+        (lambda rows: None, "NoneType"),
+    ],
+)
+def test_what_holds_no_names_is_refused(index, make, given):
+    rows = Dataset.from_dict({"text": ["a"], "label": ["cat"]})
+    with pytest.raises(
+        InvalidArgumentError, match=f"one split as a datasets.Dataset, got {given}. Pass a list of names"
+    ):
+        unchecked_search(index, make(rows))
 
 
 def test_names_that_say_nothing_are_refused(index):
