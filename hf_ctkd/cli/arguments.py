@@ -196,6 +196,7 @@ class ScoreArguments:
     committee: int | None = flag("also choose up to this many teachers that complement each other", None)
     max_rows: int = flag("most labelled rows to score on", 2000)
     batch_size: int = flag("rows per forward pass; halved where memory is too small", 64)
+    teacher_workers: int = flag("processes that read and preprocess rows while a teacher runs; 0 for none", 0)
     seed: int = flag("seed of the draw of rows and of the random control", 0)
     cache_dir: str | None = flag("folder of outputs and scores; $HF_CTKD_CACHE or huggingface_hub's assets", None)
     processes: int = flag("processes of this machine that score teachers", 1)
@@ -214,7 +215,10 @@ class ScoreArguments:
         "delete the files of a teacher from huggingface_hub's cache once it is scored, unless they were there before",
         False,
     )
-    dry_run: bool = flag("list the candidates with the bytes that their download takes, and end", False)
+    dry_run: bool = flag(
+        "list the candidates with the bytes that their download takes, and which of them --budget allows, and end",
+        False,
+    )
     output: str = flag("file to write", "ranking.json")
 
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hf_ctkd.errors import InvalidArgumentError, TeacherUnavailableError
@@ -55,21 +55,37 @@ def _limit(word: str) -> tuple[str, float]:
     )
 
 
-def downloads(candidates: "Iterable[TeacherCandidate]", options: "LoadOptions") -> str:
+def downloads(
+    candidates: "Sequence[TeacherCandidate]", options: "LoadOptions", budget: "SelectionBudget | None" = None
+) -> str:
     """A table of the bytes that each candidate's download takes, and their sum.
 
     Args:
-        candidates: looked up one by one.
+        candidates: in the order in which a budget of bytes is spent.
         options: how teachers are fetched.
+        budget: whose bytes are dealt out; None, or without bytes, if all may be downloaded.
     """
-    lines, total, count = [], 0, 0
+    left = None if budget is None else budget.bytes
+    lines: list[list[str]] = []
+    total: list[int] = []
+    fitting: list[int] = []
     for candidate in candidates:
+        name, parameters = candidate.name, parameter_count(candidate.parameters)
         try:
             size = options.download_bytes(candidate)
         except TeacherUnavailableError as error:
-            lines.append([candidate.name, parameter_count(candidate.parameters), f"cannot be used: {error}"])
+            lines.append([name, parameters, f"cannot be used: {error}", "-"])
             continue
-        total, count = total + size, count + 1
-        lines.append([candidate.name, parameter_count(candidate.parameters), f"{size:,}"])
-    table = text_table(["teacher", "parameters", "bytes to download"], lines) if lines else "No candidates."
-    return f"{table}\n{count} teachers, {total:,} bytes to download. Nothing was downloaded."
+        total.append(size)
+        if left is None or sum(fitting) + size <= left:
+            fitting.append(size)
+            lines.append([name, parameters, f"{size:,}", "yes"])
+        else:
+            lines.append([name, parameters, f"{size:,}", "no"])
+    header = ["teacher", "parameters", "bytes to download", "within --budget"]
+    columns = len(header) - (left is None)
+    table = text_table(header[:columns], [line[:columns] for line in lines]) if lines else "No candidates."
+    counted = f"{len(total)} teachers, {sum(total):,} bytes to download"
+    if left is not None:
+        counted += f", of which {len(fitting)} with {sum(fitting):,} bytes are within the budget of {left:,} bytes"
+    return f"{table}\n{counted}. Nothing was downloaded."

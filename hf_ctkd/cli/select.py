@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from datasets import Dataset
 
-    from hf_ctkd.selection import Committee
+    from hf_ctkd.selection import Committee, TeacherSelector
 
 _SHORTLIST = 20
 """So many of the best by the ranking are considered for a committee: each is loaded again."""
@@ -57,6 +57,7 @@ def _rank(arguments: SelectArguments) -> dict[str, Any] | None:
             metrics=tuple(arguments.metrics) or None,
             max_rows=arguments.max_rows,
             batch_size=arguments.batch_size,
+            teacher_workers=arguments.teacher_workers,
             cache_dir=arguments.cache_dir,
             seed=arguments.seed,
             options=load_options(arguments, token=arguments.token),
@@ -70,7 +71,7 @@ def _rank(arguments: SelectArguments) -> dict[str, Any] | None:
         candidates = chain(candidates, _shortlist(arguments, rows))
         if arguments.dry_run:
             if PartialState().is_main_process:
-                print(downloads(candidates, selector.options))
+                print(_downloads(candidates, rows, selector, arguments))
             return None
         if not (_searches(arguments) or arguments.teachers):
             candidates = list(candidates)  # cheap without the Hub, and their number tells how long it will take
@@ -88,6 +89,22 @@ def _rank(arguments: SelectArguments) -> dict[str, Any] | None:
         _report(ranking, committee, output, arguments)
     PartialState().destroy_process_group()
     return ranking.to_dict() if main_process else None
+
+
+def _downloads(
+    candidates: Iterable[TeacherCandidate], rows: "Dataset", selector: "TeacherSelector", arguments: SelectArguments
+) -> str:
+    """What each candidate of the ranking would download, in the order in which it spends a budget of bytes."""
+    from hf_ctkd.data.columns import find_label
+    from hf_ctkd.data.labels import class_ids
+    from hf_ctkd.selection.candidates import each_candidate
+    from hf_ctkd.selection.metadata_order import by_metadata
+
+    listed = list(each_candidate(candidates, token=arguments.token))
+    if selector.budget is not None and selector.budget.bytes is not None:
+        label_space, _ = class_ids(rows, find_label(rows.features, arguments.label_column))
+        listed = by_metadata(listed, label_space.names)
+    return downloads(listed, selector.options, selector.budget)
 
 
 def _check(arguments: SelectArguments) -> None:

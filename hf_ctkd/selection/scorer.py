@@ -47,12 +47,14 @@ class RunSettings:
         options: how teachers are loaded.
         batch_size: rows in a forward pass; halved where the memory is too small.
         progress: show bars for each teacher, of its rows and of its scores.
+        workers: processes that read and preprocess rows while a teacher runs; 0 for none.
     """
 
     folder: Path
     options: LoadOptions
     batch_size: int
     progress: bool
+    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,7 @@ class Scorer:
                 accelerator=self.accelerator,
                 batch_size=self.run_settings.batch_size,
                 progress=self.run_settings.progress,
+                workers=self.run_settings.workers,
                 layers=self._reads_layers,
                 max_not_finite=MOST_NOT_FINITE,
             ).select(torch.arange(len(self.rows)))
@@ -280,6 +283,7 @@ class Scorer:
                 batch_size=self.run_settings.batch_size,
                 cache_dir=cache_dir,
                 progress=self.run_settings.progress,
+                workers=self.run_settings.workers,
                 layers=layers,
                 timeout=timeout,
                 max_not_finite=MOST_NOT_FINITE,

@@ -71,6 +71,7 @@ class TeacherSelector:
         metrics: further scores; when None the transport scores, LEEP, 1-NN and the information gain.
         max_rows: most labelled rows to score on, drawn by class; at least two for each class.
         batch_size: rows in a forward pass, at least 1; halved where the memory is too small.
+        teacher_workers: processes that read and preprocess rows while a teacher runs; 0 for none.
         cache_dir: folder of cached outputs and scores; `default_cache()` when None.
         seed: of the draw of rows and of the random control, from 0 to 4,294,967,295.
         options: how teachers are fetched and loaded.
@@ -80,7 +81,8 @@ class TeacherSelector:
             loads a model of its own and has its share of the threads. A script with more than one needs
             `if __name__ == "__main__":`.
         executor: scores the teachers instead, on workers that can read and write `cache_dir` and import hf_ctkd: any
-            `concurrent.futures.Executor`, such as that of `dask_executor` for a cluster. It is not shut down.
+            `concurrent.futures.Executor`, such as that of `dask_executor` for a cluster. Its processes must be spawned,
+            not forked. It is not shut down.
         budget: what may be spent; the most promising teachers are then scored on more rows than others. None to score
             all of them on all rows.
         delete_downloads: delete the files of a teacher from the cache of huggingface_hub once it is scored, so that no
@@ -123,6 +125,7 @@ class TeacherSelector:
     metrics: tuple[TransferabilityMetric | str, ...] | None = None
     max_rows: int = 2000
     batch_size: int = 64
+    teacher_workers: int = 0
     cache_dir: Path | str | None = None
     seed: int = 0
     options: LoadOptions = LoadOptions()
@@ -133,13 +136,19 @@ class TeacherSelector:
     delete_downloads: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in (
-            ("max_rows", self.max_rows),
-            ("batch_size", self.batch_size),
-            ("processes", self.processes),
+        for name, value, least in (
+            ("max_rows", self.max_rows, 1),
+            ("batch_size", self.batch_size, 1),
+            ("teacher_workers", self.teacher_workers, 0),
+            ("processes", self.processes, 1),
         ):
-            if value < 1:
-                raise InvalidArgumentError(f"`{name}` must be at least 1, got {value}.")
+            if value < least:
+                raise InvalidArgumentError(f"`{name}` must be at least {least}, got {value}.")
+        if not isinstance(self.budget, SelectionBudget | None):
+            raise InvalidArgumentError(
+                f"`budget` must be a SelectionBudget, got {self.budget!r}. Say what it limits, such as "
+                "SelectionBudget(seconds=600)."
+            )
         if not 0 <= self.seed < 2**32:
             raise InvalidArgumentError(f"`seed` must be between 0 and {2**32 - 1}, got {self.seed}.")
         if self.executor is not None and self.processes > 1:
@@ -270,7 +279,8 @@ class TeacherSelector:
 
     def _scorer(self, sample: TargetRows, student: Tensor | None) -> Scorer:
         folder = Path(self.cache_dir) if self.cache_dir is not None else default_cache()
-        settings = RunSettings(folder, self.options, self.batch_size, self.progress and not on_terminal())
+        show = self.progress and not on_terminal()
+        settings = RunSettings(folder, self.options, self.batch_size, show, self.teacher_workers)
         metrics, accelerator = chosen_metrics(self.metric, self.metrics), Accelerator()
         if accelerator.num_processes > 1 and (self.executor is not None or self.processes > 1):
             raise InvalidArgumentError(

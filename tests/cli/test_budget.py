@@ -48,6 +48,25 @@ def test_a_dry_run_downloads_nothing(select, hub, shelf, tmp_path):
     assert not hub.seen("resolve/.*safetensors") and not (tmp_path / "ranking.json").exists()
 
 
+def test_a_dry_run_counts_each_model_once_and_says_what_the_budget_allows(select, hub, shelf):
+    for name in ("one", "two", "three"):
+        hub.add(f"org/{name}", {path.name: path.read_bytes() for path in (shelf / "zoo" / "four").iterdir()})
+    four = shelf / "zoo" / "four"
+    ids = ["org/one", "org/two", "org/three", "org/one"]
+    code, out, err = select("--teachers", four, *ids, "--dry_run", zoo=four)
+    assert code == 0, err
+    files = ("config.json", "model.safetensors", "preprocessor_config.json")
+    size = sum((four / name).stat().st_size for name in files)
+    assert f"4 teachers, {3 * size:,} bytes to download. Nothing was downloaded." in out
+    assert "within --budget" not in out and out.count("org/one") == 1
+    budget = f"{2 * size / 1000}kB"
+    code, out, err = select("--teachers", four, *ids, "--dry_run", "--budget", budget, zoo=four)
+    assert code == 0, err
+    fitting = f"of which 3 with {2 * size:,} bytes are within the budget of {2 * size:,} bytes."
+    assert f"4 teachers, {3 * size:,} bytes to download, {fitting} Nothing was downloaded." in out
+    assert [line.split()[-1] for line in out.splitlines()[1:5]] == ["yes", "yes", "yes", "no"]
+
+
 def test_downloads_are_deleted_if_asked(select, hub, shelf):
     hub.add("org/deleted", shelf / "zoo" / "four")
     hub.add("org/kept", shelf / "zoo" / "four")

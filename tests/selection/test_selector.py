@@ -6,13 +6,14 @@ import pytest
 import torch
 from datasets import Dataset, Image
 from safetensors.torch import load_file
+from tiny_models import image_processor, tiny_resnet
 
 from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import DatasetError, InvalidArgumentError, NoTeacherLeftError, TeacherUnavailableError
 from hf_ctkd.hub import folder_teachers, hub_teachers
 from hf_ctkd.metrics import LEEP, InformationGain, TransferabilityMetric
 from hf_ctkd.records import TeacherCandidate, TeacherRanking, default_cache
-from hf_ctkd.selection import TeacherSelector
+from hf_ctkd.selection import TeacherSelector, scorer
 from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs
 from hf_ctkd.types import Needs
 
@@ -242,10 +243,33 @@ def test_a_bad_row_is_named_or_left_out(selector, zoo, rows):
     assert selector.rank(zoo / "first", broken, skip_bad_rows=True).scored[0].rows == 53
 
 
-@pytest.mark.parametrize(("name", "value"), [("max_rows", 0), ("batch_size", -1)])
+@pytest.mark.parametrize(("name", "value"), [("max_rows", 0), ("batch_size", -1), ("teacher_workers", -1)])
 def test_settings_are_checked(name, value):
-    with pytest.raises(InvalidArgumentError, match=f"`{name}` must be at least 1, got {value}"):
+    least = 0 if name == "teacher_workers" else 1
+    with pytest.raises(InvalidArgumentError, match=f"`{name}` must be at least {least}, got {value}"):
         TeacherSelector(**{name: value})
+
+
+def test_a_budget_has_limits_by_name():
+    selector = TeacherSelector()
+    object.__setattr__(selector, "budget", 600)  # as users may, where no test checks the types of a call
+    with pytest.raises(InvalidArgumentError, match=r"`budget` must be a SelectionBudget, got 600. .*SelectionBudget\("):
+        selector.__post_init__()
+
+
+def test_rows_are_prepared_by_workers_if_asked(selector, zoo, rows, monkeypatch):
+    asked, plain = [], scorer.compute_outputs
+    monkeypatch.setattr(
+        scorer,
+        "compute_outputs",
+        lambda *words, **options: asked.append(options["workers"]) or plain(*words, **options),
+    )
+    loaded = tiny_resnet(3)
+    loaded.config.name_or_path = "org/loaded"
+    with_workers = dataclasses.replace(selector, student=loaded, processing_class=image_processor(), teacher_workers=1)
+    ranking = with_workers.rank(zoo / "first", rows)
+    assert asked == [1, 1], "the student and the teacher"
+    assert ranking.scored[0].scores == selector.rank(zoo / "first", rows).scored[0].scores
 
 
 def test_where_results_are_kept(monkeypatch, tmp_path, zoo, rows):
