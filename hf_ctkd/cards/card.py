@@ -349,18 +349,20 @@ def baseline_note(ranking: TeacherRanking) -> str:
         what = "The row *input features* is what a linear probe reads from the input without any model"
     else:
         what = "The row in italics is the model that a student starts from, scored like a teacher"
-    controls = sum(teacher.candidate.is_control for teacher in ranking.scored)
+    compared = [teacher for teacher in ranking.scored if ranking.is_compared(teacher)]
+    controls = sum(teacher.candidate.is_control for teacher in compared)
+    apart = f" {ranking.apart}" if ranking.apart else ""
     left_out = " without random weights" if controls else ""
     above_it = "above it and above random weights" if controls else "above it"
     if not ranking.above_baseline:
-        return f"{what}. No candidate{left_out} scores {above_it}: none knows more of this task."
-    above = f"{len(ranking.above_baseline)} of {len(ranking.scored) - controls} scored candidates{left_out}"
+        return f"{what}. No candidate{left_out} scores {above_it}: none knows more of this task.{apart}"
+    above = f"{len(ranking.above_baseline)} of {len(compared) - controls} scored candidates{left_out}"
     gain = ranking.expected_gain(ranking.above_baseline[0])
     tie = f" {ranking.tie}" if ranking.tie else ""
     expected = "" if gain is None else f" The first was expected to add {gain} to a student without a teacher."
     return (
         f"{what}. {above_it.capitalize()}, by {escape(ranking.metric)}: {above}. Those below it know no more of this "
-        f"task.{tie}{expected}"
+        f"task.{apart}{tie}{expected}"
     )
 
 

@@ -225,7 +225,7 @@ class TeacherIndex:
             DatasetError: as for `search`.
         """
         if not isinstance(k, int) or k < 1:
-            raise InvalidArgumentError(f"`k` must be at least 1, as a whole number, got {k!r}. Try 50.")
+            raise InvalidArgumentError(f"`k` must be at least 1, got {k!r}. Give a whole number, such as 50.")
         names = _plain_names(label_names, label_column)
         if not self._spaces.names:
             return []

@@ -236,7 +236,8 @@ def _facts(
     stopped: str = outcome.stopped
     if stopped == "settled" and any(teacher.skipped_code is ProblemCode.OUT_OF_BUDGET for teacher in teachers):
         stopped = "bytes"  # a race ends with any other limit that keeps a teacher out
-    reason = {"settled": "the first is settled", "rows": "all rows were used"}.get(stopped)
+    settled = "the first is settled" if len(outcome.order) > 1 else "no other teacher is left"
+    reason = {"settled": settled, "rows": "all rows were used"}.get(stopped)
     reason = reason or f"the budget of {_UNITS[stopped]} was reached"
     summary = (
         f"Within the budget: {meter.forwards:,} {_UNITS['forwards']}, {spent['seconds']:,} seconds, "
@@ -255,8 +256,10 @@ def _facts(
 
 def _certainty(outcome: RaceOutcome, candidates: int, metric: str) -> str:
     scored = len(outcome.order)
-    if scored < 2:
-        return f"{scored} of {candidates} teachers was scored, so that there is none to compare it with."
+    if not scored:
+        return "No teacher could be scored."
+    if scored == 1:
+        return f"1 of {candidates} teachers was scored, so that there is none to compare it with."
     return (
         f"Of the {scored} of {candidates} teachers that were scored, the first is within {outcome.margin:.3g} of the "
         f"best {metric} with a probability of {outcome.probability:.2f}."

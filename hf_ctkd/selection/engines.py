@@ -38,8 +38,8 @@ class ProcessExecutor(Executor):
         self._threads_a_process = max(1, torch.get_num_threads() // processes)
         self._of_thread = threading.local()
         self._pools: list[ProcessPoolExecutor] = []
-        self._first, self._starts = threading.Lock(), False
-        self._refused: InvalidArgumentError | None = None
+        self._first = threading.Lock()
+        self._starts: bool | None = None
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":  # noqa: ANN401
         """Call a function in one of the processes; see `concurrent.futures.Executor.submit`.
@@ -78,19 +78,17 @@ class ProcessExecutor(Executor):
     def _require_start(self, pool: ProcessPoolExecutor) -> None:
         """Start the first process before any other, so that what forbids to start one is said once."""
         with self._first:
-            if self._refused is not None:
-                raise self._refused
-            if self._starts:
-                return
-            try:
-                pool.submit(os.getpid).result()
-            except BrokenProcessPool as error:
-                self._refused = InvalidArgumentError(
-                    "The first of `processes` ended before it could score a teacher. It runs the script again from its "
-                    'top: put what the script does below `if __name__ == "__main__":`, or leave `processes` out.'
-                )
-                raise self._refused from error
-            self._starts = True
+            if self._starts is None:
+                try:
+                    pool.submit(os.getpid).result()
+                    self._starts = True
+                except RuntimeError:  # of a broken pool, or of a process that is still running the script for another
+                    self._starts = False
+        if not self._starts:
+            raise InvalidArgumentError(
+                "The first of `processes` ended before it could score a teacher. It runs the script again from its "
+                'top: keep it in a file, and what it does below `if __name__ == "__main__":`, or leave out `processes`.'
+            )
 
 
 def _start(threads: int) -> None:

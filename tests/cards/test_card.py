@@ -366,7 +366,12 @@ def test_the_line_where_the_student_stands(image_record, ranking):
     none = replace(ranking, baseline=TeacherFreeBaseline({"transport": 0.5}, ranking.teachers[0].candidate))
     assert "*a student that starts from [zoo/letters]" in ranking_table(image_record, none).splitlines()[2]
     assert "No candidate scores above it: none knows more of this task." in render_card(image_record, none)
-    first = ranking.teachers[0]
+    first, *others = ranking.teachers
+    fewer = replace(drawn, teachers=(replace(first, rows=20), *(replace(other, rows=10) for other in others)))
+    note = (
+        "Above it, by transport: 1 of 1 scored candidates. Those below it know no more of this task. 11 teachers were"
+    )
+    assert f"{note} scored on fewer rows, and not compared" in render_card(image_record, fewer)
     control = replace(first, candidate=replace(first.candidate, random_weights=True), scores={"transport": -0.25})
     teachers = (*ranking.teachers[:2], control, *ranking.teachers[2:])
     note = "Above it and above random weights, by transport: 2 of 12 scored candidates without random weights."

@@ -100,6 +100,7 @@ def test_workers_that_cannot_be_had_are_one_line(select, monkeypatch):
     code, _, err = select("--processes", 0)
     assert code == 1
     assert err == "hf-ctkd select: error: `--processes` must be at least 1, got 0.\n"
+    assert "`--teacher_workers` must be at least 0, got -1." in select("--teacher_workers", -1)[2]
     pytest.importorskip("distributed")
     code, _, err = select("--scheduler", "nowhere")
     assert code == 1

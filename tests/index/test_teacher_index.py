@@ -83,7 +83,7 @@ def unchecked_search(index, label_names, **arguments):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"k": 0}, "`k` must be at least 1, as a whole number, got 0"),
+    [({"k": 0}, "`k` must be at least 1, got 0"),
      ({"max_parameters": 0}, "`max_parameters` must be positive, got 0"),
      ({"min_downloads": -1}, "`min_downloads` must be 0 or more, got -1")],
 )  # fmt: skip
@@ -96,7 +96,7 @@ def test_a_feature_names_its_classes(index):
     assert names(index.search(ClassLabel(names=["positive", "negative"]))) == ["mood"]
     from_iterator = unchecked_search(index, (name for name in ("truck", "car")))
     assert names(teacher for teacher, _ in from_iterator) == ["cars"]
-    with pytest.raises(InvalidArgumentError, match="`k` must be at least 1, as a whole number, got 2.0"):
+    with pytest.raises(InvalidArgumentError, match="`k` must be at least 1, got 2.0. Give a whole number"):
         unchecked_search(index, ["cat"], k=2.0)
 
 

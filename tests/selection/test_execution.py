@@ -108,8 +108,8 @@ def test_a_script_without_a_guard_is_told_so_once(run_script, zoo):
     assert done.returncode == 1 and last.startswith(
         "hf_ctkd.errors.InvalidArgumentError: The first of `processes` ended"
     )
-    assert 'put what the script does below `if __name__ == "__main__":`' in last
-    assert done.stderr.count("An attempt has been made to start a new process before") == 1
+    assert 'and what it does below `if __name__ == "__main__":`' in last
+    assert done.stderr.count("Traceback") == 2, "of the script and of its first process"
     assert "Choose another" not in done.stderr + done.stdout, "no teacher is blamed"
 
 
