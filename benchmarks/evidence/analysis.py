@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas
@@ -157,16 +158,21 @@ def chosen_by(scores: pandas.DataFrame, runs: pandas.DataFrame, metric: str = ME
     return mine.loc[mine.groupby(["cell", "seed"])["value"].idxmax()] if len(mine) else mine
 
 
-def agreement(scores: pandas.DataFrame, runs: pandas.DataFrame, metric: str) -> tuple[Estimate, Estimate]:
-    """How well a score predicts the default's outcomes: weighted Kendall tau (times 100) and top-1 regret in points.
+def agreement(scores: pandas.DataFrame, runs: pandas.DataFrame, metric: str) -> tuple[Estimate, Estimate, Estimate]:
+    """How well a score predicts the default's outcomes: weighted Kendall tau (times 100), and two regrets in points.
 
+    These are the points that the first teacher, and the best of the first three, lose to the best of all.
     Ties in the weighting are broken by outcome (`scipy.stats.weightedtau(outcome, score, rank=None)`), so the best
     teachers weigh most.
     """
     joined = _with_outcomes(scores, runs, metric)
     taus = _by_pair(joined, lambda pair: 100 * weightedtau(pair["accuracy"], pair["value"], rank=None).statistic)
-    regrets = _by_pair(joined, lambda pair: pair["accuracy"].max() - pair.loc[pair["value"].idxmax(), "accuracy"])
-    return estimate(taus), estimate(regrets)
+    of_first, of_three = (_by_pair(joined, partial(_regret, first=first)) for first in (1, 3))
+    return estimate(taus), estimate(of_first), estimate(of_three)
+
+
+def _regret(pair: pandas.DataFrame, first: int) -> float:
+    return pair["accuracy"].max() - pair.nlargest(first, "value")["accuracy"].max()
 
 
 def _with_outcomes(scores: pandas.DataFrame, runs: pandas.DataFrame, metric: str) -> pandas.DataFrame:

@@ -93,8 +93,8 @@ _TEACHERS_NOTE = (
 _SCORES_NOTE = (
     "Each score, computed on the labelled training rows before any training, against the default's test accuracy, per "
     "cell and seed. Weighted Kendall tau as `scipy.stats.weightedtau(outcome, score, rank=None)`: ranks by outcome, so "
-    "that the best teachers weigh most. Regret: points lost to the best teacher by taking the first one. `parameters` "
-    "and `random` know nothing of the target: a score that does not beat them is no evidence.\n"
+    "that the best teachers weigh most. Regret: points lost to the best teacher by taking the first one, or the best of the first three. "
+    "`parameters` and `random` know nothing of the target: a score that does not beat them is no evidence.\n"
 )
 _LONGER_NOTE = (
     "The main arms once more at three times their steps, with teachers of another task; both columns rest on the same "
@@ -249,10 +249,13 @@ def longer_table(runs: pandas.DataFrame, longer: pandas.DataFrame) -> str:
 def agreement_table(runs: pandas.DataFrame, scores: pandas.DataFrame) -> str:
     rows = []
     for metric in dict.fromkeys(scores["metric"]) if len(scores) else ():
-        tau, regret = agreement(scores, runs, metric)
-        rows.append([tau.value, metric, *(f"{part / 100:.2f}" for part in (tau.value, tau.low, tau.high)), regret])
+        tau, *regrets = agreement(scores, runs, metric)
+        rows.append([tau.value, metric, *(f"{part / 100:.2f}" for part in (tau.value, tau.low, tau.high)), *regrets])
     ordered = sorted(rows, key=lambda row: -row[0])
     return table(
-        ["score", "weighted tau (95 % interval)", "top-1 regret, points"],
-        [[row[1], f"{row[2]} ({row[3]} to {row[4]})", str(row[5]).replace("+", "")] for row in ordered],
+        ["score", "weighted tau (95 % interval)", "top-1 regret, points", "regret of the first three"],
+        [
+            [row[1], f"{row[2]} ({row[3]} to {row[4]})", *(str(regret).replace("+", "") for regret in row[5:])]
+            for row in ordered
+        ],
     )

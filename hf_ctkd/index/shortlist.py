@@ -10,8 +10,8 @@ from hf_ctkd.index.label_spaces import LabelSpaces
 from hf_ctkd.index.label_transport import EPSILON, TAU, TargetNames, transport_costs
 from hf_ctkd.index.neighbours import Neighbours
 
-_SIMILAR_NAMES = 128
-"""Names that are gathered for each class of the target."""
+_FEWEST_NAMES, _MOST_NAMES = 128, 512
+"""Names that are gathered for each class of the target: more where each is in few spaces, as in a small index."""
 _MOST_ENTRIES = 200_000
 """Entries of lists of spaces that are read; those of the most similar names, and the smallest spaces, first."""
 _MOST_OF_ONE = 25_000
@@ -35,13 +35,16 @@ class NameSearch:
     neighbours: Neighbours
     unrelated: float
 
-    def resembling(self, queries: Float[ndarray, "classes width"]) -> TargetNames:
+    def resembling(self, queries: Float[ndarray, "classes width"], spaces: LabelSpaces) -> TargetNames:
         """The names that resemble any of some classes, with their similarity to all of them.
 
         Args:
             queries: unit vectors of the classes.
+            spaces: of the index; how many hold a name decides how many names are worth reading.
         """
-        return self.compared(self.neighbours.similar(queries, _SIMILAR_NAMES, self.unrelated), queries)
+        readable = _MOST_ENTRIES * len(self.vectors) / max(1, len(spaces.holders.values))
+        count = int(np.clip(readable / max(1, len(queries)), _FEWEST_NAMES, _MOST_NAMES))
+        return self.compared(self.neighbours.similar(queries, count, self.unrelated), queries)
 
     def compared(self, names: Int[ndarray, "names"], queries: Float[ndarray, "classes width"]) -> TargetNames:
         """Given names, with their similarity to some classes.

@@ -231,7 +231,7 @@ class TeacherIndex:
             return []
         mask = (TeacherFilter() if conditions is None else conditions).mask(self._columns)
         allowed = None if mask is None else self._spaces_with(mask)
-        target = self._names.resembling(unit_vectors(self._encoder, names))
+        target = self._names.resembling(unit_vectors(self._encoder, names), self._spaces)
         spaces, costs = best_spaces(target, self._spaces, k, allowed)
         rows, row_costs = self._first_rows(spaces, costs, mask, k)
         return list(zip(candidates_of(self._table.take(pa.array(rows, type=pa.int64()))), row_costs, strict=True))

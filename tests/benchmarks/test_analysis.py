@@ -118,12 +118,13 @@ def test_a_score_in_the_order_of_the_outcomes_has_tau_one_and_no_regret():
     ]
     runs = load_runs(rows)
     good = load_scores(scores_with(IMBALANCED, outcomes))
-    tau, regret = agreement(good, runs, METRICS[0])
-    assert (tau.value, regret.value) == (pytest.approx(100), 0.0)
+    tau, regret, of_three = agreement(good, runs, METRICS[0])
+    assert (tau.value, regret.value, of_three.value) == (pytest.approx(100), 0.0, 0.0)
     assert chosen_by(good, runs)["teacher"].tolist() == ["handwriting", "handwriting"]
     bad = load_scores(scores_with(IMBALANCED, {name: -value for name, value in outcomes.items()}))
-    tau, regret = agreement(bad, runs, METRICS[0])
+    tau, regret, of_three = agreement(bad, runs, METRICS[0])
     assert (tau.value, regret.value) == (pytest.approx(-100), pytest.approx(40))
+    assert of_three.value == pytest.approx(20), "the third is 20 points below the best"
 
 
 def test_nothing_measured_is_no_error():
