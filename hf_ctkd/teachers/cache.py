@@ -188,7 +188,8 @@ class OutputCache:
             source, advice = "half of the free disk", "Free some of it, choose another `cache_dir`, or use fewer rows."
             if limit is not None:
                 source = "`max_cache_bytes`"
-                advice = "Raise it, use fewer rows, or store half as much by `teacher_output_dtype=float16`."
+                fewer = ", keep fewer layers by `teacher_layers=1`" if len(outputs.layers) > 1 else ""
+                advice = f"Raise it, use fewer rows{fewer}, or store half as much by `teacher_output_dtype=float16`."
             raise InvalidArgumentError(
                 f"The outputs of {rows} rows take {_megabytes(rows * row_bytes)} ({row_bytes} bytes a row), but "
                 f"{source} allows {_megabytes(most)}. {advice}"

@@ -116,6 +116,13 @@ class DistillationConfig(TrainingArguments):
         default=0,
         metadata={"help": "Worker processes that read and preprocess rows for a teacher's run over them; 0 for none."},
     )
+    teacher_layers: int = field(
+        default=4,  # as in `compute_outputs`
+        metadata={
+            "help": "Most layers of a teacher that a loss reads and the cache keeps, evenly spaced up to the last; 1 "
+            "for the last layer alone, which takes the least space."
+        },
+    )
     teacher_output_dtype: str = field(
         default="float32",
         metadata={

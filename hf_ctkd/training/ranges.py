@@ -73,6 +73,7 @@ _RANGES = {
     "stream_rows": _COUNT,
     "teacher_batch_size": _COUNT,
     "teacher_workers": Range(0, 1024),
+    "teacher_layers": _COUNT,
     "max_cache_bytes": _COUNT,
     "resident_teachers": _COUNT,
     "max_length": _COUNT,

@@ -21,6 +21,7 @@ from hf_ctkd.records import TeacherCandidate
 from hf_ctkd.teachers import LoadOptions, StoredOutputs, Teacher, compute_outputs
 from hf_ctkd.teachers.cache import named_tensors
 from hf_ctkd.teachers.failures import does_not_fit
+from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.teachers.micro_batches import in_micro_batches, joined
 from hf_ctkd.teachers.output_checks import MOST_NOT_FINITE, finite_rows
 from hf_ctkd.training.config import DistillationConfig
@@ -138,6 +139,7 @@ class TeacherRunner:
             every step.
         hidden: layers of each teacher that the loss reads.
         layers: whether the loss reads pooled layers of all depths.
+        max_layers: most of these.
         samples: outputs of each on a few rows, where they run at every step.
         offloading: bounds the teachers on the device; None for all.
         storage: options of `compute_outputs`: `workers`, `teacher_output_dtype` and `max_cache_bytes`.
@@ -151,6 +153,7 @@ class TeacherRunner:
     cached: tuple[RowOutputs, ...] = ()
     hidden: tuple[int, ...] = ()
     layers: bool = False
+    max_layers: int = MOST_LAYERS
     samples: tuple[ModelOutputs, ...] = ()
     offloading: DeviceOffloading | None = None
     storage: Mapping[str, Any] = field(default_factory=dict)
@@ -186,6 +189,7 @@ class TeacherRunner:
             load_teachers(teachers, modality, device if limit is None else torch.device("cpu"), options, target),
             hidden=() if loss is None else tuple(pair[1] for pair in loss.hidden),
             layers=loss is not None and Needs.LAYERS in loss.needs,
+            max_layers=args.teacher_layers,
             offloading=None if limit is None else DeviceOffloading(device, limit),
             storage={
                 "workers": args.teacher_workers,
@@ -267,6 +271,7 @@ class TeacherRunner:
             cache_dir=cache_dir,
             progress=progress,
             layers=self.layers,
+            max_layers=self.max_layers,
             max_not_finite=max_not_finite,
             **self.storage,
         )
@@ -292,7 +297,8 @@ class TeacherRunner:
         contents = rows.inputs([number * len(rows) // count for number in range(count)])
         samples = []
         for teacher in (self.ready(index) for index in range(len(self.teachers))):
-            outputs = teacher.outputs(teacher.collate(contents), self.hidden, layers=self.layers).to("cpu")
+            inputs = teacher.collate(contents)
+            outputs = teacher.outputs(inputs, self.hidden, layers=self.layers, max_layers=self.max_layers).to("cpu")
             _require_finite(teacher, int((~finite_rows(named_tensors(outputs))).sum()), count)
             samples.append(outputs)
         return tuple(samples)
@@ -350,7 +356,7 @@ class TeacherRunner:
         def run(part: slice) -> ModelOutputs | None:
             batch = {name: values[part] for name, values in inputs.items()}
             try:
-                return teacher.outputs(batch, self.hidden, layers=self.layers)
+                return teacher.outputs(batch, self.hidden, layers=self.layers, max_layers=self.max_layers)
             except (RuntimeError, MemoryError) as error:
                 if not does_not_fit(error):
                     raise

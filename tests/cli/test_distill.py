@@ -71,7 +71,10 @@ def test_progress_can_be_silenced(distill):
 def test_too_many_bytes_of_outputs_are_refused_in_the_words_of_the_command(distill):
     code, _, err = distill("--max_cache_bytes", 10)
     assert code == 1
-    advice = "Raise it, use fewer rows, or store half as much by `--teacher_output_dtype float16`."
+    advice = (
+        "Raise it, use fewer rows, keep fewer layers by `--teacher_layers 1`, or store half as much by "
+        "`--teacher_output_dtype float16`."
+    )
     assert f"`--max_cache_bytes` allows 0.0 MB. {advice}" in err
 
 

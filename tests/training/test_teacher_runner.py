@@ -7,6 +7,7 @@ import torch
 from hf_ctkd.errors import InvalidArgumentError, NoTeacherLeftError, TeacherUnavailableError
 from hf_ctkd.losses import BSSLoss, ProbeLoss
 from hf_ctkd.teachers import LoadOptions, Teacher
+from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.training import DistillationTrainer
 from hf_ctkd.training.teacher_runner import TeacherRunner, load_teachers
 from hf_ctkd.types import Needs
@@ -182,3 +183,30 @@ def test_a_name_that_holds_several_models_is_refused(image_teacher, tmp_path):
         tiny.save_image_teacher(tmp_path / "zoo" / name)
     with pytest.raises(NoTeacherLeftError, match="holds 2 models. Name one of them"):
         load_teachers([str(tmp_path / "zoo")], "image", torch.device("cpu"), LoadOptions())
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_fewer_layers_are_read_where_the_user_says_so(make, kept):
+    def layers(**changes):
+        trainer = make(ProbeLoss(), cache_teacher_outputs=kept, **changes)
+        outputs = trainer._context.teachers if kept else trainer.teacher_runner.outputs(batch_of(trainer))
+        return [output.select(torch.arange(4)).layers for output in outputs]
+
+    usual, single = layers(), layers(teacher_layers=1)
+    assert all(len(of_teacher) > 1 for of_teacher in usual) and [len(of_teacher) for of_teacher in single] == [1, 1]
+    if kept:
+        torch.testing.assert_close([one[-1] for one in single], [one[-1] for one in usual])
+    with pytest.raises(InvalidArgumentError, match="`teacher_layers` must be between 1 and"):
+        layers(teacher_layers=0)
+
+
+def test_as_many_layers_are_read_as_by_compute_outputs(config):
+    assert config().teacher_layers == MOST_LAYERS
+
+
+def test_outputs_over_the_limit_name_what_takes_less(make):
+    fewer = "use fewer rows, keep fewer layers by `teacher_layers=1`, or store half as much"
+    with pytest.raises(InvalidArgumentError, match=fewer):
+        make(ProbeLoss(), max_cache_bytes=10)
+    with pytest.raises(InvalidArgumentError, match="use fewer rows, or store half as much"):
+        make(ProbeLoss(), max_cache_bytes=10, teacher_layers=1)
