@@ -187,6 +187,7 @@ class WeightedSum(DistillationLoss):
             inputs=None if context.inputs is None else context.inputs.select(first),
             targets=None if context.targets is None else context.targets[:1],
             student_rows=None if context.student_rows is None else context.student_rows.select(first),
+            times_read=None if context.times_read is None else context.times_read[:1],
         )
         targets = [loss.row_targets(self._context_of(loss, one_row)) for loss, _ in self._weighted()]
         return [0 if columns is None else columns.shape[1] for columns in targets]
