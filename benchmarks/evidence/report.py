@@ -123,8 +123,8 @@ def _introduction(runs: pandas.DataFrame, failed: Sequence[dict[str, str]], long
     speed = " and ".join(f"{value:.1f} s a run of {kind} rows" for kind, value in seconds.items())
     return (
         f"Written by `python -m benchmarks.evidence report` from `benchmarks/evidence/results/`: {len(runs)} runs "
-        f"and {longer} at three times the steps, {len(failed)} failed; {runs['cell'].nunique()} cells, {seeds.min()} "
-        f"to {seeds.max()} seeds; median {speed}, "
+        f"and {longer} at three times the steps, {len(failed)} failed; {runs['cell'].nunique()} cells, "
+        f"{seeds.min()}{f' to {seeds.max()}' if seeds.max() > seeds.min() else ''} seeds; median {speed}, "
         f"two at a time on {os.cpu_count()} cores that other work shared; {versions}, Python "
         f"{platform.python_version()}.{reasons}\n\n{_HOW}{_plain_steps(runs)}"
     )

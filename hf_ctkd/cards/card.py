@@ -177,9 +177,9 @@ def _origin(record: DistillationRecord) -> dict[str, str]:
         text = "No other model went into this one, so no licence of another model binds it."
     else:
         text = (
-            f"**Licence: {escape(binding.name)}** ({binding.meaning}). It is the most restrictive licence among "
-            f"{_licensed(record)}. It comes from {listing(binding.models, longest=LONGEST_ID)}. Whether the licence of "
-            "a teacher binds its student is an open legal question; this card assumes that it does."
+            f"**Licence: {escape(binding.name)}** ({binding.meaning}). It is {_licensed(record)}. It comes from "
+            f"{listing(binding.models, longest=LONGEST_ID)}. Whether the licence of a teacher binds its student is an "
+            "open legal question; this card assumes that it does."
         )
     return {
         "license": text + " The licence of the data is not recorded.",
@@ -192,10 +192,13 @@ def _origin(record: DistillationRecord) -> dict[str, str]:
 
 
 def _licensed(record: DistillationRecord) -> str:
-    """The models whose licences were compared."""
-    origins = ["the teachers"] if record.pretrained_teachers else []
+    """Whose licence it is, or the models whose licences were compared."""
+    count = len(record.pretrained_teachers)
+    origins = [] if count == 0 else ["the teacher"] if count == 1 else ["the teachers"]
     origins += [] if record.student.base_model is None else ["the model that training started from"]
-    return " and ".join(origins)
+    if count <= 1 and len(origins) == 1:
+        return f"that of {origins[0]}"
+    return f"the most restrictive licence among {' and '.join(origins)}"
 
 
 def _selection(record: DistillationRecord, ranking: TeacherRanking | None) -> dict[str, Any]:
@@ -359,7 +362,10 @@ def baseline_note(ranking: TeacherRanking) -> str:
     above = f"{len(ranking.above_baseline)} of {len(compared) - controls} scored candidates{left_out}"
     gain = ranking.expected_gain(ranking.above_baseline[0])
     tie = f" {ranking.tie}" if ranking.tie else ""
-    expected = "" if gain is None else f" The first was expected to add {gain} to a student without a teacher."
+    alone = "its input features" if baseline.student is None else "its own features"
+    expected = (
+        "" if gain is None else f" The first was expected to add {gain} to the same student taught by {alone} alone."
+    )
     return (
         f"{what}. {above_it.capitalize()}, by {escape(ranking.metric)}: {above}. Those below it know no more of this "
         f"task.{apart}{tie}{expected}"

@@ -84,10 +84,16 @@ def listing(names: Sequence[str], limit: int = 10, longest: int = 40) -> str:
     return listed if len(names) <= limit else f"{listed} and {len(names) - limit} more"
 
 
+_ZERO = 1e-6
+"""What is closer to 0 comes from rounding."""
+
+
 def number(value: float | None, sign: bool = False) -> str:
     """A measured number with three decimals, or with a power of ten if very small or large; a dash for None."""
     if value is None:
         return "-"
+    if abs(value) < _ZERO:
+        value = 0.0
     small = value != 0 and abs(value) < 1e-3
     return format(value, ("+" if sign else "") + (".2e" if small or abs(value) >= 1e5 else ".3f"))
 

@@ -54,10 +54,20 @@ class Confidence:
             >>> Confidence(0.9, 0.85, 0.93).text(), Confidence(0.02).text(sign=True)
             ('0.900 [0.850, 0.930]', '+0.020')
         """
-        form = "+.3f" if sign else ".3f"
+        value = three_decimals(self.value, sign=sign)
         if self.low is None or self.high is None or self.low == self.high:
-            return f"{self.value:{form}}"
-        return f"{self.value:{form}} [{self.low:{form}}, {self.high:{form}}]"
+            return value
+        return f"{value} [{three_decimals(self.low, sign=sign)}, {three_decimals(self.high, sign=sign)}]"
+
+
+def three_decimals(value: float, *, sign: bool = False) -> str:
+    """A number with three decimals; one that is rounded to zero has no minus.
+
+    Args:
+        value: the number.
+        sign: whether to write the sign of positive numbers too.
+    """
+    return format(round(value, 3) + 0.0, "+.3f" if sign else ".3f")  # -0.0 + 0.0 is 0.0
 
 
 @dataclass(frozen=True)

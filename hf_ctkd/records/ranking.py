@@ -16,6 +16,7 @@ from hf_ctkd.errors import (
     TeacherUnavailableError,
 )
 from hf_ctkd.records.candidate import TeacherCandidate
+from hf_ctkd.records.confidence import three_decimals
 from hf_ctkd.records.expected_gain import METRIC, ExpectedGain, expected_gain
 from hf_ctkd.records.fields import read_record
 from hf_ctkd.records.files import write_json
@@ -662,4 +663,4 @@ def _left_out(not_finite: int, rows: int) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}" if abs(value) < 1e4 else f"{value:.3g}"
+    return "-" if value is None else three_decimals(value) if abs(value) < 1e4 else f"{value:.3g}"

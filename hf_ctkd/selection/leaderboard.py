@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from hf_ctkd.cards.markdown import number, plain
 from hf_ctkd.records import RankedTeacher, TeacherCandidate, TeacherFreeBaseline, chance_level, parameter_count
+from hf_ctkd.records.confidence import three_decimals
 from hf_ctkd.records.ranking import INTERVAL, interval_text
 
 _OTHER_LINES = 9
@@ -200,7 +201,7 @@ class Progress:
             line = "of the input features" if board.baseline.student is None else "of your student"
             standing += f", below the line {line}"
         interval = "" if teacher.interval is None else f" {interval_text(teacher.interval)}"
-        score = f"{board.metric} {teacher.scores[board.metric]:.3f}{interval}"
+        score = f"{board.metric} {three_decimals(teacher.scores[board.metric])}{interval}"
         remark = f". {teacher.remark}" if teacher.remark else ""
         return f"{name}: {score} ({teacher.seconds:.1f} s), {standing}{remark}"
 

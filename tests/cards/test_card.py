@@ -182,6 +182,15 @@ def test_no_control_is_said(image_record, ranking):
     assert "No control, such as size or chance, was scored." in render_card(image_record, replace(ranking, controls=()))
 
 
+def test_a_single_licence_is_compared_with_no_other(image_record):
+    card = render_card(image_record)
+    assert "It is the most restrictive licence among the teacher" in card
+    alone = replace(
+        image_record, teachers=(), student=replace(image_record.student, base_model="org/base", license="mit")
+    )
+    assert "It is that of the model that training started from." in render_card(alone)
+
+
 def test_no_licence_is_said_as_such(image_record):
     teacher = replace(image_record.teachers[0].candidate, license=None)
     card = render_card(replace(image_record, teachers=(TeacherRecord(teacher),)))

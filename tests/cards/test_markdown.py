@@ -71,7 +71,7 @@ def test_numbers():
         "0.000",
         "-",
     ]
-    assert number(0.1, sign=True) == "+0.100"
+    assert number(0.1, sign=True) == "+0.100" and number(-2.04e-08) == "0.000"
 
 
 def test_settings_of_any_type():

@@ -24,3 +24,8 @@ def test_a_share_with_its_interval():
 def test_numbers_that_cannot_be(right, rows, message):
     with pytest.raises(InvalidArgumentError, match=message):
         Proportion(right, rows)
+
+
+def test_what_is_rounded_to_zero_has_no_minus():
+    assert confidence.Confidence(-2e-4, -4e-4, 1e-4).text() == "0.000 [0.000, 0.000]"
+    assert confidence.Confidence(-2e-4).text(sign=True) == "+0.000" and confidence.Confidence(-0.1).text() == "-0.100"
