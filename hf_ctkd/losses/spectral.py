@@ -1,5 +1,6 @@
 """Teacher-free regularisation of the spectrum of the student's features."""
 
+import logging
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -10,6 +11,8 @@ from torch import Tensor
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses.base import DistillationLoss
 from hf_ctkd.types import LossContext, ModelOutputs, Needs
+
+logger = logging.getLogger(__name__)
 
 _FUNCTIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "square": lambda values, rank: values[rank:].square().sum(),
@@ -24,8 +27,8 @@ class SpectralLoss(DistillationLoss):
 
     An inverted projection loss splits into a transfer of knowledge and a spectral regularisation of the student's
     features; this is the second part alone, so it needs no teacher. Use it as the control of every projection loss, and
-    as a mild regulariser where there is no teacher. Not for batches with fewer rows than `rank`: the penalty is zero
-    there.
+    as a mild regulariser where there is no teacher. Not for batches of `rank` rows or fewer, or one more when centred:
+    the penalty is zero there, and a warning is logged.
 
     Singular values are those of the features over the square root of their number of rows, so that the penalty does not
     grow with the batch. By default the mean of the batch is subtracted first: it makes the first singular value of
@@ -52,7 +55,7 @@ class SpectralLoss(DistillationLoss):
         >>> loss = SpectralLoss(rank=50)
         >>> trainer = DistillationTrainer(  # doctest: +SKIP
         ...     model=student,
-        ...     args=DistillationConfig("flowers-student", num_train_epochs=20),
+        ...     args=DistillationConfig("flowers-student", num_train_epochs=20, per_device_train_batch_size=128),
         ...     processing_class=image_processor,
         ...     teachers=None,
         ...     loss=loss,
@@ -92,6 +95,7 @@ class SpectralLoss(DistillationLoss):
         self.centred = centred
         self.hidden = _layers(layer)
         self.free_rank = rank
+        self._seen = False
 
     def setup(self, context: LossContext) -> None:
         """Take the number of classes for the rank when none is given; see `DistillationLoss.setup`."""
@@ -103,8 +107,22 @@ class SpectralLoss(DistillationLoss):
         """The term `spectral`; see `DistillationLoss.forward`."""
         if self.free_rank is None:
             raise InvalidArgumentError("`rank` is None and the number of classes unknown. Call `setup` first.")
+        if not self._seen:
+            self._seen = True
+            self._warn_of_small_batch(student, self.free_rank)
         values = _singular_values(student, self.layer, centred=self.centred)
         return {self.name: self.weight * _FUNCTIONS[self.function](values, self.free_rank)}
+
+    def _warn_of_small_batch(self, student: ModelOutputs, free_rank: int) -> None:
+        """Say in the log that the penalty is zero, if the first batch has no more singular values than go free."""
+        rows = student.features if self.layer is None else student.hidden[0].values.flatten(0, 1)
+        count = min(len(rows) - self.centred, rows.shape[1])
+        if count <= free_rank:
+            logger.warning(
+                "%s has nothing to penalise: features of width %d of %d rows have at most %d singular values, and "
+                "`rank` leaves %d free. Raise `per_device_train_batch_size`, or pass a smaller `rank`.",
+                type(self).__name__, rows.shape[1], len(rows), count, free_rank,
+            )  # fmt: skip
 
 
 class BSSLoss(DistillationLoss):

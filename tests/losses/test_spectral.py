@@ -175,3 +175,23 @@ def test_bad_arguments(make, message):
 def test_case_of_contract_has_more_directions_than_classes():
     case = LossCase.of()
     assert case.student.features.shape[1] > len(case.context.label_space)
+
+
+@pytest.mark.parametrize(
+    ("rows", "width", "rank", "centred", "warned"),
+    [
+        (8, 30, 7, True, True),
+        (8, 30, 6, True, False),
+        (8, 30, 7, False, False),
+        (40, 10, 10, True, True),
+        (40, 10, 9, True, False),
+    ],
+)
+def test_a_penalty_that_is_zero_is_said_once(caplog, rows, width, rank, centred, warned):
+    loss = SpectralLoss(rank, centred=centred)
+    features = torch.randn(rows, width, generator=torch.Generator().manual_seed(0))
+    with caplog.at_level("WARNING"):
+        penalties = [float(term(loss, features)) for _ in range(2)]
+    assert (penalties[0] < 1e-10) == warned and len(caplog.records) == warned
+    if warned:
+        assert f"`rank` leaves {rank} free. Raise `per_device_train_batch_size`" in caplog.text
