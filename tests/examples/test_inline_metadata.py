@@ -21,7 +21,12 @@ SCRIPTS = [
 ]
 # As PEP 723 gives it.
 BLOCK = re.compile(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
-MODULES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+MODULES = {
+    "sentence_transformers": "sentence-transformers",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 
 
 def metadata(path):
