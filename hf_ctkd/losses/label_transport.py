@@ -207,7 +207,7 @@ def check_label_arguments(epsilon: float, temperature: float, gain_exponent: flo
         InvalidArgumentError: naming the argument.
     """
     for name, value in (("epsilon", epsilon), ("temperature", temperature)):
-        if not value > 0:
-            raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
+        if not 0 < value < math.inf:
+            raise InvalidArgumentError(f"`{name}` must be positive and finite, got {value}.")
     if not gain_exponent >= 0:
         raise InvalidArgumentError(f"`gain_exponent` must not be negative, got {gain_exponent}.")

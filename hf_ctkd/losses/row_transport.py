@@ -1,5 +1,6 @@
 """The default loss: all training rows are transported onto the target classes, at costs from linear probes."""
 
+import math
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -140,9 +141,10 @@ relaxed class shares.
         refit_rounds: int = 2,
     ) -> None:
         super().__init__()
-        for name, value in (("epsilon", epsilon), ("prior_strength", prior_strength)):
-            if not value > 0:
-                raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
+        if not 0 < epsilon < math.inf:
+            raise InvalidArgumentError(f"`epsilon` must be positive and finite, got {epsilon}.")
+        if not prior_strength > 0:
+            raise InvalidArgumentError(f"`prior_strength` must be positive, got {prior_strength}.")
         for name, value in (("gain_exponent", gain_exponent), ("refit_rounds", refit_rounds)):
             if not value >= 0:
                 raise InvalidArgumentError(f"`{name}` must not be negative, got {value}.")

@@ -137,8 +137,8 @@ class CloudSinkhorn:
 
     def __post_init__(self) -> None:
         for name, value in (("epsilon", self.epsilon), ("tolerance", self.tolerance)):
-            if not value > 0:
-                raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
+            if not 0 < value < math.inf:
+                raise InvalidArgumentError(f"`{name}` must be positive and finite, got {value}.")
         for name, count in (("max_steps", self.max_steps), ("max_bytes", self.max_bytes)):
             if count is not None and count < 1:
                 raise InvalidArgumentError(f"`{name}` must be at least 1, got {count}.")

@@ -57,6 +57,10 @@ class OTProblem:
 
     def __post_init__(self) -> None:
         for name, tensor in (("cost", self.cost), ("a", self.a), ("b", self.b)):
+            if not isinstance(tensor, Tensor):
+                raise InvalidArgumentError(
+                    f"`{name}` must be a torch tensor, got {type(tensor).__name__}. Convert it with `torch.as_tensor`."
+                )
             if not tensor.is_floating_point():
                 raise InvalidArgumentError(
                     f"`{name}` must hold floating point numbers, got {tensor.dtype}. Convert it with `.float()`."

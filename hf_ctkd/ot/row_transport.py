@@ -1,10 +1,11 @@
 """One optimal transport of all rows onto the target classes: soft targets whose class shares fit a prior."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
@@ -37,8 +38,8 @@ class RowTransport:
 
 
 def transport_rows(
-    log_posterior: Float[Tensor, "rows classes"] | Callable[[], Iterable[Tensor]],
-    prior: Float[Tensor, " classes"],
+    log_posterior: Float[Tensor, "rows columns"] | Callable[[], Iterable[Tensor]],
+    prior: Shaped[Tensor, "..."],
     *,
     epsilon: float = 0.25,
     prior_strength: float = 1.0,
@@ -55,7 +56,7 @@ def transport_rows(
         log_posterior: log probabilities of the classes for every row; `-inf` forbids a class to a row. A tensor, which
             may be memory-mapped, or a function that starts a pass over the rows in chunks `[some rows, classes]`,
             always the same ones. There is one pass a step, six to twelve in all.
-        prior: class shares, not negative, at least one positive; scaled to sum to one.
+        prior: `[classes]`, class shares or counts, not negative, at least one positive; scaled to sum to one.
         epsilon: strength of the entropic term in nats, positive; below 1 it
             makes soft targets sharper than the posteriors.
         prior_strength: price in nats of `KL(class shares | prior)`, not negative; infinity holds the prior exactly, 0
@@ -83,12 +84,14 @@ def transport_rows(
         tensor([0.5000, 0.5000])
     """
     for name, value in (("epsilon", epsilon), ("tolerance", tolerance)):
-        if not value > 0:
-            raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
+        if not 0 < value < math.inf:
+            raise InvalidArgumentError(f"`{name}` must be positive and finite, got {value}.")
     if not prior_strength >= 0:
         raise InvalidArgumentError(f"`prior_strength` must not be negative, got {prior_strength}.")
     check_resolvable(epsilon, tolerance)
     _check_prior(prior)
+    if not prior.is_floating_point():  # counts: potentials are no whole numbers
+        prior = prior.to(torch.get_default_dtype())
     chunks = _in_chunks(log_posterior)
     _check_rows(chunks, prior)
     shares = prior.detach().double() / prior.sum().double()
@@ -118,7 +121,9 @@ def _in_chunks(log_posterior: Tensor | Callable[[], Iterable[Tensor]]) -> Callab
     return blocks
 
 
-def _check_prior(prior: Float[Tensor, " classes"]) -> None:
+def _check_prior(prior: Shaped[Tensor, "..."]) -> None:
+    if prior.dim() != 1:
+        raise InvalidArgumentError(f"`prior` must have one share for each class, `[classes]`, got {list(prior.shape)}.")
     if bool((prior < 0).any()) or not bool(torch.isfinite(prior).all()) or not float(prior.sum()) > 0:
         raise InvalidArgumentError(
             f"`prior` must hold finite shares, none negative and not all 0, got {prior.tolist()}."
@@ -129,6 +134,10 @@ def _check_rows(chunks: Callable[[], Iterator[Tensor]], prior: Float[Tensor, " c
     rows = 0
     for chunk in chunks():
         rows += len(chunk)
+        if chunk.dim() != 2 or chunk.shape[1] != len(prior):
+            raise InvalidArgumentError(
+                f"`prior` must have one share for each class of `log_posterior` {list(chunk.shape)}, got {len(prior)}."
+            )
         allowed = chunk.masked_fill(prior.to(chunk.device) == 0, -torch.inf)
         if bool(chunk.isnan().any()) or not bool((allowed.amax(dim=1) > -torch.inf).all()):
             raise InvalidArgumentError(

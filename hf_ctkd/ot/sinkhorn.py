@@ -86,8 +86,9 @@ class Sinkhorn:
 
     def __post_init__(self) -> None:
         epsilon = self.epsilon
-        if not (bool((epsilon > 0).all()) if isinstance(epsilon, Tensor) else epsilon > 0):
-            raise InvalidArgumentError(f"`epsilon` must be positive, got {self.epsilon}.")
+        least, most = epsilon.aminmax() if isinstance(epsilon, Tensor) else (epsilon, epsilon)
+        if not 0 < least <= most < math.inf:
+            raise InvalidArgumentError(f"`epsilon` must be positive and finite, got {self.epsilon}.")
         for name, value in (("tolerance", self.tolerance), ("tau_a", self.tau_a), ("tau_b", self.tau_b)):
             if not value > 0:
                 raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
@@ -137,7 +138,8 @@ class Sinkhorn:
             solved = self._solve(prepared, start, self._limits())
             f, g = centred(prepared, solved.f, solved.g)
             value, for_a, for_b = dual_value(prepared, f, g)
-            status = torch.where(solved.error <= self.tolerance, Status.CONVERGED.value, Status.OUT_OF_STEPS.value)
+            done = (solved.error <= self.tolerance) & value.isfinite()
+            status = torch.where(done, Status.CONVERGED.value, Status.OUT_OF_STEPS.value)
         self._check_converged(solved, status)
         plan = Plan(prepared, f, g, max_bytes)
         value = EnvelopeValue.apply(problem.a, problem.b, problem.cost, value, Sensitivity(plan, for_a, for_b))

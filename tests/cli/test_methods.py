@@ -77,7 +77,7 @@ def test_a_class_of_somebody_else():
         ("projection", '{"layers": [[1]]}', "'layers' must be .*, got ..1.."),
         ("projection", '{"layers": "ab"}', "'layers' must be .*, got \"ab\""),
         ("weighted_sum", '{"losses": [1]}', "'losses' must be .*, got .1."),
-        ("row_transport", '{"epsilon": -1.0}', "`epsilon` must be positive, got -1"),
+        ("row_transport", '{"epsilon": -1.0}', "`epsilon` must be positive and finite, got -1"),
         ("label_transport", '{"cost": {"name": "cheap"}}', "`--loss_settings` 'cheap' is unknown"),
     ],
 )

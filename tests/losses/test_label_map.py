@@ -71,8 +71,8 @@ def test_needs_what_its_cost_needs():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"epsilon": 0.0}, "`epsilon` must be positive, got 0.0"),
-        ({"temperature": -1.0}, "`temperature` must be positive, got -1.0"),
+        ({"epsilon": 0.0}, "`epsilon` must be positive and finite, got 0.0"),
+        ({"temperature": -1.0}, "`temperature` must be positive and finite, got -1.0"),
         ({"gain_exponent": -1.0}, "`gain_exponent` must not be negative, got -1.0"),
     ],
 )

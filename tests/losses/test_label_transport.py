@@ -121,8 +121,8 @@ def test_needs_and_settings():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"epsilon": 0.0}, "`epsilon` must be positive, got 0.0"),
-        ({"temperature": 0.0}, "`temperature` must be positive, got 0.0"),
+        ({"epsilon": 0.0}, "`epsilon` must be positive and finite, got 0.0"),
+        ({"temperature": 0.0}, "`temperature` must be positive and finite, got 0.0"),
         ({"gain_exponent": -1.0}, "`gain_exponent` must not be negative, got -1.0"),
     ],
 )

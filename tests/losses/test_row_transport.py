@@ -147,7 +147,8 @@ def test_needs_and_settings():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"epsilon": 0.0}, "`epsilon` must be positive, got 0.0"),
+        ({"epsilon": 0.0}, "`epsilon` must be positive and finite, got 0.0"),
+        ({"epsilon": float("inf")}, "`epsilon` must be positive and finite, got inf"),
         ({"prior_strength": 0.0}, "`prior_strength` must be positive, got 0.0"),
         ({"gain_exponent": -1.0}, "`gain_exponent` must not be negative, got -1.0"),
         ({"gain_exponent": float("nan")}, "`gain_exponent` must not be negative, got nan"),

@@ -89,8 +89,9 @@ def test_bad_clouds_are_refused(x, y, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"epsilon": 0.0}, r"`epsilon` must be positive, got 0.0"),
-        ({"tolerance": -1.0}, r"`tolerance` must be positive, got -1.0"),
+        ({"epsilon": 0.0}, r"`epsilon` must be positive and finite, got 0.0"),
+        ({"epsilon": float("inf")}, r"`epsilon` must be positive and finite, got inf"),
+        ({"tolerance": -1.0}, r"`tolerance` must be positive and finite, got -1.0"),
         ({"max_steps": 0}, r"`max_steps` must be at least 1, got 0"),
         ({"max_bytes": 0}, r"`max_bytes` must be at least 1, got 0"),
     ],

@@ -1,5 +1,6 @@
 import doctest
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -93,3 +94,9 @@ def test_a_selection_is_the_work_of_the_selected(shared):
 def test_blocks_cover_every_problem_once():
     rows = torch.arange(3)
     assert [rows[block].tolist() for block in prepared(problem()).blocks(2)] == [[0, 1], [2]]
+
+
+def test_an_array_of_numpy_is_named():
+    # Through its check alone, as the tests also check types at run time.
+    with pytest.raises(InvalidArgumentError, match="`cost` must be a torch tensor, got ndarray. Convert it with"):
+        OTProblem.__post_init__(SimpleNamespace(cost=COST.numpy(), a=A, b=B))

@@ -26,6 +26,14 @@ def test_targets_are_the_rows_of_the_optimal_plan():
     assert torch.allclose(targets / 40, plan, atol=1e-8)
 
 
+@pytest.mark.parametrize("strength", [1.0, 0.0])
+def test_counts_are_a_prior_like_shares(strength):
+    log_posterior, counts = _log_posterior().float(), torch.tensor([4, 3, 2, 1])
+    found = transport_rows(log_posterior, counts, prior_strength=strength)
+    expected = transport_rows(log_posterior, counts.float(), prior_strength=strength)
+    assert torch.equal(found.potential, expected.potential)
+
+
 def test_relaxed_targets_meet_the_optimality_condition():
     log_posterior, prior = _log_posterior(), torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
     transport = transport_rows(log_posterior, prior, prior_strength=0.5, tolerance=1e-12)
@@ -115,8 +123,11 @@ def test_a_class_of_no_mass_gets_nothing_and_forbidden_cells_stay_empty():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epsilon": 0.0}, "`epsilon` must be positive"),
+        ({"epsilon": 0.0}, "`epsilon` must be positive and finite"),
+        ({"epsilon": math.inf}, "`epsilon` must be positive and finite"),
         ({"tolerance": 0.0}, "`tolerance` must be positive"),
+        ({"prior": torch.ones(3)}, r"`prior` must have one share for each class of `log_posterior` .*, got 3"),
+        ({"prior": torch.ones(1, 2)}, r"`prior` must have one share for each class, `\[classes\]`, got \[1, 2\]"),
         ({"prior_strength": -1.0}, "`prior_strength` must not be negative"),
         ({"log_posterior": torch.zeros(0, 2)}, "at least one row"),
         ({"log_posterior": torch.full((1, 2), -math.inf)}, "at least one possible class"),

@@ -146,15 +146,18 @@ def test_any_interval_between_checks_gives_the_value(every):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"epsilon": 0.0}, r"`epsilon` must be positive, got 0.0"),
-        ({"epsilon": float("nan")}, r"`epsilon` must be positive, got nan"),
+        ({"epsilon": 0.0}, r"`epsilon` must be positive and finite, got 0.0"),
+        ({"epsilon": float("nan")}, r"`epsilon` must be positive and finite, got nan"),
+        ({"epsilon": float("inf")}, r"`epsilon` must be positive and finite, got inf"),
+        ({"epsilon": torch.tensor([0.1, float("inf")])}, r"`epsilon` must be positive and finite, got tensor"),
+        ({"epsilon": torch.tensor([0.1, float("nan")])}, r"`epsilon` must be positive and finite, got tensor"),
         ({"tolerance": 0.0}, r"`tolerance` must be positive, got 0.0"),
         ({"tau_a": -1.0}, r"`tau_a` must be positive, got -1.0"),
         ({"max_steps": 0}, r"`max_steps` must be at least 1, got 0"),
         ({"max_bytes": 0}, r"`max_bytes` must be at least 1, got 0"),
         ({"check_every": 0}, r"`check_every` must be at least 1, got 0"),
         ({"tau_b": float("nan")}, r"`tau_b` must be positive, got nan"),
-        ({"epsilon": torch.tensor([0.1, -0.1])}, r"`epsilon` must be positive, got tensor"),
+        ({"epsilon": torch.tensor([0.1, -0.1])}, r"`epsilon` must be positive and finite, got tensor"),
     ],
 )
 def test_bad_settings_are_refused(arguments, message):
