@@ -108,10 +108,13 @@ def section(workplace: Workplace) -> str:
         "for everywhere. *Reached* goes by the mean, unless a goal speaks of intervals.\n",
         table(["goal", "measured", ""], [[goal.text, goal.measured, goal.verdict] for goal in goals]),
     ]
-    for cell in CELLS:
+    measured = set(frame["cell"])
+    for cell in (cell for cell in CELLS if cell.name in measured):
         trials = workplace.trials.rows()
         about = _about(cell, chosen_by(workplace)) + by_weight(cell, trials) + by_rate(cell, trials)
         parts += [f"\n### {cell.name}\n", about, cell_table(frame, cell)]
+    planned = [f"{cell.name} ({cell.student} from {cell.teacher})" for cell in CELLS if cell.name not in measured]
+    parts += [f"\nPlanned and not run yet: {', '.join(planned)}."] if planned else []
     return "\n".join([*parts, END]) + "\n"
 
 
