@@ -37,7 +37,7 @@ MAX_SKIPPED = 20
 TEMPLATE = Path(__file__).with_name("template.md")
 
 _BIBTEX = re.compile(r"^@[A-Za-z]+\s*\{", re.MULTILINE)
-_LONGEST_SUMMARY = 300
+_LONGEST_SUMMARY, _LONGEST_CERTAINTY = 300, 600
 _PIPELINE = """
 from transformers import pipeline
 
@@ -205,11 +205,13 @@ def _selection(record: DistillationRecord, ranking: TeacherRanking | None) -> di
     if ranking is None:
         return {"ranking": ""}
     metric = escape(ranking.metric)
+    rows = {teacher.rows for teacher in ranking.scored if teacher.rows}
     return {
         "ranking": ranking_table(record, ranking),
         "metric": metric,
         "candidates": len(ranking.teachers),
-        "ranked_rows": max((teacher.rows for teacher in ranking.scored), default=0),
+        "ranked_rows": f"{'at most ' if len(rows) > 1 else ''}{max(rows)}" if rows else "",
+        "certainty": escape(ranking.certainty, _LONGEST_CERTAINTY),
         "more": max(0, len(ranking.scored) - MAX_TEACHERS),
         "controls": (
             f"Scores marked *control* know nothing of this task. This ranking alone cannot show that {metric} chooses "

@@ -523,3 +523,16 @@ def test_names_of_repositories_are_not_cut(image_record):
     teacher = replace(image_record.teachers[0].candidate, model_id=name)
     card = render_card(replace(image_record, teachers=(TeacherRecord(teacher),)))
     assert card.count(f"from the teacher {name}.") == 1 and card.count(f"[{name}](https://") == 1
+
+
+def test_what_a_budget_left_open_is_on_the_card(image_record, ranking):
+    settings = {
+        **ranking.settings,
+        "budget": {"summary": "Within the budget: 700 rows. Of the 2 of 5 teachers scored."},
+    }
+    first, *others = ranking.teachers
+    spent = replace(ranking, settings=settings, teachers=(replace(first, rows=first.rows + 7), *others))
+    card = render_card(image_record, spent)
+    assert f"on at most {first.rows + 7} labelled rows" in card
+    assert "Within the budget: 700 rows. Of the 2 of 5 teachers scored." in card
+    assert "budget" not in render_card(image_record, ranking) and "at most" not in render_card(image_record, ranking)
