@@ -371,6 +371,7 @@ def measure(workplace: Workplace, *, cells: Sequence[Cell] = CELLS, seconds: flo
         jobs = [job for job in plan([cell], chosen_by(workplace)) if job.arm not in workplace.missing]
         _make(workplace, workplace.runs, jobs, until)
         _make(workplace, workplace.trials, rate_trials(cell), until)
+        workplace.trials.merge()
     workplace.say(f"{len(workplace.runs.merge())} runs of pretrained students in {workplace.folder}")
 
 

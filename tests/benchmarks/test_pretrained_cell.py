@@ -213,6 +213,9 @@ def test_runs_are_tuned_made_once_and_a_failure_is_a_row(workplace, monkeypatch)
         "pretrained students: 16 runs, 2 missing",
         "pretrained students: 4 runs, 0 missing",
     ], "students, and trials of other learning rates"
+    rates = {(row["arm"], row["learning_rate"]) for row in workplace.trials.rows() if row["seed"] == "1000"}
+    assert {(arm, rate) for arm in (PLAIN, DEFAULT) for rate in ("0.0001", "0.001")} <= rates
+    assert not list(workplace.trials.parts.glob("*.json")), "all in one table"
 
 
 def _judged_by_formula(workplace, job):
