@@ -138,7 +138,8 @@ class Race:
     def _evaluate_best(self, running: list[int], rung: int, most: int) -> list[int]:
         """The first teachers that can be evaluated, as many as are affordable or until a limit is reached."""
         rows, remaining, evaluated = self._new_rows(rung), iter(running), set[int]()
-        share = 0.5 if rung == 0 else 1.0  # of the time: the first set of rows leaves some for the next
+        # Of the time: the first set of rows leaves some for the next, if there is one.
+        share = 0.5 if rung == 0 and len(self.sizes) > 1 else 1.0
 
         def may_start() -> bool:
             limit = self.meter.reached(forwards=rows)
@@ -164,7 +165,7 @@ class Race:
 
     def _affordable(self, running: int, rung: int) -> int:
         """The number of teachers for whose rows, with as much for each later set, the rest of the budget suffices."""
-        shares = 2 if rung == 0 else len(self.sizes) - rung
+        shares = 2 if rung == 0 and len(self.sizes) > 1 else len(self.sizes) - rung
         budget, capacity = self.meter.budget, dict[Limit, float]()
         if budget.forwards is not None:
             capacity["forwards"] = (budget.forwards - self.meter.forwards) / self._new_rows(rung)

@@ -40,7 +40,7 @@ class Zoo:
         rows = self.values[index, : SIZES[rung]] - self.slope[index] / SIZES[rung]
         return Evaluation(float(rows.mean()), tuple(float(rows[half].mean()) for half in self.halves[rung]))
 
-    def race(self, evaluate=None, workers: int | None = None, **limits) -> Race:
+    def race(self, evaluate=None, workers: int | None = None, sizes=SIZES, **limits) -> Race:
         meter = Meter(SelectionBudget(**limits), clock=lambda: self.time)
 
         def counted(index: int, rung: int) -> Evaluation | None:
@@ -59,7 +59,7 @@ class Zoo:
             for index in np.random.default_rng(workers).permutation(indices).tolist():
                 yield index, counted(index, rung)
 
-        return Race(SIZES, [1.0] * len(SIZES), meter, in_turn if workers is None else on_workers)
+        return Race(sizes, [1.0] * len(sizes), meter, in_turn if workers is None else on_workers)
 
     @property
     def scores(self) -> np.ndarray:
@@ -117,6 +117,13 @@ def test_the_first_rows_leave_time_for_the_next():
     zoo.race(seconds=1.0).run(TEACHERS)
     assert {rung for _, rung in zoo.calls} >= {0, 1}
     assert 3 < sum(rung == 0 for _, rung in zoo.calls) < TEACHERS
+
+
+@pytest.mark.parametrize("limits", [{"seconds": 20.0}, {"forwards": 20 * SIZES[0]}])
+def test_a_single_set_of_rows_takes_the_whole_budget(limits):
+    zoo = Zoo(seconds=1 / SIZES[0])  # a second for a teacher
+    outcome = zoo.race(sizes=SIZES[:1], **limits).run(TEACHERS)
+    assert len(outcome.order) == 20 and outcome.stopped == next(iter(limits))
 
 
 def test_teachers_that_cannot_be_used_are_left_out():
