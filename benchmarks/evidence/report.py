@@ -94,8 +94,8 @@ _SCORES_NOTE = (
     "Each score, computed on the labelled training rows before any training, against the default's test accuracy, per "
     "cell and seed. Weighted Kendall tau as `scipy.stats.weightedtau(outcome, score, rank=None)`: ranks by outcome, so "
     "that the best teachers weigh most. Regret: points lost to the best teacher by taking the first one, or the best "
-    "of the first three. "
-    "`parameters` and `random` know nothing of the target: a score that does not beat them is no evidence.\n"
+    "of the first three. `parameters` and `random` know nothing of the target: a score that does not beat them is no "
+    "evidence.\n"
 )
 _LONGER_NOTE = (
     "The main arms once more at three times their steps, with teachers of another task; both columns rest on the same "

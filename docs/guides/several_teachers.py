@@ -13,7 +13,7 @@ trainer = DistillationTrainer(
     args=DistillationConfig("committee-student", max_steps=300, per_device_train_batch_size=32, save_strategy="no"),
     processing_class=AutoImageProcessor.from_pretrained(student),
     teachers=committee.members,
-    loss=CommitteeLoss(),  # or RowTransportLoss(), the default, which takes several teachers too
+    loss=CommitteeLoss(),  # the default, without `loss`, takes several teachers too
     train_dataset=images["train"],
     eval_dataset=images["test"],
     ranking=committee.ranking,

@@ -111,9 +111,10 @@ def with_interval(value: Confidence | None, *, sign: bool = False) -> str:
     """
     if value is None:
         return ""
-    if value.low is None or value.high is None or value.low == value.high:
+    if value.wide_interval is None:
         return number(value.value, sign=sign)
-    return f"{number(value.value, sign=sign)} ({number(value.low, sign=sign)} to {number(value.high, sign=sign)})"
+    low, high = (number(end, sign=sign) for end in value.wide_interval)
+    return f"{number(value.value, sign=sign)} ({low} to {high})"
 
 
 def setting(value: Any) -> str:

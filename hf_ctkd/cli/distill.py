@@ -24,7 +24,7 @@ from hf_ctkd.records import NO_LOSS, TeacherCandidate, TeacherRanking, default_c
 from hf_ctkd.tasks import StudentTask
 from hf_ctkd.training import DistillationConfig, DistillationTrainer
 from hf_ctkd.training.command import command_line
-from hf_ctkd.training.schedule import is_pretrained
+from hf_ctkd.training.loss_context import default_loss
 from hf_ctkd.training.teacher_runner import candidate_named
 
 BASELINE_FOLDER = "without_distillation"
@@ -57,7 +57,7 @@ def _distill(parsed: ParsedCommand[DistillArguments], config: DistillationConfig
         model=student,
         args=config,
         teachers=teachers or None,
-        loss=_loss_for(loss, arguments, student, data.task, teachers=bool(teachers)),
+        loss=_loss_for(loss, arguments, student, data.task, config, teachers=bool(teachers)),
         train_dataset=data.train,
         eval_dataset=data.evaluation,
         processing_class=processing_class,
@@ -105,17 +105,19 @@ def _loss_for(
     arguments: DistillArguments,
     student: PreTrainedModel,
     task: StudentTask,
+    config: DistillationConfig,
     *,
     teachers: bool,
 ) -> DistillationLoss | None:
     """What the trainer is given: None leaves the choice to it, or trains on the labels alone where there is no teacher.
 
-    A row transport of which the command line does not say what it reads beside the teachers is the trainer's default.
+    A row transport reads beside the teachers what the trainer's default does, unless the command line says it.
     """
     if loss is None:
         return None if teachers or arguments.loss == NO_LOSS else task.default_loss()  # which asks for teachers
-    if type(loss) is RowTransportLoss and is_pretrained(student):
-        return build_loss(loss.name, arguments.loss_settings, {"input_features": "student"})
+    usual = default_loss(task, student, config, fixed_rows=True)
+    if type(loss) is RowTransportLoss and isinstance(usual, RowTransportLoss):
+        return build_loss(loss.name, arguments.loss_settings, {"input_features": usual.input_features})
     return loss
 
 

@@ -76,7 +76,7 @@ class RowTransportLoss(DistillationLoss):
 
     Example:
         >>> from hf_ctkd import DistillationConfig, DistillationTrainer, RowTransportLoss
-        >>> loss = RowTransportLoss(self_distillation=0.5, input_features="student")  # a pretrained one
+        >>> loss = RowTransportLoss(self_distillation=0.5, input_features="student")
         >>> loss.settings()["refit_rounds"]
         2
         >>> from datasets import load_dataset  # doctest: +SKIP

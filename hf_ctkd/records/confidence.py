@@ -40,6 +40,11 @@ class Confidence:
         return None if self.low is None or self.high is None else (self.low, self.high)
 
     @property
+    def wide_interval(self) -> tuple[float, float] | None:
+        """Both ends, or None, also where they are the same: such an interval says nothing of other rows."""
+        return None if self.interval is None or self.low == self.high else self.interval
+
+    @property
     def always_zero(self) -> bool:
         """Whether it is the difference of two models that do alike on every row: no resample tells them apart."""
         return self.value == 0 and self.interval == (0, 0)
@@ -55,9 +60,10 @@ class Confidence:
             ('0.900 [0.850, 0.930]', '+0.020')
         """
         value = three_decimals(self.value, sign=sign)
-        if self.low is None or self.high is None or self.low == self.high:
+        if self.wide_interval is None:
             return value
-        return f"{value} [{three_decimals(self.low, sign=sign)}, {three_decimals(self.high, sign=sign)}]"
+        low, high = (three_decimals(end, sign=sign) for end in self.wide_interval)
+        return f"{value} [{low}, {high}]"
 
 
 def three_decimals(value: float, *, sign: bool = False) -> str:

@@ -46,13 +46,23 @@ def rows_to_train_on(
     """
     if loss is None or rows is None:
         return loss is not None, rows
-    if args.distillation_weight != 0 and loss.strength() > 0:
+    if has_part(loss, args):
         return True, rows
     reason = why_unused(loss, args)
     left = only_labelled(rows, task, reason)
     if len(left) == len(rows):
         logger.warning(f"{reason}: the student trains on the labels alone.")
     return False, left
+
+
+def has_part(loss: DistillationLoss, args: DistillationConfig) -> bool:
+    """Whether a loss that was set up has a part in training: neither its strength nor its weight is 0.
+
+    Args:
+        loss: that was set up.
+        args: of the run.
+    """
+    return args.distillation_weight != 0 and loss.strength() > 0
 
 
 def why_unused(loss: DistillationLoss, args: DistillationConfig) -> str:

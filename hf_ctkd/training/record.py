@@ -37,7 +37,7 @@ from hf_ctkd.tasks.examples import example_of_pair
 from hf_ctkd.teachers import Teacher
 from hf_ctkd.training.collator import RowDataset
 from hf_ctkd.training.config import DistillationConfig
-from hf_ctkd.training.labelled_rows import why_unused
+from hf_ctkd.training.labelled_rows import has_part, why_unused
 from hf_ctkd.training.outcome import LossEnds
 from hf_ctkd.training.sharded import count_parameters, is_sharded
 from hf_ctkd.training.student_with_loss import StudentWithLoss
@@ -295,7 +295,7 @@ def _loss(loss: DistillationLoss | None, remarks: tuple[str, ...]) -> LossRecord
 def _unused(run: Run) -> tuple[str, ...]:
     """A sentence on teachers that were given and had no part in training; nothing where there were none."""
     loss, teachers = run.student_with_loss.loss, run.teacher_runner.teachers
-    if loss is None or run.distils or not teachers or (loss.strength() > 0 and run.args.distillation_weight != 0):
+    if loss is None or not teachers or has_part(loss, run.args):
         return ()
     names = ", ".join(teacher.candidate.name for teacher in teachers)
     return (f"{why_unused(loss, run.args)}. So the model was trained on the labels alone, and not by {names}.",)

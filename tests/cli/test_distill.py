@@ -42,6 +42,7 @@ def test_a_student_from_a_ranking_with_its_baseline(select, distill, tmp_path, c
     [
         ([], "student"),
         (["--loss", "row_transport"], "student"),
+        (["--loss", "row_transport", "--cache_teacher_outputs", "false"], True),
         (["--loss_settings", '{"epsilon": 0.2}'], "student"),
         (["--loss_settings", '{"input_features": true}'], True),
     ],
