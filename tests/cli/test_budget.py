@@ -1,5 +1,8 @@
+import json
+
 import pytest
 from huggingface_hub import scan_cache_dir
+from tiny_shelf import NAMES
 
 from hf_ctkd.cli.budget import budget_of
 from hf_ctkd.errors import InvalidArgumentError
@@ -65,6 +68,20 @@ def test_a_dry_run_counts_each_model_once_and_says_what_the_budget_allows(select
     fitting = f"of which 3 with {2 * size:,} bytes are within the budget of {2 * size:,} bytes."
     assert f"4 teachers, {3 * size:,} bytes to download, {fitting} Nothing was downloaded." in out
     assert [line.split()[-1] for line in out.splitlines()[1:5]] == ["yes", "yes", "yes", "no"]
+
+
+def test_a_dry_run_spends_bytes_in_the_order_of_a_ranking(select, hub, shelf):
+    files = {path.name: path.read_bytes() for path in (shelf / "zoo" / "four").iterdir()}
+    hub.add("org/unnamed", files)
+    config = json.loads(files["config.json"]) | {"id2label": dict(enumerate([*NAMES, "dotted"]))}
+    config["label2id"] = {name: number for number, name in config["id2label"].items()}
+    hub.add("org/named", {**files, "config.json": json.dumps(config).encode()})
+    words = ["--teachers", "org/unnamed", "org/named", "--dry_run"]
+    size = sum(len(files[name]) for name in ("model.safetensors", "preprocessor_config.json")) + 2000
+    code, out, err = select(*words, "--budget", f"{size / 1000}kB", zoo=shelf / "zoo" / "four")
+    assert code == 0, err
+    within = {line.split()[0]: line.split()[-1] for line in out.splitlines()[1:4]}
+    assert (within["org/named"], within["org/unnamed"]) == ("yes", "no"), "the nearest class names first"
 
 
 def test_downloads_are_deleted_if_asked(select, hub, shelf):

@@ -75,6 +75,17 @@ def test_classes_are_compared_by_name_not_by_number(student):
     assert evaluate_student(student, named, settings=FAST).metrics == same.metrics
 
 
+def test_one_row_and_one_absent_class_are_one(student, caplog):
+    rows = tiny.image_rows(30)
+    assert "On 1 labelled row of" in str(evaluate_student(student, rows.select([0]), settings=FAST))
+    few = rows.filter(lambda label: label < 2, input_columns="label")
+    few = few.cast_column("label", Value("int64")).cast_column("label", ClassLabel(names=NAMES[:2]))
+    with caplog.at_level(logging.WARNING):
+        evaluation = evaluate_student(student, few, settings=FAST)
+    assert "1 class of the student is not among those of the data." in caplog.text
+    assert f"On {len(few)} labelled rows of" in str(evaluation)
+
+
 @pytest.mark.parametrize("names", [["dark", "bright", "spotted"], ["dark", "bright", "striped", "new"]])
 def test_a_class_that_the_student_does_not_know_is_refused(student, names):
     rows = tiny.image_rows(30).cast_column("label", ClassLabel(names=names))

@@ -80,6 +80,12 @@ def test_marginal_error_and_status_tell_the_truth():
         Sinkhorn(0.01, 20, tolerance=1e-6).solve(given)
 
 
+def test_a_value_that_overflows_is_never_said_to_have_converged():
+    cost, shares = torch.tensor([[0.0, 1e30], [1e30, 0.0]]), torch.full((1, 2), 0.5)
+    solution = Sinkhorn(1e30, on_failure="report").solve(OTProblem(cost, shares, shares))
+    assert solution.value.isnan().all() and (solution.status == Status.OUT_OF_STEPS).all()
+
+
 @pytest.mark.parametrize("epsilon", [0.05, 0.001])
 def test_float32_reaches_the_value_of_float64(epsilon):
     for shared in (True, False):
