@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
+from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 
 MOST_BYTES = {"README.md": 1 << 19, "tokenizer": 1 << 27, "other": 1 << 24}
 """Largest text files: a card (0.5 MB, whose metadata take up to 13 s to parse), the files of a tokenizer (128 MB; the
@@ -271,3 +271,16 @@ def _check_whole(folder: Path, name: str) -> None:
 
 def _unreadable(name: str, error: OSError) -> TeacherUnavailableError:
     return TeacherUnavailableError(f"its file {name} cannot be read: {error.strerror}.", ProblemCode.BROKEN)
+
+
+def check_max_parameters(value: object) -> None:
+    """Refuse a largest number of parameters that is none.
+
+    Args:
+        value: None for no limit.
+
+    Raises:
+        InvalidArgumentError: if it is no positive number.
+    """
+    if value is not None and (not isinstance(value, int | float) or not value > 0):
+        raise InvalidArgumentError(f"`max_parameters` must be a positive number, got {value!r}. Try 300e6.")

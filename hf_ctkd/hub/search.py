@@ -11,7 +11,7 @@ from huggingface_hub.errors import GatedRepoError, HFValidationError, Repository
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub.cached import cached_teacher
 from hf_ctkd.hub.files import loadable_files
-from hf_ctkd.hub.limits import check_config
+from hf_ctkd.hub.limits import check_config, check_max_parameters
 from hf_ctkd.hub.metadata import is_untrained, label_names_of, languages_of, license_of, task_of
 from hf_ctkd.hub.problems import HubFailure, explain, out_of_reach, problem_code, unavailable
 from hf_ctkd.hub.waiting import ask_again, ask_again_for_list, bounded_waits, each_with_bounded_waits
@@ -52,8 +52,7 @@ class _Query:
             )
         if self.limit < 1:
             raise InvalidArgumentError(f"`limit` must be at least 1, got {self.limit}.")
-        if self.max_parameters is not None and not self.max_parameters > 0:
-            raise InvalidArgumentError(f"`max_parameters` must be positive, got {self.max_parameters}.")
+        check_max_parameters(self.max_parameters)
         for name in ids:
             if not name.partition("@")[0].strip() or name.endswith("@"):
                 raise InvalidArgumentError(

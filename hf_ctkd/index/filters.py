@@ -9,6 +9,7 @@ from jaxtyping import Bool
 from numpy import ndarray
 
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.hub.limits import check_max_parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,7 @@ class TeacherFilter:
     gated: bool = False
 
     def __post_init__(self) -> None:
-        if self.max_parameters is not None and not self.max_parameters > 0:
-            raise InvalidArgumentError(f"`max_parameters` must be positive, got {self.max_parameters}. Try 300e6.")
+        check_max_parameters(self.max_parameters)
         if self.min_downloads is not None and self.min_downloads < 0:
             raise InvalidArgumentError(f"`min_downloads` must be 0 or more, got {self.min_downloads}. Try 100.")
 

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -18,13 +19,13 @@ from hf_ctkd.records import RankedTeacher, TeacherCandidate
 from hf_ctkd.selection.budget import Meter, SelectionBudget
 from hf_ctkd.selection.downloads import fetched_ahead
 from hf_ctkd.selection.execution import scores_of_workers
-from hf_ctkd.selection.half_samples import HALVES, HalfSample, half_size
 from hf_ctkd.selection.leaderboard import Progress
 from hf_ctkd.selection.metadata_order import by_metadata
 from hf_ctkd.selection.race import Evaluation, Race, RaceOutcome
 from hf_ctkd.selection.sampling import stratified
 from hf_ctkd.selection.scorer import Scorer
 from hf_ctkd.selection.scoring_job import ScoringJob
+from hf_ctkd.selection.standard_errors import HALVES, HalfSample, error_from_halves, error_from_rows
 from hf_ctkd.teachers import on_main
 
 _ROWS_A_CLASS = 4
@@ -70,12 +71,14 @@ def score_within(
         DatasetError: if a row cannot be read.
         InvalidArgumentError: if the cache cannot be written, or the budget does not suffice for one teacher.
     """
+    if len(candidates) == 1:  # compared with the student alone: at once on as many rows as are allowed
+        scorers = [_largest(scorers, meter.budget)]
     scorer = scorers[-1]
     ordered = on_main(scorer.accelerator, lambda: by_metadata(candidates, scorer.rows.label_space.names))
     contest = _Contest(scorers, ordered, progress, meter)
     evaluate = contest.evaluate_in_turn if executor is None else partial(contest.evaluate_on_workers, executor)
     metric, sizes = scorer.metrics[0].name, [len(scorer.rows) for scorer in scorers]
-    outcome = Race(sizes, contest.factors, meter, evaluate, metric in _SHARES).run(len(ordered))
+    outcome = Race(sizes, contest.standard_error, meter, evaluate, metric in _SHARES).run(len(ordered))
     teachers = tuple(contest.ranked(outcome))
     row_set = outcome.rungs[0] if outcome.rungs else 0
     return BudgetedScores(teachers, _facts(meter, outcome, sizes, teachers, metric), row_set)
@@ -104,14 +107,16 @@ class _Contest:
     def __post_init__(self) -> None:
         self.accelerator, metrics = self.on_sets[0].accelerator, self.on_sets[0].metrics
         self.metric = metrics[0]
-        self.halves = [HalfSample(self.metric, seed) for seed in range(HALVES)]
+        # A metric is computed for each half: only where its values on the rows are not at hand.
+        halves = 0 if self.on_sets[0].caches_row_values else HALVES
+        self.halves = [HalfSample(self.metric, seed) for seed in range(halves)]
         self.scorers = [replace(scorer, metrics=(*metrics, *self.halves)) for scorer in self.on_sets]
 
-    @property
-    def factors(self) -> list[float]:
-        """For each set of rows, what turns the variance over its halves into that over such sets."""
-        sizes = [(len(scorer.rows), half_size(scorer.rows.labels)) for scorer in self.scorers]
-        return [half / max(size - half, 1) for size, half in sizes]
+    def standard_error(self, differences: np.ndarray, rung: int) -> float:
+        """Of the difference of two teachers' scores on a set of rows, from the differences of their values."""
+        if self.halves:
+            return error_from_halves(differences, self.scorers[rung].rows.labels)
+        return error_from_rows(differences)
 
     def evaluate_in_turn(
         self, indices: Sequence[int], rung: int, may_start: Callable[[], bool]
@@ -155,7 +160,6 @@ class _Contest:
     def _evaluation(self, index: int, rung: int, teacher: RankedTeacher) -> Evaluation | None:
         """What the race compares of a teacher, whose scores are kept; None if it was skipped."""
         before = self.scored.get(index)
-        halves = tuple(teacher.scores.get(half.name, math.nan) for half in self.halves)
         names = {half.name for half in self.halves}
         self.scored[index] = replace(
             teacher,
@@ -169,7 +173,20 @@ class _Contest:
         self.meter.spend(forwards=len(self.scorers[rung].rows) - before_it)
         if rung == 0:
             self.progress.finish(teacher)
-        return Evaluation(teacher.scores[self.metric.name], halves)
+        return Evaluation(teacher.scores[self.metric.name], self._values(index, rung, teacher))
+
+    def _values(self, index: int, rung: int, teacher: RankedTeacher) -> np.ndarray:
+        """What tells the error of the teacher's score: its values on halves of the rows, or on the rows."""
+        if self.halves:
+            return np.asarray([teacher.scores.get(half.name, math.nan) for half in self.halves])
+        scorer, candidate = self.scorers[rung], self.candidates[index]
+        values = on_main(self.accelerator, lambda: scorer.row_values(candidate))
+        if values is None:
+            raise InvalidArgumentError(
+                f"The scores of {candidate.name!r} were deleted from the cache {scorer.run_settings.folder} while "
+                "teachers were ranked. Run again, with a `cache_dir` that nothing else clears."
+            )
+        return values.numpy()
 
     def _fetch(self, index: int) -> None:
         problem = self._download_problem(index)
@@ -219,6 +236,12 @@ def _nested(labels: Int[Tensor, " rows"]) -> list[Int[Tensor, "_"]]:
     while len(sets[0]) // 2 >= least:
         sets.insert(0, sets[0][stratified(labels[sets[0]], len(sets[0]) // 2, seed=0)])
     return sets
+
+
+def _largest(scorers: Sequence[Scorer], budget: SelectionBudget) -> Scorer:
+    """That of the most rows that the budget allows one teacher; of the fewest if it allows none."""
+    most = math.inf if budget.forwards is None else budget.forwards
+    return next((scorer for scorer in reversed(scorers) if len(scorer.rows) <= most), scorers[0])
 
 
 def _too_small(budget: SelectionBudget, rows: int) -> str:

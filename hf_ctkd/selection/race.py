@@ -19,22 +19,26 @@ CERTAINTY = 0.95
 """The race ends when the first teacher is within the margin of the best with this probability."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """The score of one teacher on one set of rows.
 
     Args:
         score: higher is better.
-        halves: the scores on random halves of these rows, the same halves for all teachers; NaN where there is none.
+        values: of the rows, or of random halves of them, the same for all teachers, whose differences between two
+            teachers tell the error of the difference of their scores; NaN where there is none.
     """
 
     score: float
-    halves: tuple[float, ...]
+    values: np.ndarray
 
 
 Evaluate = Callable[[Sequence[int], int, Callable[[], bool]], Iterator[tuple[int, Evaluation | None]]]
 """Evaluates teachers (by index) on a set (by number), all of them or until the function says that none may start any
 more; gives the index and the evaluation of each in any order, None for a teacher that cannot be used."""
+
+StandardError = Callable[[np.ndarray, int], float]
+"""The standard error of the difference of two scores on a set (by number), from the differences of their values."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Race:
 
     Args:
         sizes: numbers of rows of the sets, ascending.
-        factor: of the variance over halves, which makes it that over sets of rows.
+        standard_error: of the difference of two scores.
         meter: of the budget.
         evaluate: one teacher after the other, or several at once; the outcome is the same unless time is limited.
         shares: whether scores are shares of 0 to 1, so that `MARGIN` is the margin; else it follows from their spread.
@@ -84,7 +88,7 @@ class Race:
     """
 
     sizes: Sequence[int]
-    factor: Sequence[float]
+    standard_error: StandardError
     meter: Meter
     evaluate: Evaluate
     shares: bool = True
@@ -197,10 +201,10 @@ class Race:
         """The probability that a teacher is better than the first by more than the margin, on the last common rows."""
         rung = max(set(self._evaluations[other]) & set(self._evaluations[first]))
         a, b = self._evaluations[other][rung], self._evaluations[first][rung]
-        differences = np.subtract(a.halves, b.halves)
+        differences = a.values - b.values
         differences = differences[np.isfinite(differences)]
         excess = a.score - b.score - self.margin
-        error = math.sqrt(self.factor[rung] * float(differences.var(ddof=1))) if len(differences) > 1 else 0.0
+        error = self.standard_error(differences, rung) if len(differences) > 1 else 0.0
         if error == 0:
             return float(excess > 0)
         return float(student_t.cdf(excess / error, len(differences) - 1))

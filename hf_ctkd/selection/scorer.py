@@ -26,9 +26,9 @@ from hf_ctkd.metrics.base import MeanOverRows
 from hf_ctkd.records import RankedTeacher, TeacherCandidate
 from hf_ctkd.selection.committee import TeacherPosterior, class_with_too_few_rows
 from hf_ctkd.selection.controls import control_scores
-from hf_ctkd.selection.half_samples import HalfSample
 from hf_ctkd.selection.intervals import interval_of
 from hf_ctkd.selection.score_cache import CachedScores, ScoreCache
+from hf_ctkd.selection.standard_errors import HalfSample
 from hf_ctkd.teachers import LoadOptions, Teacher, compute_outputs, finite_rows_of, on_all, on_main, open_cache
 from hf_ctkd.teachers.layers import MOST_LAYERS
 from hf_ctkd.teachers.output_checks import MOST_NOT_FINITE
@@ -122,6 +122,11 @@ class Scorer:
         """Whether a metric orders the ranking and is a mean over rows, whose values are then cached for intervals."""
         against_student = self.student is not None and isinstance(metric, TransportScore)
         return metric is self.metrics[0] and isinstance(metric, MeanOverRows) and not against_student
+
+    @property
+    def caches_row_values(self) -> bool:
+        """Whether `row_values` knows the values of a teacher that was scored."""
+        return self._orders_by_rows(self.metrics[0]) and _is_from_hf_ctkd(self.metrics[0])
 
     def _computed(
         self, candidate: TeacherCandidate, cached: CachedScores, missing: Sequence[TransferabilityMetric]

@@ -6,12 +6,15 @@ from benchmarks.results_file import put
 
 @pytest.fixture
 def measurements():
-    return [memory.Measurement(1000, 43_000_000, 470.0, 550.0, 1.0), memory.Measurement(50_000, 2, 480.0, 594.0, 42.0)]
+    return [
+        memory.Measurement(1000, 43_000_000, 470.0, 550.0, 1.0, 0.5),
+        memory.Measurement(50_000, 2, 480.0, 594.0, 25.0, 10.0),
+    ]
 
 
 def test_outputs_of_the_stand_in_are_stored_and_read():
     measured = memory.measure(70)
-    row_bytes = 16 + 4 * memory.WIDTH * (memory.LAYERS + 1)
+    row_bytes = 16 + 2 * memory.WIDTH * (memory.LAYERS + 1)
     assert measured.stored_bytes == pytest.approx(70 * row_bytes, rel=0.01)  # and a header
     assert 0 < measured.start <= measured.peak
 
@@ -22,7 +25,7 @@ def test_rows_all_differ():
 
 def test_the_table_names_the_growth(measurements):
     table = memory.table(measurements)
-    assert "| 50,000 | 0 | 480 | 594 | +8.0% | 42.0 |" in table
+    assert "| 50,000 | 0 | 480 | 594 | +8.0% | 2,000 | 5,000 |" in table
     assert "From 1,000 to 50,000 rows the peak grows by 8.0%; the goal, less than 10%, is met." in table
 
 
@@ -35,3 +38,9 @@ def test_the_section_is_put_in_its_place(measurements, tmp_path):
     assert text.startswith("# Results\n\n<!-- memory:begin -->")
     assert text.count(memory.BEGIN) == 1
     assert "50,000 |" not in text
+
+
+def test_the_rate_is_that_of_the_medians():
+    section = memory.rate_section([10.0, 12.0, 11.0], [9.0, 8.0, 30.0])
+    assert "| 11.0 | 9.0 | 0.82 |" in section and "**met**" in section
+    assert "**missed**" in memory.rate_section([10.0], [7.0])

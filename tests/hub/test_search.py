@@ -231,8 +231,8 @@ def test_a_search_that_fails_says_why(hub, no_waiting):
     [
         ((), {"limit": 5}, "must know what to look for. Give model ids, or `task`, `search` or `author`"),
         ((), {"task": "x", "limit": 0}, "`limit` must be at least 1, got 0"),
-        ((), {"task": "x", "max_parameters": 0}, "`max_parameters` must be positive, got 0"),
-        ((), {"task": "x", "max_parameters": float("nan")}, "`max_parameters` must be positive, got nan"),
+        ((), {"task": "x", "max_parameters": 0}, "`max_parameters` must be a positive number, got 0"),
+        ((), {"task": "x", "max_parameters": float("nan")}, "`max_parameters` must be a positive number, got nan"),
         (("org/a@",), {}, 'like "org/name" or "org/name@revision", got \'org/a@\''),
         (("",), {}, "got ''"),
     ],

@@ -9,6 +9,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from index_teachers import teacher
 
 from hf_ctkd.errors import InvalidArgumentError
+from hf_ctkd.hub.limits import check_max_parameters
 from hf_ctkd.index import TeacherFilter, TeacherIndex, WordLlamaEncoder
 
 
@@ -81,10 +82,15 @@ def unchecked_search(index, label_names, **arguments):
     return inspect.unwrap(TeacherIndex.search_with_costs)(index, label_names, **arguments)
 
 
+def test_a_number_of_parameters_is_no_text():
+    with pytest.raises(InvalidArgumentError, match="must be a positive number, got '300M'. Try 300e6"):
+        check_max_parameters("300M")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [({"k": 0}, "`k` must be at least 1, got 0"),
-     ({"max_parameters": 0}, "`max_parameters` must be positive, got 0"),
+     ({"max_parameters": 0}, "`max_parameters` must be a positive number, got 0"),
      ({"min_downloads": -1}, "`min_downloads` must be 0 or more, got -1")],
 )  # fmt: skip
 def test_values_out_of_range_are_refused(index, arguments, message):

@@ -12,7 +12,7 @@ from tiny_models import encoded, image_rows
 from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode
 from hf_ctkd.hub import folder_teachers, hub_teachers
-from hf_ctkd.metrics import InformationGain
+from hf_ctkd.metrics import InformationGain, NearestNeighbour
 from hf_ctkd.records import TeacherRanking
 from hf_ctkd.selection import SelectionBudget, TeacherSelector
 from hf_ctkd.selection.execution import scores_of_workers
@@ -32,9 +32,12 @@ def many_rows():
     return image_rows(contents, [row % 3 for row in range(200)], names=CLASSES)
 
 
+class OwnNeighbour(NearestNeighbour):
+    """A metric from another package, whose values on rows are not cached."""
+
+
 @pytest.fixture
 def selector(tmp_path):
-    # The cheapest metric: it is computed on twelve halves too.
     return TeacherSelector("nearest_neighbour", cache_dir=tmp_path / "cache", progress=False, metrics=())
 
 
@@ -56,6 +59,37 @@ def test_rows_go_to_the_teachers_that_may_be_the_best(selector, zoo, many_rows, 
     assert not any("half" in name for teacher in ranking.scored for name in teacher.scores)
     assert "NaN" in next(t.skipped for t in ranking.teachers if t.candidate.name == "bad-nan")
     assert ranking.rank_of_baseline <= len(ranking.scored) + 1
+
+
+@pytest.mark.parametrize(("metric", "fits"), [(NearestNeighbour(), 1), (OwnNeighbour(), 13)], ids=["ours", "foreign"])
+def test_a_metric_is_computed_once_where_its_values_on_rows_are_at_hand(
+    selector, zoo, many_rows, metric, fits, monkeypatch
+):
+    """Others are computed on twelve halves of the rows too."""
+    computed = []
+    values_of_rows = NearestNeighbour.values_of_rows
+
+    def counted(self, outputs, labels):
+        computed.append(len(labels))
+        return values_of_rows(self, outputs, labels)
+
+    monkeypatch.setattr(NearestNeighbour, "values_of_rows", counted)
+    ranked = replace(selector, metric=metric, budget=SelectionBudget(forwards=200))
+    ranking = ranked.rank([zoo / "first", zoo / "headless"], many_rows)
+    assert [teacher.rows for teacher in ranking.scored] == [100, 100]
+    assert len(computed) == 2 * fits
+
+
+@pytest.mark.parametrize(("forwards", "rows"), [(10**6, 200), (199, 100)])
+def test_a_single_candidate_is_scored_on_as_many_rows_as_are_allowed(selector, zoo, many_rows, forwards, rows):
+    ranking = replace(selector, budget=SelectionBudget(forwards=forwards)).rank([zoo / "first"], many_rows)
+    assert [teacher.rows for teacher in ranking.scored] == ranking.settings["budget"]["row_sets"] == [rows]
+
+
+def test_scores_that_are_deleted_meanwhile(selector, zoo, many_rows, monkeypatch):
+    monkeypatch.setattr(Scorer, "row_values", lambda self, candidate: None)
+    with pytest.raises(InvalidArgumentError, match="'first' were deleted from the cache .* Run again, with"):
+        replace(selector, budget=SelectionBudget(forwards=400)).rank([zoo / "first", zoo / "headless"], many_rows)
 
 
 def test_a_large_budget_ranks_as_none_does_not_and_is_written(selector, zoo, many_rows, tmp_path):

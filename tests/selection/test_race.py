@@ -31,14 +31,13 @@ class Zoo:
         values = generator.normal(self.truth[:, None], self.noise, (self.teachers, ROWS))
         self.values = values + generator.normal(0, 0.3, ROWS)
         self.slope = generator.uniform(1, 3, self.teachers)
-        self.halves = [[generator.permutation(size)[: size // 2] for _ in range(12)] for size in SIZES]
 
     def evaluate(self, index: int, rung: int) -> Evaluation:
         self.calls.append((index, rung))
         self.rows_run += SIZES[rung] - (SIZES[rung - 1] if rung else 0)
         self.time += self.seconds * SIZES[rung]
         rows = self.values[index, : SIZES[rung]] - self.slope[index] / SIZES[rung]
-        return Evaluation(float(rows.mean()), tuple(float(rows[half].mean()) for half in self.halves[rung]))
+        return Evaluation(float(rows.mean()), rows)
 
     def race(self, evaluate=None, workers: int | None = None, sizes=SIZES, **limits) -> Race:
         meter = Meter(SelectionBudget(**limits), clock=lambda: self.time)
@@ -59,7 +58,11 @@ class Zoo:
             for index in np.random.default_rng(workers).permutation(indices).tolist():
                 yield index, counted(index, rung)
 
-        return Race(sizes, [1.0] * len(sizes), meter, in_turn if workers is None else on_workers)
+        def standard_error(differences: np.ndarray, rung: int) -> float:
+            assert len(differences) == SIZES[rung]
+            return float(differences.std(ddof=1)) / len(differences) ** 0.5
+
+        return Race(sizes, standard_error, meter, in_turn if workers is None else on_workers)
 
     @property
     def scores(self) -> np.ndarray:
@@ -157,7 +160,7 @@ def test_one_teacher_and_teachers_that_are_all_alike():
     outcome = Zoo(teachers=1).race(forwards=10**6).run(1)
     assert (outcome.order, outcome.stopped, outcome.probability) == ((0,), "settled", 1.0)
     zoo = Zoo(teachers=3)
-    outcome = zoo.race(lambda index, rung: Evaluation(0.5, (0.5,) * 12), forwards=10**6).run(3)
+    outcome = zoo.race(lambda index, rung: Evaluation(0.5, np.full(SIZES[rung], 0.5)), forwards=10**6).run(3)
     assert (outcome.order, outcome.stopped, outcome.probability) == ((0, 1, 2), "settled", 1.0)
 
 
@@ -165,7 +168,7 @@ def test_nothing_is_settled_where_a_limit_kept_a_teacher_out():
     zoo = Zoo(teachers=3)
     outcome = zoo.race(forwards=100).run(3)
     assert (outcome.order, outcome.stopped) == ((0,), "forwards")
-    alike = zoo.race(lambda index, rung: Evaluation(0.5, (0.5,) * 12), forwards=SIZES[0] * 4).run(3)
+    alike = zoo.race(lambda index, rung: Evaluation(0.5, np.full(SIZES[rung], 0.5)), forwards=SIZES[0] * 4).run(3)
     assert (len(alike.order), alike.stopped) == (2, "forwards")
 
 
@@ -175,7 +178,7 @@ def test_the_margin_of_scores_on_other_scales_follows_from_their_spread():
 
         def evaluate(index: int, rung: int) -> Evaluation:
             evaluation = zoo.evaluate(index, rung)
-            return Evaluation(scale * evaluation.score, tuple(scale * half for half in evaluation.halves))
+            return Evaluation(scale * evaluation.score, scale * evaluation.values)
 
         race = zoo.race(evaluate, forwards=TEACHERS * ROWS // 10)
         race.shares = shares

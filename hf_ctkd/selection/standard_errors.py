@@ -1,8 +1,14 @@
-"""How much a score would differ on other rows: the metric on random halves of the rows, the same for all teachers."""
+"""How much the difference of two teachers' scores would differ on other rows.
 
+A metric that is a mean over rows tells it by its values on the rows, any other by its scores on random halves of them,
+for each of which it is computed again.
+"""
+
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
@@ -12,6 +18,41 @@ from hf_ctkd.types import ModelOutputs, Needs
 
 HALVES = 12
 """Halves of each set of rows; a metric is computed once for each, on half as many rows."""
+REFITTED = 2.25
+"""Variance of a cross-fitted mean in units of that over its rows, since other rows would also give other fits: one, and
+with five folds the ratio 5 / 4 of all rows to those of a fit (Nadeau and Bengio)."""
+
+
+def error_from_rows(differences: np.ndarray) -> float:
+    """Standard error of the difference of two scores that are means over rows.
+
+    Nothing is fitted again: see `REFITTED`. `python -m benchmarks.budget` compares it with other draws of rows.
+
+    Args:
+        differences: `[rows]`, of the two teachers' values, at least two.
+
+    Reference:
+        @article{nadeau2003inference,
+          title = {Inference for the Generalization Error},
+          author = {Nadeau, Claude and Bengio, Yoshua},
+          journal = {Machine Learning},
+          volume = {52},
+          pages = {239--281},
+          year = {2003}
+        }
+    """
+    return math.sqrt(REFITTED * float(differences.var(ddof=1)) / len(differences))
+
+
+def error_from_halves(differences: np.ndarray, labels: Int[Tensor, " rows"]) -> float:
+    """Standard error of the difference of two scores, from their differences on random halves of the rows.
+
+    Args:
+        differences: `[halves]`, at least two.
+        labels: class ids of the rows.
+    """
+    half = half_size(labels)
+    return math.sqrt(half / max(len(labels) - half, 1) * float(differences.var(ddof=1)))
 
 
 @dataclass(frozen=True)

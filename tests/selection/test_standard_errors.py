@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from hf_ctkd.metrics import NearestNeighbour, TransferabilityMetric
-from hf_ctkd.selection.half_samples import HalfSample, half_size
+from hf_ctkd.selection.standard_errors import REFITTED, HalfSample, error_from_halves, error_from_rows, half_size
 from hf_ctkd.types import ModelOutputs, Needs
 
 
@@ -25,7 +25,16 @@ def test_halves_estimate_the_standard_error():
     scores = [HalfSample(Mean(), seed).score(outputs, labels) for seed in range(200)]
     assert half_size(labels) == 1000
     # The mean of 2,000 values of deviation 1 has a standard error of 0.0224; 200 draws tell it to about 5 %.
-    assert np.std(scores, ddof=1) == pytest.approx(2000**-0.5, rel=0.15)
+    assert error_from_halves(np.asarray(scores), labels) == pytest.approx(2000**-0.5, rel=0.15)
+    # Of 25 rows 12 are in each half: the variance over halves is 13 / 12 of that of the mean of all of them.
+    uneven = torch.tensor([0] * 20 + [1, 1] + [2] * 3)
+    assert error_from_halves(np.asarray([0.0, 2.0]), uneven) == pytest.approx((2 * 12 / 13) ** 0.5)
+
+
+def test_rows_tell_the_standard_error_of_a_cross_fitted_mean():
+    values = np.random.default_rng(0).normal(3.0, 1.0, 2000)
+    assert error_from_rows(values) == pytest.approx((REFITTED / 2000) ** 0.5, rel=0.05)
+    assert pytest.approx(1 + 5 / (5 - 1)) == REFITTED  # five folds
 
 
 def test_halves_are_the_same_rows_for_all_teachers_and_differ_by_seed():
