@@ -30,7 +30,7 @@ from hf_ctkd.teachers import on_main
 
 _ROWS_A_CLASS = 4
 """Fewest rows of the smallest set for each class, on average: two in each half."""
-_LEAST_ROWS = 64
+_LEAST_ROWS = 32
 _SHARES = ("information_gain", "nearest_neighbour")
 """Names of the metrics that are shares of 0 to 1."""
 _UNITS = {"seconds": "seconds", "forwards": "rows run through teachers", "bytes": "bytes"}

@@ -54,7 +54,7 @@ def test_pushed_and_pulled(run, models, logged_in, hub):
     [("search --label_names cat", "teachers-index holds no index of teachers. Name another folder, or make one with"),
      ("search", "No classes to search for. Name them with `--label_names`, or a data set with"),
      ("search --label_names cat --k 0 --index all", "`--k` must be at least 1, got 0"),
-     ("search --label_names cat --max_parameters -1", "`--max_parameters` must be positive, got -1"),
+     ("search --label_names cat --max_parameters -1", "`--max_parameters` must be a positive number, got -1"),
      ("search --label_names LABEL_0 --index all", "`--label_names` must name classes, got ['LABEL_0']"),
      ("build --limit 0", "`--limit` must be at least 1, got 0"),
      ("build --zoo nowhere", "nowhere is no folder. Check the spelling"),

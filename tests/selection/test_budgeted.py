@@ -14,13 +14,19 @@ from hf_ctkd.errors import InvalidArgumentError, ProblemCode
 from hf_ctkd.hub import folder_teachers, hub_teachers
 from hf_ctkd.metrics import InformationGain, NearestNeighbour
 from hf_ctkd.records import TeacherRanking
-from hf_ctkd.selection import SelectionBudget, TeacherSelector
+from hf_ctkd.selection import SelectionBudget, TeacherSelector, budgeted
 from hf_ctkd.selection.execution import scores_of_workers
 from hf_ctkd.selection.scorer import RunSettings, Scorer
 from hf_ctkd.selection.scoring_job import ScoringJob
 from hf_ctkd.teachers import LoadOptions, Teacher
 
 CLASSES = ("dark", "stripes", "bright")
+
+
+@pytest.fixture(autouse=True)
+def two_sets_of_rows(monkeypatch):
+    """Of 100 and 200 rows, which are easier to count than three."""
+    monkeypatch.setattr(budgeted, "_LEAST_ROWS", 64)
 
 
 @pytest.fixture
