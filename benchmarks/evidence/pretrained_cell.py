@@ -53,6 +53,8 @@ SEEDS = (0, 1, 2)
 RATES = (3e-4,)
 """The same for every arm, taken from measurements before this suite; with several, each arm is tuned."""
 CHECKED_RATES = (1e-4, 1e-3)
+FURTHER_TUNING_SEEDS = (1001, 1002, 1003, 1004)
+"""Further draws of the labelled rows, to compare arms on validation rows alone."""
 """Tried for the plain student and the default too, to see whether the common rate favours one of them."""
 LONGER = 3
 """Every arm may also train for three times the steps, if validation rows say so."""
@@ -297,6 +299,17 @@ def rate_trials(cell: Cell) -> list[Job]:
     ]
 
 
+def draw_trials(cell: Cell, chosen: Mapping[str, Recipe]) -> list[Job]:
+    """The plain student and the one taught by its own features as they were tuned, on further draws of the labels.
+
+    Args:
+        cell: the cell.
+        chosen: what tuning chose; nothing is tried for a cell that is not tuned.
+    """
+    arms = [arm for arm in (PLAIN, CONTROL) if arm in chosen and arm in arms_of(cell)]
+    return [Job(cell, arm, cell.labels[0], seed, chosen[arm]) for seed in FURTHER_TUNING_SEEDS for arm in arms]
+
+
 def arms_of(cell: Cell, arms: Iterable[str] = ARMS) -> list[str]:
     """Those of some arms that a cell compares."""
     return [arm for arm in arms if cell.arms is None or arm in cell.arms]
@@ -370,7 +383,8 @@ def measure(workplace: Workplace, *, cells: Sequence[Cell] = CELLS, seconds: flo
         tune(workplace, cell, until)
         jobs = [job for job in plan([cell], chosen_by(workplace)) if job.arm not in workplace.missing]
         _make(workplace, workplace.runs, jobs, until)
-        _make(workplace, workplace.trials, rate_trials(cell), until)
+        further = draw_trials(cell, chosen_by(workplace).get(cell.name, {}))
+        _make(workplace, workplace.trials, [*rate_trials(cell), *further], until)
         workplace.trials.merge()
     workplace.say(f"{len(workplace.runs.merge())} runs of pretrained students in {workplace.folder}")
 

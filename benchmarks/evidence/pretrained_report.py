@@ -15,6 +15,7 @@ from benchmarks.evidence.pretrained_cell import (
     B_TUNING,
     CELLS,
     CONTROL,
+    FURTHER_TUNING_SEEDS,
     GAP,
     LINEAR_PROBE,
     LONGER,
@@ -111,7 +112,9 @@ def section(workplace: Workplace) -> str:
     measured = set(frame["cell"])
     for cell in (cell for cell in CELLS if cell.name in measured):
         trials = workplace.trials.rows()
-        about = _about(cell, chosen_by(workplace)) + by_weight(cell, trials) + by_rate(cell, trials)
+        about = (
+            _about(cell, chosen_by(workplace)) + by_weight(cell, trials) + by_rate(cell, trials) + by_draw(cell, trials)
+        )
         parts += [f"\n### {cell.name}\n", about, cell_table(frame, cell)]
     planned = [f"{cell.name} ({cell.student} from {cell.teacher})" for cell in CELLS if cell.name not in measured]
     parts += [f"\nPlanned and not run yet: {', '.join(planned)}."] if planned else []
@@ -259,13 +262,35 @@ def by_rate(cell: Cell, trials: Sequence[dict[str, str]]) -> str:
     reached: dict[str, list[str]] = {PLAIN: [], DEFAULT: []}
     longer = [row for row in trials if int(row["steps"]) == LONGER * STEPS and not row["error"]]
     for row in sorted(longer, key=lambda row: float(row["learning_rate"])):
-        if row["cell"] == cell.name and row["arm"] in reached:
+        if row["cell"] == cell.name and row["arm"] in reached and row["seed"] == str(TUNING_SEED):
             accuracy = 100 * float(row["validation_accuracy"])
             reached[row["arm"]].append(f"{accuracy:.1f} at {float(row['learning_rate']):g}")
     if not all(len(accuracies) > len(RATES) for accuracies in reached.values()):
         return ""
     arms = "; ".join(f"{arm} {', '.join(accuracies)}" for arm, accuracies in reached.items())
     return f"Validation accuracy by learning rate, {LONGER * STEPS} steps: {arms}.\n"
+
+
+def by_draw(cell: Cell, trials: Sequence[dict[str, str]]) -> str:
+    """How a student that is taught by its own features does on further draws of the labels; empty with one draw.
+
+    Args:
+        cell: that they are of.
+        trials: all trials, with their validation accuracy.
+    """
+    reached: dict[str, dict[str, float]] = {PLAIN: {}, CONTROL: {}}
+    for row in trials:
+        further = row["seed"] in map(str, FURTHER_TUNING_SEEDS) and not row["error"]
+        if further and row["cell"] == cell.name and row["arm"] in reached:
+            reached[row["arm"]][row["seed"]] = 100 * float(row["validation_accuracy"])
+    draws = sorted(reached[PLAIN].keys() & reached[CONTROL].keys())
+    if len(draws) < 2:
+        return ""
+    differences = pandas.Series([reached[CONTROL][draw] - reached[PLAIN][draw] for draw in draws])
+    return (
+        f"Validation accuracy on {len(draws)} further draws of the labelled rows: {CONTROL} over {PLAIN} "
+        f"{differences.mean():+.1f} points (standard error {differences.sem():.1f}).\n"
+    )
 
 
 def cell_table(frame: pandas.DataFrame, cell: Cell) -> str:

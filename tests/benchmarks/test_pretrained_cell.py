@@ -19,6 +19,7 @@ from benchmarks.evidence.pretrained_cell import (
     ARMS,
     B_TUNING,
     CELLS,
+    CONTROL,
     GAP,
     LINEAR_PROBE,
     PICTURES,
@@ -33,6 +34,7 @@ from benchmarks.evidence.pretrained_cell import (
     arms_of,
     cells_named,
     chosen_by,
+    draw_trials,
     key_of,
     measure,
     packed,
@@ -141,6 +143,15 @@ def test_other_learning_rates_are_tried_for_the_plain_student_and_the_default_al
     assert {(job.labels, job.seed) for job in jobs} == {("80", 1000)}, "no measured run has the seed"
 
 
+def test_own_features_are_tried_on_further_draws_as_they_were_tuned():
+    chosen = {PLAIN: RECIPE, CONTROL: replace(RECIPE, times=3), DEFAULT: RECIPE}
+    jobs = draw_trials(PICTURES, chosen)
+    assert {(job.arm, job.recipe.times, job.labels) for job in jobs} == {(PLAIN, 1, "80"), (CONTROL, 3, "80")}
+    seeds = {job.seed for job in jobs}
+    assert len(seeds) == 4 and not seeds & {1000, *(job.seed for job in plan([PICTURES], {PICTURES.name: chosen}))}
+    assert draw_trials(PICTURES, {}) == []
+
+
 def test_a_cell_may_have_weights_of_its_own():
     weights = {cell.name: {recipe.weight for recipe in recipes_of(cell, B_TUNING)} for cell in (GAP, PICTURES)}
     assert weights == {GAP.name: {1e-4, 1e-3, 1e-2}, PICTURES.name: {1.0, 10.0, 100.0}}
@@ -211,8 +222,8 @@ def test_runs_are_tuned_made_once_and_a_failure_is_a_row(workplace, monkeypatch)
     measure(workplace, seconds=None)
     assert [line for line in lines if "missing" in line][-2:] == [
         "pretrained students: 16 runs, 2 missing",
-        "pretrained students: 4 runs, 0 missing",
-    ], "students, and trials of other learning rates"
+        "pretrained students: 8 runs, 0 missing",
+    ], "students, and trials of other learning rates and on further draws of labels"
     rates = {(row["arm"], row["learning_rate"]) for row in workplace.trials.rows() if row["seed"] == "1000"}
     assert {(arm, rate) for arm in (PLAIN, DEFAULT) for rate in ("0.0001", "0.001")} <= rates
     assert not list(workplace.trials.parts.glob("*.json")), "all in one table"

@@ -25,6 +25,7 @@ from benchmarks.evidence.pretrained_report import (
     END,
     OWN_PROBE,
     STUDENTS,
+    by_draw,
     by_rate,
     by_weight,
     cell_table,
@@ -136,6 +137,25 @@ def test_other_learning_rates_are_listed_for_both_students():
         "default 70.0 at 0.0003, 60.0 at 0.001.\n"
     )
     assert by_rate(GAP, tried[:3]) == "", "one rate is no comparison"
+
+
+def test_further_draws_compare_own_features_with_the_plain_student():
+    tried = [
+        row(GAP, arm, FEWEST, seed, 0.4, validation_accuracy=accuracy)
+        for arm, seed, accuracy in (
+            (PLAIN, 1001, 0.5),
+            (CONTROL, 1001, 0.54),
+            (PLAIN, 1002, 0.5),
+            (CONTROL, 1002, 0.52),
+        )
+    ]
+    of_tuning = row(GAP, CONTROL, FEWEST, 1000, 0.4, validation_accuracy=0.9)
+    unpaired = row(GAP, CONTROL, FEWEST, 1003, 0.4, validation_accuracy=0.9)
+    assert by_draw(GAP, [*tried, of_tuning, unpaired]) == (
+        "Validation accuracy on 2 further draws of the labelled rows: own features over plain +3.0 points (standard "
+        "error 1.0).\n"
+    )
+    assert by_draw(GAP, tried[:2]) == "" and by_draw(CELLS[1], tried) == ""
 
 
 def test_harmlessness_counts_random_teachers_too():
