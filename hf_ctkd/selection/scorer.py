@@ -353,6 +353,11 @@ class Scorer:
         template, names = self.run_settings.options.zero_shot_template, self.rows.label_space.names
         return {"texts": hashlib.sha256("\n".join((template, *names)).encode()).hexdigest()}
 
+    @property
+    def _quantization_key(self) -> dict[str, str]:
+        config = self.run_settings.options.quantization_config
+        return {} if config is None else {"quantization": str(config.to_dict())}
+
     def _key(self, candidate: TeacherCandidate) -> dict[str, str]:
         return {
             "rows": self.rows.fingerprint,
@@ -363,6 +368,7 @@ class Scorer:
             "random_weights": str(self.run_settings.options.seed) if candidate.random_weights else "no",
             "dtype": str(self.run_settings.options.dtype),
             **self._zero_shot_key,
+            **self._quantization_key,
             "hf_ctkd": __version__,
             "transformers": transformers.__version__,
         }

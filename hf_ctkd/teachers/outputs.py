@@ -167,6 +167,7 @@ def open_cache(
         "layers": str(layers),
         "transformers": transformers.__version__,
         **_zero_shot_key(teacher),
+        **_quantization_key(teacher),
     }
     digest = _digest({**key, "stored dtype": str(dtype)})
     return OutputCache(
@@ -179,6 +180,12 @@ def _zero_shot_key(teacher: Teacher) -> dict[str, str]:
     if not isinstance(teacher.model, ZeroShotClassifier):
         return {}
     return {"texts": hashlib.sha256("\n".join(teacher.model.config.texts).encode()).hexdigest()}
+
+
+def _quantization_key(teacher: Teacher) -> dict[str, str]:
+    """How its weights were quantised, here or by their author."""
+    config = teacher.model.config.to_dict().get("quantization_config")
+    return {} if config is None else {"quantization": str(config)}
 
 
 def _preprocessing_key(preprocessor: Preprocessor) -> dict[str, str]:

@@ -26,6 +26,7 @@ from transformers import (
 )
 from transformers.integrations import deepspeed as hf_deepspeed
 from transformers.integrations import is_deepspeed_zero3_enabled, set_hf_deepspeed_config, unset_hf_deepspeed_config
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from hf_ctkd.data.rows import Modality
 from hf_ctkd.errors import ProblemCode, TeacherUnavailableError
@@ -47,6 +48,8 @@ _CLASSIFIERS: dict[Modality, tuple[str, Any, Any]] = {
     ),
 }
 _TIMM = "timm_wrapper"
+_QUANTISED_BYTES = 0.5
+"""Least memory of a quantised weight."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ def load_pretrained(
     device: torch.device | str = "cpu",
     target: LabelSpace | None = None,
     template: str = TEMPLATE,
+    quantization_config: QuantizationConfigMixin | None = None,
 ) -> LoadedModel:
     """Load the model of a folder with its head, or the encoder of one modality without.
 
@@ -141,9 +145,10 @@ def load_pretrained(
         trust_remote_code: run model code from the folder.
         dtype: of the weights.
         seed: of weights that are drawn.
-        device: where texts of a zero-shot classifier are run.
+        device: where texts of a zero-shot classifier are run, and quantised weights lie.
         target: classes of the target, for a zero-shot classifier; None to read its image encoder alone.
         template: text of a class of the target, with `{}` for its name.
+        quantization_config: of weights that are read; None to read them as they are.
 
     Raises:
         TeacherUnavailableError: if weights are missing or have other shapes than the configuration asks for, or the
@@ -163,8 +168,11 @@ def load_pretrained(
         classifier = ZeroShotClassifier(model.to(device), loader.tokenizer, target, template)
         return LoadedModel(classifier, target, has_pooler)
 
+    # Not all packages can move quantised weights afterwards.
+    quantized: dict[str, Any] = {"quantization_config": quantization_config, "device_map": device}
+    quantized = {} if quantization_config is None else quantized
     for loader in _loaders(config, modality, tokenizer):
-        _check_memory(loader, dtype, trust_remote_code)
+        _check_memory(loader, dtype.itemsize if quantization_config is None else _QUANTISED_BYTES, trust_remote_code)
         torch.manual_seed(seed)
         if random_weights:
             drawn: Any = loader.skeleton(trust_remote_code=trust_remote_code)
@@ -176,6 +184,12 @@ def load_pretrained(
             use_safetensors=None if allow_pickle else True,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
+            # Quantised weights cannot be moved afterwards by all packages.
+            **(
+                {}
+                if quantization_config is None
+                else {"quantization_config": quantization_config, "device_map": device}
+            ),
             ignore_mismatched_sizes=True,  # or the reason is no more than a reference to a report in the log
         )
         problem = _incomplete(info, loader)
@@ -223,11 +237,11 @@ def _encoders(config: PreTrainedConfig, architectures: list[str]) -> Iterator[_L
     yield _Loader(AutoModel, config, part="encoder" if config.is_encoder_decoder else None)
 
 
-def _check_memory(loader: _Loader, dtype: torch.dtype, trust_remote_code: bool) -> None:
+def _check_memory(loader: _Loader, itemsize: float | int, trust_remote_code: bool) -> None:
     """Refuse a model that its configuration makes larger than the memory, before any of it is allocated."""
     with torch.device("meta"):
         skeleton = loader.skeleton(trust_remote_code=trust_remote_code)
-    check_memory(sum(parameter.numel() for parameter in skeleton.parameters()) * dtype.itemsize)
+    check_memory(int(sum(parameter.numel() for parameter in skeleton.parameters()) * itemsize))
 
 
 def _incomplete(info: dict[str, Any], loader: _Loader) -> TeacherUnavailableError | None:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image as PILImage
 from torch import Tensor, nn
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from hf_ctkd.data.preprocessing import Preprocessor, load_processing_class
 from hf_ctkd.data.rows import Modality, RowInput
@@ -49,9 +50,17 @@ class LoadOptions:
         token: Hub token; the stored login when None.
         zero_shot_template: text of a class of the target, with `{}` for its name, where a zero-shot image classifier
             (CLIP, SigLIP and kin) is a teacher.
+        quantization_config: of transformers, such as `TorchAoConfig` or `BitsAndBytesConfig`, to load teachers with
+            weights of few bits, whose package must be installed; random weights stay as they are. None for the weights
+            in `dtype`.
 
     Raises:
         InvalidArgumentError: if a value is out of range.
+
+    Example:
+        >>> from transformers import BitsAndBytesConfig
+        >>> four_bits = LoadOptions(quantization_config=BitsAndBytesConfig(load_in_4bit=True))  # doctest: +SKIP
+        >>> trainer = DistillationTrainer(..., teachers=["org/large"], options=four_bits)  # doctest: +SKIP
     """
 
     allow_pickle: bool = False
@@ -62,8 +71,14 @@ class LoadOptions:
     timeout: float | int | None = None
     token: str | None = field(default=None, repr=False)
     zero_shot_template: str = TEMPLATE
+    quantization_config: QuantizationConfigMixin | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.quantization_config, QuantizationConfigMixin | None):
+            raise InvalidArgumentError(
+                "`quantization_config` must be a configuration of transformers, such as BitsAndBytesConfig, got "
+                f"{self.quantization_config!r}."
+            )
         if self.zero_shot_template.count("{}") != 1:
             raise InvalidArgumentError(
                 "`zero_shot_template` must hold {} once, where the name of a class goes, got "
@@ -253,6 +268,7 @@ class Teacher:
                     device=device,
                     target=target,
                     template=options.zero_shot_template,
+                    quantization_config=options.quantization_config,
                 )
                 model = loaded.model
                 _check_input(model, modality)
@@ -262,7 +278,9 @@ class Teacher:
                 _require_finite(model)
                 if isinstance(preprocessor.processing_class, PreTrainedTokenizerBase):
                     _set_padding_token(model, preprocessor.processing_class)
-                model.requires_grad_(False).eval().to(device)
+                frozen = model.requires_grad_(False).eval()
+                if options.quantization_config is None or candidate.random_weights:  # others were loaded onto it
+                    frozen.to(device)
         except TeacherUnavailableError:
             raise
         except CTKDError as error:
@@ -444,6 +462,8 @@ def _set_padding_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
 
 def _require_finite(model: PreTrainedModel) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if type(tensor) not in (Tensor, nn.Parameter):  # quantised, which is no number of its own
+            continue
         # Attention masks are buffers that hold minus infinity by right.
         if torch.isnan(tensor).any() or (isinstance(tensor, nn.Parameter) and torch.isinf(tensor).any()):
             raise TeacherUnavailableError(

@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import json
 import os
 from pathlib import Path
@@ -12,6 +13,7 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertModel,
+    BitsAndBytesConfig,
     CLIPConfig,
     CLIPModel,
     GPT2Config,
@@ -257,6 +259,25 @@ def test_half_precision(resnet, images):
     teacher = Teacher.load(resnet, "image", options=LoadOptions(dtype=torch.bfloat16))
     assert teacher.model.dtype == torch.bfloat16
     assert teacher.outputs(teacher.collate(TargetRows.of(images).inputs([0]))).logits.shape == (1, 3)
+
+
+def test_a_quantisation_is_one_of_transformers():
+    with pytest.raises(InvalidArgumentError, match="must be a configuration of transformers.*got '4bit'"):
+        inspect.unwrap(LoadOptions.__init__)(object.__new__(LoadOptions), quantization_config="4bit")
+
+
+def test_a_quantised_teacher_is_loaded_onto_its_device(resnet, monkeypatch):
+    """It is not moved afterwards, which some packages refuse."""
+    asked, from_pretrained = {}, AutoModelForImageClassification.from_pretrained
+
+    def recorded(folder, *, quantization_config, device_map, **settings):
+        asked.update(quantization_config=quantization_config, device_map=device_map)
+        return from_pretrained(folder, **settings)
+
+    monkeypatch.setattr(AutoModelForImageClassification, "from_pretrained", recorded)
+    options = LoadOptions(quantization_config=BitsAndBytesConfig(load_in_8bit=True))
+    Teacher.load(resnet, "image", options=options)
+    assert asked == {"quantization_config": options.quantization_config, "device_map": "cpu"}
 
 
 def test_loading_says_nothing_and_leaves_the_logging_as_it_was(resnet, capfd):
