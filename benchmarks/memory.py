@@ -89,8 +89,14 @@ class WideReader(FeatureReader):
         return ModelOutputs(features, layers=tuple(features * (depth + 1) for depth in range(LAYERS)))
 
 
-def wide_teacher(folder: Path) -> Teacher:
-    """A teacher whose outputs are as wide as those of a base-sized encoder."""
+def wide_teacher(folder: Path, seed: int = 0) -> Teacher:
+    """A teacher whose outputs are as wide as those of a base-sized encoder.
+
+    Args:
+        folder: for its files.
+        seed: of its weights.
+    """
+    torch.manual_seed(seed)
     vocabulary = {"[PAD]": 0, "[UNK]": 1, **{f"w{word}": word + 2 for word in range(_WORDS)}}
     tokenizer = tokenizer_of(vocabulary)
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
@@ -112,11 +118,18 @@ def tokenizer_of(vocabulary: Mapping[str, int]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]")
 
 
-def synthetic_rows(count: int) -> TargetRows:
-    """Texts that all differ."""
+def synthetic_rows(count: int, classes: int = 2) -> TargetRows:
+    """Texts that all differ, of classes in turn.
+
+    Args:
+        count: number of rows.
+        classes: number of classes.
+    """
     texts = [f"w{row % _WORDS} w{row // _WORDS % _WORDS} w{row // _WORDS**2}" for row in range(count)]
-    features = Features({"text": Value("string"), "label": ClassLabel(names=["even", "odd"])})
-    return TargetRows.of(Dataset.from_dict({"text": texts, "label": [row % 2 for row in range(count)]}, features))
+    features = Features(
+        {"text": Value("string"), "label": ClassLabel(names=[f"remainder {number}" for number in range(classes)])}
+    )
+    return TargetRows.of(Dataset.from_dict({"text": texts, "label": [row % classes for row in range(count)]}, features))
 
 
 def measure(rows: int) -> Measurement:
