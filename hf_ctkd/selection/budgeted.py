@@ -31,6 +31,8 @@ from hf_ctkd.teachers import on_main
 _ROWS_A_CLASS = 4
 """Fewest rows of the smallest set for each class, on average: two in each half."""
 _LEAST_ROWS = 32
+_TELLING = 0.5
+"""Least probability that is stated: it is a lower bound, which says nothing where many teachers are nearly alike."""
 _SHARES = ("information_gain", "nearest_neighbour")
 """Names of the metrics that are shares of 0 to 1."""
 _UNITS = {"seconds": "seconds", "forwards": "rows run through teachers", "bytes": "bytes"}
@@ -283,7 +285,13 @@ def _certainty(outcome: RaceOutcome, candidates: int, metric: str) -> str:
         return "No teacher could be scored."
     if scored == 1:
         return f"1 of {candidates} teachers was scored, so that there is none to compare it with."
+    among = f"Of the {scored} of {candidates} teachers that were scored, the first"
+    if outcome.probability < _TELLING:
+        return (
+            f"{among} cannot be told apart from the best: others may have a {metric} that is more than "
+            f"{outcome.margin:.3g} higher."
+        )
     return (
-        f"Of the {scored} of {candidates} teachers that were scored, the first is within {outcome.margin:.3g} of the "
-        f"best {metric} with a probability of {outcome.probability:.2f}."
+        f"{among} is within {outcome.margin:.3g} of the best {metric} with a probability of at least "
+        f"{outcome.probability:.2f}."
     )

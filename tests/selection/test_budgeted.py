@@ -16,6 +16,7 @@ from hf_ctkd.metrics import InformationGain, NearestNeighbour
 from hf_ctkd.records import TeacherRanking
 from hf_ctkd.selection import SelectionBudget, TeacherSelector, budgeted
 from hf_ctkd.selection.execution import scores_of_workers
+from hf_ctkd.selection.race import RaceOutcome
 from hf_ctkd.selection.scorer import RunSettings, Scorer
 from hf_ctkd.selection.scoring_job import ScoringJob
 from hf_ctkd.teachers import LoadOptions, Teacher
@@ -90,6 +91,19 @@ def test_a_metric_is_computed_once_where_its_values_on_rows_are_at_hand(
 def test_a_single_candidate_is_scored_on_as_many_rows_as_are_allowed(selector, zoo, many_rows, forwards, rows):
     ranking = replace(selector, budget=SelectionBudget(forwards=forwards)).rank([zoo / "first"], many_rows)
     assert [teacher.rows for teacher in ranking.scored] == ranking.settings["budget"]["row_sets"] == [rows]
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [
+        (0.5, "the first is within 0.01 of the best leep with a probability of at least 0.50."),
+        (0.0, "cannot be told apart from the best: others may have a leep that is more than 0.01 higher."),
+    ],
+)
+def test_a_bound_that_says_nothing_is_not_stated(probability, text):
+    """Of many teachers that are nearly alike the bound is zero, which would read as an error of the ranking."""
+    outcome = RaceOutcome((1, 0, 2), (0, 0, 0), probability, "rows", 0.01)
+    assert budgeted._certainty(outcome, 3, "leep").endswith(text)
 
 
 def test_scores_that_are_deleted_meanwhile(selector, zoo, many_rows, monkeypatch):
