@@ -152,14 +152,17 @@ class CloudSinkhorn:
 
         Raises:
             NotConvergedError: the tolerance was missed after `max_steps`.
-            InvalidArgumentError: `epsilon` is too small for float64 at this `tolerance`.
+            InvalidArgumentError: `epsilon` is too small or too large for float64 at this `tolerance`, or squared
+                distances are for their type.
         """
         check_resolvable(self.epsilon, self.tolerance)
         with torch.autocast(problem.x.device.type, enabled=False), full_products():
             given = 2**26 if self.max_bytes is None and problem.x.device.type == "cpu" else self.max_bytes
             max_bytes = block_bytes(problem.x.device, given)
             blocks = _Blocks.of(problem, max_bytes, resolving_dtype(self.epsilon, self.tolerance))
-            epsilon = self.epsilon * (blocks.largest() or 1.0)
+            largest = blocks.largest()
+            _check_range(problem, largest, blocks.y.dtype)
+            epsilon = self.epsilon * (largest or 1.0)
             m = len(blocks.y)
             solved = solve_streamed(
                 lambda: (cost.div_(-epsilon) for _, cost in blocks),
@@ -172,6 +175,17 @@ class CloudSinkhorn:
         f, g = epsilon * solved.f, epsilon * (solved.g + math.log(m)).to(solved.f)
         # The rows hold, so that the plan has mass one and the dual is `<a, f> + <b, g>` (Peyre and Cuturi, Prop. 4.4).
         return CloudSolution(f.mean() + g.mean(), (f, g), solved.marginal_error, solved.steps, epsilon, blocks)
+
+
+def _check_range(problem: CloudProblem, largest: float, dtype: torch.dtype) -> None:
+    """Squares leave the range of a type long before the points do."""
+    tiny, point = torch.finfo(dtype).tiny, problem.x[0]
+    equal = bool((problem.x == point).all() and (problem.y == point).all())
+    if not largest < math.inf or (largest < tiny and not equal):
+        raise InvalidArgumentError(
+            f"`x` and `y` must have squared distances of at least {tiny:.1g} and within the range of {dtype}, got "
+            f"{largest:g} as the largest. Divide both by one number, such as their largest entry."
+        )
 
 
 @dataclass(frozen=True, eq=False)

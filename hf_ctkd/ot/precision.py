@@ -4,6 +4,7 @@ A marginal error that is computed with the rounded products of the solve is smal
 number of steps makes up for it.
 """
 
+import math
 import threading
 from typing import Any
 
@@ -18,6 +19,10 @@ _BACKENDS: Any = torch.backends
 """Untyped, as torch declares no type for its settings."""
 _FULL = ("ieee", "none")
 """Settings of a backend whose products are full: chosen, and the default."""
+
+
+_STRONGEST = 1e12
+"""Times a largest cost, the highest price of leaving a marginal; its reciprocal is the lowest."""
 
 
 class full_products:  # noqa: N801 - a context manager, as `torch.no_grad` is
@@ -58,12 +63,15 @@ def largest_exponent(dtype: torch.dtype) -> float:
     return 85.0 if dtype == torch.float32 else 700.0
 
 
-def check_resolvable(epsilon: float, tolerance: float, *, cost: torch.dtype = torch.float64) -> None:
-    """Raise when an epsilon is lost in the rounding of the numbers that it is to tell apart.
+def check_resolvable(
+    epsilon: float, tolerance: float, *, largest: float | None = None, cost: torch.dtype = torch.float64
+) -> None:
+    """Raise when an epsilon is lost in the rounding of the numbers that it is to tell apart, or costs are beside it.
 
     Args:
         epsilon: the smallest, relative to the largest cost.
         tolerance: marginal error to reach.
+        largest: the largest epsilon; None where there is one alone.
         cost: type in which the costs were given.
 
     Raises:
@@ -76,6 +84,13 @@ def check_resolvable(epsilon: float, tolerance: float, *, cost: torch.dtype = to
             f"`epsilon` must be at least {least:.1g} for a `tolerance` of {tolerance:g}, as float64 resolves no less, "
             f"got {epsilon:g}. Increase one of them."
         )
+    # The value is a sum of terms as large as epsilon, which all but cancel: their rounding is its error.
+    largest, most = epsilon if largest is None else largest, tolerance / torch.finfo(torch.float64).eps
+    if largest > most:
+        raise InvalidArgumentError(
+            f"`epsilon` must be at most {most:.1g} for a `tolerance` of {tolerance:g}, as the costs are lost in the "
+            f"rounding of float64 beside it, got {largest:g}. Decrease it."
+        )
     rounding = torch.finfo(cost).eps
     if rounding > epsilon:
         raise InvalidArgumentError(
@@ -84,14 +99,32 @@ def check_resolvable(epsilon: float, tolerance: float, *, cost: torch.dtype = to
         )
 
 
+def check_strength(name: str, strength: float) -> None:
+    """Raise when the price of leaving a marginal is finite, but so large or small that it is lost in rounding.
+
+    Args:
+        name: of the argument.
+        strength: the price; infinite where the marginal must be met.
+
+    Raises:
+        InvalidArgumentError: saying which are possible.
+    """
+    if strength != math.inf and not 1 / _STRONGEST <= strength <= _STRONGEST:
+        raise InvalidArgumentError(
+            f"`{name}` must be between {1 / _STRONGEST:g} and {_STRONGEST:g}, or infinite for a marginal that must be "
+            f"met, got {strength:g}."
+        )
+
+
 def resolving_dtype(epsilon: float, tolerance: float) -> torch.dtype:
-    """Float32 where its rounding leaves exponents of `1 / epsilon` exact to the tolerance, else float64.
+    """Float32 where its rounding leaves exponents of `1 / epsilon` and sums of epsilons exact to the tolerance.
 
     Args:
         epsilon: relative to the largest cost.
         tolerance: marginal error to reach.
     """
-    return torch.float32 if torch.finfo(torch.float32).eps / epsilon <= tolerance else torch.float64
+    exact = torch.finfo(torch.float32).eps * max(epsilon, 1 / epsilon) <= tolerance
+    return torch.float32 if exact else torch.float64
 
 
 def _per_backend() -> tuple[str, str]:

@@ -186,13 +186,14 @@ class PreparedProblem:
     ) -> "PreparedProblem":
         """From a problem and the solver's settings, which are relative to the largest cost.
 
-        Where epsilon is small the potentials need more digits than 32 bits have: such batches are solved in 64. So are
-        all where a compiled graph would round the inputs of its products, as it cannot change that setting.
+        Where epsilon is small the potentials need more digits than 32 bits have, and where it is large the value does:
+        such batches are solved in 64. So are all where a compiled graph would round the inputs of its products, as it
+        cannot change that setting.
         """
-        smallest = float(epsilon.min()) if isinstance(epsilon, Tensor) else epsilon
+        smallest, largest = extremes(epsilon)
         sharpest, uniform = 1 / smallest, not isinstance(epsilon, Tensor)
         rounded = torch.compiler.is_compiling() and rounds_products()
-        dtype = torch.float64 if sharpest > SAFE_EXPONENT or rounded else problem.dtype
+        dtype = torch.float64 if max(sharpest, largest) > SAFE_EXPONENT or rounded else problem.dtype
         a, b = problem.a.detach().to(dtype), problem.b.detach().to(dtype)
         a, b = a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True)
         cost = problem.cost.detach()
@@ -255,6 +256,18 @@ class PreparedProblem:
     def balanced(self) -> bool:
         """Whether both marginals must be met."""
         return self.tau_a is None and self.tau_b is None
+
+
+def extremes(epsilon: float | Tensor) -> tuple[float, float]:
+    """The smallest and the largest epsilon of a batch.
+
+    Args:
+        epsilon: one number, or one per problem.
+    """
+    if not isinstance(epsilon, Tensor):
+        return epsilon, epsilon
+    smallest, largest = torch.stack(epsilon.aminmax()).tolist()
+    return smallest, largest
 
 
 def blocks(count: int, size: int) -> Iterator[slice]:

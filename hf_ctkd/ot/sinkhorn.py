@@ -12,8 +12,8 @@ from hf_ctkd.errors import InvalidArgumentError, NotConvergedError
 from hf_ctkd.ot.iteration import Kernel, Limits
 from hf_ctkd.ot.memory import block_bytes
 from hf_ctkd.ot.potentials import Gathered, Potentials, centred, dual_value
-from hf_ctkd.ot.precision import check_resolvable, full_products
-from hf_ctkd.ot.problem import OTProblem, PreparedProblem
+from hf_ctkd.ot.precision import check_resolvable, check_strength, full_products
+from hf_ctkd.ot.problem import OTProblem, PreparedProblem, extremes
 from hf_ctkd.ot.solution import EnvelopeValue, OTSolution, Plan, Sensitivity, Status
 from hf_ctkd.ot.stabilised import scale, solve_stabilised
 
@@ -40,13 +40,14 @@ class Sinkhorn:
 
     Args:
         epsilon: strength of the entropy, relative to the largest cost of a problem (of its entries with mass, where
-            each problem has its own cost); one number, or one per problem `[batch]`. Positive; 1e-3 to 1 is usual.
+            each problem has its own cost); one number, or one per problem `[batch]`. Positive; 1e-3 to 1 is usual, and
+            what float64 cannot tell from 0 or from infinity at this `tolerance` is refused.
         max_steps: most steps for a problem, at least 1.
         tolerance: L1 error of the marginals at which a problem is done, positive. Below about 1e-6 use float64.
         on_failure: "raise" `NotConvergedError` when a problem is not done after `max_steps`, or "report" it in
             `OTSolution.status`.
         tau_a: price of `KL(plan 1 | a)`, the deviation from the first marginal, relative to the largest cost, positive.
-            Infinite by default: the marginal must be met.
+            Infinite by default: the marginal must be met. A finite one is between 1e-12 and 1e12.
         tau_b: the same for the second marginal.
         max_bytes: limit on the memory for kernels and plans of several problems; larger batches go in blocks. By
             default 256 MiB on a processor, and a quarter of what is free on an accelerator.
@@ -92,6 +93,8 @@ class Sinkhorn:
         for name, value in (("tolerance", self.tolerance), ("tau_a", self.tau_a), ("tau_b", self.tau_b)):
             if not value > 0:
                 raise InvalidArgumentError(f"`{name}` must be positive, got {value}.")
+        for name, tau in (("tau_a", self.tau_a), ("tau_b", self.tau_b)):
+            check_strength(name, tau)
         for name, count in (
             ("max_steps", self.max_steps),
             ("max_bytes", self.max_bytes),
@@ -116,7 +119,8 @@ class Sinkhorn:
 
         Raises:
             NotConvergedError: a problem missed the tolerance and `on_failure` is "raise".
-            InvalidArgumentError: `warm_start` or `epsilon` does not fit the problem, or `epsilon` is lost in rounding.
+            InvalidArgumentError: `warm_start` or `epsilon` does not fit the problem, or `epsilon` or the costs
+                beside it are lost in rounding.
         """
         if self._attended and torch.compiler.is_compiling():
             # The loop reads its tensors: traced, it would break into a graph for the steps between each two reads.
@@ -128,8 +132,8 @@ class Sinkhorn:
         # Autocast would run the matrix products in 16 bits, whose error no number of steps makes up for.
         with torch.no_grad(), torch.autocast(problem.cost.device.type, enabled=False), full_products():
             epsilon = self._epsilon(problem)
-            smallest = float(epsilon.min()) if isinstance(epsilon, Tensor) else epsilon
-            check_resolvable(smallest, self.tolerance, cost=problem.cost.dtype)
+            smallest, largest = extremes(epsilon)
+            check_resolvable(smallest, self.tolerance, largest=largest, cost=problem.cost.dtype)
             max_bytes = block_bytes(problem.cost.device, self.max_bytes)
             prepared = PreparedProblem.of(problem, epsilon, tau_a=self.tau_a, tau_b=self.tau_b, max_bytes=max_bytes)
             start = torch.zeros_like(prepared.b) if warm_start is None else warm_start[1].detach().to(prepared.b)
@@ -140,7 +144,7 @@ class Sinkhorn:
             value, for_a, for_b = dual_value(prepared, f, g)
             done = (solved.error <= self.tolerance) & value.isfinite()
             status = torch.where(done, Status.CONVERGED.value, Status.OUT_OF_STEPS.value)
-        self._check_converged(solved, status)
+        self._check_converged(solved, value, status)
         plan = Plan(prepared, f, g, max_bytes)
         value = EnvelopeValue.apply(problem.a, problem.b, problem.cost, value, Sensitivity(plan, for_a, for_b))
         dtype = problem.dtype
@@ -232,9 +236,14 @@ class Sinkhorn:
         if problem.check and not all(bool(torch.isfinite(potential).all()) for potential in warm_start):
             raise InvalidArgumentError("`warm_start` has a NaN or infinite entry. Leave it out after a failed solve.")
 
-    def _check_converged(self, solved: Potentials, status: Tensor) -> None:
+    def _check_converged(self, solved: Potentials, value: Tensor, status: Tensor) -> None:
         if self.on_failure == "raise" and bool((status != Status.CONVERGED).any()):
-            worst = float(solved.error.nan_to_num(nan=math.inf).max())
+            if not bool((solved.error.isfinite() & value.isfinite()).all()):
+                raise NotConvergedError(
+                    f"Sinkhorn came to numbers outside of the range of {value.dtype}. Divide `cost` by its largest "
+                    "entry, or pass on_failure='report'."
+                )
+            worst = float(solved.error.max())
             raise NotConvergedError(
                 f"Sinkhorn stopped after {int(solved.steps.max())} steps with marginal error {worst:.2g}. "
                 "Increase `max_steps` or `epsilon`, or pass on_failure='report'."

@@ -129,6 +129,11 @@ def check_arguments(
             "`batch_eval_metrics` needs a `compute_metrics` of your own, as the usual metrics are computed over all "
             "rows at once. Leave it out, or pass one."
         )
+    if not args.eval_do_concat_batches and compute_metrics is None:
+        raise InvalidArgumentError(
+            "`eval_do_concat_batches` must be True for the usual metrics, which are computed over all rows at once. "
+            "Leave it out, or pass a `compute_metrics` of your own."
+        )
     if preprocess_logits_for_metrics is not None and compute_metrics is None:
         raise InvalidArgumentError(
             "`preprocess_logits_for_metrics` needs a `compute_metrics` of your own, as the usual metrics read logits "

@@ -101,6 +101,22 @@ def test_bad_settings_are_refused(arguments, message):
         CloudSinkhorn(**arguments)
 
 
+@pytest.mark.parametrize("epsilon", [1e3, 1e7])
+def test_the_value_at_a_large_epsilon_is_not_its_rounding(epsilon):
+    x, y = torch.randn(20, 3), torch.randn(15, 3) + 1
+    single = CloudSinkhorn(epsilon, tolerance=1e-6).solve(CloudProblem(x, y))
+    double = CloudSinkhorn(epsilon, tolerance=1e-6).solve(CloudProblem(x.double(), y.double()))
+    torch.testing.assert_close(single.value.double(), double.value, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e20])
+def test_points_whose_squared_distances_leave_the_range_are_refused(scale):
+    x, solver = torch.randn(5, 3), CloudSinkhorn()
+    with pytest.raises(InvalidArgumentError, match=r"squared distances .* range of torch.float32.*Divide both by one"):
+        solver.solve(CloudProblem(x * scale, (x + 1) * scale))
+    assert solver.solve(CloudProblem(x.double() * scale, (x.double() + 1) * scale)).value > 0
+
+
 def test_too_few_steps_are_an_error():
     with pytest.raises(NotConvergedError, match=r"stopped after 2 steps with marginal error .*Increase `max_steps`"):
         CloudSinkhorn(0.001, 2).solve(CloudProblem(torch.randn(20, 2), torch.randn(20, 2)))

@@ -172,6 +172,17 @@ def test_an_epsilon_that_no_type_resolves_is_refused():
         transport_rows(cost.log_softmax(1), mass[0], epsilon=1e-13)
 
 
+def test_an_epsilon_beside_which_no_cost_is_seen_is_refused():
+    cost, mass = torch.rand(3, 3), torch.full((2, 3), 1 / 3)
+    for epsilon in (1e39, torch.tensor([0.1, 1e30])):
+        with pytest.raises(InvalidArgumentError, match=r"`epsilon` must be at most 5e\+10 .* got 1e\+3.\. Decrease it"):
+            Sinkhorn(epsilon).solve(OTProblem(cost, mass, mass))
+    with pytest.raises(InvalidArgumentError, match=r"`epsilon` must be at most 5e\+11 for a `tolerance` of 0\.0001"):
+        CloudSinkhorn(1e39).solve(CloudProblem(cost, cost))
+    with pytest.raises(InvalidArgumentError, match=r"`epsilon` must be at most 5e\+11 for a `tolerance` of 0\.0001"):
+        transport_rows(cost.log_softmax(1), mass[0], epsilon=1e39)
+
+
 @pytest.mark.parametrize(("dtype", "least"), [(torch.bfloat16, "0.008"), (torch.float16, "0.001")])
 def test_an_epsilon_below_the_rounding_of_the_cost_is_refused(dtype, least):
     cost, mass = torch.rand(3, 3).to(dtype), torch.full((2, 3), 1 / 3)

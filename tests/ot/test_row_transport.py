@@ -129,6 +129,8 @@ def test_a_class_of_no_mass_gets_nothing_and_forbidden_cells_stay_empty():
         ({"prior": torch.ones(3)}, r"`prior` must have one share for each class of `log_posterior` .*, got 3"),
         ({"prior": torch.ones(1, 2)}, r"`prior` must have one share for each class, `\[classes\]`, got \[1, 2\]"),
         ({"prior_strength": -1.0}, "`prior_strength` must not be negative"),
+        ({"prior_strength": 1e300}, r"`prior_strength` must be between 1e-12 and 1e\+12, or infinite"),
+        ({"log_posterior": torch.tensor([[0.0, math.inf]])}, "without NaN or positive infinity"),
         ({"log_posterior": torch.zeros(0, 2)}, "at least one row"),
         ({"log_posterior": torch.full((1, 2), -math.inf)}, "at least one possible class"),
         ({"log_posterior": lambda: iter([torch.zeros(2, 2), torch.full((1, 2), math.nan)])}, "without NaN"),

@@ -81,9 +81,20 @@ def test_marginal_error_and_status_tell_the_truth():
 
 
 def test_a_value_that_overflows_is_never_said_to_have_converged():
-    cost, shares = torch.tensor([[0.0, 1e30], [1e30, 0.0]]), torch.full((1, 2), 0.5)
-    solution = Sinkhorn(1e30, on_failure="report").solve(OTProblem(cost, shares, shares))
-    assert solution.value.isnan().all() and (solution.status == Status.OUT_OF_STEPS).all()
+    cost, shares = torch.tensor([[0.0, 3e38], [3e38, 0.0]]), torch.full((1, 2), 0.5)
+    solution = Sinkhorn(10.0, 100, on_failure="report").solve(OTProblem(cost, shares, shares))
+    assert not solution.value.isfinite().any() and (solution.status == Status.OUT_OF_STEPS).all()
+    with pytest.raises(NotConvergedError, match=r"outside of the range of torch.float32. Divide `cost` by its largest"):
+        Sinkhorn(10.0, 100).solve(OTProblem(cost, shares, shares))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("epsilon", [1e3, 1e7, torch.tensor([1e3, 1e7, 0.1, 1e9])])
+def test_the_value_at_a_large_epsilon_is_not_its_rounding(shared, epsilon):
+    given = problem(shared=shared, n=5, m=4)
+    single = OTProblem(given.cost.float(), given.a.float(), given.b.float())
+    double = Sinkhorn(epsilon, tolerance=1e-6).solve(given).value
+    torch.testing.assert_close(Sinkhorn(epsilon).solve(single).value.double(), double, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("epsilon", [0.05, 0.001])
@@ -159,6 +170,8 @@ def test_any_interval_between_checks_gives_the_value(every):
         ({"epsilon": torch.tensor([0.1, float("nan")])}, r"`epsilon` must be positive and finite, got tensor"),
         ({"tolerance": 0.0}, r"`tolerance` must be positive, got 0.0"),
         ({"tau_a": -1.0}, r"`tau_a` must be positive, got -1.0"),
+        ({"tau_a": 1e39}, r"`tau_a` must be between 1e-12 and 1e\+12, or infinite for a marginal that must be met"),
+        ({"tau_b": 1e-300}, r"`tau_b` must be between 1e-12 and 1e\+12, or infinite .* got 1e-300"),
         ({"max_steps": 0}, r"`max_steps` must be at least 1, got 0"),
         ({"max_bytes": 0}, r"`max_bytes` must be at least 1, got 0"),
         ({"check_every": 0}, r"`check_every` must be at least 1, got 0"),

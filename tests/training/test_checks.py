@@ -46,6 +46,7 @@ def test_arguments_of_the_plain_trainer(make, tmp_path):
         ("train_sampling_strategy", "group_by_length"),
         ("train_sampling_strategy", "batch_rebalance"),
         ("batch_eval_metrics", True),
+        ("eval_do_concat_batches", False),
     ],
 )
 def test_arguments_that_cannot_be_followed(make, config, argument, value):
