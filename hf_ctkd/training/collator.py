@@ -1,5 +1,6 @@
 """Raw rows on their way to the models: the collator makes a batch that holds all that a training step reads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from hf_ctkd.data import Preprocessor, RowInput, TargetRows
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.tasks import Augmentation, Classification, Label, StudentTask
 from hf_ctkd.teachers.cache import named_tensors
 from hf_ctkd.training.finite_rows import FiniteRows
@@ -127,13 +129,17 @@ class DistillationCollator:
     teacher_outputs: tuple[RowOutputs, ...] | None = None
     finite: FiniteRows = FiniteRows()  # noqa: RUF009 (frozen)
 
-    def __call__(self, rows: list[Row]) -> dict[str, Any]:
+    def __call__(self, batch_rows: Sequence[object]) -> dict[str, Any]:
         """The batch, on the CPU.
 
         Always `labels`, `counts` (numbers of rows, of labelled rows and of labels), `numbers` of the rows in their data
         set, and the `student` inputs. Of rows trained on also what the loss reads: `targets`, or `teacher_outputs` as a
         list of named tensors, or a list of `teacher_inputs`; and which rows it reads, where these are not all.
+
+        Raises:
+            InvalidArgumentError: if the rows are not those of a `RowDataset`.
         """
+        rows = _checked(batch_rows)
         pairs = [self._augmented(row) for row in rows]
         contents: list[Any] = [content for content, _ in pairs]
         cached = [row.inputs for row in rows if row.inputs is not None]
@@ -160,6 +166,16 @@ class DistillationCollator:
         if self.augmentation is None or not row.train or row.content is None:
             return row.content, row.label
         return self.task.augment(self.augmentation, row.content, row.label)
+
+
+def _checked(rows: Sequence[object]) -> list[Row]:
+    checked = [row for row in rows if isinstance(row, Row)]
+    if len(checked) < len(rows):
+        raise InvalidArgumentError(
+            f"A batch must hold rows that the trainer has checked, got {type(rows[0]).__name__}. Pass `train_dataset` "
+            "to the constructor, as the loss is set up for its rows, and evaluate a `datasets.Dataset`."
+        )
+    return checked
 
 
 def _stacked(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:

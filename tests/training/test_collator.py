@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from hf_ctkd.data import Preprocessor, TargetRows
+from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import RowTransportLoss
 from hf_ctkd.training import DistillationTrainer
 from hf_ctkd.training.collator import DistillationCollator, RowDataset
@@ -110,6 +111,17 @@ def test_keeping_inputs_changes_no_step(config, image_teacher, text_teacher, mod
         return [log["loss"] for log in trainer.state.log_history if "loss" in log]
 
     assert losses(True) == losses(False)
+
+
+def test_rows_that_the_trainer_has_not_checked_are_refused(make):
+    trainer = make()
+    trainer.train_dataset = tiny.image_rows()
+    with pytest.raises(
+        InvalidArgumentError, match=r"rows that the trainer has checked, got dict\. Pass `train_dataset`"
+    ):
+        trainer.train()
+    with pytest.raises(InvalidArgumentError, match=r"got int\. .*evaluate a `datasets\.Dataset`"):
+        trainer.evaluate([1, 2])
 
 
 def test_inputs_are_not_kept_with_an_augmentation(config):
