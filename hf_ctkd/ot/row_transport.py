@@ -96,7 +96,7 @@ def transport_rows(
     if not prior.is_floating_point():  # counts: potentials are no whole numbers
         prior = prior.to(torch.get_default_dtype())
     chunks = _in_chunks(log_posterior)
-    _check_rows(chunks, prior)
+    _check_rows(chunks, prior, exact=math.isinf(prior_strength))
     shares = prior.detach().double() / prior.sum().double()
     if prior_strength == 0:
         return RowTransport(torch.where(prior > 0, 0.0, -torch.inf).to(prior), epsilon)
@@ -133,8 +133,8 @@ def _check_prior(prior: Shaped[Tensor, "..."]) -> None:
         )
 
 
-def _check_rows(chunks: Callable[[], Iterator[Tensor]], prior: Float[Tensor, " classes"]) -> None:
-    rows = 0
+def _check_rows(chunks: Callable[[], Iterator[Tensor]], prior: Float[Tensor, " classes"], *, exact: bool) -> None:
+    rows, unreached = 0, prior > 0
     for chunk in chunks():
         rows += len(chunk)
         if chunk.dim() != 2 or chunk.shape[1] != len(prior):
@@ -143,6 +143,7 @@ def _check_rows(chunks: Callable[[], Iterator[Tensor]], prior: Float[Tensor, " c
             )
         allowed = chunk.masked_fill(prior.to(chunk.device) == 0, -torch.inf)
         best = allowed.amax(dim=1)
+        unreached &= ~(allowed > -torch.inf).any(dim=0).to(unreached.device)
         if bool(chunk.isnan().any()) or not bool(((best > -torch.inf) & (best < torch.inf)).all()):
             raise InvalidArgumentError(
                 "`log_posterior` must give every row at least one possible class, without NaN or positive infinity. "
@@ -150,3 +151,8 @@ def _check_rows(chunks: Callable[[], Iterator[Tensor]], prior: Float[Tensor, " c
             )
     if not rows:
         raise InvalidArgumentError("`log_posterior` must hold at least one row, got none.")
+    if exact and bool(unreached.any()):
+        raise InvalidArgumentError(
+            f"`log_posterior` forbids class {int(unreached.int().argmax())} to every row, but its share of `prior` "
+            "must be met. Clamp probabilities first, or pass a finite `prior_strength`."
+        )

@@ -134,6 +134,10 @@ def test_a_class_of_no_mass_gets_nothing_and_forbidden_cells_stay_empty():
         ({"log_posterior": torch.zeros(0, 2)}, "at least one row"),
         ({"log_posterior": torch.full((1, 2), -math.inf)}, "at least one possible class"),
         ({"log_posterior": lambda: iter([torch.zeros(2, 2), torch.full((1, 2), math.nan)])}, "without NaN"),
+        (
+            {"log_posterior": torch.tensor([[0.0, -math.inf]]), "prior_strength": math.inf},
+            "forbids class 1 to every row, .* pass a finite `prior_strength`",
+        ),
         ({"prior": torch.tensor([1.0, -1.0])}, "`prior` must hold finite shares"),
     ],
 )
