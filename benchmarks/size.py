@@ -158,7 +158,7 @@ def table(measurements: Sequence[Measurement]) -> str:
 
 
 def draw(measurements: Sequence[Measurement], rows: Sequence[int], path: Path) -> None:
-    """Curves of time and memory against rows, classes and teachers, all axes logarithmic.
+    """Curves of time and memory against rows, classes and teachers; memory alone is on a linear axis.
 
     Args:
         measurements: of all sizes.
@@ -173,8 +173,13 @@ def draw(measurements: Sequence[Measurement], rows: Sequence[int], path: Path) -
             lines = [found[case, size] for size in sizes if (case, size) in found]
             varied = [asdict(line.size)[name] for line in lines]
             axes[0, column].loglog(varied, [line.seconds for line in lines], "o-", label=case)
-            axes[1, column].loglog(varied, [line.peak for line in lines], "o-", label=case)
+            axes[1, column].semilogx(varied, [line.peak for line in lines], "o-", label=case)
+        varied = [asdict(size)[name] for size in sizes]
+        for row in axes[:, column]:
+            row.set_xticks(varied, [f"{number:,}" for number in varied])
+            row.minorticks_off()
         axes[1, column].set_xlabel(name)
+    axes[1, 0].set_ylim(bottom=0)
     axes[0, 0].set_ylabel("processor seconds")
     axes[1, 0].set_ylabel("peak memory, MiB")
     axes[0, 0].legend()
