@@ -5,9 +5,8 @@
 
 Each number of rows runs in a process of its own, on texts that are made up, with a stand-in for the teacher's forward
 pass that returns 13 layers of 768 numbers; storing, verifying and reading are those of `compute_outputs`, in float16.
-A million rows take 22 GB of disk and some ten minutes. The C library of Linux may keep what was freed, by chance: see
-what `MALLOC_MMAP_THRESHOLD_=1048576` in the environment changes. `--rate` compares the rows a second of a real
-encoder of that size with and without keeping its outputs. Each writes its section of `benchmarks/RESULTS.md`.
+A million rows take 22 GB of disk and some ten minutes. `--rate` compares the rows a second of a real encoder of that
+size with and without keeping its outputs. Each writes its section of `benchmarks/RESULTS.md`.
 """
 
 import argparse
@@ -271,9 +270,8 @@ def table(measurements: Sequence[Measurement]) -> str:
         ),
         "",
         f"From {fewest.rows:,} to {most.rows:,} rows the peak grows by {growth:.1%}; the goal, less than {GOAL:.0%}, "
-        f"is {'met' if growth < GOAL else 'missed'}. What is held besides a chunk are some two hundred bytes a row; "
-        "the rest of a growth is what the C library keeps of freed memory, which differs from run to run: "
-        "`MALLOC_MMAP_THRESHOLD_=1048576` in the environment has it given back.",
+        f"is {'met' if growth < GOAL else 'missed'}. Texts, and some two hundred bytes that identify each row, grow "
+        "with the rows; *before* holds the texts.",
         END,
     ]
     return "\n".join(lines)

@@ -136,7 +136,9 @@ class OutputCache:
         self.key = {**key, "format": FORMAT, "stored dtype": str(dtype)}
         self.dtype = dtype
         self._key_digest = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()
-        self._verified: dict[str, Tensor] = {}  # which rows of a shard are finite, by its name
+        # The number of rows of each verified shard, by its name, and which of them are not finite. As whole numbers: a
+        # small tensor for each shard would keep the C library from reusing the large blocks that are freed around it.
+        self._verified: dict[str, tuple[int, list[int]]] = {}
         self._widths: dict[str, int] | None = None
         self._require_same_key()
 
@@ -160,10 +162,16 @@ class OutputCache:
                 f"The cache {self.folder} lacks {int((shards < 0).sum())} of {len(digests)} rows. "
                 "Another program may have changed it: run again."
             )
-        masks = [self._verified[path.stem] for path in paths]
-        starts = torch.tensor([0, *map(len, masks)]).cumsum(dim=0)
-        finite = torch.cat(masks)[starts[shards] + positions] if masks else torch.ones(0, dtype=torch.bool)
+        finite = self._finite(paths)[shards, positions] if paths else torch.ones(0, dtype=torch.bool)
         return StoredOutputs(tuple(paths), shards, positions, dict(self._widths), finite)
+
+    def _finite(self, paths: Sequence[Path]) -> Bool[Tensor, "shards most_rows"]:
+        """Which rows of each shard are finite; True beyond its rows."""
+        verified = [self._verified[path.stem] for path in paths]
+        finite = torch.ones(len(paths), max(rows for rows, _ in verified), dtype=torch.bool)
+        for of_shard, (_, not_finite_rows) in zip(finite, verified, strict=True):
+            of_shard[not_finite_rows] = False
+        return finite
 
     def reserve(self, rows: int, outputs: ModelOutputs, *, limit: int | None = None) -> int:
         """Log how many bytes some rows will take, and refuse more than the limit.
@@ -241,7 +249,7 @@ class OutputCache:
         finally:
             temporary.unlink(missing_ok=True)
         self._widths = widths
-        self._verified[checksum] = finite
+        self._verified[checksum] = len(finite), (~finite).nonzero().flatten().tolist()
 
     def _require_same_key(self) -> None:
         meta = self.folder / _META
@@ -307,7 +315,7 @@ class OutputCache:
         if widths != self._widths:
             _drop(path, "holds outputs of other widths than the shards before it")
             return False
-        self._verified[path.stem] = finite
+        self._verified[path.stem] = len(finite), (~finite).nonzero().flatten().tolist()
         return True
 
 

@@ -26,7 +26,7 @@ def test_rows_all_differ():
 def test_the_table_names_the_growth(measurements):
     table = memory.table(measurements)
     assert "| 50,000 | 0 | 480 | 594 | +8.0% | 2,000 | 5,000 |" in table
-    assert "From 1,000 to 50,000 rows the peak grows by 8.0%; the goal, less than 10%, is met. What" in table
+    assert "From 1,000 to 50,000 rows the peak grows by 8.0%; the goal, less than 10%, is met. Texts" in table
 
 
 def test_the_section_is_put_in_its_place(measurements, tmp_path):
