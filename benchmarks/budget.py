@@ -200,9 +200,9 @@ def section(found: Sequence[Outcome], rankings: int, measured: Sequence[Errors])
         f"Written by `python -m benchmarks.budget`: {rankings} rankings (the tasks of the demo, draws "
         f"of {DRAWN:.0%} of their training rows, all labelled) of the zoo of its kind, by the information gain. "
         "*Allowed* and *used* are shares of the rows of scoring every teacher on all rows. *Lost* is what the first "
-        "teacher has less than the best, in "
-        f"points of the score on all rows; *within {100 * MARGIN:.0f} point* counts how often that is no more, beside "
-        "the probability of it that the rankings state. Time is the processor's, of one thread, outputs of teachers "
+        "teacher has less than the best, in points of the score on all rows; "
+        f"*within {100 * MARGIN:.0f} point* counts how often that is no more, beside the probability of it that the "
+        "rankings state. Time is the processor's, of one thread, outputs of teachers "
         "being cached, in units of scoring everything.",
         "",
         f"| allowed | used | teachers scored | lost, mean | lost, most | within {100 * MARGIN:.0f} point | stated | "

@@ -46,6 +46,7 @@ RATE_ROWS, RATE_RUNS, BATCH, LENGTH = 192, 3, 32, 32
 RATE_GOAL = 0.8
 """Least rate of computing and keeping all layers, as a share of that of the forward pass alone."""
 _WORDS = 64
+_VOCABULARY = {"[PAD]": 0, "[UNK]": 1, **{f"w{word}": word + 2 for word in range(_WORDS)}}
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class WideReader(FeatureReader):
 
     def __init__(self, model: BertModel) -> None:
         super().__init__(model)
-        self.directions = torch.randn(_WORDS + 2, WIDTH)
+        self.directions = torch.randn(len(_VOCABULARY), WIDTH)
 
     def read(
         self,
@@ -97,23 +98,18 @@ def wide_teacher(folder: Path, seed: int = 0) -> Teacher:
         seed: of its weights.
     """
     torch.manual_seed(seed)
-    vocabulary = {"[PAD]": 0, "[UNK]": 1, **{f"w{word}": word + 2 for word in range(_WORDS)}}
-    tokenizer = tokenizer_of(vocabulary)
+    tokenizer = word_tokenizer()
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-    model = BertModel(BertConfig(vocab_size=len(vocabulary), **sizes)).eval()
+    model = BertModel(BertConfig(vocab_size=len(_VOCABULARY), **sizes)).eval()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     preprocessor = Preprocessor.of(tokenizer, "text", model.config)
     return Teacher(next(folder_teachers(folder)), preprocessor, WideReader(model), None)
 
 
-def tokenizer_of(vocabulary: Mapping[str, int]) -> PreTrainedTokenizerFast:
-    """A tokenizer of whole words.
-
-    Args:
-        vocabulary: number of each word.
-    """
-    backend = Tokenizer(models.WordLevel(dict(vocabulary), unk_token="[UNK]"))
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer of whole words."""
+    backend = Tokenizer(models.WordLevel(_VOCABULARY, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]")
 
@@ -158,7 +154,7 @@ def rates(rows: int = RATE_ROWS) -> tuple[list[float], list[float]]:
     """Rows a second of a base-sized encoder with random weights: its forward pass alone, and with outputs kept.
 
     Args:
-        rows: texts of 32 words.
+        rows: number of texts.
     """
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
@@ -183,10 +179,9 @@ def rates(rows: int = RATE_ROWS) -> tuple[list[float], list[float]]:
 
 def base_encoder(folder: Path) -> None:
     """An encoder of the size of BERT base, with random weights and few words."""
-    vocabulary = {"[PAD]": 0, "[UNK]": 1, **{f"w{word}": word + 2 for word in range(_WORDS)}}
     torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=len(vocabulary))).save_pretrained(folder)
-    tokenizer_of(vocabulary).save_pretrained(folder)
+    BertModel(BertConfig(vocab_size=len(_VOCABULARY))).save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
 
 
 def _bare_loop(folder: Path, data: Dataset) -> float:

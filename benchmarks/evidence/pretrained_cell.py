@@ -53,12 +53,12 @@ SEEDS = (0, 1, 2)
 RATES = (3e-4,)
 """The same for every arm, taken from measurements before this suite; with several, each arm is tuned."""
 CHECKED_RATES = (1e-4, 1e-3)
-FURTHER_TUNING_SEEDS = (1001, 1002, 1003, 1004)
-"""Further draws of the labelled rows, to compare arms on validation rows alone."""
 """Tried for the plain student and the default too, to see whether the common rate favours one of them."""
 LONGER = 3
 """Every arm may also train for three times the steps, if validation rows say so."""
 TUNING_SEED = 1000
+FURTHER_TUNING_SEEDS = (1001, 1002, 1003, 1004)
+"""Further draws of the labelled rows, to compare arms on validation rows alone."""
 TUNING, KIND = "pretrained_tuning.json", "evidence-pretrained-tuning"
 LINEAR_PROBE, SELF_TRAINING, CONTROL, RANDOM = "LP-FT", "self-training", "own features", "random weights"
 WORDS, RANDOM_WORDS = "words beside", "random weights, words beside"

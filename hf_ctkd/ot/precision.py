@@ -19,8 +19,6 @@ _BACKENDS: Any = torch.backends
 """Untyped, as torch declares no type for its settings."""
 _FULL = ("ieee", "none")
 """Settings of a backend whose products are full: chosen, and the default."""
-
-
 _STRONGEST = 1e12
 """Times a largest cost, the highest price of leaving a marginal; its reciprocal is the lowest."""
 

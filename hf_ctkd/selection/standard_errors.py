@@ -20,7 +20,7 @@ HALVES = 12
 """Halves of each set of rows; a metric is computed once for each, on half as many rows."""
 REFITTED = 2.25
 """Variance of a cross-fitted mean in units of that over its rows, since other rows would also give other fits: one, and
-with five folds the ratio 5 / 4 of all rows to those of a fit (Nadeau and Bengio)."""
+with five folds, as probes have by default, the ratio 5 / 4 of all rows to those of a fit (Nadeau and Bengio)."""
 
 
 def error_from_rows(differences: np.ndarray) -> float:

@@ -136,9 +136,7 @@ class OutputCache:
         self.key = {**key, "format": FORMAT, "stored dtype": str(dtype)}
         self.dtype = dtype
         self._key_digest = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()
-        # The number of rows of each verified shard, by its name, and which of them are not finite. As whole numbers: a
-        # small tensor for each shard would keep the C library from reusing the large blocks that are freed around it.
-        self._verified: dict[str, tuple[int, list[int]]] = {}
+        self._verified: dict[str, tuple[int, list[int]]] = {}  # rows of a shard, and which are not finite, by its name
         self._widths: dict[str, int] | None = None
         self._require_same_key()
 
@@ -164,6 +162,11 @@ class OutputCache:
             )
         finite = self._finite(paths)[shards, positions] if paths else torch.ones(0, dtype=torch.bool)
         return StoredOutputs(tuple(paths), shards, positions, dict(self._widths), finite)
+
+    def _remember(self, name: str, finite: Bool[Tensor, " rows"]) -> None:
+        # As whole numbers: a small tensor for each shard would keep the C library from reusing the large blocks that
+        # are freed around it.
+        self._verified[name] = len(finite), (~finite).nonzero().flatten().tolist()
 
     def _finite(self, paths: Sequence[Path]) -> Bool[Tensor, "shards most_rows"]:
         """Which rows of each shard are finite; True beyond its rows."""
@@ -249,7 +252,7 @@ class OutputCache:
         finally:
             temporary.unlink(missing_ok=True)
         self._widths = widths
-        self._verified[checksum] = len(finite), (~finite).nonzero().flatten().tolist()
+        self._remember(checksum, finite)
 
     def _require_same_key(self) -> None:
         meta = self.folder / _META
@@ -315,7 +318,7 @@ class OutputCache:
         if widths != self._widths:
             _drop(path, "holds outputs of other widths than the shards before it")
             return False
-        self._verified[path.stem] = len(finite), (~finite).nonzero().flatten().tolist()
+        self._remember(path.stem, finite)
         return True
 
 

@@ -161,18 +161,20 @@ def load_pretrained(
     if modality == "image" and is_zero_shot(config):
         tokenizer = zero_shot_tokenizer(folder, target, trust_remote_code=trust_remote_code)
 
-    # `to` of transformers' models has no types.
+    quantised: dict[str, Any] = {}
+    if quantization_config is not None and not random_weights:
+        quantised = {"quantization_config": quantization_config, "device_map": device}
+
+    # `to` of transformers' models has no types, and refuses what some packages have quantised.
     def finished(loader: _Loader, model: Any, has_pooler: bool) -> LoadedModel:  # noqa: ANN401
         if loader.tokenizer is None or target is None:
             return LoadedModel(loader.read_part(model), _label_space(loader), has_pooler)
-        classifier = ZeroShotClassifier(model.to(device), loader.tokenizer, target, template)
+        placed = model if quantised else model.to(device)
+        classifier = ZeroShotClassifier(placed, loader.tokenizer, target, template)
         return LoadedModel(classifier, target, has_pooler)
 
-    # Not all packages can move quantised weights afterwards.
-    quantized: dict[str, Any] = {"quantization_config": quantization_config, "device_map": device}
-    quantized = {} if quantization_config is None else quantized
     for loader in _loaders(config, modality, tokenizer):
-        _check_memory(loader, dtype.itemsize if quantization_config is None else _QUANTISED_BYTES, trust_remote_code)
+        _check_memory(loader, _QUANTISED_BYTES if quantised else dtype.itemsize, trust_remote_code)
         torch.manual_seed(seed)
         if random_weights:
             drawn: Any = loader.skeleton(trust_remote_code=trust_remote_code)
@@ -184,12 +186,7 @@ def load_pretrained(
             use_safetensors=None if allow_pickle else True,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
-            # Quantised weights cannot be moved afterwards by all packages.
-            **(
-                {}
-                if quantization_config is None
-                else {"quantization_config": quantization_config, "device_map": device}
-            ),
+            **quantised,
             ignore_mismatched_sizes=True,  # or the reason is no more than a reference to a report in the log
         )
         problem = _incomplete(info, loader)

@@ -462,7 +462,7 @@ def _set_padding_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
 
 def _require_finite(model: PreTrainedModel) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if type(tensor) not in (Tensor, nn.Parameter):  # quantised, which is no number of its own
+        if type(tensor) not in (Tensor, nn.Parameter):  # packed by a quantiser, with few operations
             continue
         # Attention masks are buffers that hold minus infinity by right.
         if torch.isnan(tensor).any() or (isinstance(tensor, nn.Parameter) and torch.isinf(tensor).any()):

@@ -1,4 +1,4 @@
-"""Teachers with weights of eight bits, by torchao on the CPU."""
+"""Teachers with weights of eight bits, by torchao on the CPU (`pip install torchao`)."""
 
 from dataclasses import replace
 

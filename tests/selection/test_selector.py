@@ -7,6 +7,7 @@ import torch
 from datasets import Dataset, Image
 from safetensors.torch import load_file
 from tiny_models import image_processor, tiny_resnet
+from transformers import BitsAndBytesConfig
 
 from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import DatasetError, InvalidArgumentError, NoTeacherLeftError, TeacherUnavailableError
@@ -140,6 +141,18 @@ def test_interrupted_and_run_again(selector, zoo, rows, passes, monkeypatch):
     ranking = selector.rank([zoo / name for name in names], rows)
     assert {name for name, _ in passes} == {"second"}
     assert len(ranking.scored) == 3
+
+
+def test_scores_of_quantised_teachers_are_kept_apart(selector, zoo, rows, tmp_path):
+    """Random weights are not quantised, so that this needs no package for it, but they are keyed alike."""
+    random = dataclasses.replace(next(folder_teachers(zoo / "first")), random_weights=True)
+    options = LoadOptions(quantization_config=BitsAndBytesConfig(load_in_8bit=True))
+    folder = tmp_path / "apart"
+    plain = dataclasses.replace(selector, cache_dir=folder)
+    rankings = [one.rank(random, rows) for one in (plain, dataclasses.replace(plain, options=options))]
+    assert rankings[0].scored[0].scores == rankings[1].scored[0].scores
+    with_scores = [path for path in (folder / "scores").glob("*.json") if '"quantization"' in path.read_text()]
+    assert len(with_scores) == 1
 
 
 def test_candidates_in_any_form_and_each_once(selector, zoo, rows):

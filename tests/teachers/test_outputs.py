@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from tiny_models import image_processor, image_rows, png, save, tiny_resnet
+from transformers import BitsAndBytesConfig
 
 from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import DatasetError, InvalidArgumentError, ProblemCode, StaleCacheError, TeacherUnavailableError
@@ -234,7 +235,9 @@ def test_all_that_shapes_outputs_is_in_the_key(resnet, tmp_path):
         Teacher.load(random, "image"),
         Teacher.load(random, "image", options=LoadOptions(seed=1)),
         dataclasses.replace(Teacher.load(resnet, "image"), candidate=dataclasses.replace(resnet, revision="other")),
+        Teacher.load(resnet, "image"),
     ]
+    teachers[-1].model.config.quantization_config = BitsAndBytesConfig(load_in_8bit=True)  # as transformers leaves it
     assert len({open_cache(tmp_path / "outputs", teacher).folder for teacher in teachers}) == len(teachers)
 
 
