@@ -27,7 +27,7 @@ from hf_ctkd.data import TargetRows
 from hf_ctkd.errors import InvalidArgumentError, ProblemCode, TeacherUnavailableError
 from hf_ctkd.hub import folder_teachers
 from hf_ctkd.records import TeacherCandidate
-from hf_ctkd.teachers import LoadOptions, Teacher
+from hf_ctkd.teachers import LoadOptions, Teacher, pretrained
 
 VIT = {**TINY, "image_size": 16, "patch_size": 4}
 
@@ -278,6 +278,20 @@ def test_a_quantised_teacher_is_loaded_onto_its_device(resnet, monkeypatch):
     options = LoadOptions(quantization_config=BitsAndBytesConfig(load_in_8bit=True))
     Teacher.load(resnet, "image", options=options)
     assert asked == {"quantization_config": options.quantization_config, "device_map": "cpu"}
+
+
+def test_quantised_weights_need_less_memory_but_random_ones_do_not(resnet, monkeypatch):
+    sizes, from_pretrained = [], AutoModelForImageClassification.from_pretrained
+
+    def unquantised(folder, *, quantization_config, device_map, **settings):
+        return from_pretrained(folder, **settings)
+
+    monkeypatch.setattr(AutoModelForImageClassification, "from_pretrained", unquantised)
+    monkeypatch.setattr(pretrained, "check_memory", sizes.append)
+    options = LoadOptions(quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+    for candidate in (resnet, dataclasses.replace(resnet, random_weights=True)):
+        parameters = Teacher.load(candidate, "image", options=options).candidate.parameters
+    assert sizes == [parameters // 2, 4 * parameters]
 
 
 def test_loading_says_nothing_and_leaves_the_logging_as_it_was(resnet, capfd):
