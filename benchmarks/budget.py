@@ -10,14 +10,11 @@ two scores with how much it differs between draws of rows. Writes its section of
 
 import argparse
 import itertools
-import os
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 import numpy as np
 import torch
