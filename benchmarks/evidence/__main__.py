@@ -3,6 +3,7 @@
 python -m benchmarks.evidence tune
 python -m benchmarks.evidence run --minutes 10
 python -m benchmarks.evidence run --full
+python -m benchmarks.evidence costs
 python -m benchmarks.evidence report
 python -m benchmarks.evidence readme
 python -m benchmarks.evidence generic --minutes 40
@@ -36,7 +37,7 @@ HERE = Path(__file__).parent
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
-    commands = ["tune", "run", "report", "readme", "generic", "committee", "pretrained", "gain", "claims"]
+    commands = ["tune", "run", "costs", "report", "readme", "generic", "committee", "pretrained", "gain", "claims"]
     parser.add_argument("command", choices=commands)
     parser.add_argument("--minutes", type=float, default=10.0, help="wall time of all that train but `tune`")
     parser.add_argument(
@@ -93,15 +94,20 @@ def _cell(task: str) -> Cell:
 
 def report(results: Path, target: Path) -> None:
     """Write the section of `RESULTS.md`, its figures and `losses.json` from the tables of runs and scores."""
+    import pandas
+
     from benchmarks.evidence import readme
     from benchmarks.evidence.analysis import load_runs, load_scores, split
     from benchmarks.evidence.figures import draw
     from benchmarks.evidence.report import BEGIN, END, section
+    from benchmarks.evidence.score_costs import as_scores, costs, own_accuracies
 
     rows = Store(results, "runs", RUNS).merge()
     runs, longer = split(load_runs(rows))
     scores = load_scores(Store(results, "scores", SCORES).merge())
-    text = section(runs, scores, [row for row in rows if row["error"]], longer)
+    with_own = pandas.concat([scores, as_scores(own_accuracies(results).rows(), scores)]) if len(scores) else scores
+    failed = [row for row in rows if row["error"]]
+    text = section(runs, with_own, failed, longer, costs(results).rows())
     reading = results / "reading.md"
     if reading.is_file():  # what people make of the figures: the one part that is typed
         text = text.replace("\n### By target task", f"\n{reading.read_text(encoding='utf-8')}\n### By target task")
@@ -170,6 +176,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             runs = [run for run in runs if run.teacher != NAME]
         runs = runs_of(runs, options.method)
         measure(suite, runs, seconds=None if options.full else 60 * options.minutes)
+    elif options.command == "costs":
+        from benchmarks.evidence import score_costs
+
+        quiet()
+        score_costs.measure(suite_of(options))
     elif options.command == "committee":
         committee(suite_of(options), seconds=None if options.full else 60 * options.minutes)
     elif options.command == "pretrained":

@@ -12,6 +12,7 @@ from benchmarks.evidence.grid import CONTROLS, DEFAULT, PLAIN, is_cross_task
 from benchmarks.evidence.scores import METRICS
 
 RESAMPLES = 2000
+OTHER_SEEDS = "outcome of the other seeds"
 NUMBERS = ("accuracy", "macro_f1", "validation_accuracy", "seconds")
 
 
@@ -158,17 +159,65 @@ def chosen_by(scores: pandas.DataFrame, runs: pandas.DataFrame, metric: str = ME
     return mine.loc[mine.groupby(["cell", "seed"])["value"].idxmax()] if len(mine) else mine
 
 
-def agreement(scores: pandas.DataFrame, runs: pandas.DataFrame, metric: str) -> tuple[Estimate, Estimate, Estimate]:
-    """How well a score predicts the default's outcomes: weighted Kendall tau (times 100), and two regrets in points.
+@dataclass(frozen=True)
+class Agreement:
+    """How well a score predicts the default's outcomes.
 
-    These are the points that the first teacher, and the best of the first three, lose to the best of all.
+    Args:
+        tau: weighted Kendall tau of single runs, times 100.
+        tau_of_means: the same of the means over seeds of a cell, of outcomes and of scores.
+        regret: points that the first teacher loses to the best of all.
+        regret_of_three: points that the best of the first three loses to it.
+    """
+
+    tau: Estimate
+    tau_of_means: Estimate
+    regret: Estimate
+    regret_of_three: Estimate
+
+
+def agreement(scores: pandas.DataFrame, runs: pandas.DataFrame, metric: str) -> Agreement:
+    """How well a score predicts the default's outcomes.
+
     Ties in the weighting are broken by outcome (`scipy.stats.weightedtau(outcome, score, rank=None)`), so the best
     teachers weigh most.
+
+    Args:
+        scores: from `load_scores`.
+        runs: from `load_runs`.
+        metric: name of the score.
     """
     joined = _with_outcomes(scores, runs, metric)
-    taus = _by_pair(joined, lambda pair: 100 * weightedtau(pair["accuracy"], pair["value"], rank=None).statistic)
-    of_first, of_three = (_by_pair(joined, partial(_regret, first=first)) for first in (1, 3))
-    return estimate(taus), estimate(of_first), estimate(of_three)
+    means = joined
+    if len(joined):
+        means = joined.groupby(["cell", "teacher"], as_index=False)[["accuracy", "value"]].mean().assign(seed=0)
+    measures = {
+        "tau": (joined, _tau),
+        "tau_of_means": (means, _tau),
+        "regret": (joined, partial(_regret, first=1)),
+        "regret_of_three": (joined, partial(_regret, first=3)),
+    }
+    return Agreement(**{name: estimate(_by_pair(frame, measure)) for name, (frame, measure) in measures.items()})
+
+
+def other_seeds(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """The default's accuracy on the other seeds of a cell as a score of each teacher: what a single outcome can tell.
+
+    It has trained every student more than once, so that a score which agrees with an outcome as well as this one knows
+    what there is to know: the rest are differences between draws of rows and weights.
+
+    Args:
+        runs: from `load_runs`.
+    """
+    default = runs[runs["method"] == DEFAULT]
+    outcomes = default.groupby(["cell", "teacher"])["accuracy"]
+    others = outcomes.transform("count") - 1
+    value = (outcomes.transform("sum") - default["accuracy"]) / others
+    return default.assign(metric=OTHER_SEEDS, value=value)[others > 0]
+
+
+def _tau(pair: pandas.DataFrame) -> float:
+    return 100 * weightedtau(pair["accuracy"], pair["value"], rank=None).statistic
 
 
 def _regret(pair: pandas.DataFrame, first: int) -> float:

@@ -138,8 +138,8 @@ def pretrained_beats(arm: str, other: str, tables: Tables) -> Outcome:
 
 def score_orders(tables: Tables) -> Outcome:
     """The transport score orders teachers better than chance does."""
-    tau, *_ = agreement(tables.scores, tables.runs, "transport_empirical")
-    chance, *_ = agreement(tables.scores, tables.runs, "random")
+    tau = agreement(tables.scores, tables.runs, "transport_empirical").tau
+    chance = agreement(tables.scores, tables.runs, "random").tau
     if not tau.pairs:
         return Outcome()
     taus = [f"{value / 100:.2f}" for value in (tau.value, tau.low, tau.high, chance.value)]

@@ -3,17 +3,19 @@
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas
 
 from benchmarks.evidence.analysis import (
+    OTHER_SEEDS,
     Estimate,
     against,
     agreement,
     best_controls,
     chosen_by,
     estimate,
+    other_seeds,
     over_best_control,
     per_teacher,
     worst_teacher,
@@ -43,9 +45,21 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def section(
-    runs: pandas.DataFrame, scores: pandas.DataFrame, failed: Sequence[dict[str, str]], longer: pandas.DataFrame
+    runs: pandas.DataFrame,
+    scores: pandas.DataFrame,
+    failed: Sequence[dict[str, str]],
+    longer: pandas.DataFrame,
+    spent: Sequence[Mapping[str, str]] = (),
 ) -> str:
-    """The whole section of `RESULTS.md`, between its markers; `longer` are runs at a multiple of their steps."""
+    """The whole section of `RESULTS.md`, between its markers.
+
+    Args:
+        runs: from `load_runs`, at the usual number of steps.
+        scores: from `load_scores`.
+        failed: rows of failed runs.
+        longer: runs at a multiple of their steps.
+        spent: rows of `score_costs.costs`.
+    """
     parts = [
         BEGIN,
         "## Does a teacher of another task help?\n",
@@ -69,7 +83,7 @@ def section(
         f"\n### At three times the steps\n\n{_LONGER_NOTE}\n{longer_table(runs, longer)}",
         "\n### Which teacher: scores against outcomes\n",
         _SCORES_NOTE,
-        agreement_table(runs, scores),
+        agreement_table(runs, pandas.concat([scores, other_seeds(runs)]), spent),
         "\n![scores](figures/evidence_scores.png)\n",
         END,
     ]
@@ -94,8 +108,13 @@ _SCORES_NOTE = (
     "Each score, computed on the labelled training rows before any training, against the default's test accuracy, per "
     "cell and seed. Weighted Kendall tau as `scipy.stats.weightedtau(outcome, score, rank=None)`: ranks by outcome, so "
     "that the best teachers weigh most. Regret: points lost to the best teacher by taking the first one, or the best "
-    "of the first three. `parameters` and `random` know nothing of the target: a score that does not beat them is no "
-    "evidence.\n"
+    "of the first three. `parameters`, `random` and `source accuracy` (a teacher's own, on held-out rows of its own "
+    "task; the sentence encoder has none and is left out there) know nothing of the target: a score that does not beat "
+    "them is no evidence. *Outcome of the other seeds* has trained every student already, on other draws of labels and "
+    "weights: what a single outcome lets anyone know of teachers that lie close together. *Of means over seeds*: "
+    "scores and outcomes are averaged over the seeds of a cell first. Rows read (all teachers together), megabytes of "
+    "weights and processor seconds of a ranking by that score alone are sums over one cell of pictures and one of "
+    "texts, with nothing cached (`python -m benchmarks.evidence costs`).\n"
 )
 _LONGER_NOTE = (
     "The main arms once more at three times their steps, with teachers of another task; both columns rest on the same "
@@ -247,16 +266,34 @@ def longer_table(runs: pandas.DataFrame, longer: pandas.DataFrame) -> str:
     return table(header, rows)
 
 
-def agreement_table(runs: pandas.DataFrame, scores: pandas.DataFrame) -> str:
+def agreement_table(runs: pandas.DataFrame, scores: pandas.DataFrame, spent: Sequence[Mapping[str, str]] = ()) -> str:
+    """What each score tells of the outcomes, and what it costs.
+
+    Args:
+        runs: from `load_runs`.
+        scores: from `load_scores`, with further scores.
+        spent: rows of `score_costs.costs`; what it does not hold costs nothing.
+    """
     rows = []
     for metric in dict.fromkeys(scores["metric"]) if len(scores) else ():
-        tau, *regrets = agreement(scores, runs, metric)
-        rows.append([tau.value, metric, *(f"{part / 100:.2f}" for part in (tau.value, tau.low, tau.high)), *regrets])
-    ordered = sorted(rows, key=lambda row: -row[0])
-    return table(
-        ["score", "weighted tau (95 % interval)", "top-1 regret, points", "regret of the first three"],
-        [
-            [row[1], f"{row[2]} ({row[3]} to {row[4]})", *(str(regret).replace("+", "") for regret in row[5:])]
-            for row in ordered
-        ],
-    )
+        found = agreement(scores, runs, metric)
+        # The means of the other seeds order teachers as the means of all do.
+        of_means = "" if metric == OTHER_SEEDS else _share(found.tau_of_means)
+        regrets = (str(regret).replace("+", "") for regret in (found.regret, found.regret_of_three))
+        rows.append([-found.tau.value, [metric, _share(found.tau), of_means, *regrets, *_spent(metric, spent)]])
+    header = ["score", "weighted tau (95 % interval)", "of means over seeds", "top-1 regret, points"]
+    ordered = [row for _, row in sorted(rows, key=lambda row: row[0])]
+    return table([*header, "regret of the first three", "rows read", "MB", "seconds"], ordered)
+
+
+def _share(tau: Estimate) -> str:
+    return f"{tau.value / 100:.2f} ({tau.low / 100:.2f} to {tau.high / 100:.2f})"
+
+
+def _spent(metric: str, spent: Sequence[Mapping[str, str]]) -> tuple[str, str, str]:
+    """Rows that teachers read, megabytes of weights and processor seconds, over the cells that were measured."""
+    if metric == OTHER_SEEDS:
+        return "", "", ""
+    mine = [entry for entry in spent if entry["metric"] == metric]
+    rows, size, seconds = (sum(float(entry[name]) for entry in mine) for name in ("rows", "bytes", "seconds"))
+    return f"{rows:,.0f}", f"{size / 1e6:.0f}", f"{seconds:.1f}"

@@ -4,6 +4,7 @@ import pytest
 from tiny_suite import row, runs_with, scores_with
 
 from benchmarks.evidence.analysis import (
+    OTHER_SEEDS,
     against,
     agreement,
     best_controls,
@@ -11,6 +12,7 @@ from benchmarks.evidence.analysis import (
     estimate,
     load_runs,
     load_scores,
+    other_seeds,
     over_best_control,
     per_teacher,
     split,
@@ -118,13 +120,32 @@ def test_a_score_in_the_order_of_the_outcomes_has_tau_one_and_no_regret():
     ]
     runs = load_runs(rows)
     good = load_scores(scores_with(IMBALANCED, outcomes))
-    tau, regret, of_three = agreement(good, runs, METRICS[0])
-    assert (tau.value, regret.value, of_three.value) == (pytest.approx(100), 0.0, 0.0)
+    found = agreement(good, runs, METRICS[0])
+    assert (found.tau.value, found.tau_of_means.value) == (pytest.approx(100), pytest.approx(100))
+    assert (found.regret.value, found.regret_of_three.value) == (0.0, 0.0)
     assert chosen_by(good, runs)["teacher"].tolist() == ["handwriting", "handwriting"]
     bad = load_scores(scores_with(IMBALANCED, {name: -value for name, value in outcomes.items()}))
-    tau, regret, of_three = agreement(bad, runs, METRICS[0])
-    assert (tau.value, regret.value) == (pytest.approx(-100), pytest.approx(40))
-    assert of_three.value == pytest.approx(20), "the third is 20 points below the best"
+    found = agreement(bad, runs, METRICS[0])
+    assert (found.tau.value, found.regret.value) == (pytest.approx(-100), pytest.approx(40))
+    assert found.regret_of_three.value == pytest.approx(20), "the third is 20 points below the best"
+
+
+def test_a_score_is_held_against_what_the_outcomes_of_other_seeds_would_tell():
+    by_seed = [{"arrows": 0.5, "greek": 0.6, "font-letters": 0.7}, {"arrows": 0.5, "greek": 0.7, "font-letters": 0.6}]
+    rows = [row(IMBALANCED, PLAIN, seed, 0.5) for seed in range(2)]
+    for seed, outcomes in enumerate(by_seed):
+        rows += [row(IMBALANCED, DEFAULT, seed, value, teacher=name) for name, value in outcomes.items()]
+    rows += [row(BALANCED, PLAIN, 0, 0.5), row(BALANCED, DEFAULT, 0, 0.5, teacher="arrows")]
+    runs = load_runs(rows)
+    known = other_seeds(runs)
+    assert set(known["cell"]) == {str(IMBALANCED)}, "a teacher with a single seed has no other"
+    first = known[known["seed"] == 0].set_index("teacher")["value"].round(6)
+    assert first.to_dict() == {"arrows": 50.0, "greek": 70.0, "font-letters": 60.0}
+    found = agreement(known, runs, OTHER_SEEDS)
+    assert found.tau.value < 50 and found.regret.value == pytest.approx(10), "the first two change places"
+    # Means over both seeds tie the first two, so that a score that puts either first loses nothing on average.
+    truth = load_scores(scores_with(IMBALANCED, {"arrows": 1.0, "greek": 2.0, "font-letters": 3.0}))
+    assert agreement(truth, runs, METRICS[0]).tau_of_means.value > agreement(truth, runs, METRICS[0]).tau.value
 
 
 def test_nothing_measured_is_no_error():
