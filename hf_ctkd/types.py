@@ -41,7 +41,8 @@ class Needs(enum.Flag):
     TARGETS = enum.auto()
     """Labels as numbers, `LossContext.targets`, instead of one class for each row."""
     STUDENT = enum.auto()
-    """The untrained student's features over all training rows, once: `LossContext.student_rows` after `setup` too."""
+    """The untrained student's features over all training rows, once: `LossContext.student_rows` after `setup` too. With
+    `LAYERS` its pooled layers as well."""
 
 
 @dataclass(frozen=True)
@@ -225,10 +226,9 @@ class LossContext:
             label, when the loss needs `Needs.TARGETS`.
         student_rows: outputs of the untrained student over all training rows, in the order of `labels`; None outside a
             trainer. The student runs when rows are read: read in `setup` alone, and only the rows that are needed. For
-            a loss with `Needs.STUDENT` its features are computed once, and can be read as often as needed.
+            a loss with `Needs.STUDENT` its features are computed once, with `Needs.LAYERS` its pooled layers too, and
+            can be read as often as needed.
         steps: optimiser steps of the training that is planned; None where that is not known.
-        student_layers: pooled layers and features of the untrained student on the rows that probes are fitted to
-            (`fitting_rows`), in `setup` of a loss with `Needs.STUDENT`.
         times_read: how often an epoch reads each training row: beside a loss that does not teach labels, labelled rows
             may be repeated. None where each is read once.
     """
@@ -243,5 +243,4 @@ class LossContext:
     targets: Float[Tensor, "rows outputs"] | None = None
     student_rows: RowOutputs | None = None
     steps: int | None = None
-    student_layers: ModelOutputs | None = None
     times_read: Int[Tensor, " rows"] | None = None

@@ -39,7 +39,7 @@ from hf_ctkd.teachers import Teacher, compute_outputs
 from hf_ctkd.teachers.features import FeatureReader
 from hf_ctkd.training import DistillationTrainer
 from hf_ctkd.training.teacher_runner import TeacherLike
-from hf_ctkd.types import LossContext, ModelOutputs
+from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 FORMAT = 1
 """Raise it when the library changes so that earlier runs no longer count."""
@@ -59,10 +59,17 @@ LONGER = 3
 TUNING_SEED = 1000
 FURTHER_TUNING_SEEDS = (1001, 1002, 1003, 1004)
 """Further draws of the labelled rows, to compare arms on validation rows alone."""
+ALL_LABELS_SEEDS = (TUNING_SEED, 1001)
+"""The same where all rows have a label, so that another seed changes weights and batches alone."""
 TUNING, KIND = "pretrained_tuning.json", "evidence-pretrained-tuning"
 LINEAR_PROBE, SELF_TRAINING, CONTROL, RANDOM = "LP-FT", "self-training", "own features", "random weights"
+FORMER = "default, features alone"
+"""What the default was: its student's member read what the head reads, and without a better teacher it taught nothing.
+It is run no more; its trials are among those that chose the present one."""
 WORDS, RANDOM_WORDS = "words beside", "random weights, words beside"
 PROBE, B_TUNING, AFT = "probe", "B-Tuning", "AFT"
+DRAWN = (CONTROL, RANDOM, DEFAULT)
+"""Compared with the plain student on further draws of the labels."""
 GUESS = 120.0
 """Seconds that the first run may take."""
 
@@ -300,14 +307,21 @@ def rate_trials(cell: Cell) -> list[Job]:
 
 
 def draw_trials(cell: Cell, chosen: Mapping[str, Recipe]) -> list[Job]:
-    """The plain student and the one taught by its own features as they were tuned, on further draws of the labels.
+    """The arms that a student without a good teacher has, as they were tuned, on further draws of the labels.
+
+    With all labels, the plain student and the one taught by its own features, both at three times the steps.
 
     Args:
         cell: the cell.
         chosen: what tuning chose; nothing is tried for a cell that is not tuned.
     """
-    arms = [arm for arm in (PLAIN, CONTROL) if arm in chosen and arm in arms_of(cell)]
-    return [Job(cell, arm, cell.labels[0], seed, chosen[arm]) for seed in FURTHER_TUNING_SEEDS for arm in arms]
+    arms = [arm for arm in (PLAIN, *DRAWN) if arm in chosen and arm in arms_of(cell)]
+    few = [Job(cell, arm, cell.labels[0], seed, chosen[arm]) for seed in FURTHER_TUNING_SEEDS for arm in arms]
+    if not few or ALL not in cell.labels:
+        return few
+    longer = Recipe(RATES[0], LONGER)
+    both = [arm for arm in arms if arm in (PLAIN, CONTROL)]
+    return [*few, *(Job(cell, arm, ALL, seed, longer) for seed in ALL_LABELS_SEEDS for arm in both)]
 
 
 def arms_of(cell: Cell, arms: Iterable[str] = ARMS) -> list[str]:
@@ -484,6 +498,7 @@ def key_of(workplace: Workplace, job: Job) -> str:
     arm = ARMS.get(job.arm, Arm())
     loss = arm.make_loss(job.recipe.weight)
     described = {} if loss is None else {"name": loss.name, **loss.settings()}
+    needs = Needs.NOTHING if loss is None else loss.needs
     taught = (arm.loss and arm.teacher) or job.arm in PROBES
     names = (job.cell.student, job.cell.teacher) if taught else (job.cell.student,)
     models = [workplace.model(name).revision for name in names]
@@ -499,6 +514,7 @@ def key_of(workplace: Workplace, job: Job) -> str:
         described,
         models,
         *(["labelled rows alone"] if arm.labelled else []),
+        *(["layers of the student"] if Needs.STUDENT | Needs.LAYERS in needs else []),
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -11,10 +11,14 @@ from benchmarks.evidence.grid import DEFAULT, PLAIN, STEPS
 from benchmarks.evidence.packages import setfit
 from benchmarks.evidence.pretrained_cell import (
     AFT,
+    ALL,
+    ALL_LABELS_SEEDS,
     ARMS,
     B_TUNING,
     CELLS,
     CONTROL,
+    DRAWN,
+    FORMER,
     FURTHER_TUNING_SEEDS,
     GAP,
     LINEAR_PROBE,
@@ -272,25 +276,35 @@ def by_rate(cell: Cell, trials: Sequence[dict[str, str]]) -> str:
 
 
 def by_draw(cell: Cell, trials: Sequence[dict[str, str]]) -> str:
-    """How a student that is taught by its own features does on further draws of the labels; empty with one draw.
+    """How students without a good teacher do on further draws of the labels; empty with one draw.
 
     Args:
         cell: that they are of.
         trials: all trials, with their validation accuracy.
     """
-    reached: dict[str, dict[str, float]] = {PLAIN: {}, CONTROL: {}}
+    few = _over_plain(cell, trials, cell.labels[0], FURTHER_TUNING_SEEDS)
+    every = _over_plain(cell, trials, ALL, ALL_LABELS_SEEDS)
+    sentences = f"Validation accuracy on further draws of the labelled rows, over {PLAIN}: {few}.\n" if few else ""
+    if every:
+        sentences += f"The same with all labels, other weights and batches, {LONGER * STEPS} steps: {every}.\n"
+    return sentences
+
+
+def _over_plain(cell: Cell, trials: Sequence[dict[str, str]], labels: str, seeds: Sequence[int]) -> str:
+    """Points over the plain student of each arm that shares two seeds or more with it."""
+    reached: dict[str, dict[str, float]] = {arm: {} for arm in (PLAIN, *DRAWN, FORMER)}
     for row in trials:
-        further = row["seed"] in map(str, FURTHER_TUNING_SEEDS) and not row["error"]
-        if further and row["cell"] == cell.name and row["arm"] in reached:
+        drawn = row["seed"] in map(str, seeds) and row["labels"] == labels and not row["error"]
+        if drawn and row["cell"] == cell.name and row["arm"] in reached:
             reached[row["arm"]][row["seed"]] = 100 * float(row["validation_accuracy"])
-    draws = sorted(reached[PLAIN].keys() & reached[CONTROL].keys())
-    if len(draws) < 2:
-        return ""
-    differences = pandas.Series([reached[CONTROL][draw] - reached[PLAIN][draw] for draw in draws])
-    return (
-        f"Validation accuracy on {len(draws)} further draws of the labelled rows: {CONTROL} over {PLAIN} "
-        f"{differences.mean():+.1f} points (standard error {differences.sem():.1f}).\n"
-    )
+    parts = []
+    for arm, by_seed in reached.items():
+        draws = sorted(reached[PLAIN].keys() & by_seed.keys())
+        if arm != PLAIN and len(draws) > 1:
+            differences = pandas.Series([by_seed[draw] - reached[PLAIN][draw] for draw in draws])
+            error = f"standard error {differences.sem():.1f}, {len(draws)} draws"
+            parts.append(f"{arm} {differences.mean():+.1f} points ({error})")
+    return "; ".join(parts)
 
 
 def cell_table(frame: pandas.DataFrame, cell: Cell) -> str:

@@ -217,7 +217,9 @@ def _report(ranking: TeacherRanking, committee: "Committee | None", output: Path
     ranking.save(output)
     values = {**vars(arguments), "student": None}  # which is no checkpoint where it starts from nothing
     words = ["distill", *flags_for("distill", values)]
-    if ranking.advises_labels_alone:
+    if ranking.advises_own_layers:
+        words += ["--teachers", str(arguments.student)]
+    elif ranking.advises_no_teacher:
         words += ["--loss", NO_LOSS]
     else:
         words += ["--ranking", str(output), *([] if committee is None else ["--committee", "--loss", "committee"])]

@@ -26,6 +26,6 @@ def named_teachers(arguments: TeacherArguments, ranking: TeacherRanking | None) 
         raise InvalidArgumentError("`--committee` takes the teachers of a `--ranking`: give one, and no `--teachers`.")
     if arguments.teachers or ranking is None:
         return list(arguments.teachers)
-    if ranking.advises_labels_alone:
+    if ranking.advises_no_teacher:
         logger.warning(f"`--ranking` {arguments.ranking}: {ranking.advice} Its teachers are used all the same.")
     return list(ranking.committee() if arguments.committee else ranking.top(arguments.top))

@@ -55,6 +55,39 @@ class StoredFeatures(RowOutputs):
         return ModelOutputs(torch.from_numpy(features))
 
 
+@dataclass(frozen=True, eq=False)
+class LayeredRows(RowOutputs):
+    """Pooled layers and features of all rows, which are stored side by side.
+
+    Args:
+        stored: of each row its layers one after the other, then its features.
+        widths: of each of these.
+    """
+
+    stored: RowOutputs
+    widths: tuple[int, ...]
+
+    @classmethod
+    def store(
+        cls, parts: Iterable[ModelOutputs], rows: int, folder: Path | None, *, limit: int = MEMORY_LIMIT
+    ) -> "LayeredRows":
+        """Store outputs of all rows, each part of them before the next one is made; see `store_features`."""
+        parts = iter(parts)
+        first = next(parts)
+        joined = (torch.cat([*part.layers, part.features], dim=1) for part in chain([first], parts))
+        widths = tuple(view.shape[1] for view in (*first.layers, first.features))
+        return cls(store_features(joined, rows, folder, limit=limit), widths)
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.stored)
+
+    def select(self, rows: Tensor) -> ModelOutputs:
+        """Layers and features of some rows, by index or mask, on the CPU."""
+        *layers, features = self.stored.select(rows).features.split(self.widths, dim=1)
+        return ModelOutputs(features, layers=tuple(layers))
+
+
 def store_features(
     parts: Iterable[Float[Tensor, "_ width"]], rows: int, folder: Path | None, *, limit: int = MEMORY_LIMIT
 ) -> RowOutputs:

@@ -34,7 +34,8 @@ class RowTransportLoss(DistillationLoss):
     rows, use `ProbeLoss`.
 
     1. Cross-fitted linear probes read the target classes from the teachers' layers of all depths and from the
-       student's input features. Their log-mean, weighted by information gain, is one log posterior per row.
+       student's input features or own layers. Their log-mean, weighted by information gain, is one log posterior per
+       row.
     2. All rows are transported at once onto the classes, at cost `-log posterior`. The class shares are estimated from
        the labels; the more rows have a label, the more it costs to deviate from them. The soft target of a row is its
        row of the transport plan, scaled to sum to one.
@@ -46,9 +47,9 @@ class RowTransportLoss(DistillationLoss):
 
     The term has weight `(1 - s) * gain ** gain_exponent + s`, where `s` is the student's share of step 4 and `gain`
     the information gain of all probes together, on rows held out. A teacher that predicts poorly has a small share in
-    the log-mean, and one that knows less than the input features hardly counts. Within the term, an unlabelled row has
-    weight 1, and a labelled row the labelled share of all rows, at most 0.3: the task loss already teaches its label,
-    and a probe of frozen features often disagrees with it.
+    the log-mean, and one that knows less than the input features, or than the student, hardly counts. Within the term,
+    an unlabelled row has weight 1, and a labelled row the labelled share of all rows, at most 0.3: the task loss
+    already teaches its label, and a probe of frozen features often disagrees with it.
 
     Args:
         probe: how the linear probes are fitted.
@@ -61,10 +62,10 @@ class RowTransportLoss(DistillationLoss):
         self_distillation: largest share of the student's own prediction in its target, in [0, 1); 0 distils the
             transport plan alone.
         input_features: what is read beside the teachers. True fits a probe to the student's input features too (pixels,
-            or tokens weighted by rarity). "student" fits it to the student's own features before training instead, for
-            a pretrained student and rows that are not augmented; if no teacher explains more of the labels than the
-            student does, it trains on labels alone. False reads teachers alone. A trainer without a `loss` chooses
-            "student" for a pretrained student where it can.
+            or tokens weighted by rarity). "student" fits one to each of the student's own layers before training
+            instead, for a pretrained student and rows that are not augmented: a student whose teachers know no more
+            than it does learns from itself. False reads teachers alone. A trainer without a `loss` chooses "student"
+            for a pretrained student where it can.
         refit_rounds: how often the probes are refitted to the transport plan, 0 or more.
 
     Raises:
@@ -268,23 +269,19 @@ relaxed class shares.
             self._step_agreement = None
 
     def strength(self) -> float:
-        """Information gain of all probes together, in [0, 1].
-
-        With `input_features="student"` it is 0 if no teacher's features explain more of the labels than the student's
-        own did before training: fine-tuned on labels alone, the student then does better than on such targets.
-        """
-        if self.input_features == "student" and not self._teaches_more():
-            return 0.0
+        """Information gain of all probes together, in [0, 1]."""
         return float(self.probes.information_gain)
 
-    def _teaches_more(self) -> bool:
-        return bool((self.probes.teacher_information_gains > self.probes.student_gain).any())
-
     def remarks(self) -> tuple[str, ...]:
-        """One sentence if the student's own features explained at least as much of the labels as any teacher's."""
-        if self.input_features != "student" or not len(self.probes.information_gains) or self._teaches_more():
+        """One sentence if the student's own layers explained at least as much of the labels as any teacher's."""
+        if self.input_features != "student" or not len(self.probes.information_gains):
             return ()
-        return ("No teacher's features explained more of the labels than the student's own did before training.",)
+        if (self.probes.teacher_information_gains > self.probes.information_gains[-1]).any():
+            return ()
+        return (
+            "No teacher's layers explained more of the labels than the student's own did before training, so that the "
+            "student learns from its own for the most part.",
+        )
 
     def weights(self) -> tuple[float, ...]:
         """Information gain of each teacher, in [0, 1]."""
@@ -304,9 +301,9 @@ relaxed class shares.
         )
 
     def input_share(self) -> float:
-        """Share of the student's input features, or of its own features, in the log-mean of the probes, in [0, 1]."""
+        """Share of the student's input features, or of its own layers, in the log-mean of the probes, in [0, 1]."""
         return self.probes.input_share
 
     def diagnostics(self) -> dict[str, float]:
-        """`input_share`, where input features or the student's own are read."""
+        """`input_share`, where input features or the student's own layers are read."""
         return {"input_share": self.probes.input_share} if self.input_features else {}

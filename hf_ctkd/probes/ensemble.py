@@ -40,14 +40,13 @@ class ProbeEnsemble(nn.Module):
     Args:
         probe: how each probe is fitted.
         input_features: whether a probe is fitted to the student's input features too; "student" for one that is fitted
-            to the untrained student's own features in their place.
+            to the untrained student's own layers and features in their place.
         gain_exponent: exponent of the information gain in the shares of layers and of members.
 
     Attributes:
         information_gains: `[members]`, cross-fitted, clipped at 0; the input features last.
         shares: `[members]`, of each member in the log-mean, summing to one.
         information_gain: a scalar, cross-fitted, of the whole ensemble, clipped at 0.
-        student_gain: a scalar, of the untrained student at its layers; 0 unless `input_features="student"`.
         accuracies: of each member, the labelled rows that probes fitted without them get right; the input features
             last, and empty before `fit`.
     """
@@ -55,7 +54,6 @@ class ProbeEnsemble(nn.Module):
     information_gains: Tensor
     shares: Tensor
     information_gain: Tensor
-    student_gain: Tensor
 
     def __init__(
         self, probe: LinearProbe, *, input_features: bool | str = False, gain_exponent: float = GAIN_EXPONENT
@@ -68,7 +66,6 @@ class ProbeEnsemble(nn.Module):
         self.register_buffer("information_gains", torch.zeros(0))
         self.register_buffer("shares", torch.zeros(0))
         self.register_buffer("information_gain", torch.zeros(()))
-        self.register_buffer("student_gain", torch.zeros(()))
         self.accuracies: tuple[Proportion, ...] = ()
 
     def fit(self, context: LossContext) -> None:
@@ -98,22 +95,10 @@ class ProbeEnsemble(nn.Module):
         held_out = log_mean(self.shares, [member.crossfit_log_posterior for member in members])
         information_gain = information_gain_of(held_out, labels, members[0].prior_log_likelihood)
         self.information_gain = torch.tensor(max(information_gain, 0.0))
-        if self.input_features == "student":
-            self.student_gain = torch.tensor(self._student_gain(labels, context))
 
     def _with_bar(self, context: LossContext, description: str) -> Iterator[RowOutputs]:
         sources = self._sources(context)
         return counted(sources, len(sources), description, unit="model")
-
-    def _student_gain(self, labels: Int[Tensor, " rows"], context: LossContext) -> float:
-        """Information gain of the untrained student when it is read like a teacher, at its layers too.
-
-        The student's member of the ensemble reads only the input of its head. Under a fresh head that may explain less
-        than half of what the layers do.
-        """
-        student, space = _required_student(context.student_layers, "student_layers"), context.label_space
-        fitted = fit_layers(self.probe, student, labels, len(space), target=space, gain_exponent=self.gain_exponent)
-        return max(fitted.information_gain, 0.0)
 
     def refit(
         self, context: LossContext, rows: Int[Tensor, " fitted"], targets: Float[Tensor, "fitted classes"]
@@ -212,23 +197,22 @@ class ProbeEnsemble(nn.Module):
     def _sources(self, context: LossContext) -> tuple[RowOutputs, ...]:
         """The outputs over all rows that each member reads, in the order of the members."""
         if self.input_features == "student":
-            return (*context.teachers, _required_student(context.student_rows, "student_rows"))
+            return (*context.teachers, _required_student(context.student_rows))
         return (*context.teachers, _required(context.inputs)) if self.input_features else context.teachers
 
 
 Inputs = TypeVar("Inputs", Tensor, RowOutputs)
-Student = TypeVar("Student", ModelOutputs, RowOutputs)
 
 
 def _right(log_posterior: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"]) -> Proportion:
     return Proportion(int((log_posterior.argmax(dim=1) == labels.cpu()).sum()), len(labels))
 
 
-def _required_student(outputs: Student | None, name: str) -> Student:
+def _required_student(outputs: RowOutputs | None) -> RowOutputs:
     if outputs is None:
         raise InvalidArgumentError(
-            f"`{name}` must hold the untrained student's outputs for `input_features='student'`, got None. Pass them "
-            "in `LossContext`; DistillationTrainer does."
+            "`student_rows` must hold the untrained student's outputs for `input_features='student'`, got None. Pass "
+            "them in `LossContext`; DistillationTrainer does."
         )
     return outputs
 

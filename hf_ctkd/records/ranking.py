@@ -303,9 +303,14 @@ class TeacherRanking:
         )
 
     @property
-    def advises_labels_alone(self) -> bool:
+    def advises_no_teacher(self) -> bool:
         """Whether no candidate knows more of the task than the baseline or chance: none is worth distilling from."""
         return self.baseline is not None and bool(self.scored) and not self.above_baseline
+
+    @property
+    def advises_own_layers(self) -> bool:
+        """Whether a pretrained student should be its own teacher, as no candidate knows more of the task."""
+        return self.advises_no_teacher and self.baseline is not None and self.baseline.student is not None
 
     @property
     def advice(self) -> str:
@@ -313,8 +318,8 @@ class TeacherRanking:
         if self.baseline is None or not self.scored:
             return ""
         line = self._line_in_words(self.baseline)
-        to_do = "Train" if self.baseline.student is None else "Fine-tune"
-        against = f"{to_do} on the labels alone: no candidate knows more of this task than {line}."
+        to_do = "Let the student's own layers teach it" if self.advises_own_layers else "Train on the labels alone"
+        against = f"{to_do}: no candidate knows more of this task than {line}."
         advice = self._advice_to_teach(line) if self.above_baseline else against
         return " ".join(part for part in (advice, self.apart) if part)
 

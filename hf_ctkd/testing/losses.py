@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from hf_ctkd.losses.base import RESERVED, DistillationLoss, LossContext, labelled_share, on_selected_rows, row_weights
-from hf_ctkd.probes.labelled import fitting_rows
 from hf_ctkd.testing.promise import expect, present
 from hf_ctkd.types import UNLABELLED, Hidden, LabelSpace, ModelOutputs, Needs
 
@@ -70,7 +69,6 @@ class LossCase:
             targets=targets,
             student_rows=student,
             steps=10,
-            student_layers=student.select(fitting_rows(labels, seed)),
         )
         first = torch.arange(batch)
         batch_teachers = tuple(teacher.select(first) for teacher in committee)

@@ -119,8 +119,8 @@ class DistillationConfig(TrainingArguments):
     teacher_layers: int = field(
         default=4,  # as in `compute_outputs`
         metadata={
-            "help": "Most layers of a teacher that a loss reads and the cache keeps, evenly spaced up to the last; 1 "
-            "for the last layer alone, which takes the least space."
+            "help": "Most layers of a teacher, or of a student that also teaches itself, that a loss reads and the "
+            "cache keeps, evenly spaced up to the last; 1 for the last layer alone, which takes the least space."
         },
     )
     teacher_output_dtype: str = field(

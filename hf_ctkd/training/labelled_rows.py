@@ -35,8 +35,8 @@ def rows_to_train_on(
 ) -> tuple[bool, TargetRows | None]:
     """Whether the loss has a part in training, and the training rows.
 
-    A loss without strength or weight is left out, and the unlabelled rows with it: they would teach nothing. A warning
-    in the log says why.
+    A loss without strength or weight is left out, and the unlabelled rows with it: they would teach nothing. Warnings
+    in the log say why, or what the loss remarks.
 
     Args:
         rows: all training rows; None where the student is only evaluated.
@@ -47,6 +47,8 @@ def rows_to_train_on(
     if loss is None or rows is None:
         return loss is not None, rows
     if has_part(loss, args):
+        for remark in loss.remarks():
+            logger.warning(remark)
         return True, rows
     reason = why_unused(loss, args)
     left = only_labelled(rows, task, reason)

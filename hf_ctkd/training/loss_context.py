@@ -12,10 +12,10 @@ from transformers import PreTrainedModel
 from transformers.utils.logging import get_logger
 
 from hf_ctkd.data import InputFeatureReader, Preprocessor, TargetRows
-from hf_ctkd.data.stored_features import store_features
+from hf_ctkd.data.stored_features import LayeredRows
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import DistillationLoss, LossContext, RowTransportLoss
-from hf_ctkd.probes.labelled import CHUNK_ROWS, fitting_rows
+from hf_ctkd.probes.labelled import CHUNK_ROWS
 from hf_ctkd.tasks import StudentTask
 from hf_ctkd.training.config import DistillationConfig
 from hf_ctkd.training.labelled_rows import rows_of_epoch
@@ -64,10 +64,10 @@ def default_loss(
 ) -> DistillationLoss:
     """The loss of a run whose user names none: the task's, for a pretrained student compared with its own features.
 
-    With `input_features="student"`, a student trains on labels alone where no teacher explains more of them than the
-    student's own features do. With `input_features=True`, a teacher with random weights and the words of the rows cost
-    the student eleven points of accuracy against labels alone: on validation rows of the first pretrained cell of the
-    evidence suite (`benchmarks/evidence/results/pretrained.csv`).
+    With `input_features="student"`, a student whose teachers know no more than it does learns from its own layers. With
+    `input_features=True`, a teacher with random weights and the words of the rows cost the student eleven points of
+    accuracy against labels alone: on validation rows of the first pretrained cell of the evidence suite
+    (`benchmarks/evidence/results/pretrained.csv`).
 
     Args:
         task: of the run.
@@ -100,7 +100,7 @@ class StudentRows(RowOutputs):
         rows: the training rows.
         batch_size: rows a forward pass.
         autocast: context of each forward pass.
-        layers: whether its layers are read too.
+        layers: most layers of the student that are read too.
     """
 
     student_with_loss: StudentWithLoss
@@ -108,7 +108,7 @@ class StudentRows(RowOutputs):
     rows: TargetRows
     batch_size: int
     autocast: _Autocast
-    layers: bool = False
+    layers: int = 0
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -134,25 +134,26 @@ class StudentRows(RowOutputs):
             name: values.to(student.device) for name, values in self.preprocessor(self.rows.inputs(numbers)).items()
         }
         with torch.no_grad(), self.autocast():
-            outputs = self.student_with_loss.reader.read(inputs, layers=self.layers)
+            outputs = self.student_with_loss.reader.read(inputs, layers=self.layers > 0, max_layers=max(self.layers, 1))
         logits = None if outputs.logits is None else outputs.logits.float().cpu()
         layers = tuple(layer.float().cpu() for layer in outputs.layers)
         return ModelOutputs(outputs.features.float().cpu(), logits, layers=layers)
 
 
 def with_student_rows(
-    context: LossContext, outputs: StudentRows, loss: DistillationLoss, folder: Path
+    context: LossContext, outputs: StudentRows, loss: DistillationLoss, args: DistillationConfig, folder: Path
 ) -> tuple[LossContext, LossContext]:
     """The context with outputs of the untrained student: as read during training, and as the loss is set up with.
 
-    For a loss with `Needs.STUDENT` the student's features are computed once, chunk by chunk, into memory or a temporary
-    file, and are in both contexts; the second one also has the student's layers, on the rows that probes are fitted to.
-    For any other loss, the second context alone has the student's outputs, which are computed when they are read.
+    For a loss with `Needs.STUDENT` the student's features, and its layers if it has `Needs.LAYERS` too, are computed
+    once, chunk by chunk, into memory or a temporary file, and are in both contexts. For any other loss, the second
+    context alone has the student's outputs, which are computed when they are read.
 
     Args:
         context: of the run.
         outputs: of the untrained student over all training rows.
         loss: of the run.
+        args: of the run: most layers that are read.
         folder: where a temporary file is written.
 
     Returns:
@@ -160,10 +161,10 @@ def with_student_rows(
     """
     if Needs.STUDENT not in loss.needs:
         return context, replace(context, student_rows=outputs)
-    features = (part.features for _, part in outputs.chunks(CHUNK_ROWS))
-    context = replace(context, student_rows=store_features(features, len(outputs), folder))
-    layers = replace(outputs, layers=True).select(fitting_rows(context.labels, context.seed))
-    return context, replace(context, student_layers=layers)
+    outputs = replace(outputs, layers=args.teacher_layers if Needs.LAYERS in loss.needs else 0)
+    parts = (part for _, part in outputs.chunks(CHUNK_ROWS))
+    context = replace(context, student_rows=LayeredRows.store(parts, len(outputs), folder))
+    return context, context
 
 
 def loss_context(

@@ -314,8 +314,9 @@ class DistillationTrainer(Trainer):
             rows = self.teacher_runner.finite.select(self._reference_rows)
             outputs = StudentRows(student_with_loss, self._preprocessor, rows, batch_size, autocast)
             with gathered(student_with_loss.student):
-                self._context, context = with_student_rows(self._context, outputs, student_with_loss.loss, self._cache)
-                student_with_loss.loss.setup(context)
+                loss, args = student_with_loss.loss, self.args
+                self._context, context = with_student_rows(self._context, outputs, loss, args, self._cache)
+                loss.setup(context)
             student_with_loss.loss.to(self.args.device)
 
     def _computes_once(self, augmentation: Augmentation | None) -> bool:

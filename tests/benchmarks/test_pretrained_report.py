@@ -10,6 +10,7 @@ from benchmarks.evidence.pretrained_cell import (
     ARMS,
     CELLS,
     CONTROL,
+    FORMER,
     GAP,
     PICTURES,
     PROBES,
@@ -139,7 +140,7 @@ def test_other_learning_rates_are_listed_for_both_students():
     assert by_rate(GAP, tried[:3]) == "", "one rate is no comparison"
 
 
-def test_further_draws_compare_own_features_with_the_plain_student():
+def test_further_draws_compare_what_needs_no_good_teacher_with_the_plain_student():
     tried = [
         row(GAP, arm, FEWEST, seed, 0.4, validation_accuracy=accuracy)
         for arm, seed, accuracy in (
@@ -151,9 +152,22 @@ def test_further_draws_compare_own_features_with_the_plain_student():
     ]
     of_tuning = row(GAP, CONTROL, FEWEST, 1000, 0.4, validation_accuracy=0.9)
     unpaired = row(GAP, CONTROL, FEWEST, 1003, 0.4, validation_accuracy=0.9)
-    assert by_draw(GAP, [*tried, of_tuning, unpaired]) == (
-        "Validation accuracy on 2 further draws of the labelled rows: own features over plain +3.0 points (standard "
-        "error 1.0).\n"
+    former = [row(GAP, FORMER, FEWEST, seed, 0.4, validation_accuracy=0.49) for seed in (1001, 1002)]
+    single = row(GAP, DEFAULT, FEWEST, 1001, 0.4, validation_accuracy=0.9)
+    few = "Validation accuracy on further draws of the labelled rows, over plain: own features +3.0 points "
+    few += "(standard error 1.0, 2 draws)"
+    assert by_draw(GAP, [*tried, of_tuning, unpaired, single]) == f"{few}.\n"
+    assert by_draw(GAP, [*tried, *former]) == (
+        f"{few}; default, features alone -1.0 points (standard error 0.0, 2 draws).\n"
+    )
+    every = [
+        row(GAP, arm, ALL, seed, 0.4, validation_accuracy=accuracy)
+        for seed in (1000, 1001)
+        for arm, accuracy in ((PLAIN, 0.5), (CONTROL, 0.52))
+    ]
+    assert by_draw(GAP, every) == (
+        "The same with all labels, other weights and batches, 900 steps: own features +2.0 points (standard error 0.0, "
+        "2 draws).\n"
     )
     assert by_draw(GAP, tried[:2]) == "" and by_draw(CELLS[1], tried) == ""
 

@@ -59,17 +59,17 @@ def test_the_student_is_the_line_and_starts_the_next_command(select, shelf):
     assert f"--student {shelf / 'zoo'}" in out and "random:" not in out
 
 
-def test_the_next_command_trains_on_the_labels_alone_where_that_is_the_advice(select, run, shelf):
+def test_the_next_command_lets_a_student_teach_itself_where_that_is_the_advice(select, run, shelf):
     student = shelf / "zoo" / "four"
     code, out, err = select("--teachers", student, "--student", student, "--committee", 1, zoo=False)
     assert code == 0, err
-    assert "Fine-tune on the labels alone: no candidate knows more" in out
+    assert "Let the student's own layers teach it: no candidate knows more" in out
     line = next(line for line in out.splitlines() if line.startswith("Next: "))
-    assert line == f"Next:  hf-ctkd distill --dataset {shelf / 'squares'} --loss none --student {student}"
+    assert line == f"Next:  hf-ctkd distill --dataset {shelf / 'squares'} --teachers {student} --student {student}"
     code, _, err = run(*line.split()[2:], *SMALL)
     assert code == 0, err
     record = DistillationRecord.load("student/distillation.json")
-    assert record.labels_only and record.teachers == () and record.results
+    assert [teacher.candidate.name for teacher in record.teachers] == ["four"] and record.results
 
 
 def test_a_student_that_cannot_be_scored_is_one_line(select, shelf, tmp_path):

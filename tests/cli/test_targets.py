@@ -28,16 +28,16 @@ def test_the_best_of_a_ranking_gives_targets(select, targets, tmp_path):
     assert code == 1 and "`--output` made/rows.parquet exists already" in err
 
 
-def test_a_ranking_that_advises_labels_alone_is_repeated(select, targets, shelf, caplog):
+def test_a_ranking_that_advises_no_teacher_is_repeated(select, targets, shelf, caplog):
     student = shelf / "zoo" / "four"
     assert select("--teachers", student, "--student", student, zoo=False)[0] == 0
     code, out, err = targets("--ranking", "ranking.json", "--output", "made")
     assert code == 0, err
-    assert "`--ranking` ranking.json: Fine-tune on the labels alone: no candidate knows more" in caplog.text
+    assert "`--ranking` ranking.json: Let the student's own layers teach it: no candidate knows more" in caplog.text
     assert "The share of the input features in the targets is " in out
     caplog.clear()
     assert targets("--teachers", student, "--output", "made")[0] == 0
-    assert "labels alone" not in caplog.text
+    assert "own layers" not in caplog.text
 
 
 def test_rows_that_are_left_out_are_counted(targets, shelf, monkeypatch):

@@ -110,10 +110,9 @@ def test_an_input_that_is_to_be_read_must_be_given():
 
 def test_the_student_is_a_member_like_any_other_in_place_of_its_input():
     case = LossCase.of(teachers=1)
-    student = ModelOutputs(case.context.inputs.features.flip(1) + 1.0)
-    context = replace(
-        case.context, student_rows=student, student_layers=student.select(fitting_rows(case.context.labels, 0))
-    )
+    shown = case.context.inputs.features
+    student = ModelOutputs(shown.flip(1) + 1.0, layers=(shown, shown - 2.0))
+    context = replace(case.context, student_rows=student)
     with_student, as_teacher = ProbeEnsemble(LinearProbe(), input_features="student"), ProbeEnsemble(LinearProbe())
     with_student.fit(context)
     as_teacher.fit(replace(context, teachers=(*context.teachers, student)))
@@ -130,8 +129,8 @@ def test_the_student_is_a_member_like_any_other_in_place_of_its_input():
         with_student.log_posterior(case.context.inputs.features, case.context.teachers)
     with pytest.raises(InvalidArgumentError, match="`student_rows` must hold the untrained student's outputs for"):
         with_student.log_posteriors(replace(context, student_rows=None))
-    with pytest.raises(InvalidArgumentError, match="`student_layers` must hold the untrained student's outputs for"):
-        ProbeEnsemble(LinearProbe(), input_features="student").fit(replace(context, student_layers=None))
+    with pytest.raises(InvalidArgumentError, match="`student_rows` must hold the untrained student's outputs for"):
+        ProbeEnsemble(LinearProbe(), input_features="student").fit(replace(context, student_rows=None))
 
 
 def test_probes_learn_from_unlabelled_rows_too():

@@ -111,7 +111,7 @@ def test_the_table_has_a_line_where_the_student_stands(ranking):
 
 def test_the_advice_says_whether_to_distill_at_all(ranking):
     assert with_baseline(ranking, 0.9, STUDENT).advice == (
-        "Fine-tune on the labels alone: no candidate knows more of this task than your student already knows "
+        "Let the student's own layers teach it: no candidate knows more of this task than your student already knows "
         "(probe 0.900)."
     )
     assert with_baseline(ranking, 0.9).advice == (
@@ -121,8 +121,10 @@ def test_the_advice_says_whether_to_distill_at_all(ranking):
     all_above = with_baseline(ranking, 0.1)
     assert all_above.advice == "3 teachers know more of this task than the input features alone tell (probe 0.100)."
     assert len(all_above.above_baseline) == 3 and all_above.rank_of_baseline == 4
-    assert with_baseline(ranking, 0.9).advises_labels_alone and not all_above.advises_labels_alone
-    assert not ranking.advises_labels_alone
+    for other in (with_baseline(ranking, 0.9), with_baseline(ranking, 0.1, STUDENT)):
+        assert not other.advises_own_layers and "own layers" not in other.advice
+    assert with_baseline(ranking, 0.9).advises_no_teacher and not all_above.advises_no_teacher
+    assert not ranking.advises_no_teacher
     assert ranking.advice == "" and len(ranking.above_baseline) == 3
     assert replace(all_above, teachers=ranking.teachers[-1:]).advice == ""
 
@@ -132,7 +134,7 @@ def test_random_weights_above_the_line_are_no_reason_to_distill(ranking):
     control = replace(best, candidate=replace(best.candidate, random_weights=True))
     only = with_baseline(replace(ranking, teachers=(control, *ranking.teachers[1:])), 0.5, STUDENT)
     assert (
-        only.advice.startswith("Fine-tune on the labels alone")
+        only.advice.startswith("Let the student's own layers teach it")
         and only.above_baseline == ()
         and only.rank_of_baseline == 2
     )
@@ -149,7 +151,7 @@ def test_a_teacher_has_to_know_more_than_random_weights(ranking):
         "chance. Those below this line do not."
     )
     none = with_baseline(replace(ranking, teachers=(replace(above, scores={"probe": 0.95}), *ranking.teachers)), 0.1)
-    assert none.advises_labels_alone and none.advice == (
+    assert none.advises_no_teacher and none.advice == (
         "Train on the labels alone: no candidate knows more of this task than random weights like org/noise (probe "
         "0.950), a control whose score is chance."
     )

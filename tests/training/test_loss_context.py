@@ -11,9 +11,10 @@ from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.losses import BSSLoss, BTuningLoss, ProbeLoss, RelationshipMatchingLoss, RowTransportLoss, WeightedSum
 from hf_ctkd.probes.ensemble import ProbeEnsemble
 from hf_ctkd.tasks import Classification
-from hf_ctkd.teachers import FeatureReader
+from hf_ctkd.teachers import FeatureReader, Teacher
 from hf_ctkd.training import DistillationTrainer
 from hf_ctkd.training.loss_context import StudentRows, default_loss, planned_steps
+from hf_ctkd.training.teacher_runner import candidate_named
 
 
 class Reader(BSSLoss):
@@ -59,13 +60,12 @@ def test_the_untrained_students_features_are_read_once_and_stay(make, config, im
     monkeypatch.setattr(StudentRows, "select", lambda self, rows: read.append(len(rows)) or plain(self, rows))
     monkeypatch.setattr("hf_ctkd.training.loss_context.CHUNK_ROWS", 10)
     trainer = make(config(max_steps=2), teachers=[image_teacher], loss=RowTransportLoss(input_features="student"))
-    labelled = int((trainer._context.labels >= 0).sum())
-    assert read == [10, 10, 4, labelled]
+    assert read == [10, 10, 4]
     kept = trainer._context.student_rows.select(torch.arange(24))
     assert len(kept) == len(trainer._context.student_rows) == 24 and 0 < trainer.loss.input_share() < 1
     before = trainer.loss.row_targets(trainer._context)
     trainer.train()
-    assert read == [10, 10, 4, labelled]
+    assert read == [10, 10, 4]
     assert torch.equal(trainer.loss.row_targets(trainer._context), before)
     assert trainer.record().transport_map is not None
     lazy = StudentRows(
@@ -100,17 +100,16 @@ def test_a_student_is_read_at_its_layers_like_a_teacher(config, text_teacher, mo
         processing_class=tiny.tokenizer(),
     )
     (context,), rows = contexts, (trainer._context.labels >= 0).nonzero()[:, 0]
-    assert 0 < len(rows) < len(context.labels) and trainer._context.student_layers is None
-    read = context.student_layers
+    assert 0 < len(rows) < len(context.labels) and trainer._context.student_rows is context.student_rows
+    read = context.student_rows.select(rows)
     with torch.no_grad():
         inputs = trainer._preprocessor(trainer._reference_rows.inputs(rows.tolist()))
         direct = FeatureReader(student.eval()).read(inputs, layers=True)
     assert len(read.layers) == len(direct.layers) == 1 + student.config.num_hidden_layers
     for mine, expected in zip((*read.layers, read.features), (*direct.layers, direct.features), strict=True):
         torch.testing.assert_close(mine, expected)
-    assert torch.equal(read.features, context.student_rows.select(rows).features)
     assert read.features.std(dim=0).max() < 1e-6
-    assert trainer.loss.probes.information_gains[-1] < 0.1 < 0.5 < trainer.loss.probes.student_gain
+    assert trainer.loss.probes.information_gains[-1] > 0.5
 
 
 def test_a_part_of_a_sum_may_read_the_student(make, image_teacher):
@@ -195,15 +194,41 @@ def test_the_default_loss_of_a_pretrained_student_reads_what_the_student_knows(c
 
 
 @pytest.mark.parametrize("gain", [0.0, 2.0])
-def test_a_student_whose_teachers_know_no_more_trains_on_labels_alone(make, config, image_teacher, monkeypatch, gain):
+def test_a_student_whose_teachers_know_no_more_learns_from_itself(
+    make, config, image_teacher, monkeypatch, logged, gain
+):
     gains = property(lambda probes: torch.tensor([gain]))
     monkeypatch.setattr(ProbeEnsemble, "teacher_information_gains", gains)
     loss = RowTransportLoss(input_features="student")
     trainer = make(config(max_steps=2), teachers=[image_teacher], loss=loss)
-    knows_more = gain > float(trainer.loss.probes.student_gain)
-    assert knows_more == (gain > 0) == trainer._distils
+    assert (gain > float(trainer.loss.probes.information_gains[-1])) == (gain > 0)
     trainer.train()
-    assert any("row_transport" in entry for entry in trainer.state.log_history) == knows_more
+    assert any("row_transport" in entry for entry in trainer.state.log_history)
+    itself = "so that the student learns from its own for the most part."
+    assert (itself in logged.text) == (gain == 0) == (itself in " ".join(trainer.record().loss.remarks))
+
+
+def test_unlabelled_rows_teach_a_pretrained_student_what_its_own_layers_tell(config, text_teacher):
+    """The teacher is blind: what the targets tell of rows without a label comes from the student's layers."""
+    rows = tiny.text_rows(80)
+    few = rows.map(lambda row, number: {"label": row["label"] if number < 8 else -100}, with_indices=True)
+    student = tiny.text_model()
+    torch.nn.init.zeros_(student.bert.pooler.dense.weight)
+    blind = Teacher.load(candidate_named(text_teacher), "text")
+    for weights in blind.model.parameters():
+        torch.nn.init.zeros_(weights)
+    trainer = DistillationTrainer(
+        student,
+        config(max_steps=2),
+        teachers=[blind],
+        loss=RowTransportLoss(input_features="student"),
+        train_dataset=few,
+        processing_class=tiny.tokenizer(),
+    )
+    assert trainer.loss.input_share() > 0.99 and trainer.loss.strength() > 0.1
+    targets = trainer.loss.class_probabilities(trainer.loss.row_targets(trainer._context))
+    expected = torch.tensor(rows["label"][:])
+    assert (targets.argmax(dim=1) == expected)[8:].float().mean() > 0.8
 
 
 def pretrained(student):
@@ -233,27 +258,28 @@ def test_a_student_that_learns_from_no_teacher_trains_as_long_as_one_without(mak
         config(**open_schedule),
         model=pretrained(tiny.image_student()),
         teachers=[image_teacher],
-        loss=Untaught(input_features="student"),
+        loss=Untaught(),
         train_dataset=rows,
     )
     plain = make(config(**open_schedule), model=pretrained(tiny.image_student()), train_dataset=rows)
     assert len(taught.train_dataset) == len(plain.train_dataset) == 24
     for name in ("num_train_epochs", "learning_rate"):
         assert getattr(taught.args, name) == getattr(plain.args, name)
-    assert "than the student's own did before training: the student trains on its 24 labelled rows alone" in logged.text
+    unused = "The teachers know nothing that probe can use"
+    assert f"{unused}: the student trains on its 24 labelled rows alone" in logged.text
     (remark,) = taught.record().loss.remarks
     name = taught.teacher_runner.teachers[0].candidate.name
-    assert remark.endswith(f"So the model was trained on the labels alone, and not by {name}.")
+    assert remark == f"{unused}. So the model was trained on the labels alone, and not by {name}."
     assert plain.record().loss.remarks == ()
 
 
 def test_that_teachers_are_left_out_is_said_where_all_rows_have_a_label_too(make, image_teacher, logged):
-    trainer = make(teachers=[image_teacher], loss=Untaught(input_features="student"))
-    assert not trainer._distils and "before training: the student trains on the labels alone." in logged.text
+    trainer = make(teachers=[image_teacher], loss=Untaught())
+    assert not trainer._distils and "that probe can use: the student trains on the labels alone." in logged.text
 
 
-class Untaught(RowTransportLoss):
-    """Of teachers that know no more than the student."""
+class Untaught(ProbeLoss):
+    """Of teachers that know nothing."""
 
-    def _teaches_more(self):
-        return False
+    def strength(self):
+        return 0.0
