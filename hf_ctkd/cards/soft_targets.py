@@ -9,7 +9,7 @@ from hf_ctkd.cards.card import citation_text, settings_table, teacher_link
 from hf_ctkd.cards.licenses import NOT_STATED, BindingLicense, most_restrictive
 from hf_ctkd.cards.markdown import escape, fence, listing, number, setting, table
 from hf_ctkd.cards.metadata import LONGEST_ID, short_name
-from hf_ctkd.records import LossRecord, TeacherRecord, parameters_in_words
+from hf_ctkd.records import LossRecord, TeacherCandidate, TeacherRecord, parameters_in_words
 
 _TASKS = {"image": "image-classification", "text": "text-classification"}
 
@@ -29,6 +29,7 @@ class SoftTargetsRecord:
         loss: that made the targets.
         strength: information gain of all that the targets were read from, input features included, in [0, 1]; see
             `DistillationLoss.strength`.
+        student: the checkpoint whose layers were read beside the teachers; None where input features were, or nothing.
         versions: of packages.
     """
 
@@ -41,27 +42,30 @@ class SoftTargetsRecord:
     teachers: tuple[TeacherRecord, ...]
     loss: LossRecord
     strength: float
+    student: TeacherCandidate | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def license(self) -> BindingLicense | None:
-        """The most restrictive licence among the teachers; None where no trained weights went into the targets."""
-        trained = (teacher.candidate for teacher in self.teachers if not teacher.candidate.random_weights)
+        """The most restrictive licence of the models that were read; None where no trained weights were."""
+        read = [*(teacher.candidate for teacher in self.teachers), *([] if self.student is None else [self.student])]
+        trained = (candidate for candidate in read if not candidate.random_weights)
         return most_restrictive((candidate.name, candidate.license) for candidate in trained)
 
     @property
     def sources(self) -> str:
-        """How much of the uncertainty about the labels what was read explains, and how much of it is input features."""
+        """How much of the uncertainty about the labels what was read explains, and how much of it is no teacher's."""
         share = self.loss.input_share
         explain = f"explain {number(self.strength)} of the uncertainty about the labels"
         explain = f"{explain} (information gain, on rows held out)"
+        own, of = ("input features", "rows") if self.student is None else ("layers", "student")
         if not self.teachers:
-            return f"The input features of the rows {explain}."
+            return f"The {own} of the {of} {explain}."
         if share == 0:
             return f"Together the teachers {explain}."
         return (
-            f"Together the teachers and the input features of the rows {explain}. The share of the input features in "
-            f"the targets is {number(share)}, that of the teachers {number(1 - share)}."
+            f"Together the teachers and the {own} of the {of} {explain}. The share of the {own} in the targets is "
+            f"{number(share)}, that of the teachers {number(1 - share)}."
         )
 
 
@@ -90,6 +94,7 @@ def soft_targets_card(record: SoftTargetsRecord, *, load: str) -> str:
         fence(load, "python"),
         "## Teachers and licence",
         _teachers(record),
+        _student(record),
         _license(binding),
         "## How they were made",
         f"Loss: **{escape(record.loss.name)}**, without a student's own share. {record.sources}",
@@ -124,11 +129,21 @@ def _teachers(record: SoftTargetsRecord) -> str:
     return table(["teacher", "revision", "parameters", "licence", "weight"], rows) + meaning
 
 
+def _student(record: SoftTargetsRecord) -> str:
+    if record.student is None:
+        return ""
+    license = escape(record.student.license) if record.student.license else NOT_STATED
+    return (
+        f"The layers of {teacher_link(record.student)}, revision {escape(record.student.revision[:12])}, licence "
+        f"{license}, were read too: the targets are for a student that starts from it."
+    )
+
+
 def _license(binding: BindingLicense | None) -> str:
     if binding is None:
         return "No trained weights went into the targets, so no licence of a model binds them."
     return (
-        f"**Licence: {escape(binding.name)}** ({binding.meaning}), the most restrictive among the teachers. It comes "
+        f"**Licence: {escape(binding.name)}** ({binding.meaning}), the most restrictive among the models. It comes "
         f"from {listing(binding.models, longest=LONGEST_ID)}. Whether the licence of a teacher binds its predictions "
         "is an open legal question; this card assumes that it does."
     )

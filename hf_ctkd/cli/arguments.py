@@ -311,6 +311,11 @@ class TargetsOutputArguments:
 
     output: str = flag("folder that `datasets.load_from_disk` reads, or a file that ends in .parquet", "targets")
     column: str = flag("name of the new column", "soft_targets")
+    student: str | None = flag(
+        "pretrained checkpoint that the student will start from, whose layers are read in place of pixels or words",
+        None,
+        metavar="ID_OR_FOLDER",
+    )
     push_to_hub: str | None = flag("also push them to this data set of yours on the Hub", None, metavar="OWNER/NAME")
     public: bool = flag("show it to everyone; an existing data set must already be public", False)
     batch_size: int = flag("rows per forward pass; halved where memory is too small", 64)

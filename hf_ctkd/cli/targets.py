@@ -21,12 +21,15 @@ def run(parsed: ParsedCommand[TargetsArguments]) -> dict[str, object] | None:
     """Compute, save, push."""
     arguments = parsed.arguments
     _claim(arguments)
-    loss = build_loss(arguments.loss or RowTransportLoss.name, arguments.loss_settings)
+    name = arguments.loss or RowTransportLoss.name
+    reads_student = name == RowTransportLoss.name and arguments.student is not None
+    loss = build_loss(name, arguments.loss_settings, {"input_features": "student"} if reads_student else {})
     ranking = None if arguments.ranking is None else TeacherRanking.load(arguments.ranking)
     targets = compute_soft_targets(
         Rows.of(arguments, seed=arguments.seed).load(arguments.split, label_column=arguments.label_column),
         named_teachers(arguments, ranking),
         loss,
+        student=arguments.student,
         column=arguments.column,
         input_column=arguments.input_column,
         label_column=arguments.label_column,
@@ -75,4 +78,5 @@ def _claim(arguments: TargetsArguments) -> None:
             claim_new_file(path, "--output", overwrite=arguments.overwrite)
     else:
         inputs = [("--dataset", arguments.dataset), *(("--teachers", teacher) for teacher in arguments.teachers)]
+        inputs += [] if arguments.student is None else [("--student", arguments.student)]
         claim_folder(output, "--output", command="targets", overwrite=arguments.overwrite, inputs=inputs)

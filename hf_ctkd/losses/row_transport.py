@@ -274,9 +274,8 @@ relaxed class shares.
 
     def remarks(self) -> tuple[str, ...]:
         """One sentence if the student's own layers explained at least as much of the labels as any teacher's."""
-        if self.input_features != "student" or not len(self.probes.information_gains):
-            return ()
-        if (self.probes.teacher_information_gains > self.probes.information_gains[-1]).any():
+        gains = self.probes.teacher_information_gains
+        if self.input_features != "student" or not len(gains) or (gains > self.probes.information_gains[-1]).any():
             return ()
         return (
             "No teacher's layers explained more of the labels than the student's own did before training, so that the "

@@ -24,11 +24,11 @@ from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.hub import push_folder
 from hf_ctkd.losses import DistillationLoss, RowTransportLoss
 from hf_ctkd.records import LossRecord, TeacherCandidate, TeacherRecord, default_cache, last_name, write_text
-from hf_ctkd.teachers import LoadOptions
+from hf_ctkd.teachers import LoadOptions, Teacher
 from hf_ctkd.teachers.output_checks import MOST_NOT_FINITE
 from hf_ctkd.training.finite_rows import FiniteRows
 from hf_ctkd.training.teacher_runner import TeacherLike, TeacherRunner, load_teachers
-from hf_ctkd.types import LossContext, ModelOutputs, Needs, RowOutputs
+from hf_ctkd.types import LossContext, ModelOutputs, Needs
 
 logger = get_logger(__name__)
 
@@ -41,6 +41,7 @@ def soft_targets(
     teachers: Sequence[TeacherLike],
     loss: DistillationLoss | None = None,
     *,
+    student: TeacherLike | None = None,
     column: str = "soft_targets",
     input_column: str | Sequence[str] | None = None,
     label_column: str | None = None,
@@ -54,17 +55,19 @@ def soft_targets(
     """The data set with a column of class probabilities, what the teachers tell of each row.
 
     Use it to distill with another trainer, or in another framework: the column is all that such a student needs. They
-    are the targets that `DistillationTrainer` gives a student with random weights, without its own share, which changes
-    from step to step. Input features, where the loss reads them, are those of words and of small colour images, as
-    there is no student that preprocesses the rows; a pretrained student's own features take their place in the
-    trainer. Not for losses of features, and not for rows that are augmented much: targets are those of
-    the plain rows. Rows for which the outputs of a teacher are NaN or infinite are left out, with a warning that counts
-    them.
+    are the targets that `DistillationTrainer` gives a student, without the share of its predictions, which changes from
+    step to step. With `student`, a pretrained one's layers are read beside the teachers; without, input features, those
+    of words and of small colour images, as there is no student that preprocesses the rows. Not for losses of features,
+    and not for rows that are augmented much: targets are those of the plain rows. Rows for which the outputs of a
+    teacher, or of the student, are NaN or infinite are left out, with a warning that counts them.
 
     Args:
         dataset: one split, with images, texts or pairs of texts, and labels; rows without a label get targets too.
         teachers: as in `DistillationTrainer`.
-        loss: `RowTransportLoss()` when None; it may be any whose targets are class probabilities.
+        loss: `RowTransportLoss()` when None, with `input_features="student"` if there is a `student`; it may be any
+            whose targets are class probabilities.
+        student: the pretrained checkpoint that the student will start from, named as a teacher is; it needs no
+            teachers beside it. None for a student with random weights.
         column: name of the new column, of lists of float32 in the order of the classes.
         input_column: as in `TeacherSelector.rank`.
         label_column: as in `TeacherSelector.rank`.
@@ -79,21 +82,24 @@ def soft_targets(
         The rows with their columns and the new one. Its `info` names teachers and licence.
 
     Raises:
-        InvalidArgumentError: if the loss has no class probabilities, a needed teacher is missing, or the column exists.
+        InvalidArgumentError: if the loss has no class probabilities, a needed teacher or student is missing, the loss
+            reads no student but there is one, or the column exists.
         DatasetError: rows or labels that cannot be used.
-        TeacherUnavailableError: a teacher that cannot be loaded, or whose outputs are NaN or infinite for more than
-            half of the rows.
+        TeacherUnavailableError: a teacher or student that cannot be loaded, or whose outputs are NaN or infinite for
+            more than half of the rows.
 
     Example:
         >>> from hf_ctkd import soft_targets
         >>> train = soft_targets(flowers["train"], ranking.top(1))  # doctest: +SKIP
         >>> train.save_to_disk("flowers-with-targets")  # doctest: +SKIP
+        >>> own = soft_targets(flowers["train"], [], student="apple/mobilevit-xx-small")  # doctest: +SKIP
         >>> loss = torch.nn.functional.cross_entropy(logits, batch["soft_targets"])  # doctest: +SKIP
     """
     return compute_soft_targets(
         dataset,
         teachers,
         loss,
+        student=student,
         column=column,
         input_column=input_column,
         label_column=label_column,
@@ -188,6 +194,7 @@ def compute_soft_targets(
     teachers: Sequence[TeacherLike],
     loss: DistillationLoss | None = None,
     *,
+    student: TeacherLike | None = None,
     column: str = "soft_targets",
     input_column: str | Sequence[str] | None = None,
     label_column: str | None = None,
@@ -199,13 +206,17 @@ def compute_soft_targets(
     progress: bool = True,
 ) -> SoftTargets:
     """The data set of `soft_targets` together with its record; arguments and errors are the same."""
-    loss = RowTransportLoss() if loss is None else copy.deepcopy(loss)
-    _check(loss, teachers, dataset, column, seed)
+    if loss is None:
+        loss = RowTransportLoss(input_features=True if student is None else "student")
+    loss = copy.deepcopy(loss)
+    _check(loss, teachers, student, dataset, column, seed)
     rows = TargetRows.of(dataset, input_column=input_column, label_column=label_column, skip_bad_rows=skip_bad_rows)
     rows.require_two_rows_a_class()
     accelerator = Accelerator()
+    # The student is frozen here, and read as a teacher is.
+    sources = [*teachers, *([] if student is None else [student])]
     runner = TeacherRunner(
-        load_teachers(teachers, rows.modality, accelerator.device, options, rows.label_space),
+        load_teachers(sources, rows.modality, accelerator.device, options, rows.label_space),
         layers=Needs.LAYERS in loss.needs,
     )
     cache = Path(cache_dir) if cache_dir is not None else default_cache()
@@ -222,19 +233,39 @@ def compute_soft_targets(
     rows = finite.select(rows)
     rows.require_two_rows_a_class()
     inputs = InputFeatureReader.without_model(rows, folder=cache) if Needs.INPUT in loss.needs else None
-    context = _context(rows, runner, finite.outputs(outputs), inputs, seed)
+    read = finite.outputs(outputs)
+    taught = runner.teachers[: len(teachers)]
+    own = None if student is None else runner.teachers[-1].candidate
+    context = LossContext(
+        labels=rows.labels,
+        label_space=rows.label_space,
+        # No student is trained: losses whose targets are class probabilities read no outputs of one in training.
+        student=ModelOutputs(torch.zeros(1, 1), torch.zeros(1, len(rows.label_space))),
+        teachers=read[: len(teachers)],
+        teacher_label_spaces=tuple(teacher.label_space for teacher in taught),
+        seed=seed,
+        inputs=inputs,
+        student_rows=None if student is None else read[-1],
+    )
     loss.setup(context)
-    unknowing = _unknowing(loss, names)
-    for remark in unknowing:
+    remarks = (*loss.remarks(), *_unknowing(loss, bool(teachers), own))
+    for remark in remarks:
         logger.warning(remark)
     targets = loss.row_targets(context)
     if targets is None:
         raise _no_probabilities(loss)
-    record = _record(rows, runner, loss, column, (*finite.remarks, *unknowing))
+    record = _record(rows, taught, own, loss, column, (*finite.remarks, *remarks))
     return _with_targets(rows, loss.class_probabilities(targets).cpu(), column, record)
 
 
-def _check(loss: DistillationLoss, teachers: Sequence[TeacherLike], dataset: Dataset, column: str, seed: int) -> None:
+def _check(
+    loss: DistillationLoss,
+    teachers: Sequence[TeacherLike],
+    student: TeacherLike | None,
+    dataset: Dataset,
+    column: str,
+    seed: int,
+) -> None:
     if isinstance(teachers, str | Path | TeacherCandidate):
         raise InvalidArgumentError(f"`teachers` must be a list, got {teachers!r} alone. Put it into a list.")
     if not 0 <= seed < 2**32:
@@ -244,33 +275,24 @@ def _check(loss: DistillationLoss, teachers: Sequence[TeacherLike], dataset: Dat
         raise InvalidArgumentError(f"`column` must be a name, got {column!r}. Choose one such as 'soft_targets'.")
     if type(loss).class_probabilities is DistillationLoss.class_probabilities:
         raise _no_probabilities(loss)
-    if Needs.TEACHER in loss.needs and not teachers:
+    reads_student = Needs.STUDENT in loss.needs
+    if reads_student and student is None:
+        raise InvalidArgumentError(
+            f"`student` must name the checkpoint that {type(loss).__name__} reads beside the teachers, got None. Name "
+            "it, or read the input features or teachers alone."
+        )
+    if student is not None and not reads_student:
+        raise InvalidArgumentError(
+            f"`student` is not read by {type(loss).__name__}. Leave one of them out, or use "
+            "RowTransportLoss(input_features='student')."
+        )
+    if Needs.TEACHER in loss.needs and not teachers and student is None:
         raise InvalidArgumentError(
             f"`teachers` must hold at least one teacher for {type(loss).__name__}, got none. Name one, or use "
             "TeacherFreeLoss()."
         )
-    if Needs.STUDENT in loss.needs:
-        raise InvalidArgumentError(
-            f"`loss` {type(loss).__name__} reads a student, of which soft targets have none. Read the input features, "
-            "or teachers alone."
-        )
     if column in dataset.column_names:
         raise InvalidArgumentError(f"`column` {column!r} is in the data set already. Choose another name.")
-
-
-def _context(
-    rows: TargetRows, runner: TeacherRunner, outputs: tuple[RowOutputs, ...], inputs: RowOutputs | None, seed: int
-) -> LossContext:
-    return LossContext(
-        labels=rows.labels,
-        label_space=rows.label_space,
-        # There is no student: losses whose targets are class probabilities read none.
-        student=ModelOutputs(torch.zeros(1, 1), torch.zeros(1, len(rows.label_space))),
-        teachers=outputs,
-        teacher_label_spaces=tuple(teacher.label_space for teacher in runner.teachers),
-        seed=seed,
-        inputs=inputs,
-    )
 
 
 def _no_probabilities(loss: DistillationLoss) -> InvalidArgumentError:
@@ -280,24 +302,30 @@ def _no_probabilities(loss: DistillationLoss) -> InvalidArgumentError:
     )
 
 
-def _unknowing(loss: DistillationLoss, teachers: Sequence[str]) -> tuple[str, ...]:
-    """One sentence if the targets tell nothing of the labels that comes from a teacher."""
+def _unknowing(loss: DistillationLoss, teachers: bool, student: TeacherCandidate | None) -> tuple[str, ...]:
+    """One sentence if the targets tell nothing of the labels that comes from a teacher, though there is one."""
     weights = loss.weights()
     if loss.strength() > 0 and (not weights or max(weights) > 0):
         return ()
     read = "None of the teachers knows anything of the labels" if teachers else "Nothing that was read tells the labels"
     if loss.strength() > 0:
-        return (f"{read}: all that the soft targets tell is read from the input features of the rows.",)
+        rest = "the input features of the rows" if student is None else "the student's layers"
+        return (f"{read}: all that the soft targets tell is read from {rest}.",)
     return (f"{read}: the soft targets are hardly more than class shares.",)
 
 
 def _record(
-    rows: TargetRows, runner: TeacherRunner, loss: DistillationLoss, column: str, remarks: tuple[str, ...]
+    rows: TargetRows,
+    taught: Sequence[Teacher],
+    student: TeacherCandidate | None,
+    loss: DistillationLoss,
+    column: str,
+    remarks: tuple[str, ...],
 ) -> SoftTargetsRecord:
     weights = loss.weights()
     teachers = tuple(
         TeacherRecord(teacher.candidate.without_path(), weights[index] if weights else None)
-        for index, teacher in enumerate(runner.teachers)
+        for index, teacher in enumerate(taught)
     )
     return SoftTargetsRecord(
         dataset=last_name(str(rows.dataset.info.dataset_name or "an unnamed data set")),
@@ -316,6 +344,7 @@ def _record(
             remarks=remarks,
         ),
         strength=loss.strength(),
+        student=None if student is None else student.without_path(),
         versions={
             "hf_ctkd": __version__,
             "torch": torch.__version__,
@@ -331,6 +360,7 @@ def _with_targets(
     feature = List(Value("float32"), length=targets.shape[1])
     dataset = rows.dataset.add_column(column, list(targets.float().numpy()), feature=feature)
     names = ", ".join(teacher.candidate.name for teacher in record.teachers) or "no teacher"
+    names += "" if record.student is None else f" and the layers of the student {record.student.name}"
     dataset.info.description = f"Soft targets of {names}, made with hf_ctkd by the loss {record.loss.name}."
     dataset.info.license = "" if record.license is None else record.license.name
     dataset.info.citation = record.loss.citation

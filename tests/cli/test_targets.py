@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from datasets import load_dataset, load_from_disk
@@ -26,6 +28,18 @@ def test_the_best_of_a_ranking_gives_targets(select, targets, tmp_path):
     assert len(load_dataset("parquet", data_files="made/rows.parquet", split="train")["plan"][0]) == 3
     code, _, err = targets("--ranking", "ranking.json", "--output", "made/rows.parquet", "--column", "plan")
     assert code == 1 and "`--output` made/rows.parquet exists already" in err
+
+
+def test_a_pretrained_student_is_read_beside_its_teachers_or_alone(targets, shelf):
+    student = shelf / "student"
+    code, out, err = targets("--teachers", shelf / "zoo" / "four", "--student", student, "--output", "made")
+    assert code == 0, err
+    assert "Together the teachers and the layers of the student explain" in out
+    assert "The layers of student, revision " in Path("made/README.md").read_text()
+    code, out, err = targets("--student", student, "--output", "made")
+    assert code == 0 and "The layers of the student explain" in out, err
+    code, _, err = targets("--student", student, "--loss", "probe", "--output", "made")
+    assert code == 1 and "`--student` is not read by ProbeLoss. Leave one of them out" in err
 
 
 def test_a_ranking_that_advises_no_teacher_is_repeated(select, targets, shelf, caplog):

@@ -163,6 +163,38 @@ def test_the_card_gives_teachers_and_input_features_their_shares(teacher, settin
     assert free.sources.startswith("The input features of the rows explain ") and free.loss.remarks == ()
 
 
+@pytest.fixture(scope="module")
+def student(tmp_path_factory) -> str:
+    folder = tiny.save_image_teacher(tmp_path_factory.mktemp("student") / "start", seed=3)
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    return str(folder)
+
+
+def test_the_layers_of_a_student_are_read_like_those_of_a_teacher(teacher, student, settings, tmp_path):
+    rows = tiny.image_rows(24, unlabelled=6)
+    targets = compute_soft_targets(rows, [teacher], student=student, **settings)
+    together = soft_targets(rows, [teacher, student], RowTransportLoss(input_features=False), **settings)
+    assert targets.dataset["soft_targets"][:] == together["soft_targets"][:]
+    assert [one.candidate.name for one in targets.record.teachers] == ["squares"]
+    assert targets.record.student.name == "start" and 0 < targets.record.loss.input_share < 1
+    assert targets.record.sources.startswith("Together the teachers and the layers of the student explain ")
+    assert targets.dataset.info.description.endswith("start, made with hf_ctkd by the loss row_transport.")
+    card = targets.save(tmp_path / "made").read_text()
+    assert "The layers of start, revision " in card and "licence mit, were read too" in card
+    assert "**Licence: cc-by-nc-4.0**" in card and str(tmp_path) not in card
+
+
+def test_a_student_needs_no_teacher(student, settings):
+    rows = tiny.image_rows(24)
+    targets = compute_soft_targets(rows, [], student=student, **settings)
+    alone = soft_targets(rows, [student], RowTransportLoss(input_features=False), **settings)
+    assert targets.dataset["soft_targets"][:] == alone["soft_targets"][:]
+    assert targets.record.sources.startswith("The layers of the student explain ")
+    assert targets.record.teachers == targets.record.loss.remarks == () and targets.record.license.license == "mit"
+    blind = compute_soft_targets(rows, ["random:" + student], student=student, **settings).record
+    assert "so that the student learns from its own for the most part." in " ".join(blind.loss.remarks)
+
+
 def test_pushed_privately_with_its_card(teacher, settings, hub, logged_in):
     targets = compute_soft_targets(tiny.image_rows(), [teacher], **settings)
     url = targets.push("me/targets")
@@ -177,7 +209,8 @@ def test_pushed_privately_with_its_card(teacher, settings, hub, logged_in):
     ("arguments", "message"),
     [
         ({"loss": AFTLoss()}, "`loss` AFTLoss has no class probabilities for each row. Use RowTransportLoss"),
-        ({"loss": RowTransportLoss(input_features="student")}, "reads a student, of which soft targets have none"),
+        ({"loss": RowTransportLoss(input_features="student")}, "`student` must name the checkpoint that RowTransport"),
+        ({"loss": ProbeLoss(), "student": "nowhere"}, "`student` is not read by ProbeLoss. Leave one of them out, or"),
         ({"teachers": []}, "`teachers` must hold at least one teacher for RowTransportLoss, got none. Name one"),
         ({"column": "label"}, "`column` 'label' is in the data set already. Choose another name."),
     ],
