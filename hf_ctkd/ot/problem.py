@@ -19,6 +19,22 @@ SAFE_EXPONENT_DOUBLE = 600.0
 """The same for float64."""
 
 
+def require_tensor(name: str, value: object) -> None:
+    """Refuse a list or an array of NumPy in words, where torch would say something of its own.
+
+    Args:
+        name: of the argument.
+        value: given for it.
+
+    Raises:
+        InvalidArgumentError: if it is no tensor.
+    """
+    if not isinstance(value, Tensor):
+        raise InvalidArgumentError(
+            f"`{name}` must be a torch tensor, got {type(value).__name__}. Convert it with `torch.as_tensor`."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class OTProblem:
     """A batch of transport problems between histograms.
@@ -57,10 +73,7 @@ class OTProblem:
 
     def __post_init__(self) -> None:
         for name, tensor in (("cost", self.cost), ("a", self.a), ("b", self.b)):
-            if not isinstance(tensor, Tensor):
-                raise InvalidArgumentError(
-                    f"`{name}` must be a torch tensor, got {type(tensor).__name__}. Convert it with `torch.as_tensor`."
-                )
+            require_tensor(name, tensor)
             if not tensor.is_floating_point():
                 raise InvalidArgumentError(
                     f"`{name}` must hold floating point numbers, got {tensor.dtype}. Convert it with `.float()`."

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.ot.precision import check_resolvable, check_strength, full_products, resolving_dtype
+from hf_ctkd.ot.problem import require_tensor
 from hf_ctkd.ot.streaming import solve_streamed
 
 _BLOCK_BYTES, _BLOCK_BYTES_DEVICE = 2**19, 2**26
@@ -92,6 +93,13 @@ def transport_rows(
     if prior_strength:
         check_strength("prior_strength", prior_strength)
     check_resolvable(epsilon, tolerance)
+    require_tensor("prior", prior)
+    if not callable(log_posterior):
+        require_tensor("log_posterior", log_posterior)
+        if log_posterior.dim() != 2:
+            raise InvalidArgumentError(
+                f"`log_posterior` must have two dimensions, `[rows, classes]`, got {list(log_posterior.shape)}."
+            )
     _check_prior(prior)
     if not prior.is_floating_point():  # counts: potentials are no whole numbers
         prior = prior.to(torch.get_default_dtype())

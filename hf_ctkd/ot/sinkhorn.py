@@ -87,6 +87,8 @@ class Sinkhorn:
 
     def __post_init__(self) -> None:
         epsilon = self.epsilon
+        if isinstance(epsilon, Tensor) and not epsilon.numel():
+            raise InvalidArgumentError("`epsilon` must be a number, or one for each problem of the batch, got none.")
         least, most = epsilon.aminmax() if isinstance(epsilon, Tensor) else (epsilon, epsilon)
         if not 0 < least <= most < math.inf:
             raise InvalidArgumentError(f"`epsilon` must be positive and finite, got {self.epsilon}.")

@@ -1,3 +1,4 @@
+import inspect
 import math
 
 import ot
@@ -150,3 +151,17 @@ def test_bad_input_is_named(change, message):
 def test_says_when_it_did_not_converge():
     with pytest.raises(NotConvergedError, match="after 1 steps.*Increase `max_steps`"):
         transport_rows(_log_posterior(), torch.tensor([0.97, 0.01, 0.01, 0.01], dtype=torch.float64), max_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("log_posterior", "prior", "message"),
+    [
+        ([[0.0, 1.0]], torch.ones(2), "`log_posterior` must be a torch tensor, got list. Convert it"),
+        (torch.zeros(3, 2), [0.5, 0.5], "`prior` must be a torch tensor, got list. Convert it"),
+        (torch.zeros(3), torch.ones(3), r"`log_posterior` must have two dimensions, `\[rows, classes\]`, got \[3\]"),
+    ],
+)
+def test_what_is_no_tensor_of_rows_is_refused_in_words(log_posterior, prior, message):
+    unchecked = inspect.unwrap(transport_rows)  # as users call it, without the type checks of these tests
+    with pytest.raises(InvalidArgumentError, match=message):
+        unchecked(log_posterior, prior)

@@ -227,3 +227,8 @@ def test_autocast_around_a_solve_leaves_its_precision(shared, epsilon):
     again = Sinkhorn(epsilon, tolerance=1e-5).solve(OTProblem(cost, a, b))
     (gradient,) = torch.autograd.grad(again.value.sum(), cost)
     torch.testing.assert_close(cost.grad, gradient)
+
+
+def test_an_epsilon_for_no_problem_is_refused_in_words():
+    with pytest.raises(InvalidArgumentError, match="`epsilon` must be a number, or one for each problem"):
+        Sinkhorn(epsilon=torch.zeros(0))
