@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
+from numbers import Real
 
 import torch
 from jaxtyping import Float, Shaped
@@ -12,6 +13,7 @@ from torch import Tensor
 from hf_ctkd.errors import InvalidArgumentError
 from hf_ctkd.ot.memory import block_bytes
 from hf_ctkd.ot.precision import check_resolvable, full_products, resolving_dtype
+from hf_ctkd.ot.problem import require_tensor
 from hf_ctkd.ot.streaming import solve_streamed
 
 
@@ -36,6 +38,7 @@ class CloudProblem:
 
     def __post_init__(self) -> None:
         for name, points in (("x", self.x), ("y", self.y)):
+            require_tensor(name, points)
             if points.dim() != 2 or not points.is_floating_point() or 0 in points.shape:
                 raise InvalidArgumentError(
                     f"`{name}` must be floating point [points, width], got {points.dtype} {list(points.shape)}."
@@ -137,6 +140,8 @@ class CloudSinkhorn:
 
     def __post_init__(self) -> None:
         for name, value in (("epsilon", self.epsilon), ("tolerance", self.tolerance)):
+            if not isinstance(value, Real):
+                raise InvalidArgumentError(f"`{name}` must be a number, got {type(value).__name__}.")
             if not 0 < value < math.inf:
                 raise InvalidArgumentError(f"`{name}` must be positive and finite, got {value}.")
         for name, count in (("max_steps", self.max_steps), ("max_bytes", self.max_bytes)):

@@ -28,8 +28,10 @@ def chosen_metrics(
         beside: the others, in the same forms; `BESIDE` when None.
 
     Raises:
-        InvalidArgumentError: if a name is no metric, or two different metrics have the same name.
+        InvalidArgumentError: if `beside` is no list, a name is no metric, or two different metrics have the same name.
     """
+    if isinstance(beside, str | TransferabilityMetric):
+        raise InvalidArgumentError(f"`metrics` must be a list, got {beside!r} alone. Put it into a list.")
     chosen: dict[str, TransferabilityMetric] = {}
     first = _resolve(metric, "metric")
     for candidate in (first, *(_resolve(other, "metrics") for other in (BESIDE if beside is None else beside))):

@@ -7,6 +7,7 @@ no argument, or train without an effect.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from hf_ctkd.errors import InvalidArgumentError
@@ -86,7 +87,7 @@ _RANGES = {
 
 
 def check_ranges(values: Mapping[str, Any]) -> None:
-    """Refuse numbers out of their range; values of another type, such as None, are left to others.
+    """Refuse numbers out of their range, and what is no number; None stands for a value that is left open.
 
     Args:
         values: arguments by name.
@@ -96,6 +97,10 @@ def check_ranges(values: Mapping[str, Any]) -> None:
     """
     for name, allowed in _RANGES.items():
         value = values.get(name)
-        if isinstance(value, int | float) and value not in allowed:
+        if value is None:
+            continue
+        if not isinstance(value, Real):
+            raise InvalidArgumentError(f"`{name}` must be a number, {allowed}, got {value!r}.")
+        if float(value) not in allowed:
             expected = allowed if math.isfinite(value) else "a finite number"
             raise InvalidArgumentError(f"`{name}` must be {expected}, got {value}.")

@@ -1,5 +1,6 @@
 import doctest
 import importlib
+from types import SimpleNamespace
 
 import numpy as np
 import ot
@@ -124,3 +125,11 @@ def test_too_few_steps_are_an_error():
 
 def test_examples_in_the_documentation():
     assert doctest.testmod(importlib.import_module("hf_ctkd.ot.clouds")).failed == 0
+
+
+def test_lists_are_refused_in_words():
+    # Through their checks alone, as the tests also check types at run time.
+    with pytest.raises(InvalidArgumentError, match="`x` must be a torch tensor, got list. Convert it"):
+        CloudProblem.__post_init__(SimpleNamespace(x=[[1.0]], y=torch.ones(1, 1)))
+    with pytest.raises(InvalidArgumentError, match="`epsilon` must be a number, got Tensor"):
+        CloudSinkhorn.__post_init__(SimpleNamespace(epsilon=torch.tensor([0.1, 0.2]), tolerance=1e-5))

@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import sys
 
 import pytest
@@ -48,3 +49,9 @@ def test_what_is_no_metric():
     with pytest.raises(InvalidArgumentError, match="`metrics` holds two different scores named 'information_gain'"):
         other = InformationGain(probe=dataclasses.replace(InformationGain().probe, folds=2))
         chosen_metrics(InformationGain(), (other,))
+
+
+@pytest.mark.parametrize("single", ["leep", LEEP()])
+def test_metrics_are_a_list(single):
+    with pytest.raises(InvalidArgumentError, match="`metrics` must be a list, got .* alone. Put it into a list."):
+        inspect.unwrap(chosen_metrics)("information_gain", single)

@@ -1,6 +1,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 
 from hf_ctkd.errors import InvalidArgumentError
@@ -39,8 +40,15 @@ def test_a_number_out_of_its_range_is_named(tmp_path, name, value, expected):
         DistillationConfig(str(tmp_path), use_cpu=True, **{name: value})
 
 
-def test_numbers_in_their_range_and_values_of_other_types_pass():
+@pytest.mark.parametrize(("name", "value"), [("learning_rate", "1e-4"), ("teacher_batch_size", [8]), ("seed", "0")])
+def test_what_is_no_number_is_named(tmp_path, name, value):
+    with pytest.raises(InvalidArgumentError, match=re.escape(f"`{name}` must be a number, ")):
+        DistillationConfig(str(tmp_path), use_cpu=True, **{name: value})
+
+
+def test_numbers_in_their_range_and_what_is_left_open_pass():
     check_ranges(
         {"learning_rate": 0.0, "max_steps": -1, "adam_beta1": 0.0, "seed": 2**32 - 1, "label_smoothing_factor": 1}
     )
-    check_ranges({"learning_rate": None, "eval_steps": None, "warmup_steps": "x", "unknown": -1})
+    check_ranges({"learning_rate": np.float32(1e-4), "max_steps": np.int64(5)})
+    check_ranges({"learning_rate": None, "eval_steps": None, "unknown": -1})
