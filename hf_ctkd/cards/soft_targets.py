@@ -58,13 +58,13 @@ class SoftTargetsRecord:
         share = self.loss.input_share
         explain = f"explain {number(self.strength)} of the uncertainty about the labels"
         explain = f"{explain} (information gain, on rows held out)"
-        own, of = ("input features", "rows") if self.student is None else ("layers", "student")
+        what, whose = ("input features", "rows") if self.student is None else ("layers", "student")
         if not self.teachers:
-            return f"The {own} of the {of} {explain}."
+            return f"The {what} of the {whose} {explain}."
         if share == 0:
             return f"Together the teachers {explain}."
         return (
-            f"Together the teachers and the {own} of the {of} {explain}. The share of the {own} in the targets is "
+            f"Together the teachers and the {what} of the {whose} {explain}. The share of the {what} in the targets is "
             f"{number(share)}, that of the teachers {number(1 - share)}."
         )
 

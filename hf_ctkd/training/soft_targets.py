@@ -235,7 +235,7 @@ def compute_soft_targets(
     inputs = InputFeatureReader.without_model(rows, folder=cache) if Needs.INPUT in loss.needs else None
     read = finite.outputs(outputs)
     taught = runner.teachers[: len(teachers)]
-    own = None if student is None else runner.teachers[-1].candidate
+    student_candidate = None if student is None else runner.teachers[-1].candidate
     context = LossContext(
         labels=rows.labels,
         label_space=rows.label_space,
@@ -248,13 +248,13 @@ def compute_soft_targets(
         student_rows=None if student is None else read[-1],
     )
     loss.setup(context)
-    remarks = (*loss.remarks(), *_unknowing(loss, bool(teachers), own))
+    remarks = (*loss.remarks(), *_unknowing(loss, bool(teachers), student_candidate))
     for remark in remarks:
         logger.warning(remark)
     targets = loss.row_targets(context)
     if targets is None:
         raise _no_probabilities(loss)
-    record = _record(rows, taught, own, loss, column, (*finite.remarks, *remarks))
+    record = _record(rows, taught, student_candidate, loss, column, (*finite.remarks, *remarks))
     return _with_targets(rows, loss.class_probabilities(targets).cpu(), column, record)
 
 
