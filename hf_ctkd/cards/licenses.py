@@ -110,7 +110,8 @@ def most_restrictive(licenses: Iterable[tuple[str, str | None]]) -> BindingLicen
     if not stated:
         return None
     _, worst = max(stated, key=lambda pair: (restriction(pair[1]), pair[1] is None))
-    return BindingLicense(worst, restriction(worst), tuple(name for name, license in stated if license == worst))
+    models = dict.fromkeys(name for name, license in stated if license == worst)  # a student may be its own teacher
+    return BindingLicense(worst, restriction(worst), tuple(models))
 
 
 def _normal(license: str) -> str:

@@ -5,7 +5,7 @@ import math
 from hf_ctkd.cards.licenses import Restriction
 from hf_ctkd.cards.markdown import escape, listing
 from hf_ctkd.cards.metadata import LONGEST_ID, binding_license
-from hf_ctkd.records import DistillationRecord, TaskRecord, TeacherRanking
+from hf_ctkd.records import DistillationRecord, TaskRecord, TeacherRanking, last_name
 
 FEW_ROWS_A_CLASS = 100
 SMALL_TEST_SET = 1000
@@ -58,14 +58,18 @@ def _targets(record: DistillationRecord) -> str:
 def _teacher_free(record: DistillationRecord) -> str:
     """What the share of the targets that comes from no teacher was read from."""
     reads_student = record.loss.settings.get("input_features") == "student"
-    return "the student's features before training" if reads_student else "the input features"
+    return "the student's layers before training" if reads_student else "the input features"
 
 
 def _control(record: DistillationRecord) -> str:
-    """What to do for a student that differs in its teachers alone."""
+    """What to do for a student that differs in its teachers alone; empty where it was its own teacher."""
+    to_see = "to see what the teachers added."
     if record.loss.settings.get("input_features") != "student":
-        return "Train the same student with `TeacherFreeLoss`"
-    return "Train the same student with its own checkpoint as the teacher and `RowTransportLoss(input_features=False)`"
+        return f" Train the same student with `TeacherFreeLoss` {to_see}"
+    names = {last_name(teacher.candidate.model_id) for teacher in record.teachers}
+    if record.student.base_model is not None and names == {last_name(record.student.base_model)}:
+        return ""
+    return f" Train the same student with its own checkpoint as the only teacher {to_see}"
 
 
 def _evaluation(record: DistillationRecord) -> list[str]:
@@ -141,7 +145,7 @@ def _teachers(record: DistillationRecord, ranking: TeacherRanking | None) -> lis
     if share > 0:
         sentences.append(
             f"{100 * share:.0f} % of the distillation targets were predicted from {_teacher_free(record)} and not from "
-            f"a teacher. {_control(record)} to see what the teachers added."
+            f"a teacher.{_control(record)}"
         )
     local = [teacher.candidate.name for teacher in record.teachers if teacher.candidate.source == "folder"]
     if local:

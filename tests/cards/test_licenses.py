@@ -48,3 +48,7 @@ def test_no_statement_is_said_as_such():
 
 def test_nothing_binds_what_was_made_from_nothing():
     assert most_restrictive([]) is None
+
+
+def test_a_model_that_is_student_and_teacher_is_named_once():
+    assert most_restrictive([("org/model", None), ("org/model", None)]).models == ("org/model",)

@@ -27,7 +27,7 @@ def test_what_was_read_out_of_the_input_is_not_claimed_for_the_teachers(image_re
     mixed = replace(image_record, loss=replace(image_record.loss, input_share=0.347))
     student = replace(mixed, loss=replace(mixed.loss, settings={"input_features": "student"}))
     assert any(
-        "35 % of the distillation targets were predicted from the student's features" in one
+        "35 % of the distillation targets were predicted from the student's layers" in one
         for one in limitations(student, None)
     )
     assert "35 % of the distillation targets were predicted from the input features and not from a teacher." in text(
@@ -113,5 +113,9 @@ def test_the_control_of_a_student_compared_with_itself_is_its_own_checkpoint(ima
     own = {**image_record.loss.settings, "input_features": "student"}
     mixed = replace(image_record, loss=replace(image_record.loss, input_share=0.347, settings=own))
     (sentence,) = [line for line in limitations(mixed) if "35 % of the distillation targets" in line]
-    assert "the student's features before training" in sentence and "TeacherFreeLoss" not in sentence
-    assert "its own checkpoint as the teacher and `RowTransportLoss(input_features=False)`" in sentence
+    assert "the student's layers before training" in sentence and "TeacherFreeLoss" not in sentence
+    assert "its own checkpoint as the only teacher to see what the teachers added." in sentence
+    (teacher, *_) = mixed.teachers
+    itself = replace(mixed, student=replace(mixed.student, base_model=teacher.candidate.model_id), teachers=(teacher,))
+    (sentence,) = [line for line in limitations(itself) if "35 % of the distillation targets" in line]
+    assert sentence.endswith("and not from a teacher.")
